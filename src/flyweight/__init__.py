@@ -1,0 +1,1 @@
+"""flyweight: the best image classifier that fits a parameter budget, with evidence."""

@@ -1,0 +1,83 @@
+"""What a user can mend: every error says what must hold, what was found, and what to do next.
+
+The exit codes are the command line's contract; they live here so that Python and the shell agree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed",
+    2: "usage: an option, a name or a recipe is wrong",
+    3: "over budget",
+    4: "target missed",
+    5: "diverged",
+    6: "bad data or file",
+    7: "environment: something needed is missing on this machine",
+    130: "interrupted (Ctrl-C), resumable",
+    143: "terminated (SIGTERM), resumable",
+}
+
+
+class FlyweightError(Exception):
+    """Base of everything a user can mend; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(FlyweightError):
+    """A name, an option or a recipe that cannot be meant as it stands."""
+
+    exit_code = 2
+
+
+class NotationError(UsageError):
+    """A net's text that does not parse, or whose layers do not fit together."""
+
+
+class RecipeError(UsageError):
+    """A recipe with faults; the message lists all of them."""
+
+
+class OverBudgetError(FlyweightError):
+    """A recipe that needs more than its budget allows; nothing was spent."""
+
+    exit_code = 3
+
+
+class TargetMissedError(FlyweightError):
+    """A finished run that did not reach the target it was given."""
+
+    exit_code = 4
+
+
+class DivergedError(FlyweightError):
+    """A run whose loss or weights stopped being numbers."""
+
+    exit_code = 5
+
+
+class DataError(FlyweightError):
+    """A data set, image, record or run file that is not what it must be."""
+
+    exit_code = 6
+
+
+class MissingError(FlyweightError):
+    """Something that must be installed, reachable or writable on this machine, and is not."""
+
+    exit_code = 7
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint to append to an unknown-name message: " Did you mean 'x'?", or an empty string.
+
+    >>> nearest("cosin", ["cosine", "step"])
+    " Did you mean 'cosine'?"
+    """
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,299 @@
+"""A net as one line of text, and back: `parse_net("c8 r m2 flat fc10")`, `str(net)`.
+
+Goes in: text. Comes out: a `Net`, or a `NotationError` with the position and the nearest valid token. The
+grammar, with a table and examples, is in docs/notation.md. Whether the layers fit an image is not known
+here; `walk.py` tells.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from flyweight.errors import NotationError
+from flyweight.model.spec import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Linear,
+    LogSoftmax,
+    Net,
+    Node,
+    Pool,
+    Repeat,
+    Residual,
+    Shared,
+    Unused,
+)
+
+# Tokens that are one word. The first spelling of a layer is the one that is printed.
+WORDS: Final[dict[str, Layer]] = {
+    "bn": BatchNorm(),
+    "bn0": BatchNorm(affine=False),
+    "r": Activation("relu"),
+    "relu": Activation("relu"),
+    "r6": Activation("relu6"),
+    "leaky": Activation("leaky_relu"),
+    "prelu": Activation("prelu"),
+    "elu": Activation("elu"),
+    "gelu": Activation("gelu"),
+    "silu": Activation("silu"),
+    "hswish": Activation("hardswish"),
+    "tanh": Activation("tanh"),
+    "sigmoid": Activation("sigmoid"),
+    "gap": GlobalPool("average"),
+    "gmp": GlobalPool("max"),
+    "flat": Flatten(),
+    "ls": LogSoftmax(),
+}
+
+# Modifiers by letter: the field they set, and the smallest value that makes sense.
+MODIFIERS: Final[dict[str, tuple[str, int]]] = {
+    "/": ("kernel", 1),
+    "s": ("stride", 1),
+    "p": ("padding", 0),
+    "d": ("dilation", 1),
+    "g": ("groups", 1),
+}
+_MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A token with numbers in it: `head` + number + modifiers."""
+
+    head: str
+    make: Callable[..., Layer]
+    number: str  # the pattern of the number after the head
+    modifiers: str = ""
+    example: str = ""
+
+
+_INTEGER, _OPTIONAL, _FRACTION = r"\d+", r"\d*", r"\d*\.?\d+"
+
+FORMS: Final = (
+    _Form("c", Conv, _INTEGER, "/spdgn", "c16"),
+    _Form("dw", DepthwiseConv, _OPTIONAL, "/spdn", "dw"),
+    _Form("fc", Linear, _INTEGER, "n", "fc10"),
+    _Form("m", lambda kernel, **more: Pool("max", kernel, **more), _INTEGER, "sp", "m2"),
+    _Form("a", lambda kernel, **more: Pool("average", kernel, **more), _INTEGER, "sp", "a2"),
+    _Form("aap", lambda size: AdaptivePool("average", size), _INTEGER, "", "aap4"),
+    _Form("amp", lambda size: AdaptivePool("max", size), _INTEGER, "", "amp4"),
+    _Form("do", lambda p: Dropout(p), _FRACTION, "", "do.1"),
+    _Form("sdo", lambda p: Dropout(p, spatial=True), _FRACTION, "", "sdo.1"),
+    _Form("leaky", lambda slope: Activation("leaky_relu", slope), _FRACTION, "", "leaky.1"),
+)
+
+_LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
+_BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
+EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str
+    start: int
+
+
+def parse_net(text: str) -> Net:
+    """The net that `text` describes.
+
+    >>> str(parse_net("c8 relu  m2 2( c16p1 bn r ) gap flat fc10"))
+    'c8 r m2 2(c16p1 bn r) gap flat fc10'
+
+    Raises:
+        NotationError: with the position, what was found, and the nearest valid token.
+    """
+    tokens = [_Token(match.group(), match.start()) for match in _LEXEME.finditer(text)]
+    parser = _Parser(text, tokens)
+    nodes = parser.sequence(until=())
+    if not nodes:
+        raise NotationError("a net needs at least one layer, found none. Try 'c8 r m2 flat fc10'.")
+    return Net(nodes)
+
+
+class _Parser:
+    """Recursive descent over the tokens; the position moves forward only."""
+
+    def __init__(self, text: str, tokens: list[_Token]) -> None:
+        self.text, self.tokens, self.at = text, tokens, 0
+
+    def sequence(self, until: tuple[str, ...]) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        while self.at < len(self.tokens) and self.tokens[self.at].text not in until:
+            nodes.append(self.node(self.take()))
+        return tuple(nodes)
+
+    def take(self) -> _Token:
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def node(self, token: _Token) -> Node:
+        text = token.text
+        if text == "+(":
+            return self.residual(token)
+        if text == "unused(":
+            return Unused(self.body(token))
+        if text.endswith("@("):
+            return Shared(self.times(token, text[:-2]), self.body(token))
+        if text.endswith("(") and text != "(":
+            return Repeat(self.times(token, text[:-1]), self.body(token))
+        if text in ("(", ")", "|"):
+            self.fail(token, f"{text!r} opens or closes no block here; blocks are {', '.join(_BLOCKS)}")
+        return self.layer(token)
+
+    def body(self, opening: _Token) -> tuple[Node, ...]:
+        nodes = self.sequence(until=(")",))
+        self.close(opening)
+        if not nodes:
+            self.fail(opening, "a block needs at least one layer, found none")
+        return nodes
+
+    def residual(self, opening: _Token) -> Residual:
+        body = self.sequence(until=("|", ")"))
+        if not body:
+            self.fail(opening, "a residual block needs at least one layer, found none")
+        shortcut: tuple[Node, ...] = ()
+        if self.at < len(self.tokens) and self.tokens[self.at].text == "|":
+            bar = self.take()
+            shortcut = self.sequence(until=(")",))
+            if not shortcut:
+                self.fail(bar, "a shortcut after '|' needs at least one layer; leave '|' out for the identity")
+        self.close(opening)
+        return Residual(body, shortcut)
+
+    def close(self, opening: _Token) -> None:
+        if self.at == len(self.tokens):
+            self.fail(opening, f"{opening.text!r} is never closed; add ')'")
+        self.take()
+
+    def times(self, token: _Token, digits: str) -> int:
+        times = int(digits)
+        if not 1 <= times <= 1000:
+            self.fail(token, f"a block is repeated 1 to 1000 times, found {times}")
+        return times
+
+    def layer(self, token: _Token) -> Layer:
+        if token.text in WORDS:
+            return WORDS[token.text]
+        for form in FORMS:
+            match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
+            if match and not (form.number == _FRACTION and match[2]):
+                return self.filled(token, form, match[1], match[2])
+        self.fail(token, f"{token.text!r} is no layer.{_nearest(token.text)}")
+
+    def filled(self, token: _Token, form: _Form, number: str, modifiers: str) -> Layer:
+        values: dict[str, int | bool] = {}
+        for part in _MODIFIER.finditer(modifiers):
+            letter = "n" if part["bare"] else part["letter"]
+            field, least = ("bias", 0) if letter == "n" else MODIFIERS[letter]
+            if letter not in form.modifiers:
+                self.fail(token, f"{part.group()!r} does not apply to '{form.head}' layers")
+            if field in values:
+                self.fail(token, f"{field} is given twice")
+            values[field] = False if letter == "n" else self.bounded(token, field, int(part["value"]), least)
+        if form.number == _FRACTION:
+            return form.make(self.fraction(token, float(number)))
+        if number == "":
+            return form.make(**values)
+        return form.make(self.bounded(token, "the number after " + repr(form.head), int(number), 1), **values)
+
+    def bounded(self, token: _Token, what: str, value: int, least: int) -> int:
+        # The upper limit keeps a slip of the finger from asking for terabytes.
+        if not least <= value <= 65536:
+            self.fail(token, f"{what} must be {least} to 65536, found {value}")
+        return value
+
+    def fraction(self, token: _Token, value: float) -> float:
+        if not 0 <= value < 1:
+            self.fail(token, f"the fraction must be at least 0 and below 1, found {value:g}")
+        return value
+
+    def fail(self, token: _Token, what: str) -> NoReturn:
+        shown = self.text.replace("\n", " ")
+        raise NotationError(
+            f"net, position {token.start + 1}: {what}\n  {shown}\n  {' ' * token.start}{'^' * len(token.text)}"
+        )
+
+
+def _nearest(word: str) -> str:
+    head = re.sub(r"[\d./].*", "", word)
+    by_head = [example for example in EXAMPLES if head and re.sub(r"[\d./].*", "", example) == head]
+    same_start = [example for example in EXAMPLES if example[0] == word[0]]
+    found = by_head or difflib.get_close_matches(word, same_start, n=1, cutoff=0.3)
+    found = found or difflib.get_close_matches(word, EXAMPLES, n=1, cutoff=0.3)
+    return f" Did you mean {found[0]!r}?" if found else f" Layers are {', '.join(EXAMPLES)}."
+
+
+def format_net(net: Net) -> str:
+    """The canonical text: `parse_net(format_net(net)) == net`."""
+    return format_nodes(net.nodes)
+
+
+def format_nodes(nodes: tuple[Node, ...]) -> str:
+    return " ".join(format_node(node) for node in nodes)
+
+
+def format_node(node: Node) -> str:
+    """One layer or block as its token."""
+    match node:
+        case Repeat():
+            return f"{node.times}({format_nodes(node.body)})"
+        case Shared():
+            return f"{node.times}@({format_nodes(node.body)})"
+        case Residual(shortcut=()):
+            return f"+({format_nodes(node.body)})"
+        case Residual():
+            return f"+({format_nodes(node.body)} | {format_nodes(node.shortcut)})"
+        case Unused():
+            return f"unused({format_nodes(node.body)})"
+        case Conv():
+            return f"c{node.channels}{_convolution(node)}{_if(node.groups != 1, f'g{node.groups}')}{_bias(node.bias)}"
+        case DepthwiseConv():
+            return f"dw{_if(node.multiplier != 1, str(node.multiplier))}{_convolution(node)}{_bias(node.bias)}"
+        case Linear():
+            return f"fc{node.features}{_bias(node.bias)}"
+        case Pool():
+            stride = _if(node.stride is not None, f"s{node.stride}")
+            return (
+                f"{'m' if node.kind == 'max' else 'a'}{node.kernel}{stride}{_if(node.padding != 0, f'p{node.padding}')}"
+            )
+        case AdaptivePool():
+            return f"{'amp' if node.kind == 'max' else 'aap'}{node.size}"
+        case Dropout():
+            return f"{'sdo' if node.spatial else 'do'}{_fraction(node.p)}"
+        case Activation(kind="leaky_relu") if node.slope != Activation("leaky_relu").slope:
+            return f"leaky{_fraction(node.slope)}"
+        case _:
+            return next(word for word, layer in WORDS.items() if layer == node)
+
+
+def _convolution(conv: Conv | DepthwiseConv) -> str:
+    return (
+        _if(conv.kernel != 3, f"/{conv.kernel}")
+        + _if(conv.stride != 1, f"s{conv.stride}")
+        + _if(conv.padding != 0, f"p{conv.padding}")
+        + _if(conv.dilation != 1, f"d{conv.dilation}")
+    )
+
+
+def _bias(bias: bool) -> str:
+    return _if(not bias, "nb")
+
+
+def _if(holds: bool, text: str) -> str:
+    return text if holds else ""
+
+
+def _fraction(value: float) -> str:
+    text = f"{value:.17f}".rstrip("0") if value < 1e-4 else repr(value)
+    return text.lstrip("0") if value else "0"
