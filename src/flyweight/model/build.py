@@ -1,0 +1,174 @@
+"""From a spec to a torch module: `build(net, input_shape)`. The only file of the room that needs torch.
+
+Every parameter's name in the state dict is the `path` that the walk gave its layer, so that a count, a
+record and a file of weights speak of the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flyweight.model.notation import parse_net
+from flyweight.model.spec import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Linear,
+    LogSoftmax,
+    Net,
+    Pool,
+)
+from flyweight.model.walk import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
+
+
+def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.Generator | None = None) -> nn.Module:
+    """The net as a module: (N, *input_shape) float32 to (N, classes) logits.
+
+    Weights are torch's defaults (Kaiming uniform, He et al. 2015, as nn.Conv2d and nn.Linear have them); with a
+    CPU `generator` they depend on it alone and the global random state stays as it was.
+
+    Raises:
+        NotationError: text that does not parse, or layers that do not fit the image.
+    """
+    if isinstance(net, str):
+        net = parse_net(net)
+    nodes = place(net, input_shape)
+    if generator is None:
+        return _Chain(nodes, prefix="")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator)))
+        return _Chain(nodes, prefix="")
+
+
+class _Chain(nn.Module):
+    """Layers one after the other; what is unused is registered and never called."""
+
+    def __init__(self, nodes: Sequence[PlacedNode], prefix: str) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        for node in nodes:
+            name, module = _named(node, prefix)
+            self.add_module(name, module)
+            if not isinstance(node, PlacedUnused):
+                self.order.append(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.order:
+            x = self._modules[name](x)  # type: ignore[misc]
+        return x
+
+
+class _Shared(_Chain):
+    """The same chain, `times` in a row."""
+
+    def __init__(self, node: PlacedShared) -> None:
+        super().__init__(node.passes[0], prefix=node.path + ".")
+        self.times = len(node.passes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.times):
+            x = super().forward(x)
+        return x
+
+
+class _Residual(nn.Module):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, node: PlacedResidual) -> None:
+        super().__init__()
+        self.body = _Chain(node.body, prefix=f"{node.path}.body.")
+        self.shortcut = _Chain(node.shortcut, prefix=f"{node.path}.shortcut.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class _GlobalAverage(nn.Module):
+    """The plain mean: the backward pass of AdaptiveAvgPool2d is not deterministic on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+class _GlobalMax(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((2, 3), keepdim=True)
+
+
+def _named(node: PlacedNode, prefix: str) -> tuple[str, nn.Module]:
+    match node:
+        case Placed():
+            return node.name, _module(node.layer, node.in_shape)
+        case PlacedShared():
+            return node.path.removeprefix(prefix), _Shared(node)
+        case PlacedResidual():
+            return node.path.removeprefix(prefix), _Residual(node)
+        case PlacedUnused():
+            return node.path.removeprefix(prefix), _Chain(node.body, prefix=node.path + ".")
+
+
+def _module(layer: Layer, in_shape: Shape) -> nn.Module:
+    channels = in_shape[0]
+    match layer:
+        case Conv(out, kernel, stride, padding, dilation, groups, bias):
+            return nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias)
+        case DepthwiseConv(multiplier, kernel, stride, padding, dilation, bias):
+            return nn.Conv2d(channels, channels * multiplier, kernel, stride, padding, dilation, channels, bias)
+        case BatchNorm(affine):
+            kind = nn.BatchNorm2d if len(in_shape) == 3 else nn.BatchNorm1d
+            return kind(channels, affine=affine)
+        case Activation():
+            return _activation(layer, channels)
+        case Pool("max", kernel, _, padding):
+            return nn.MaxPool2d(kernel, layer.step, padding)
+        case Pool(_, kernel, _, padding):
+            return nn.AvgPool2d(kernel, layer.step, padding)
+        case GlobalPool(kind="max"):
+            return _GlobalMax()
+        case GlobalPool():
+            return _GlobalAverage()
+        case AdaptivePool("max", size):
+            return nn.AdaptiveMaxPool2d(size)
+        case AdaptivePool(_, size):
+            return nn.AdaptiveAvgPool2d(size)
+        case Dropout(p, spatial):
+            return nn.Dropout2d(p) if spatial else nn.Dropout(p)
+        case Flatten():
+            return nn.Flatten()
+        case Linear(features, bias):
+            return nn.Linear(channels, features, bias)
+        case LogSoftmax():
+            return nn.LogSoftmax(dim=1)
+
+
+def _activation(layer: Activation, channels: int) -> nn.Module:
+    match layer.kind:
+        case "relu":
+            return nn.ReLU()
+        case "relu6":
+            return nn.ReLU6()
+        case "leaky_relu":
+            return nn.LeakyReLU(layer.slope)
+        case "prelu":
+            return nn.PReLU(channels)
+        case "elu":
+            return nn.ELU()
+        case "gelu":
+            return nn.GELU()
+        case "silu":
+            return nn.SiLU()
+        case "hardswish":
+            return nn.Hardswish()
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()

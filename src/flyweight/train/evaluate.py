@@ -1,0 +1,51 @@
+"""Measure a net on images as they are: never augmented, in large batches, with the mean loss per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flyweight.data.batches import normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Loss is the mean per image; probabilities are (N, classes) float32."""
+
+    loss: float
+    correct: int
+    count: int
+    probabilities: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.count
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int = 1000,
+) -> Evaluation:
+    """`images` (N, C, H, W) uint8 and `labels` (N,), read in order; the model is left in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=images.device)
+    answers = []
+    for start in range(0, len(images), batch_size):
+        logits = model(normalise(images[start : start + batch_size], mean=mean, std=std)).float()
+        loss += F.cross_entropy(logits, labels[start : start + batch_size], reduction="sum")
+        answers.append(logits.softmax(1))
+    model.train(was_training)
+    probabilities = torch.cat(answers)
+    correct = int((probabilities.argmax(1) == labels).sum())
+    return Evaluation(loss=loss.item() / len(images), correct=correct, count=len(images), probabilities=probabilities)
