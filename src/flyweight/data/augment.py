@@ -178,8 +178,8 @@ def _identity(n: int, device: torch.device | str) -> Tensor:
 
 
 def _places(height: int, width: int, device: torch.device | str) -> Tensor:
-    """(H * W, 2) pixel centres as (x, y) from the middle of the frame."""
+    """(H * W, 3) pixel centres as (x, y, 1), x and y from the middle of the frame."""
     y = torch.arange(height, device=device) - (height - 1) / 2
     x = torch.arange(width, device=device) - (width - 1) / 2
     rows, columns = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack((columns, rows), dim=-1).view(-1, 2)
+    return torch.stack((columns, rows, torch.ones_like(rows)), dim=-1).view(-1, 3)

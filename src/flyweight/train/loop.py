@@ -22,6 +22,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.train.evaluate import Evaluation
 
+# Somebody who watches is shown the running figures this often; each look waits for the device.
+SECONDS_BETWEEN_LOOKS = 0.1
+
 # On a GPU reading the loss waits for the device, so it is read every so many steps; on a CPU at each.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
@@ -185,7 +188,7 @@ def _epoch(
             training.average.update_parameters(model)
         sums.add(loss.detach() if loss_reduction == "mean" else loss.detach() / len(labels), logits, labels)
         training.step += 1
-        if on_step:
+        if on_step and clock.is_due():
             sums.read()
             on_step(training, n_steps=n_steps, epochs=epochs)
         if should_stop():
@@ -223,6 +226,15 @@ class _Clock:
 
     def __init__(self, training: Training) -> None:
         self.training, self.started = training, time.perf_counter()
+        self.looked = 0.0
+
+    def is_due(self) -> bool:
+        """True when the last look is a while ago; looking is counted from then."""
+        now = time.perf_counter()
+        if now - self.looked < SECONDS_BETWEEN_LOOKS:
+            return False
+        self.looked = now
+        return True
 
     def total(self) -> float:
         return self.training.seconds + time.perf_counter() - self.started
