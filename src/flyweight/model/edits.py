@@ -1,0 +1,450 @@
+"""Single changes that bring a net under its budget, or nearer to it, ranked; nothing here is estimated.
+
+Goes in: a net, the shape of one image, a budget. Comes out: `Edit`s, each with the text of a whole net that was parsed,
+walked and counted and has the same classes. Whether an edit costs accuracy is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import lcm, prod
+from typing import Final, TypeAlias
+
+from flyweight.errors import NotationError, OverBudgetError
+from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, refusal, row_needs
+from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.notation import format_node, parse_net
+from flyweight.model.spec import (
+    Activation,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Linear,
+    Net,
+    Node,
+    Pool,
+    Repeat,
+    Residual,
+    Shared,
+    Unused,
+)
+from flyweight.model.walk import Shape
+
+# Where a node stands in a net: alternately the branch (0: body, 1: shortcut) and the place in it, from the top.
+Path: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One change. `saves` is in the unit of `kind`, the limit that was exceeded most."""
+
+    description: str
+    cost: Cost
+    kind: Kind
+    saves: int
+    is_enough: bool
+
+    @property
+    def net(self) -> str:
+        return self.cost.net
+
+    @property
+    def params(self) -> int:
+        """Parameters after the change."""
+        return self.cost.params
+
+    def __str__(self) -> str:
+        unit = "" if self.kind == "params" else f" {KINDS[self.kind].noun}"
+        return f"{self.description}: -{self.saves:,}{unit}{'' if self.is_enough else ' (not enough alone)'}"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A layer as written: its path, the layer, and the rows that it became (one per repetition)."""
+
+    path: Path
+    layer: Layer
+    rows: tuple[Row, ...]
+
+    def weighs(self, kind: Kind) -> int:
+        return sum(row_needs(row, kind) for row in self.rows)
+
+    @property
+    def name(self) -> str:
+        names = dict.fromkeys(row.name for row in self.rows)
+        return ", ".join(names) if len(names) <= 3 else f"{next(iter(names))} and {len(names) - 1} more"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every kind of edit is given."""
+
+    net: Net
+    cost: Cost
+    budget: Budget
+    kind: Kind
+    layers: tuple[_Found, ...]
+
+    def counted(self, net: Net) -> Cost | None:
+        """The cost of a changed net, or None where its layers no longer fit or its classes changed."""
+        try:
+            cost = walk(parse_net(str(net)), self.cost.input_shape)
+        except NotationError:
+            return None
+        return cost if cost.out_shape == self.cost.out_shape else None
+
+    def fits(self, net: Net) -> bool:
+        cost = self.counted(net)
+        return cost is not None and not overruns(self.budget, cost)
+
+    def heaviest(self, *kinds: type[Layer]) -> list[_Found]:
+        """Layers of these kinds that weigh something, heaviest first."""
+        found = [one for one in self.layers if isinstance(one.layer, kinds) and one.weighs(self.kind)]
+        return sorted(found, key=lambda one: -one.weighs(self.kind))
+
+    @property
+    def unit(self) -> int:
+        """Widths are multiples of this, so that every grouped convolution still divides."""
+        return lcm(*(one.layer.groups for one in self.layers if isinstance(one.layer, Conv)))
+
+
+Proposal: TypeAlias = tuple[str, Net]
+
+
+def edits(net: Net | str, input_shape: Shape, budget: Budget) -> tuple[Edit, ...]:
+    """Single changes that help, best first; none where the net fits its budget.
+
+    Those that are enough come first, in the order of `PROPOSERS`, which is from the least to the most that a net loses
+    by it; then the others, those that leave least to save first.
+
+    >>> for edit in edits("c8 r m2 flat fc10", (1, 28, 28), Budget(params=5_000))[:2]:
+    ...     print(edit)
+    global average pooling instead of flatten: -13,440
+    all widths x 0.312 (c8 to c2): -10,200
+
+    Raises:
+        NotationError: text that does not parse, or layers that do not fit the image.
+    """
+    task = _task(net, input_shape, budget)
+    if task is None:
+        return ()
+    proposals = (proposal for propose in PROPOSERS for proposal in propose(task))
+    found: dict[str, Edit] = {}
+    for description, changed in proposals:
+        edit = _counted_edit(task, description, changed)
+        if edit is not None:
+            found.setdefault(edit.net, edit)
+    # The sort is stable: among those that are enough nothing is left, and the order of PROPOSERS stays.
+    return tuple(sorted(found.values(), key=lambda edit: _left(budget, edit.cost)))
+
+
+def require(name: str, net: Net | str, input_shape: Shape, budget: Budget, *, epochs: int | None = None) -> Cost:
+    """The cost of `net`, if it fits.
+
+    Raises:
+        OverBudgetError: it does not; the message tells what it needs, its heaviest layers, and the best edits.
+    """
+    cost = walk(net, input_shape)
+    found = overruns(budget, cost, epochs=epochs)
+    if found:
+        raise OverBudgetError(refusal(name, cost, found, suggestions=edits(net, input_shape, budget)[:3]))
+    return cost
+
+
+def _task(net: Net | str, input_shape: Shape, budget: Budget) -> _Task | None:
+    if isinstance(net, str):
+        net = parse_net(net)
+    cost = walk(net, input_shape)
+    found = overruns(budget, cost)
+    if not found:
+        return None
+    worst = max(found, key=lambda overrun: overrun.needed / overrun.allowed)
+    return _Task(net, cost, budget, worst.kind, _layers(net, cost))
+
+
+def _counted_edit(task: _Task, description: str, changed: Net) -> Edit | None:
+    cost = task.counted(changed)
+    if cost is None:
+        return None
+    saves = needs(task.cost)[task.kind] - needs(cost)[task.kind]
+    left = _left(task.budget, cost)
+    if saves <= 0 or left >= _left(task.budget, task.cost):
+        return None
+    return Edit(description=description, cost=cost, kind=task.kind, saves=saves, is_enough=left == 0)
+
+
+def _left(budget: Budget, cost: Cost) -> float:
+    """How far a cost is over its budget: the shares of the limits that are exceeded, added."""
+    return sum(overrun.over / overrun.allowed for overrun in overruns(budget, cost))
+
+
+# The proposers, one kind of change each: a description and a changed net, which may turn out not to fit.
+
+
+def _no_bias_before_batch_norm(task: _Task) -> Iterator[Proposal]:
+    """Batch norm subtracts the mean, and with it the bias."""
+    idle = [one.path for one, after in _neighbours(task) if isinstance(after, BatchNorm) and _has_bias(one.layer)]
+    net = task.net
+    for path in idle:
+        net = _changed(net, path, _without_bias)
+    if idle:
+        layers = "layer" if len(idle) == 1 else "layers"
+        yield f"no bias before batch norm ({len(idle)} {layers})", net
+
+
+def _global_average_pooling(task: _Task) -> Iterator[Proposal]:
+    for one in task.layers:
+        if isinstance(one.layer, Flatten) and prod(one.rows[0].in_shape[1:]) > 1:
+            net = _replaced(task.net, one.path, (GlobalPool("average"), one.layer))
+            yield "global average pooling instead of flatten", net
+
+
+def _extra_pool(task: _Task) -> Iterator[Proposal]:
+    """A 2x2 max pool after a layer: the latest place that is enough, else the one that comes nearest."""
+    places: list[tuple[float, Proposal]] = []
+    for one in reversed(task.layers):
+        if isinstance(one.layer, Conv | DepthwiseConv | BatchNorm | Activation) and len(one.rows[0].out_shape) == 3:
+            net = _replaced(task.net, one.path, (one.layer, Pool("max")))
+            cost = task.counted(net)
+            if cost is not None:
+                places.append((_left(task.budget, cost), (f"a max pool after {one.name}", net)))
+    if places:
+        yield min(places, key=lambda place: place[0])[1]
+
+
+def _scaled_widths(task: _Task) -> Iterator[Proposal]:
+    """Every width but those of the classes, times the largest factor (in thousandths) that fits."""
+    paths = [one.path for one in task.layers if isinstance(one.layer, Conv | Linear) and not _is_classifier(task, one)]
+
+    def scaled(thousandths: int) -> Net:
+        net = task.net
+        for path in paths:
+            net = _changed(net, path, lambda layer: _with_width(layer, _scale(_width(layer), thousandths, task.unit)))
+        return net
+
+    factor = _largest(lambda thousandths: task.fits(scaled(thousandths)), 999)
+    if paths and factor:
+        widest = max((_at(task.net, path) for path in paths), key=_width)
+        thinner = format_node(_with_width(widest, _scale(_width(widest), factor, task.unit)))
+        yield f"all widths x {factor / 1000:g} ({format_node(widest)} to {thinner})", scaled(factor)
+
+
+def _thinner_layer(task: _Task) -> Iterator[Proposal]:
+    """One of the three heaviest layers, as wide as fits; half as wide where no width fits."""
+    for one in task.heaviest(Conv, Linear)[:3]:
+        width = _width(one.layer)
+
+        def thinned(units: int, path: Path = one.path) -> Net:
+            return _changed(task.net, path, lambda layer: _with_width(layer, units * task.unit))
+
+        units = _largest(lambda units: task.fits(thinned(units)), (width - 1) // task.unit)
+        units = units or width // 2 // task.unit
+        if units:
+            yield f"{one.name} {units * task.unit} wide instead of {width}", thinned(units)
+
+
+def _separable_convolution(task: _Task) -> Iterator[Proposal]:
+    """Depthwise, then 1x1, for the heaviest convolution where that can be; no bias between the two."""
+    for one in task.heaviest(Conv):
+        conv = one.layer
+        if isinstance(conv, Conv) and conv.kernel > 1 and conv.groups == 1 and one.rows[0].in_shape[0] > 1:
+            spatial = DepthwiseConv(1, conv.kernel, conv.stride, conv.padding, conv.dilation, bias=False)
+            pair = (spatial, Conv(conv.channels, kernel=1, bias=conv.bias))
+            yield f"{one.name} depthwise-separable", _replaced(task.net, one.path, pair)
+            return
+
+
+def _convolution_instead_of_linear(task: _Task) -> Iterator[Proposal]:
+    """flat ... fcN becomes cN/1 gap flat: the same classes at every place, then their mean."""
+    for path, between, linear in _heads(task.net):
+        pooled = (*between, Conv(linear.features, kernel=1, bias=linear.bias), GlobalPool("average"), Flatten())
+        net = _replaced(task.net, path, pooled, count=len(between) + 2)
+        yield f"a 1x1 convolution and global average pooling instead of {format_node(linear)}", net
+
+
+def _without_layer(task: _Task) -> Iterator[Proposal]:
+    """The heaviest layer that can go, with the batch norm, activation and dropout that belong to it."""
+    for one in task.heaviest(Conv, DepthwiseConv, Linear):
+        siblings = _siblings(task.net, one.path)
+        belongs = 1
+        for node in siblings[one.path[-1] + 1 :]:
+            if not isinstance(node, BatchNorm | Activation | Dropout):
+                break
+            belongs += 1
+        net = _replaced(task.net, one.path, (), count=belongs)
+        if belongs < len(siblings) and task.counted(net) is not None:
+            yield f"without {one.name}", net
+            return
+
+
+PROPOSERS: Final[tuple[Callable[[_Task], Iterator[Proposal]], ...]] = (
+    _no_bias_before_batch_norm,
+    _global_average_pooling,
+    _scaled_widths,
+    _thinner_layer,
+    _extra_pool,
+    _convolution_instead_of_linear,
+    _separable_convolution,
+    _without_layer,
+)
+
+
+def _largest(fits: Callable[[int], bool], limit: int) -> int:
+    """The largest of 1..limit that fits, by bisection, or 0; what fits must keep fitting when it gets smaller."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _scale(width: int, thousandths: int, unit: int) -> int:
+    """The nearest multiple of `unit`, at least one."""
+    return max((width * thousandths + 500 * unit) // (1000 * unit), 1) * unit
+
+
+def _width(layer: Node) -> int:
+    match layer:
+        case Conv():
+            return layer.channels
+        case Linear():
+            return layer.features
+    raise AssertionError(f"{layer} has no width")
+
+
+def _with_width(layer: Node, width: int) -> Layer:
+    match layer:
+        case Conv():
+            return replace(layer, channels=width)
+        case Linear():
+            return replace(layer, features=width)
+    raise AssertionError(f"{layer} has no width")
+
+
+def _has_bias(layer: Layer) -> bool:
+    return isinstance(layer, Conv | DepthwiseConv | Linear) and layer.bias
+
+
+def _without_bias(layer: Layer) -> Layer:
+    assert isinstance(layer, Conv | DepthwiseConv | Linear)
+    return replace(layer, bias=False)
+
+
+def _is_classifier(task: _Task, one: _Found) -> bool:
+    """The last layer with a width, and linear layers as wide as it: their widths are the number of classes."""
+    last = [found for found in task.layers if isinstance(found.layer, Conv | Linear)][-1]
+    return one.path == last.path or (isinstance(one.layer, Linear) and one.layer.features == task.cost.out_shape[0])
+
+
+# The net as a tree: finding layers with their rows, and changing one place.
+
+
+def _layers(net: Net, cost: Cost) -> tuple[_Found, ...]:
+    """Every executed layer as written, in order, with its rows."""
+    rows: dict[Path, list[Row]] = {}
+    for path, row in zip(_unrolled(net.nodes, ()), cost.rows, strict=True):
+        if row.is_executed:
+            rows.setdefault(path, []).append(row)
+    return tuple(_Found(path, _layer_at(net, path), tuple(found)) for path, found in rows.items())
+
+
+def _unrolled(nodes: tuple[Node, ...], above: Path) -> Iterator[Path]:
+    """The path of every layer in the order of the walk, once per repetition."""
+    for place, node in enumerate(nodes):
+        path = (*above, place)
+        match node:
+            case Repeat() | Shared():
+                for _ in range(node.times):
+                    yield from _unrolled(node.body, (*path, 0))
+            case Unused():
+                yield from _unrolled(node.body, (*path, 0))
+            case Residual():
+                yield from _unrolled(node.body, (*path, 0))
+                yield from _unrolled(node.shortcut, (*path, 1))
+            case _:
+                yield path
+
+
+def _neighbours(task: _Task) -> Iterator[tuple[_Found, Node | None]]:
+    """Every layer with the node that follows it in its block."""
+    for one in task.layers:
+        after = _siblings(task.net, one.path)[one.path[-1] + 1 :]
+        yield one, after[0] if after else None
+
+
+def _heads(net: Net) -> Iterator[tuple[Path, tuple[Node, ...], Linear]]:
+    """A flatten and the linear layer it feeds, at the top of the net, with the dropout and activations between."""
+    for place, node in enumerate(net.nodes):
+        if not isinstance(node, Flatten):
+            continue
+        between: list[Node] = []
+        for after in net.nodes[place + 1 :]:
+            match after:
+                case Linear():
+                    yield (place,), tuple(between), after
+                    break
+                case Dropout() | Activation():
+                    between.append(after)
+                case _:
+                    break
+
+
+def _branch(node: Node, side: int) -> tuple[Node, ...]:
+    match node:
+        case Residual():
+            return node.shortcut if side else node.body
+        case Repeat() | Shared() | Unused():
+            return node.body
+    raise AssertionError(f"{node} has no branches")
+
+
+def _siblings(net: Net, path: Path) -> tuple[Node, ...]:
+    nodes = net.nodes
+    for place, side in zip(path[:-1:2], path[1::2], strict=True):
+        nodes = _branch(nodes[place], side)
+    return nodes
+
+
+def _at(net: Net, path: Path) -> Node:
+    return _siblings(net, path)[path[-1]]
+
+
+def _layer_at(net: Net, path: Path) -> Layer:
+    node = _at(net, path)
+    assert not isinstance(node, Repeat | Shared | Residual | Unused)
+    return node
+
+
+def _changed(net: Net, path: Path, change: Callable[[Layer], Layer]) -> Net:
+    return _replaced(net, path, (change(_layer_at(net, path)),))
+
+
+def _replaced(net: Net, path: Path, nodes: tuple[Node, ...], count: int = 1) -> Net:
+    """The net with `count` nodes from `path` on replaced by `nodes`."""
+    return Net(_spliced(net.nodes, path, nodes, count))
+
+
+def _spliced(nodes: tuple[Node, ...], path: Path, new: tuple[Node, ...], count: int) -> tuple[Node, ...]:
+    place = path[0]
+    if len(path) == 1:
+        return nodes[:place] + new + nodes[place + count :]
+    node, side = nodes[place], path[1]
+    inner = _spliced(_branch(node, side), path[2:], new, count)
+    return (*nodes[:place], _with_branch(node, side, inner), *nodes[place + 1 :])
+
+
+def _with_branch(node: Node, side: int, nodes: tuple[Node, ...]) -> Node:
+    match node:
+        case Residual():
+            return replace(node, shortcut=nodes) if side else replace(node, body=nodes)
+        case Repeat() | Shared() | Unused():
+            return replace(node, body=nodes)
+    raise AssertionError(f"{node} has no branches")

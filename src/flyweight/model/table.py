@@ -1,0 +1,371 @@
+"""The table of a cost beside its budget, as `flyweight show` prints it: text, JSON, Markdown, CSV.
+
+Goes in: a `Cost`, a `Budget`, the edits if there are any. Comes out: one string or dict; nothing is printed and nothing
+counted here. The conventions behind the numbers are in docs/counting.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from flyweight.model.budget import KINDS, Budget, Kind, needs
+from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
+from flyweight.model.edits import Edit
+from flyweight.model.walk import Shape
+
+WIDTH: Final = 80
+NO_BUDGET: Final = Budget()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the table: a row of the cost and its share of the parameter budget, or of the net without one."""
+
+    row: Row
+    share: float
+
+
+def lines(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Line, ...]:
+    """Every row with its share of the parameters allowed (or, without a limit, of the net's own)."""
+    whole = budget.params or cost.params or 1
+    return tuple(Line(row=row, share=row.params / whole if row.is_executed else 0.0) for row in cost.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One limit beside what the net needs; `margin` is negative where it is over."""
+
+    kind: Kind
+    needed: int
+    allowed: int
+
+    @property
+    def margin(self) -> int:
+        return self.allowed - self.needed
+
+    @property
+    def fits(self) -> bool:
+        return self.margin >= 0
+
+    def __str__(self) -> str:
+        side = "under" if self.fits else "over"
+        return f"{self.needed:,} of {self.allowed:,} {KINDS[self.kind].noun}, {side} by {abs(self.margin):,}"
+
+
+def verdicts(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Verdict, ...]:
+    """Every limit that can be judged before training."""
+    needed = needs(cost)
+    return tuple(
+        Verdict(kind=kind, needed=needed[kind], allowed=int(limit))
+        for kind, limit in budget.limits().items()
+        if kind in needed
+    )
+
+
+def as_dict(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> dict[str, Any]:
+    """Everything, for JSON: lists, strings, numbers and None (for what is not known) alone."""
+    return {
+        "net": cost.net,
+        "input_shape": list(cost.input_shape),
+        "output_shape": list(cost.out_shape),
+        "layers": [_line_as_dict(line) for line in lines(cost, budget)],
+        "params": cost.params,
+        "registered_params": cost.registered_params,
+        "buffers": cost.buffers,
+        "macs": cost.macs,
+        "activation_bytes": cost.activation_bytes,
+        "flash_bytes": cost.flash_bytes,
+        "int8_bytes": cost.int8_bytes,
+        "budget": budget.limits(),
+        "fits": all(verdict.fits for verdict in verdicts(cost, budget)),
+        "verdicts": [
+            {"kind": one.kind, "needed": one.needed, "allowed": one.allowed, "margin": one.margin, "fits": one.fits}
+            for one in verdicts(cost, budget)
+        ],
+        "edits": [
+            {
+                "description": edit.description,
+                "net": edit.net,
+                "kind": edit.kind,
+                "saves": edit.saves,
+                "params": edit.params,
+                "is_enough": edit.is_enough,
+            }
+            for edit in edits
+        ],
+    }
+
+
+def _line_as_dict(line: Line) -> dict[str, Any]:
+    row = line.row
+    return {
+        "name": row.name,
+        "path": row.path,
+        "layer": row.layer,
+        "in_shape": list(row.in_shape),
+        "out_shape": list(row.out_shape),
+        "params": row.params,
+        "share": line.share,
+        "buffers": row.buffers,
+        "macs": row.macs,
+        "receptive_field": [_known(value) for value in row.receptive_field],
+        "jump": [_known(value) for value in row.jump],
+        "activation_bytes": row.activations * FLOAT32_BYTES,
+        "is_shared": row.is_shared,
+        "is_executed": row.is_executed,
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def as_csv(cost: Cost, budget: Budget = NO_BUDGET) -> str:
+    """One record a layer, names in the first; the totals are sums and maxima, so they are left to the reader."""
+    out = io.StringIO()
+    records = [_line_as_dict(line) for line in lines(cost, budget)]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for record in records:
+        writer.writerow([_csv_cell(record[column]) for column in CSV_COLUMNS])
+    return out.getvalue()
+
+
+CSV_COLUMNS: Final = (
+    "name", "path", "layer", "in_shape", "out_shape", "params", "share", "buffers", "macs",
+    "receptive_field", "jump", "activation_bytes", "is_shared", "is_executed",
+)  # fmt: skip
+
+
+def _csv_cell(value: Any) -> str | int | float:
+    match value:
+        case bool():
+            return int(value)
+        case list():
+            return "x".join("" if one is None else str(one).removesuffix(".0") for one in value)
+        case str() if value.startswith(("=", "+", "-", "@")):
+            return "'" + value  # a spreadsheet would run it as a formula
+        case _:
+            return value  # type: ignore[no-any-return]
+
+
+def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
+    """Plain ASCII, at most 80 columns, the same on a terminal and in a pipe.
+
+    >>> from flyweight.model.cost import walk
+    >>> print(as_text(walk("c8 r m2 flat fc10"), Budget(params=10_000)))
+    c8 r m2 flat fc10
+    input 1x28x28
+    <BLANKLINE>
+    layer          output  params   share    MACs  field  jump   memory
+    -------------------------------------------------------------------
+    conv1    c8   8x26x26      80    0.8%  48,672      3     1  24.8 kB
+    relu1    r    8x26x26       0    0.0%       0      3     1  21.6 kB
+    maxpool1 m2   8x13x13       0    0.0%       0      4     2  27.0 kB
+    flatten1 flat    1352       0    0.0%       0      4     2   5.4 kB
+    linear1  fc10      10  13,530  135.3%  13,520     28    26   5.4 kB
+    -------------------------------------------------------------------
+    total              10  13,610  136.1%  62,192     28    26  27.0 kB
+    <BLANKLINE>
+    registered  13,610 parameters, all executed
+    weights     54,440 bytes as float32, 13,610 as int8
+    budget      13,610 of 10,000 parameters, over by 3,610
+    """
+    cells = [_text_cells(line) for line in lines(cost, budget)]
+    total = _total_cells(cost, budget)
+    body = _aligned([HEADER, *cells, total])
+    rule = "-" * max(len(line) for line in body)
+    parts = [
+        *_wrapped(cost.net),
+        f"input {_shape(cost.input_shape)}",
+        "",
+        body[0],
+        rule,
+        *body[1:-1],
+        rule,
+        body[-1],
+        "",
+        *_totals(cost, budget),
+    ]
+    if edits:
+        parts += ["", "changes that help, each alone:", *_edit_lines(edits)]
+    return "\n".join(parts)
+
+
+HEADER: Final = ("layer", "", "output", "params", "share", "MACs", "field", "jump", "memory")
+
+
+def _text_cells(line: Line) -> tuple[str, ...]:
+    row = line.row
+    told = (row.name, row.layer, _shape(row.out_shape))
+    if not row.is_executed:
+        return (*told, _count(row.params), "unused", "-", "-", "-", "-")
+    return (
+        *told,
+        "shared" if row.is_shared and not row.params else _count(row.params),
+        f"{line.share:.1%}",
+        _count(row.macs),
+        _pair(row.receptive_field),
+        _pair(row.jump),
+        _bytes(row.activations * FLOAT32_BYTES),
+    )
+
+
+def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
+    executed = [row for row in cost.rows if row.is_executed]
+    field, jump = (_pair(executed[-1].receptive_field), _pair(executed[-1].jump)) if executed else ("", "")
+    share = sum(line.share for line in lines(cost, budget))
+    return (
+        "total",
+        "",
+        _shape(cost.out_shape),
+        _count(cost.params),
+        f"{share:.1%}",
+        _count(cost.macs),
+        field,
+        jump,
+        _bytes(cost.activation_bytes),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell.
+
+    Where 80 columns are too few the token gives way, then the name, then the jump and the share, which can be derived.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for column, least in ((1, 6), (0, 8)):
+        excess = _line_width(widths) - WIDTH
+        if excess > 0:
+            widths[column] = max(widths[column] - excess, min(least, widths[column]))
+    if _line_width(widths) > WIDTH and len(widths) > 7:
+        dropped = HEADER.index("jump") if len(widths) == len(HEADER) else HEADER.index("share")
+        return _aligned([[*row[:dropped], *row[dropped + 1 :]] for row in rows])
+    return [_line(row, widths) for row in rows]
+
+
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1) - 2  # the first gap is one, and so is the second
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    left = [_cut(cell, width).ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
+    right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+    return " ".join((*left, "  ".join(right))).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False) or [""]
+
+
+def _totals(cost: Cost, budget: Budget) -> list[str]:
+    unused = cost.registered_params - cost.params
+    executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
+    told = [
+        ("registered", f"{cost.registered_params:,} parameters, {executed}"),
+        ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
+        *(("budget", str(verdict)) for verdict in verdicts(cost, budget)),
+    ]
+    if cost.buffers:
+        told[1] = ("weights", f"{told[1][1]} (with {cost.buffers:,} buffers)")
+    told += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
+    return [line for name, text in told for line in _hanging(name, text)]
+
+
+def _hanging(name: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:12}", subsequent_indent=" " * 12)
+
+
+def _unused_names(cost: Cost) -> str:
+    return ", ".join(row.name for row in cost.rows if not row.is_executed and row.params)
+
+
+def _edit_lines(edits: Sequence[Edit]) -> list[str]:
+    found = []
+    for edit in edits:
+        found += textwrap.wrap(f"{edit}, leaves {edit.params:,}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        found += textwrap.wrap(edit.net, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    return found
+
+
+def as_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
+    """The table, the totals and the edits, for a page or a pull request."""
+    rows: list[Sequence[str]] = [HEADER, ("---",) * 2 + ("---:",) * 7]
+    rows += [_text_cells(line) for line in lines(cost, budget)]
+    rows.append(_total_cells(cost, budget))
+    parts = [f"`{_code(cost.net)}` on {_shape(cost.input_shape)}", ""]
+    parts += [_markdown_row(row, is_rule=number == 1) for number, row in enumerate(rows)]
+    parts += ["", *(f"- {_escaped(line)}" for line in _markdown_totals(cost, budget))]
+    if edits:
+        parts += ["", "| change | saves | leaves | enough | net |", "|---|---:|---:|---|---|"]
+        parts += [
+            f"| {_escaped(edit.description)} | {edit.saves:,} {KINDS[edit.kind].noun} | {edit.params:,} "
+            f"| {'yes' if edit.is_enough else 'no'} | `{_code(edit.net)}` |"
+            for edit in edits
+        ]
+    return "\n".join(parts)
+
+
+def _markdown_row(cells: Sequence[str], *, is_rule: bool) -> str:
+    shown = cells if is_rule else [_escaped(cell) for cell in cells]
+    return "| " + " | ".join(shown) + " |"
+
+
+def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
+    unused = cost.registered_params - cost.params
+    return [
+        f"{cost.params:,} parameters executed, {cost.registered_params:,} registered"
+        + (f" ({unused:,} unused: {_unused_names(cost)})" if unused else ""),
+        f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8",
+        *(str(verdict) for verdict in verdicts(cost, budget)),
+    ]
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|*_`<":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+def _code(text: str) -> str:
+    """Inside backticks only the bar of a table needs help; backticks cannot be in a net."""
+    return text.replace("`", "'").replace("|", "\\|").replace("\n", " ")
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(str(side) for side in shape)
+
+
+def _pair(values: tuple[float, float]) -> str:
+    """Pixels, once where height and width agree; '-' where not known."""
+    if not all(isfinite(value) for value in values):
+        return "-"
+    texts = [f"{value:.4g}" if value != int(value) else str(int(value)) for value in values]
+    return texts[0] if texts[0] == texts[1] else "x".join(texts)
+
+
+def _count(value: int) -> str:
+    """To the digit up to 99,999,999; then three decimals of the next thousand that is short enough."""
+    if value < 10**8:
+        return f"{value:,}"
+    for size, letter in ((10**6, "M"), (10**9, "G"), (10**12, "T"), (10**15, "P")):
+        if value < size * 10**5:
+            return f"{value / size:,.1f}{letter}"
+    return f"{value:.2e}"
+
+
+def _bytes(value: int) -> str:
+    for size, unit in ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
+        if value < size * 10**3 or unit == "GB":
+            return f"{value} B" if size == 1 else f"{value / size:.1f} {unit}"
+    raise AssertionError("the last unit takes all")

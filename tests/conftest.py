@@ -1,0 +1,14 @@
+"""Shared by all tests: how many examples the property tests draw, and one thread for torch."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Read before torch loads: tests of tiny nets are faster and calmer on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Drawing a whole net and building it has no steady time, so there is no deadline.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "derandomize": True}
+settings.register_profile("quick", max_examples=60, **_COMMON)
+settings.register_profile("thorough", max_examples=3000, **_COMMON)
+settings.load_profile(os.environ.get("FLYWEIGHT_HYPOTHESIS", "quick"))
