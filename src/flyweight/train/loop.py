@@ -21,29 +21,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.train.evaluate import Evaluation
+from flyweight.train.metrics import EpochMetrics
 
 # Somebody who watches is shown the running figures this often; each look waits for the device.
 SECONDS_BETWEEN_LOOKS = 0.1
 
 # On a GPU reading the loss waits for the device, so it is read every so many steps; on a CPU at each.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochMetrics:
-    """One line of metrics.csv. Losses are means per image; accuracies are fractions.
-
-    The training figures are those of the batches as they were trained on (augmented, with dropout, weights moving).
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    lr: float
-    seconds: float
-    images_per_second: float
 
 
 @dataclass(kw_only=True)
@@ -179,7 +163,7 @@ def _epoch(
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=loss_reduction)
         if (training.step + 1) % check_every == 0 and not math.isfinite(loss.item()):
-            clock.stop()
+            clock.lap()
             return _diverged(training, images, f"loss {loss.item()}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -189,18 +173,19 @@ def _epoch(
         sums.add(loss.detach() if loss_reduction == "mean" else loss.detach() / len(labels), logits, labels)
         training.step += 1
         if on_step and clock.is_due():
+            clock.lap()
             sums.read()
             on_step(training, n_steps=n_steps, epochs=epochs)
         if should_stop():
             sums.read()
-            clock.stop()
+            clock.lap()
             return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
-        if seconds_limit is not None and clock.total() >= seconds_limit:
+        if seconds_limit is not None and clock.lap() >= seconds_limit:
             sums.read()
-            clock.stop()
+            clock.lap()
             return Outcome(status="finished", message=f"stopped at its time budget of {seconds_limit:g} seconds")
     sums.read()
-    clock.stop()
+    clock.lap()
     return None
 
 
@@ -222,11 +207,12 @@ class _Sums:
 
 
 class _Clock:
-    """Seconds of training, over interruptions."""
+    """Seconds of training, over interruptions; `training` has them up to the last lap."""
 
     def __init__(self, training: Training) -> None:
-        self.training, self.started = training, time.perf_counter()
-        self.looked = 0.0
+        self.training = training
+        self.lapped = time.perf_counter()
+        self.looked = -math.inf
 
     def is_due(self) -> bool:
         """True when the last look is a while ago; looking is counted from then."""
@@ -236,18 +222,16 @@ class _Clock:
         self.looked = now
         return True
 
-    def total(self) -> float:
-        return self.training.seconds + time.perf_counter() - self.started
+    def lap(self) -> float:
+        """Add what has passed; returns the seconds of training so far."""
+        now = time.perf_counter()
+        self.training.seconds += now - self.lapped
+        self.training.epoch_seconds += now - self.lapped
+        self.lapped = now
+        return self.training.seconds
 
-    def stop(self) -> None:
-        passed = time.perf_counter() - self.started
-        self.training.seconds += passed
-        self.training.epoch_seconds += passed
 
-
-def _measure(
-    training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches
-) -> Outcome | None:
+def _measure(training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches) -> Outcome | None:
     """Validate, write the epoch's line, keep the best weights, and make ready for the next epoch."""
     found = validate(training.result)
     training.history.append(
@@ -300,7 +284,7 @@ def _diverged(training: Training, images: Tensor, found: str) -> Outcome:
 
 @torch.no_grad()
 def first_not_finite(model: nn.Module, images: Tensor) -> str:
-    """The path of the first layer, in order of execution, whose weights or output are not finite; "the loss" if none."""
+    """The path of the first layer, as executed, whose weights or output are not finite; "the loss" if there is none."""
     found: list[str] = []
 
     def watch(path: str) -> Callable[..., None]:

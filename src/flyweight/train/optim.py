@@ -103,4 +103,4 @@ def _groups(
     weights = [p for p in trainable if on == "all" or p.ndim > 1]
     others = [p for p in trainable if on == "weights" and p.ndim <= 1]
     groups: list[dict[str, object]] = [{"params": weights, "weight_decay": weight_decay}]
-    return groups + [{"params": others, "weight_decay": 0.0}] if others else groups
+    return [*groups, {"params": others, "weight_decay": 0.0}] if others else groups

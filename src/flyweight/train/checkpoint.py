@@ -1,0 +1,134 @@
+"""A training as bytes and back: one safetensors file that holds everything a resumed run needs, never a pickle.
+
+Tensors are stored by name; the counters and the history stand as JSON in the file's metadata, beside a SHA-256 over
+both, which is checked on load. Where the bytes are kept is the caller's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from flyweight.errors import DataError
+from flyweight.train.loop import Training
+from flyweight.train.metrics import EpochMetrics
+
+COUNTERS: Final = ("epoch", "step", "best_epoch", "seconds", "epoch_seconds", "loss_sum", "correct", "count")
+
+
+def to_bytes(training: Training) -> bytes:
+    """Everything that changes while a net is trained; `from_bytes` is its inverse, bit for bit."""
+    state = {name: getattr(training, name) for name in COUNTERS}
+    state["history"] = [dataclasses.asdict(metrics) for metrics in training.history]
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
+    text = json.dumps(state, sort_keys=True)
+    return save(tensors, {"state": text, "sha256": _digest(tensors, text)})
+
+
+def from_bytes(content: bytes, training: Training) -> None:
+    """Bring a freshly started `training` of the same recipe to where the file stopped.
+
+    Raises:
+        DataError: a file that is cut off or changed, or that belongs to another net.
+    """
+    tensors, state = _read(content)
+    _restore(training.model.state_dict(), _under("model", tensors))
+    if training.average is not None:
+        _restore(training.average.state_dict(), _under("average", tensors))
+    training.best_weights = _under("best", tensors)
+    _restore_optimizer(training.optimizer, _under("optimizer", tensors))
+    training.history = [EpochMetrics(**line) for line in state["history"]]
+    for name in COUNTERS:
+        setattr(training, name, state[name])
+
+
+def _tensors(training: Training) -> dict[str, Tensor]:
+    parts: dict[str, Mapping[str, Tensor]] = {
+        "model": training.model.state_dict(),
+        "best": training.best_weights,
+        "optimizer": _optimizer_state(training.optimizer),
+    }
+    if training.average is not None:
+        parts["average"] = training.average.state_dict()
+    return {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+
+
+def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Momentum and the like as "number of the parameter/name"; learning rates are a function of progress."""
+    return {
+        f"{number}/{name}": value
+        for number, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """A state tensor takes its parameter's layout: the fused kernels walk both by their memory."""
+    parameters = _parameters(optimizer)
+    for key, value in tensors.items():
+        number, name = key.split("/")
+        parameter = parameters[int(number)]
+        like = parameter.detach() if value.shape == parameter.shape else value
+        optimizer.state[parameter][name] = torch.empty_like(like, dtype=value.dtype).copy_(value)
+
+
+def _restore(into: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy by name, into the memory that is there, so that its layout stays."""
+    for name, tensor in into.items():
+        found = tensors.get(name)
+        if found is None or found.shape != tensor.shape:
+            raise DataError(
+                f"a checkpoint of this recipe must hold {name!r} of shape {tuple(tensor.shape)}, "
+                f"found {'none' if found is None else tuple(found.shape)}; start the run anew."
+            )
+        tensor.copy_(found)
+
+
+def _read(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        tensors = load(content)
+        metadata = _metadata(content)
+        text, expected = metadata["state"], metadata["sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the checkpoint must be a whole safetensors file, found: {error}; start the run anew."
+        ) from error
+    found = _digest(tensors, text)
+    if found != expected:
+        raise DataError(
+            f"the checkpoint must have the checksum it was written with ({expected[:12]}), found {found[:12]}: "
+            "it was changed or cut off; start the run anew."
+        )
+    return tensors, json.loads(text)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The header's free text: eight bytes of length, then JSON (safetensors reads it from files only)."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""Where and how a net is computed: device, threads, memory layout, and a description of all of it for the record.
+
+Two runs are equal bit for bit where the description is equal; other threads or another processor may round
+differently.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from typing import Final, Literal
+
+import torch
+from torch import nn
+
+from flyweight.errors import MissingError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+# Beyond these the steps of a net this small wait more than they compute.
+MOST_USEFUL_THREADS: Final = 4
+
+# glibc's mallopt parameters, from malloc.h: hand memory back, and ask the kernel for it, only beyond 1 GiB.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, GIBIBYTE = -1, -3, 1 << 30
+
+
+def choose(name: DeviceName = "auto") -> torch.device:
+    """The device by name; "auto" is the first GPU that CUDA finds, else the processor.
+
+    Raises:
+        MissingError: a device that this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    is_here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not is_here[name]:
+        here = ", ".join(device for device, found in is_here.items() if found)
+        raise MissingError(f"--device {name} must be on this machine, found only {here}; choose one of these or auto.")
+    return torch.device(name)
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (containers and taskset included)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_for_one() -> int:
+    """Threads for a run that has the machine to itself."""
+    return min(usable_cores(), MOST_USEFUL_THREADS)
+
+
+def prepare(*, threads: int) -> None:
+    """Set this process up for training: threads, allocator, and kernels that give the same bits each time."""
+    torch.set_num_threads(threads)
+    _keep_memory()
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def _keep_memory() -> None:
+    """Stop glibc from giving a step's buffers back to the kernel and faulting them in again at the next.
+
+    Both thresholds or neither: one alone makes it slower (docs/notebook.md has the measurement).
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, GIBIBYTE)
+        libc.mallopt(M_TRIM_THRESHOLD, GIBIBYTE)
+
+
+def settle(model: nn.Module, device: torch.device) -> nn.Module:
+    """The net on its device, channels last: faster for convolutions with few channels."""
+    placed: nn.Module = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
+
+
+def describe(device: torch.device) -> dict[str, object]:
+    """What decides the bits and the speed of a run, for its record."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_format": "channels_last",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held so far (resident set)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
