@@ -159,7 +159,7 @@ def test_a_checkpoint_of_another_net_is_refused():
     work = training()
     trained(work, epochs=1)
 
-    with pytest.raises(DataError, match="'conv1.weight' of shape"):
+    with pytest.raises(DataError, match=r"'conv1\.weight' of shape"):
         checkpoint.from_bytes(checkpoint.to_bytes(work), training("c5 r gmp flat fc3"))
 
 

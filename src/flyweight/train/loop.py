@@ -77,7 +77,7 @@ def start(model: nn.Module, optimizer: torch.optim.Optimizer, *, ema: float) -> 
     """A training before its first step; `ema` is the decay per step of the averaged weights, 0 for none."""
     average = None
     if ema > 0:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)  # type: ignore[no-untyped-call]
     return Training(model=model, optimizer=optimizer, average=average)
 
 
@@ -166,7 +166,7 @@ def _epoch(
             clock.lap()
             return _diverged(training, images, f"loss {loss.item()}")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if training.average is not None:
             training.average.update_parameters(model)
