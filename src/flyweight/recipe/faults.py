@@ -1,0 +1,137 @@
+"""Everything that is wrong with a recipe, in the user's words and in one error.
+
+Goes in: what pydantic found. Comes out: `Fault` values that say which key, what it must be, and what was
+found; pydantic's own prose stays behind.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from flyweight.errors import RecipeError, nearest
+from flyweight.recipe.keys import accepts, bound, fields_of, section_of
+from flyweight.recipe.toml import format_value
+
+Location = tuple[str, ...]
+_LONGEST = 60
+# What other tools call it, where spelling alone does not lead there.
+_ELSEWHERE = {
+    "learning_rate": "train.lr",
+    "beta1": "train.momentum",
+    "beta_1": "train.momentum",
+    "seed": "data.split_seed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is wrong: the key, and the sentence that says so."""
+
+    location: Location
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origins:
+    """Where the values of a recipe were written, and what was wrong before they could be checked.
+
+    places: words for a place ("mine.toml, line 4") by location; () is the recipe as a whole.
+    """
+
+    places: Mapping[Location, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    def place(self, location: Location) -> str:
+        """The place of a key, or of the nearest table around it; empty if nothing is known."""
+        around = (location[:length] for length in range(len(location), -1, -1))
+        return next((self.places[part] for part in around if part in self.places), "")
+
+
+def error_for(faults: Iterable[Fault], origins: Origins) -> RecipeError:
+    """All faults in one error, one line each."""
+    lines = [
+        f"{place}: {fault.message}" if (place := origins.place(fault.location)) else fault.message for fault in faults
+    ]
+    if len(lines) == 1:
+        return RecipeError(lines[0])
+    return RecipeError("\n".join([f"the recipe has {len(lines)} faults:", *(f"  {line}" for line in lines)]))
+
+
+def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """The faults that pydantic found in values for `model`."""
+    return [
+        Fault(location=location, message=message)
+        for detail in error.errors(include_url=False)
+        for location, message in _told(detail, model)
+    ]
+
+
+def _told(detail: ErrorDetails, model: type[BaseModel]) -> list[tuple[Location, str]]:
+    location, found = tuple(str(part) for part in detail["loc"]), detail["input"]
+    fields = fields_of(model)
+    if detail["type"] == "missing":
+        required = [key for key, one in fields.items() if one.is_required() and _is_under(location, key)]
+        return [(tuple(key.split(".")), f"{key} must be given: {accepts(fields[key])}.") for key in required]
+    key = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        return [(location, _unknown(key, found, model))]
+    if key not in fields:
+        return [(location, f"{key} must be a section, [{key}] with keys under it, found {show(found)}.")]
+    return [(location, f"{key} must be {accepts(fields[key])}, found {show(found)}.{_hint(fields[key], found)}")]
+
+
+def _is_under(location: Location, key: str) -> bool:
+    return tuple(key.split("."))[: len(location)] == location
+
+
+def _unknown(key: str, found: Any, model: type[BaseModel]) -> str:
+    known = list(fields_of(model))
+    sections = [name for name, one in model.model_fields.items() if section_of(one)]
+    if isinstance(found, Mapping) and "." not in key:
+        return f"[{key}] is no section of a recipe.{nearest(key, sections)} Sections are {', '.join(sections)}."
+    return f"{key} is no key of a recipe.{_nearest_key(key, known)}"
+
+
+def _nearest_key(key: str, known: list[str]) -> str:
+    """A key of the same section that looks alike; else the same word in another section; else whatever looks alike."""
+    section, _, word = key.rpartition(".")
+    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
+    elsewhere = {one.rpartition(".")[2]: one for one in reversed(known)}
+    close = difflib.get_close_matches(word, siblings, n=1)
+    if close and word not in _ELSEWHERE:
+        return f" Did you mean {siblings[close[0]]!r}?"
+    if word in _ELSEWHERE or word in elsewhere:
+        return f" Did you mean {_ELSEWHERE.get(word) or elsewhere[word]!r}?"
+    return nearest(key, known) or _nearest_of(word, elsewhere)
+
+
+def _nearest_of(word: str, keys: Mapping[str, str]) -> str:
+    """The hint for a word that stands for a longer key."""
+    close = difflib.get_close_matches(word, keys, n=1)
+    return f" Did you mean {keys[close[0]]!r}?" if close else ""
+
+
+def _hint(field: Any, found: Any) -> str:
+    if isinstance(found, str):
+        words = getattr(field.annotation, "__args__", ())
+        return nearest(found, [word for word in words if isinstance(word, str)])
+    is_fraction = bound(field, "le") == 1 or bound(field, "lt") == 1
+    if is_fraction and isinstance(found, int | float) and 1 < found <= 100:
+        return f" For {found:g} % write {found / 100:g}."
+    return ""
+
+
+def show(found: Any) -> str:
+    """A value as the user wrote it, shortened."""
+    if found is None:
+        return "none"
+    if isinstance(found, Mapping):
+        return "a table"
+    text = format_value(found) if isinstance(found, bool) else repr(found)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
