@@ -1,0 +1,301 @@
+"""A folder of your own as a set of images: IDX files, or pictures with one sub-folder per class.
+
+Goes in: a folder. Comes out: an `ImageSet`. Pictures of train/, val/ and test/ are kept apart where those folders are
+there; without a test/ a sixth of each class is held out, the same images every time.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flyweight.data.idx import read_idx
+from flyweight.data.imageset import Images, ImageSet, Labels, check_size, image_set
+from flyweight.data.npz import channels_first
+from flyweight.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES: Final = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".pbm")
+)
+TEST_SHARE: Final = 1 / 6
+_TEST_SEED: Final = 0
+_IDX_NAME: Final = re.compile(r"(?:^|[-_.])(train|t10k|test|val|valid|validation)[-_.](images|labels)(?![a-z])")
+_PARTS: Final = {"train": "train", "test": "test", "t10k": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "validation"
+)
+
+
+def read_folder(folder: Path, *, name: str, resize: int | None = None) -> ImageSet:
+    """The images of a folder, whichever of the two layouts it has; only pictures are resized here.
+
+    Raises:
+        DataError: an empty folder, another layout, files that are not what they must be, sizes that differ.
+    """
+    files = find_idx(folder)
+    if files:
+        return read_idx_files(files, name=name)
+    return _read_pictures(folder, name=name, resize=resize)
+
+
+def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
+    """A sorting key that puts "class 2" before "class 10".
+
+    >>> sorted(["10", "9", "a", "A1"], key=natural)
+    ['9', '10', 'a', 'A1']
+    """
+    pieces = re.findall(r"[0-9]+|[^0-9]+", text)
+    return tuple((not piece[0].isdigit(), int(piece) if piece[0].isdigit() else 0, piece.lower()) for piece in pieces)
+
+
+def find_idx(folder: Path) -> dict[str, Path]:
+    """The IDX files of a folder by what they hold ("train_images", ...); of x and x.gz the unpacked one."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _IDX_NAME.search(path.name.lower())
+        if not match or path.suffix.lower() in SUFFIXES or not path.is_file():
+            continue
+        key = f"{_PARTS[match[1]]}_{match[2]}"
+        known = found.setdefault(key, path)
+        if path.name not in (known.name, f"{known.name}.gz"):
+            raise DataError(
+                f"{folder}: one file must hold the {key.replace('_', ' ')}, found {known.name} and {path.name}; "
+                "give each set a folder of its own."
+            )
+    return found
+
+
+def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterable[str] | None = None) -> ImageSet:
+    """The images of IDX files, as `find_idx` names them; labels of several columns (QMNIST) count by their first."""
+    parts = (
+        ("train", "test", "validation")
+        if {"validation_images", "validation_labels"} & set(files)
+        else (
+            "train",
+            "test",
+        )
+    )
+    missing = [f"{part} {kind}" for part in parts for kind in ("images", "labels") if f"{part}_{kind}" not in files]
+    if missing:
+        found = ", ".join(path.name for path in files.values())
+        raise DataError(f"{name}: IDX files of {', '.join(missing)} are missing, found {found}.")
+    pairs = {part: _idx_pair(files, part) for part in parts}
+    return image_set(
+        name=name,
+        train=pairs["train"],
+        test=pairs["test"],
+        validation=pairs.get("validation"),
+        class_names=class_names,
+    )
+
+
+def _idx_pair(files: Mapping[str, Path], part: str) -> tuple[Images, NDArray[Any]]:
+    path = files[f"{part}_images"]
+    return channels_first(read_idx(path), str(path)), first_column(read_idx(files[f"{part}_labels"]))
+
+
+def first_column(labels: NDArray[Any]) -> NDArray[Any]:
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] else labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pictures:
+    """The files of one part, and for each the number of its class."""
+
+    paths: tuple[Path, ...]
+    labels: Labels
+
+
+def _read_pictures(folder: Path, *, name: str, resize: int | None) -> ImageSet:
+    roots = _roots(folder)
+    class_names = _class_names(roots["train"])
+    parts = {part: _list_pictures(root, class_names) for part, root in roots.items()}
+    # All at once: one size and one number of channels for the whole set.
+    images = iter(
+        np.split(_read_images([path for part in parts.values() for path in part.paths], resize), _ends(parts))
+    )
+    pairs = {part: (next(images), listed.labels) for part, listed in parts.items()}
+    if "test" not in pairs:
+        pairs["train"], pairs["test"] = hold_out_test(*pairs["train"])
+    return image_set(
+        name=name,
+        train=pairs["train"],
+        test=pairs["test"],
+        validation=pairs.get("validation"),
+        class_names=class_names,
+    )
+
+
+def _roots(folder: Path) -> dict[str, Path]:
+    """The folder of each part: train/ with what is beside it, or the folder itself as training images."""
+    folders = {path.name.lower(): path for path in _folders(folder)}
+    if "train" not in folders:
+        return {"train": folder}
+    roots: dict[str, Path] = {}
+    for name, path in folders.items():
+        part = _PARTS.get(name)
+        if part is None or part in roots:
+            raise DataError(
+                f"{folder}: beside train/ there may be one val/ and one test/, found {path.name}/ too; "
+                "move it away, or put the classes into train/."
+            )
+        roots[part] = path
+    return roots
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    names = tuple(path.name for path in _folders(root))
+    if not names:
+        loose = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
+        found = f"{loose:,} pictures without a class" if loose else "neither"
+        raise DataError(
+            f"{root}: must hold one sub-folder of pictures per class, or IDX files (train-images-idx3-ubyte, ...), "
+            f"found {found}."
+        )
+    return names
+
+
+def _folders(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    return sorted(found, key=lambda path: (natural(path.name), path.name))
+
+
+def _list_pictures(root: Path, class_names: tuple[str, ...]) -> _Pictures:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in _folders(root):
+        if folder.name not in class_names:
+            raise DataError(
+                f"{folder}: a class without training images; the classes are {', '.join(class_names[:8])}"
+                f"{', ...' if len(class_names) > 8 else ''}."
+            )
+        found = sorted(_pictures_in(folder), key=lambda path: (natural(path.name), path.name))
+        if not found:
+            raise DataError(f"{folder}: must hold pictures ({', '.join(sorted(SUFFIXES))}), found none.")
+        paths += found
+        labels += [class_names.index(folder.name)] * len(found)
+    if not paths:
+        raise DataError(f"{root}: must hold one sub-folder of pictures per class, found none.")
+    return _Pictures(paths=tuple(paths), labels=np.array(labels, np.int64))
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+def _ends(parts: Mapping[str, _Pictures]) -> list[int]:
+    return [int(end) for end in np.cumsum([len(part.paths) for part in parts.values()])[:-1]]
+
+
+def hold_out_test(images: Images, labels: Labels) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    """(training pair, test pair): a sixth of each class as test, at least one, the last image of a class excepted.
+
+    The choice depends on nothing but the order and number of the images, so it is the same on every machine.
+    """
+    keys = np.random.PCG64(_TEST_SEED).random_raw(len(labels))
+    is_test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        n_test = max(1, round(TEST_SHARE * len(members))) if len(members) > 1 else 0
+        is_test[members[np.argsort(keys[members], kind="stable")[:n_test]]] = True
+    return (images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])
+
+
+def _read_images(paths: list[Path], resize: int | None) -> Images:
+    """(N, C, H, W) uint8: grey if all pictures are, else colour."""
+    first: tuple[int, int] | None = None
+    n_bytes = 0
+    arrays: list[Images] = []
+    for path in paths:
+        array = read_picture(path, resize)
+        size = array.shape[1], array.shape[0]
+        first = first or size
+        if size != first:
+            raise DataError(
+                f"{path}: is {size[0]} x {size[1]} and {paths[0]} is {first[0]} x {first[1]}; all images must have "
+                f"one size. Set data.resize (for example {min(*first, *size)}) to make them so."
+            )
+        n_bytes += array.nbytes
+        check_size(str(path.parent.parent), n_bytes)
+        arrays.append(array)
+    is_colour = any(array.shape[2] == 3 for array in arrays)
+    if is_colour:
+        check_size(str(paths[0].parent.parent), len(arrays) * 3 * arrays[0].shape[0] * arrays[0].shape[1])
+        arrays = [np.broadcast_to(array, (*array.shape[:2], 3)) for array in arrays]
+    return np.ascontiguousarray(np.stack(arrays).transpose(0, 3, 1, 2))
+
+
+def read_picture(path: Path, resize: int | None = None) -> Images:
+    """(H, W, C) uint8 of one picture as it is seen: turned as its camera says, what is transparent black.
+
+    Raises:
+        DataError: no picture, half a picture, one of a kind that has no 8 bits, a decompression bomb.
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of a picture up to twice its limit.
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            # A broken tag or a fault in EXIF is no fault in the pixels.
+            warnings.filterwarnings("ignore", category=UserWarning)
+            with PIL.Image.open(path) as opened:
+                picture = _plain(PIL.ImageOps.exif_transpose(opened), path)
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{path}: a picture may have {PIL.Image.MAX_IMAGE_PIXELS or 0:,} pixels, found more: {error}"
+        ) from error
+    except PIL.UnidentifiedImageError as error:
+        raise DataError(f"{path}: must be a picture, found {_beginning(path)}.") from error
+    # What Pillow's decoders raise for damaged files, by its own list of exceptions.
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{path}: not a whole picture ({error}).") from error
+    if resize is not None:
+        picture = picture.resize((resize, resize), PIL.Image.Resampling.BILINEAR)
+    array: Images = np.asarray(picture, np.uint8)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _plain(picture: Image, path: Path) -> Image:
+    """The picture as 8-bit grey ("L") or colour ("RGB")."""
+    import PIL.Image
+
+    mode = picture.mode
+    if mode in ("L", "RGB"):
+        picture.load()
+        return picture
+    if mode == "1":
+        return picture.convert("L")
+    if mode.startswith("I;16"):
+        # convert("L") would cut the values off at 255.
+        return PIL.Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+    if mode in ("I", "F"):
+        raise DataError(f"{path}: pictures must have 8 or 16 bits a channel, found mode {mode}; save it as 8-bit PNG.")
+    is_grey = mode in ("LA", "La")
+    if is_grey or mode in ("RGBA", "PA", "RGBa") or "transparency" in picture.info:
+        seen = picture.convert("RGBA")
+        black = PIL.Image.new("RGBA", seen.size, (0, 0, 0, 255))
+        return PIL.Image.alpha_composite(black, seen).convert("L" if is_grey else "RGB")
+    return picture.convert("RGB")
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if not start:
+        return "an empty file"
+    return f"text: {start.decode()!r}" if start.isascii() and b"\0" not in start else f"bytes {start.hex(' ')}"

@@ -1,0 +1,189 @@
+"""A set of labelled images in memory: what every source yields and everything later reads.
+
+Goes in: arrays of a source and its name. Comes out: an `ImageSet` that keeps its promises, or a DataError that says
+which one is broken. How images were stored is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flyweight.errors import DataError
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+# The whole set lives in memory, once as uint8; what is larger is a mistake or an attack (a decompression bomb).
+MAX_BYTES: Final = 2 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Images (N, C, H, W) uint8, C 1 or 3, with labels (N,) int64 from 0 to `n_classes` - 1.
+
+    Every class has a training image. `validation_images` and `validation_labels` are there where the source brings a
+    validation split of its own, else None.
+    """
+
+    name: str
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
+    class_names: tuple[str, ...]
+    validation_images: Images | None = None
+    validation_labels: Labels | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def has_own_validation(self) -> bool:
+        return self.validation_images is not None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over all arrays: the same images and labels in the same order have the same fingerprint."""
+        digest = hashlib.sha256()
+        for name, images, labels in self.parts():
+            for array in (images, labels):
+                stored = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+                digest.update(f"{name} {stored.dtype.str} {stored.shape};".encode())
+                digest.update(stored.data)
+        return digest.hexdigest()
+
+    def parts(self) -> tuple[tuple[str, Images, Labels], ...]:
+        """(name, images, labels) of train, of test, and of validation where the set brings its own."""
+        parts = [("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)]
+        if self.validation_images is not None and self.validation_labels is not None:
+            parts.append(("validation", self.validation_images, self.validation_labels))
+        return tuple(parts)
+
+
+def image_set(
+    *,
+    name: str,
+    train: tuple[Images, NDArray[Any]],
+    test: tuple[Images, NDArray[Any]],
+    validation: tuple[Images, NDArray[Any]] | None = None,
+    class_names: Iterable[str] | None = None,
+) -> ImageSet:
+    """The checked `ImageSet` of (images, labels) pairs: images (N, C, H, W) uint8, labels (N,) of any integer type.
+
+    Without `class_names` the classes are those of the training labels, named by their numbers.
+
+    Raises:
+        DataError: arrays that do not fit together, labels outside the classes, a class without a training image.
+    """
+    parts = {"train": train, "validation": validation, "test": test}
+    given = {key: part for key, part in parts.items() if part is not None}
+    for key, (images, labels) in given.items():
+        _check_pair(name, key, images, labels)
+    _check_one_shape(name, {key: images for key, (images, _) in given.items()})
+    names = tuple(class_names) if class_names is not None else _numbered(name, train[1])
+    for key, (_, labels) in given.items():
+        _check_range(name, key, labels, len(names))
+    _check_classes(name, train[1], names)
+    return ImageSet(
+        name=name,
+        train_images=_images(train[0]),
+        train_labels=_labels(train[1]),
+        test_images=_images(test[0]),
+        test_labels=_labels(test[1]),
+        class_names=names,
+        validation_images=_images(validation[0]) if validation else None,
+        validation_labels=_labels(validation[1]) if validation else None,
+    )
+
+
+def check_size(what: str, n_bytes: int) -> None:
+    """Refuse, before anything is unpacked, what says that it holds more than `MAX_BYTES`."""
+    if n_bytes > MAX_BYTES:
+        raise DataError(
+            f"{what}: unpacks to {n_bytes:,} bytes, and at most {MAX_BYTES:,} are read; "
+            "use smaller images (they live in memory as a whole) or fewer of them."
+        )
+
+
+def _check_pair(name: str, key: str, images: Images, labels: NDArray[Any]) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(
+            f"{name}: {key} images must be uint8 of shape (N, C, H, W), found {images.dtype} {images.shape}."
+        )
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(
+            f"{name}: {key} labels must be integers of shape (N,), found {labels.dtype} of shape {labels.shape}."
+        )
+    if len(images) != len(labels):
+        raise DataError(
+            f"{name}: each {key} image needs one label, found {len(images):,} images and {len(labels):,} labels."
+        )
+    if len(images) == 0 or 0 in images.shape:
+        raise DataError(f"{name}: there must be {key} images with pixels in them, found shape {images.shape}.")
+
+
+def _check_one_shape(name: str, images: dict[str, Images]) -> None:
+    expected = images["train"].shape[1:]
+    for key, part in images.items():
+        if part.shape[1:] != expected:
+            raise DataError(
+                f"{name}: {key} images must have the shape of the training images, {expected} (channels, height, "
+                f"width), found {part.shape[1:]}. Set data.resize to make their sizes equal."
+            )
+
+
+def _numbered(name: str, labels: NDArray[Any]) -> tuple[str, ...]:
+    present = np.unique(labels)
+    if int(present[0]) < 0 or int(present[-1]) >= len(labels):
+        _refuse_range(name, "train", labels, f"0 to {len(present) - 1} for {len(present)} classes")
+    return tuple(str(label) for label in range(int(present[-1]) + 1))
+
+
+def _check_range(name: str, key: str, labels: NDArray[Any], n_classes: int) -> None:
+    if int(labels.min()) < 0 or int(labels.max()) >= n_classes:
+        _refuse_range(name, key, labels, f"0 to {n_classes - 1} for {n_classes} classes")
+
+
+def _refuse_range(name: str, key: str, labels: NDArray[Any], expected: str) -> None:
+    raise DataError(
+        f"{name}: {key} labels must be {expected}, found {int(labels.min())} to {int(labels.max())}. "
+        "Number the classes from 0 without gaps."
+    )
+
+
+def _check_classes(name: str, labels: NDArray[Any], names: tuple[str, ...]) -> None:
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(
+            f"{name}: telling classes apart needs at least 2, found training images of 1: {names[int(present[0])]!r}."
+        )
+    if len(present) < len(names):
+        missing = [names[label] for label in np.setdiff1d(np.arange(len(names)), present)]
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DataError(
+            f"{name}: each of the {len(names)} classes needs a training image, found none of "
+            f"{', '.join(map(repr, missing[:3]))}{more}. Labels count from 0 without gaps."
+        )
+
+
+def _images(images: Images) -> Images:
+    """Contiguous and writable: torch shares the memory and warns about arrays that it may not write to."""
+    return np.require(images, np.uint8, ["C", "W"])
+
+
+def _labels(labels: NDArray[Any]) -> Labels:
+    return np.require(labels, np.int64, ["C", "W"])

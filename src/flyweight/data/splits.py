@@ -1,0 +1,153 @@
+"""Which training images train and which validate, and the figures that follow from it.
+
+Goes in: an `ImageSet` and a split seed. Comes out: indices with a hash, statistics of the training images, a summary.
+Nothing is copied here and nothing depends on how the images were stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flyweight.data.imageset import Images, ImageSet, Labels
+from flyweight.errors import UsageError
+
+Indices = NDArray[np.int64]
+
+_CHUNK: Final = 2048
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Indices, int64, in random order; the first n of `train` are a random sample of it.
+
+    train: into `train_images`. validation: into `train_images` and disjoint from `train`; or, where the set brings
+    validation images of its own, all of those, into `validation_images` (see `validation_part`).
+    """
+
+    train: Indices
+    validation: Indices
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) over both lists of indices, in their order."""
+        digest = hashlib.sha256()
+        for indices in (self.train, self.validation):
+            digest.update(f"{len(indices)};".encode())
+            digest.update(np.ascontiguousarray(indices.astype("<i8")).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What there is to say about a set and its split; counts are per class, in the order of `class_names`."""
+
+    name: str
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    counts: dict[str, tuple[int, ...]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    split_hash: str
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images of each part: train, validation, test."""
+        return {part: sum(counts) for part, counts in self.counts.items()}
+
+
+def split(image_set: ImageSet, *, seed: int, validation: int) -> Split:
+    """Hold `validation` of the training images out, the same ones for a seed for ever.
+
+    A set with validation images of its own validates on those, all of them, and trains on all training images;
+    `validation` is not asked then.
+
+    Raises:
+        UsageError: a negative seed, or more images to hold out than may be.
+    """
+    if seed < 0:
+        raise UsageError(f"data.split_seed must be 0 or more, found {seed}.")
+    n_images = len(image_set.train_images)
+    if image_set.validation_images is not None:
+        return Split(train=shuffled(n_images, seed), validation=np.arange(len(image_set.validation_images)))
+    # Two are left to train: batch norm needs them.
+    if not 1 <= validation <= n_images - 2:
+        raise UsageError(
+            f"data.validation must be 1 to {n_images - 2:,} of the {n_images:,} training images of "
+            f"{image_set.name!r}, found {validation:,}. Try data.validation={max(1, n_images // 6)}."
+        )
+    order = shuffled(n_images, seed)
+    return Split(train=order[validation:], validation=order[:validation])
+
+
+def shuffled(n: int, seed: int) -> Indices:
+    """0 .. n - 1 in an order that is the same for a seed with every version of numpy.
+
+    The raw stream of PCG64 is fixed by numpy's policy (NEP 19); what `Generator.permutation` makes of it is not.
+    Sorting n random 64-bit keys is a permutation that rests on the stream alone.
+
+    >>> shuffled(8, 0).tolist()
+    [3, 2, 1, 6, 0, 7, 4, 5]
+    """
+    return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable").astype(np.int64)
+
+
+def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
+    """The images and labels to train on, copied, in the order of the split."""
+    return image_set.train_images[split.train], image_set.train_labels[split.train]
+
+
+def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
+    """The images and labels to validate on, copied, from wherever the set keeps them."""
+    if image_set.validation_images is not None and image_set.validation_labels is not None:
+        return image_set.validation_images[split.validation], image_set.validation_labels[split.validation]
+    return image_set.train_images[split.validation], image_set.train_labels[split.validation]
+
+
+def channel_statistics(images: Images, indices: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, standard deviation) per channel of the chosen images, for pixel values in 0..1.
+
+    images: (N, C, H, W) uint8. Counted exactly, in integers: the order of `indices` does not change a bit.
+    """
+    channels = images.shape[1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(indices), _CHUNK):
+        chosen = images[indices[start : start + _CHUNK]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(chosen[:, channel].ravel(), minlength=256)
+    values = np.arange(256, dtype=np.int64)
+    n = counts[0].sum()
+    means = (counts * values).sum(axis=1) / n
+    # E[(x - mean)^2] and not E[x^2] - mean^2, which loses digits.
+    variances = (counts * (values - means[:, None]) ** 2).sum(axis=1) / n
+    return tuple(float(mean) / 255 for mean in means), tuple(float(v) ** 0.5 / 255 for v in variances)
+
+
+def summary(image_set: ImageSet, split: Split) -> Summary:
+    """Counts per class and part, mean and standard deviation of the training images, shape and hashes."""
+    mean, std = channel_statistics(image_set.train_images, split.train)
+    labels = {
+        "train": image_set.train_labels[split.train],
+        "validation": validation_part(image_set, split)[1],
+        "test": image_set.test_labels,
+    }
+    return Summary(
+        name=image_set.name,
+        shape=image_set.shape,
+        class_names=image_set.class_names,
+        counts={part: class_counts(these, image_set.n_classes) for part, these in labels.items()},
+        mean=mean,
+        std=std,
+        fingerprint=image_set.fingerprint,
+        split_hash=split.hash,
+    )
+
+
+def class_counts(labels: Labels, n_classes: int) -> tuple[int, ...]:
+    """How many images each class has."""
+    return tuple(int(count) for count in np.bincount(labels, minlength=n_classes))
