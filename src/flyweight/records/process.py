@@ -1,0 +1,83 @@
+"""Which process writes a run, and whether it is still there.
+
+A process id alone is not enough: the number is given again once the process has gone. Its start time tells them apart.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process of one machine, for as long as it lives."""
+
+    host: str
+    pid: int
+    started: str
+
+
+def this_process() -> Process:
+    """The process that asks."""
+    pid = os.getpid()
+    return Process(host=socket.gethostname(), pid=pid, started=start_time(pid) or "")
+
+
+def is_gone(process: Process) -> bool:
+    """Whether the process has certainly ended; False where this machine cannot tell, as for another host's."""
+    if process.host != socket.gethostname():
+        return False
+    if not _exists(process.pid):
+        return True
+    started = start_time(process.pid)
+    return started is not None and process.started not in ("", started)
+
+
+def start_time(pid: int) -> str | None:
+    """When the process started, in the system's own words, fit only to be compared; None if that cannot be read."""
+    if Path("/proc/self/stat").exists():
+        return _start_in_proc(pid)
+    return _start_in_ps(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    fields = _stat_fields(pid)
+    return fields is not None and fields[0] in ("Z", "X")
+
+
+def _start_in_proc(pid: int) -> str | None:
+    fields = _stat_fields(pid)
+    return None if fields is None else fields[19]
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the third (state) on: the second, the name, may hold spaces and brackets."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _start_in_ps(pid: int) -> str | None:
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    try:
+        # Without the C locale, the same moment reads differently in two terminals.
+        answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})  # noqa: S603
+    except OSError:
+        return None
+    return answer.stdout.strip() or None

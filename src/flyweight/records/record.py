@@ -1,0 +1,107 @@
+"""A run and its epochs as they stand in the database: values, readable without SQLAlchemy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+Ending: TypeAlias = Literal["finished", "diverged", "interrupted", "failed", "lost"]
+Status: TypeAlias = Literal["running"] | Ending
+
+ENDINGS: tuple[str, ...] = get_args(Ending)
+STATUSES: tuple[str, ...] = ("running", *ENDINGS)
+
+
+class Result(TypedDict, total=False):
+    """What is known of a run when it ends; what is left out stays as it was."""
+
+    epochs_done: int
+    best_epoch: int | None
+    train_correct: int | None
+    train_count: int | None
+    train_loss: float | None
+    validation_correct: int | None
+    validation_count: int | None
+    validation_loss: float | None
+    test_correct: int | None
+    test_count: int | None
+    test_loss: float | None
+    train_seconds: float | None
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run: what was asked, where it ran, what came out. Accuracies are fractions, derived from the counts.
+
+    A loss that is None was not measured or was not a number; `status` tells which.
+    """
+
+    id: str
+    name: str
+    group_id: str | None
+    status: Status
+    seed: int
+    recipe: dict[str, Any]
+    recipe_hash: str
+    params: int
+    registered_params: int
+    macs: int
+    data_name: str
+    data_hash: str
+    split_hash: str
+    environment: dict[str, Any]
+    epochs_planned: int
+    host: str
+    pid: int
+    process_started: str
+    started_at: datetime
+    finished_at: datetime | None
+    epochs_done: int
+    best_epoch: int | None
+    train_correct: int | None
+    train_count: int | None
+    train_loss: float | None
+    validation_correct: int | None
+    validation_count: int | None
+    validation_loss: float | None
+    test_correct: int | None
+    test_count: int | None
+    test_loss: float | None
+    test_openings: int
+    train_seconds: float | None
+    message: str
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """Fraction of the training images answered rightly, at the kept epoch."""
+        return _fraction(self.train_correct, self.train_count)
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Fraction of the validation images answered rightly, at the kept epoch."""
+        return _fraction(self.validation_correct, self.validation_count)
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Fraction of the test images answered rightly; None while the test set is closed."""
+        return _fraction(self.test_correct, self.test_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch of one run; None where nothing was measured or the value was not a number."""
+
+    run_id: str
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    lr: float | None
+    seconds: float | None
+
+
+def _fraction(correct: int | None, count: int | None) -> float | None:
+    return None if correct is None or not count else correct / count

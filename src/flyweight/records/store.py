@@ -1,0 +1,372 @@
+"""The store: where runs are written when they start, closed whatever happens, and found again.
+
+Plain values go in, records come out. It knows rows and folders; what a net or a training is, it is not told.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Unpack
+
+from sqlalchemy import Connection, Double, Engine, Select, cast, func, insert, select, update
+
+from flyweight.errors import UsageError, nearest
+from flyweight.records.database import open_database, reading, require_writable, writing
+from flyweight.records.ids import is_run_id, new_run_id, normalised
+from flyweight.records.process import Process, is_gone, this_process
+from flyweight.records.record import ENDINGS, STATUSES, Ending, EpochRecord, Result, RunRecord
+from flyweight.records.tables import epochs, runs, test_openings
+
+SHORTCUTS = ("@latest", "@best")
+CANDIDATES = 5
+
+EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
+RESUMABLE = ("interrupted", "lost")
+
+
+class Store:
+    """Records of runs in one database, and their folders under one home. Safe from several threads and after a fork."""
+
+    def __init__(self, engine: Engine, home: Path) -> None:
+        self._engine = engine
+        self.home = home
+
+    @classmethod
+    def open(cls, url: str | None = None, home: Path | None = None) -> Store:
+        """The store at an address, made and migrated where needed.
+
+        Args:
+            url: `sqlite:///FILE` or `postgresql://...`; default FLYWEIGHT_DATABASE, else a file in the home.
+            home: where run folders lie; default FLYWEIGHT_HOME, else the platform's folder for a user's data.
+
+        Raises:
+            MissingError: the home is not writable, the server is not there, a package is missing, or the database
+                was written by a newer flyweight.
+            DataError: the file is not a database.
+            UsageError: the address is of no known kind.
+        """
+        home = (home or default_home()).expanduser().absolute()
+        require_writable(home / "runs")
+        return cls(open_database(url or os.environ.get("FLYWEIGHT_DATABASE"), home), home)
+
+    @property
+    def url(self) -> str:
+        """The database's address, password included: what another process opens the same store with."""
+        return self._engine.url.render_as_string(hide_password=False)
+
+    def folder(self, run_id: str) -> Path:
+        """Where the files of a run lie; the folder of a run from another machine may not exist here."""
+        if not is_run_id(run_id):
+            raise UsageError(f"{run_id!r} is not a run id; `flyweight runs` lists them")
+        return self.home / "runs" / run_id
+
+    def start(
+        self,
+        *,
+        name: str,
+        seed: int,
+        recipe: Mapping[str, Any],
+        recipe_hash: str,
+        params: int,
+        macs: int,
+        registered_params: int,
+        data_name: str,
+        data_hash: str,
+        split_hash: str,
+        environment: Mapping[str, Any],
+        epochs_planned: int,
+        group_id: str | None = None,
+    ) -> RunRecord:
+        """Write the row and make the folder of a run that begins now, in this process."""
+        run_id = new_run_id()
+        row = {
+            "id": run_id,
+            "name": name,
+            "group_id": group_id,
+            "status": "running",
+            "seed": seed,
+            "recipe": dict(recipe),
+            "recipe_hash": recipe_hash,
+            "params": params,
+            "registered_params": registered_params,
+            "macs": macs,
+            "data_name": data_name,
+            "data_hash": data_hash,
+            "split_hash": split_hash,
+            "environment": dict(environment),
+            "epochs_planned": epochs_planned,
+            "started_at": _now(),
+            "epochs_done": 0,
+            "message": "",
+            **_owner(this_process()),
+        }
+        with writing(self._engine) as connection:
+            connection.execute(insert(runs).values(row))
+            self.folder(run_id).mkdir(parents=True)
+            return _one(connection, run_id)
+
+    def log_epoch(self, run_id: str, epoch: int, values: Mapping[str, float | None]) -> None:
+        """Keep an epoch's values (train_loss, train_accuracy, validation_loss, validation_accuracy, lr, seconds).
+
+        A repeated epoch replaces what was there. What is not a number is kept as NULL: the status tells of divergence.
+        """
+        _require_known(values, EPOCH_VALUES)
+        kept = {name: _finite(values.get(name)) for name in EPOCH_VALUES}
+        with writing(self._engine) as connection:
+            # A run may be marked lost by a machine that could not see its process; what still comes in is kept.
+            open_run = (runs.c.id == run_id) & runs.c.status.in_(("running", "lost"))
+            if not connection.execute(update(runs).where(open_run).values(epochs_done=epoch)).rowcount:
+                raise _not_open(connection, run_id)
+            connection.execute(_insert_or_replace(connection, {"run_id": run_id, "epoch": epoch, **kept}))
+
+    def open_test(self, run_id: str, purpose: str) -> int:
+        """Note that the test set is opened for this run; returns how often it was, this time included."""
+        with writing(self._engine) as connection:
+            # Locks the row, so that two processes opening at once get two numbers.
+            if connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update()).first() is None:
+                raise _unknown(connection, run_id)
+            opened = select(func.count()).where(test_openings.c.run_id == run_id)
+            number = int(connection.execute(opened).scalar_one()) + 1
+            row = {"run_id": run_id, "number": number, "purpose": _storable(purpose), "opened_at": _now()}
+            connection.execute(insert(test_openings).values(row))
+            return number
+
+    def finish(self, run_id: str, status: Ending, **values: Unpack[Result]) -> RunRecord:
+        """Close a running run with how it ended and what is known of it.
+
+        A closed run is not closed again; `resume` opens an interrupted or lost one. The process that owns a run
+        marked lost may still close it: it is there, so it was not lost.
+        """
+        _require_status(status, ENDINGS)
+        _require_known(values, tuple(Result.__annotations__))
+        with writing(self._engine) as connection:
+            record = _one(connection, run_id, lock=True)
+            if record.status != "running" and not (record.status == "lost" and _process(record) == this_process()):
+                raise _not_open(connection, run_id)
+            row = {name: _plain(value) for name, value in values.items()}
+            connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=_now()))
+            return _one(connection, run_id)
+
+    def resume(self, run_id: str) -> RunRecord:
+        """Open an interrupted or lost run again, for this process; so too one whose process is found to be gone."""
+        with writing(self._engine) as connection:
+            record = _one(connection, run_id, lock=True)
+            is_abandoned = record.status == "running" and is_gone(_process(record))
+            if record.status not in RESUMABLE and not is_abandoned:
+                raise UsageError(
+                    f"run {run_id} is {record.status}; only an interrupted or lost run can be resumed"
+                    + (
+                        f" (process {record.pid} on {record.host} still writes it)"
+                        if record.status == "running"
+                        else ""
+                    )
+                )
+            reopened = {"status": "running", "finished_at": None, "message": "", **_owner(this_process())}
+            connection.execute(update(runs).where(runs.c.id == run_id).values(reopened))
+            return _one(connection, run_id)
+
+    def mark_lost(self) -> tuple[str, ...]:
+        """Close the running rows whose process on this machine is gone; returns their ids.
+
+        Another machine's runs stay as they are: only it can tell.
+        """
+        gone = [record for record in self.runs(status="running") if is_gone(_process(record))]
+        return tuple(record.id for record in gone if self._close_lost(record))
+
+    def _close_lost(self, record: RunRecord) -> bool:
+        lost = {
+            "status": "lost",
+            "finished_at": _now(),
+            "message": f"process {record.pid} on {record.host} ended without closing the run",
+        }
+        # Matched by owner too: the run may have been resumed since it was read.
+        same = [runs.c[name] == value for name, value in _owner(_process(record)).items()]
+        with writing(self._engine) as connection:
+            closing = update(runs).where(runs.c.id == record.id, runs.c.status == "running", *same)
+            return connection.execute(closing.values(lost)).rowcount == 1
+
+    def get(self, selector: str) -> RunRecord:
+        """The run meant by a full id, a unique beginning of one, `@latest`, or `@best`.
+
+        `@best` is the finished run with the highest validation accuracy; of equals the one with fewer parameters,
+        then the newer. An unknown or ambiguous selector is a UsageError that lists what could have been meant.
+        """
+        with reading(self._engine) as connection:
+            if selector.startswith("@"):
+                return _by_shortcut(connection, selector)
+            return _by_prefix(connection, selector)
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        group_id: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[RunRecord, ...]:
+        """The runs that match all that is given, newest first."""
+        if status is not None:
+            _require_status(status, STATUSES)
+        wanted = {"status": status, "name": name, "group_id": group_id}
+        query = _records().where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
+        with reading(self._engine) as connection:
+            return _fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
+
+    def epochs(self, run_id: str) -> tuple[EpochRecord, ...]:
+        """The epochs of a run, first to last; none for a run that has none yet."""
+        query = select(epochs).where(epochs.c.run_id == run_id).order_by(epochs.c.epoch)
+        with reading(self._engine) as connection:
+            return tuple(EpochRecord(**row) for row in connection.execute(query).mappings())
+
+    def group(self, group_id: str) -> tuple[RunRecord, ...]:
+        """The runs made together as one result, in order of seed."""
+        query = _records().where(runs.c.group_id == group_id).order_by(runs.c.seed, runs.c.id)
+        with reading(self._engine) as connection:
+            found = _fetch(connection, query)
+            if found:
+                return found
+            known = select(runs.c.group_id).where(runs.c.group_id.is_not(None)).group_by(runs.c.group_id)
+            groups = connection.scalars(known.order_by(func.max(runs.c.id).desc()).limit(CANDIDATES)).all()
+        latest = f" The latest groups: {', '.join(groups)}." if groups else " There are no groups yet."
+        raise UsageError(f"no group {group_id!r}.{latest}")
+
+
+def default_home() -> Path:
+    """FLYWEIGHT_HOME, else the platform's folder for a user's data."""
+    from platformdirs import user_data_dir
+
+    return Path(os.environ.get("FLYWEIGHT_HOME") or user_data_dir("flyweight"))
+
+
+def _records() -> Select[Any]:
+    """All columns of a run, and how often its test set was opened."""
+    opened = select(func.count()).where(test_openings.c.run_id == runs.c.id).correlate(runs).scalar_subquery()
+    return select(runs, opened.label("test_openings"))
+
+
+def _fetch(connection: Connection, query: Select[Any]) -> tuple[RunRecord, ...]:
+    return tuple(RunRecord(**row) for row in connection.execute(query).mappings())
+
+
+def _one(connection: Connection, run_id: str, *, lock: bool = False) -> RunRecord:
+    query = _records().where(runs.c.id == run_id)
+    found = _fetch(connection, query.with_for_update(of=runs) if lock else query)
+    if not found:
+        raise _unknown(connection, run_id)
+    return found[0]
+
+
+def _by_shortcut(connection: Connection, shortcut: str) -> RunRecord:
+    if shortcut not in SHORTCUTS:
+        raise UsageError(
+            f"no shortcut {shortcut!r}; there are {' and '.join(SHORTCUTS)}.{nearest(shortcut, SHORTCUTS)}"
+        )
+    query = _newest(_records()) if shortcut == "@latest" else _best(_records())
+    found = _fetch(connection, query.limit(1))
+    if not found:
+        kind = "run" if shortcut == "@latest" else "finished run with a validation accuracy"
+        raise UsageError(f"{shortcut}: there is no {kind} yet; `flyweight train` makes one")
+    return found[0]
+
+
+def _newest(query: Select[Any]) -> Select[Any]:
+    return query.order_by(runs.c.id.desc())
+
+
+def _best(query: Select[Any]) -> Select[Any]:
+    accuracy = cast(runs.c.validation_correct, Double) / runs.c.validation_count
+    measured = query.where(runs.c.status == "finished", runs.c.validation_count.is_not(None))
+    return measured.order_by(accuracy.desc(), runs.c.params, runs.c.id.desc())
+
+
+def _by_prefix(connection: Connection, selector: str) -> RunRecord:
+    prefix = normalised(selector)
+    matching = _records().where(runs.c.id.startswith(prefix, autoescape=True))
+    found = _fetch(connection, _newest(matching).limit(CANDIDATES + 1)) if prefix else ()
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise _unknown(connection, selector)
+    raise UsageError(f"{selector!r} is the beginning of several runs:{_listed(found)}")
+
+
+def _unknown(connection: Connection, selector: str) -> UsageError:
+    """What to say of a selector that names no run: those of that name if it is one, else the latest."""
+    named = _fetch(connection, _newest(_records().where(runs.c.name == selector)).limit(CANDIDATES + 1))
+    if named:
+        return UsageError(f"{selector!r} is the name of a recipe, not of one run; its runs:{_listed(named)}")
+    latest = _fetch(connection, _newest(_records()).limit(CANDIDATES + 1))
+    if not latest:
+        return UsageError(f"no run {selector!r}: there are no runs yet; `flyweight train` makes one")
+    return UsageError(f"no run {selector!r}; give an id, the beginning of one, @latest or @best:{_listed(latest)}")
+
+
+def _listed(records: Sequence[RunRecord]) -> str:
+    lines = [f"\n  {record.id}  {record.name}  seed {record.seed}  {record.status}" for record in records[:CANDIDATES]]
+    return "".join(lines) + ("\n  ..." if len(records) > CANDIDATES else "")
+
+
+def _not_open(connection: Connection, run_id: str) -> UsageError:
+    record = _one(connection, run_id)
+    hint = "resume it first" if record.status in RESUMABLE else "its record is closed"
+    return UsageError(f"run {run_id} is already {record.status}; {hint}")
+
+
+def _insert_or_replace(connection: Connection, row: Mapping[str, object]) -> Any:
+    statement = _insert_of(connection.dialect.name)(epochs).values(**row)
+    replaced = {name: statement.excluded[name] for name in EPOCH_VALUES}
+    return statement.on_conflict_do_update(index_elements=[epochs.c.run_id, epochs.c.epoch], set_=replaced)
+
+
+def _insert_of(dialect: str) -> Any:
+    """The insert that knows ON CONFLICT; PostgreSQL's is imported only there, since it slows every start."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert
+
+
+def _require_status(status: str, known: Sequence[str]) -> None:
+    if status not in known:
+        raise UsageError(f"no status {status!r}; there are {', '.join(known)}.{nearest(status, known)}")
+
+
+def _require_known(values: Mapping[str, object], known: Sequence[str]) -> None:
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise TypeError(f"no such column: {', '.join(unknown)}; there are {', '.join(known)}")
+
+
+def _owner(process: Process) -> dict[str, object]:
+    return {"host": process.host, "pid": process.pid, "process_started": process.started}
+
+
+def _process(record: RunRecord) -> Process:
+    return Process(host=record.host, pid=record.pid, started=record.process_started)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float):
+        return _finite(value)
+    return _storable(value) if isinstance(value, str) else value
+
+
+def _finite(value: float | None) -> float | None:
+    """The number, or None if it is not finite: SQLite would turn NaN into NULL by itself, PostgreSQL would keep it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _storable(text: str) -> str:
+    """Text that both back ends take: an error's message must never be what keeps a run from being closed."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

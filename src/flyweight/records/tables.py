@@ -1,0 +1,154 @@
+"""The tables as the code uses them. What a database file really holds is made by `migrations/`; a test holds that
+both agree, the checks included.
+
+Facts are columns with constraints; JSON is for what is kept whole.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from flyweight.records.ids import LENGTH
+from flyweight.records.record import STATUSES
+
+SCHEMA_VERSION = "0001"
+VERSION_TABLE = "flyweight_version"  # not Alembic's default, which Optuna and MLflow use when they share the database
+
+metadata = MetaData()
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """In UTC, whatever zone the moment was given in."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """In UTC, whatever zone the server speaks."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _run_id() -> String:
+    # Byte order in PostgreSQL too, whatever the server's language: ids sort by time only that way.
+    return String(LENGTH).with_variant(String(LENGTH, collation="C"), "postgresql")
+
+
+def _fraction(name: str, table: str) -> CheckConstraint:
+    return CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"ck_{table}_{name}")
+
+
+def _correct_of_count(part: str) -> CheckConstraint:
+    """Both counts or neither, and never more right answers than images."""
+    return CheckConstraint(
+        f"({part}_correct IS NULL AND {part}_count IS NULL) OR "
+        f"({part}_correct IS NOT NULL AND {part}_count IS NOT NULL AND "
+        f"{part}_count > 0 AND {part}_correct BETWEEN 0 AND {part}_count)",
+        name=f"ck_runs_{part}_correct",
+    )
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", _run_id(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("group_id", Text),
+    Column("status", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("recipe_hash", Text, nullable=False),
+    Column("params", BigInteger, nullable=False),
+    Column("registered_params", BigInteger, nullable=False),
+    Column("macs", BigInteger, nullable=False),
+    Column("data_name", Text, nullable=False),
+    Column("data_hash", Text, nullable=False),
+    Column("split_hash", Text, nullable=False),
+    Column("environment", JSON, nullable=False),
+    Column("epochs_planned", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("process_started", Text, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("epochs_done", Integer, nullable=False),
+    Column("best_epoch", Integer),
+    Column("train_correct", BigInteger),
+    Column("train_count", BigInteger),
+    Column("train_loss", Double),
+    Column("validation_correct", BigInteger),
+    Column("validation_count", BigInteger),
+    Column("validation_loss", Double),
+    Column("test_correct", BigInteger),
+    Column("test_count", BigInteger),
+    Column("test_loss", Double),
+    Column("train_seconds", Double),
+    Column("message", Text, nullable=False),
+    CheckConstraint(f"length(id) = {LENGTH}", name="ck_runs_id"),
+    CheckConstraint("name <> ''", name="ck_runs_name"),
+    CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="ck_runs_status"),
+    CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="ck_runs_finished_at"),
+    CheckConstraint("seed >= 0", name="ck_runs_seed"),
+    CheckConstraint("params >= 0 AND macs >= 0", name="ck_runs_cost"),
+    CheckConstraint("registered_params >= params", name="ck_runs_registered_params"),
+    CheckConstraint("epochs_planned >= 0 AND epochs_done >= 0", name="ck_runs_epochs"),
+    CheckConstraint("best_epoch BETWEEN 1 AND epochs_done", name="ck_runs_best_epoch"),
+    CheckConstraint("train_seconds >= 0", name="ck_runs_train_seconds"),
+    _correct_of_count("train"),
+    _correct_of_count("validation"),
+    _correct_of_count("test"),
+    Index("ix_runs_status", "status", "id"),
+    Index("ix_runs_name", "name", "id"),
+    Index("ix_runs_group_id", "group_id", "id"),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("run_id", _run_id(), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("train_loss", Double),
+    Column("train_accuracy", Double),
+    Column("validation_loss", Double),
+    Column("validation_accuracy", Double),
+    Column("lr", Double),
+    Column("seconds", Double),
+    CheckConstraint("epoch >= 1", name="ck_epochs_epoch"),
+    _fraction("train_accuracy", "epochs"),
+    _fraction("validation_accuracy", "epochs"),
+    CheckConstraint("lr >= 0", name="ck_epochs_lr"),
+    CheckConstraint("seconds >= 0", name="ck_epochs_seconds"),
+)
+
+test_openings = Table(
+    "test_openings",
+    metadata,
+    Column("run_id", _run_id(), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("purpose", Text, nullable=False),
+    Column("opened_at", UtcTime, nullable=False),
+    CheckConstraint("number >= 1", name="ck_test_openings_number"),
+)
