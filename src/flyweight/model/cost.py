@@ -163,10 +163,12 @@ def _residual_rows(node: PlacedResidual, memory: _Memory, executed: bool, shared
     entry = _entry_size(node)
     held = memory.held + (0 if memory.input_is_held else entry)
     yield from _rows(node.body, _Memory(held, True), executed=executed, shared=shared)
-    # The shortcut runs second: the body's result waits; the entry is free once the shortcut has read it.
+    # The shortcut runs second: the body's result waits; the entry is free once the shortcut has read it,
+    # unless a residual around this one holds it.
     out = prod(_out_shape(node.body))
     waiting = held - (0 if memory.input_is_held else entry) + out
-    yield from _rows(node.shortcut, _Memory(waiting, False), executed=executed, shared=shared)
+    shortcut = _Memory(waiting, memory.input_is_held)
+    yield from _rows(node.shortcut, shortcut, executed=executed, shared=shared)
     memory.input_is_held = False
 
 

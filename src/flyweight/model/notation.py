@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, NoReturn
 
 from flyweight.errors import NotationError
@@ -94,6 +95,8 @@ FORMS: Final = (
 )
 
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
+MAX_DEPTH: Final = 50
+"""Blocks in blocks; more is a slip, and Python's own stack is not much deeper."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
 
@@ -121,16 +124,29 @@ def parse_net(text: str) -> Net:
     return Net(nodes)
 
 
+def is_target(text: str) -> bool:
+    """Whether `text` names a module of the user's own rather than a net in notation.
+
+    >>> is_target("nets:Tiny"), is_target("c8 r m2 flat fc10")
+    (True, False)
+    """
+    return ":" in text
+
+
 class _Parser:
     """Recursive descent over the tokens; the position moves forward only."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
-        self.text, self.tokens, self.at = text, tokens, 0
+        self.text, self.tokens, self.at, self.depth = text, tokens, 0, 0
 
     def sequence(self, until: tuple[str, ...]) -> tuple[Node, ...]:
         nodes: list[Node] = []
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.fail(self.tokens[self.at - 1], f"blocks stand in blocks at most {MAX_DEPTH} deep")
         while self.at < len(self.tokens) and self.tokens[self.at].text not in until:
             nodes.append(self.node(self.take()))
+        self.depth -= 1
         return tuple(nodes)
 
     def take(self) -> _Token:
@@ -295,5 +311,5 @@ def _if(holds: bool, text: str) -> str:
 
 
 def _fraction(value: float) -> str:
-    text = f"{value:.17f}".rstrip("0") if value < 1e-4 else repr(value)
-    return text.lstrip("0") if value else "0"
+    # repr is the shortest text that reads back as the same float; Decimal writes it without an exponent.
+    return f"{Decimal(repr(value)):f}".lstrip("0") if value else "0"

@@ -36,6 +36,9 @@ from flyweight.model.spec import (
 
 Shape: TypeAlias = tuple[int, ...]
 
+MAX_LAYERS = 10_000
+"""Nested repetitions multiply: a slip of the finger must not ask for terabytes."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -100,9 +103,28 @@ def place(net: Net, input_shape: Shape) -> tuple[PlacedNode, ...]:
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise NotationError(f"an image is (channels, height, width), each at least 1, found {input_shape}")
+    n_layers = _unrolled_count(net.nodes)
+    if n_layers > MAX_LAYERS:
+        raise NotationError(f"a net has at most {MAX_LAYERS:,} layers, repetitions counted; found {n_layers:,}.")
     one = (Fraction(1), Fraction(1))
     start = _State(input_shape, View(one, one, (input_shape[1], input_shape[2])))
     return _Walk().sequence(net.nodes, start, prefix="")[0]
+
+
+def _unrolled_count(nodes: tuple[Node, ...]) -> int:
+    """Layers with every repetition, without unrolling anything."""
+    total = 0
+    for node in nodes:
+        match node:
+            case Repeat() | Shared():
+                total += node.times * _unrolled_count(node.body)
+            case Residual():
+                total += _unrolled_count(node.body) + _unrolled_count(node.shortcut)
+            case Unused():
+                total += _unrolled_count(node.body)
+            case _:
+                total += 1
+    return total
 
 
 class _Walk:

@@ -1,0 +1,296 @@
+"""Counting a net that is somebody's own `nn.Module`, by running it once on one black image.
+
+Goes in: a module, or "file:Class" in the current folder. Comes out: a `Cost` like the closed form's, with the limits
+that tracing has: the receptive field and the jump are not known (nan), memory is what each layer reads and writes, so
+what a skip connection keeps alive meanwhile is not in it. MACs are half of what torch's FLOP counter counts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from flyweight.errors import UsageError, nearest
+from flyweight.model.cost import Cost, Row
+from flyweight.model.walk import Shape
+
+UNKNOWN = (nan, nan)
+
+
+def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
+    """The cost of `target` for images of `input_shape` (channels, height, width).
+
+    Every parameter counts once, trainable or not, whatever number of modules hold it. It is executed when its layer is
+    called or when it reaches the output by other ways; the others are told as unused, with their module's name.
+
+    Raises:
+        UsageError: the module cannot be found, made or run, or does not answer (1, classes) for one image.
+    """
+    module = load_module(target) if isinstance(target, str) else target
+    name = target if isinstance(target, str) else type(module).__name__
+    with _own_folder(), _as_for_evaluation(module):
+        calls, macs, output = _run(name, module, input_shape)
+        executed = _executed(module, calls, output)
+    rows = tuple(_rows(module, calls, macs, executed, tuple(output.shape[1:])))
+    return Cost(net=name, input_shape=input_shape, rows=rows)
+
+
+def load_module(target: str) -> nn.Module:
+    """The module that "file:Class" names; a class is made without arguments, an instance is taken as it is.
+
+    Raises:
+        UsageError: what is wrong with it.
+    """
+    file, colon, name = target.partition(":")
+    if not (file and colon and name):
+        raise UsageError(f"net {target!r}: an own module is named 'file:Class', as in 'nets:Tiny' for nets.py.")
+    with _own_folder():
+        namespace = _import(target, file)
+        if not hasattr(namespace, name):
+            hint = nearest(name, vars(namespace)) or " Is it defined at the top of the file?"
+            raise UsageError(f"net {target!r}: {file!r} has no {name!r}.{hint}")
+        found = getattr(namespace, name)
+        module = found if isinstance(found, nn.Module) else _make(target, found)
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"net {target!r}: must be a torch.nn.Module, found {type(module).__name__}.")
+    return module
+
+
+def _import(target: str, file: str) -> Any:
+    importlib.invalidate_caches()  # the file may be younger than the folder's listing
+    try:
+        return importlib.import_module(file)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (file == error.name or file.startswith(error.name + ".")):
+            raise UsageError(f"net {target!r}: {file!r} imports {error.name!r}, which is not installed.") from error
+        hint = nearest(file, [path.stem for path in Path.cwd().glob("*.py")])
+        raise UsageError(f"net {target!r}: there is no {file!r} to import in {Path.cwd()}.{hint}") from error
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        raise UsageError(f"net {target!r}: importing {file!r} failed: {_told(error)}.") from error
+
+
+def _make(target: str, found: Any) -> Any:
+    if not callable(found) or (inspect.isclass(found) and not issubclass(found, nn.Module)):
+        kind = "a class of another kind" if inspect.isclass(found) else type(found).__name__
+        raise UsageError(f"net {target!r}: must be a torch.nn.Module, found {kind}.")
+    needed = _required_arguments(found)
+    if needed:
+        raise UsageError(
+            f"net {target!r}: must be made without arguments, but needs {', '.join(needed)}; "
+            "give them default values, or name an instance."
+        )
+    try:
+        return found()
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        raise UsageError(f"net {target!r}: making it failed: {_told(error)}.") from error
+
+
+def _required_arguments(maker: Any) -> list[str]:
+    try:
+        arguments = inspect.signature(maker).parameters.values()
+    except (TypeError, ValueError):  # no signature to read: calling it will tell
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in arguments if one.default is one.empty and one.kind not in variadic]
+
+
+def _told(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Imports look in the current folder first, as `python file.py` would."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+@contextmanager
+def _as_for_evaluation(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode, with every float parameter in the graph; afterwards as it was."""
+    modes = {one: one.training for one in module.modules()}
+    wanted = {one: one.requires_grad for one in module.parameters() if one.is_floating_point() or one.is_complex()}
+    module.eval()
+    for parameter in wanted:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for one, mode in modes.items():
+            one.training = mode
+        for parameter, wants in wanted.items():
+            parameter.requires_grad_(wants)
+
+
+@dataclass(eq=False)
+class _Call:
+    """One call of one layer: a module without children."""
+
+    module: nn.Module
+    path: str
+    in_shape: Shape
+    out_shape: Shape = ()
+    reads: int = 0
+    writes: int = 0
+    macs: int = 0
+
+
+@dataclass
+class _Recorder:
+    """Hooks on every layer; the FLOPs between the two hooks of a call are its own."""
+
+    counter: FlopCounterMode
+    paths: dict[nn.Module, str]
+    calls: list[_Call] = field(default_factory=list)
+    running: list[tuple[_Call, int]] = field(default_factory=list)
+
+    def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        read = [one for one in inputs if isinstance(one, Tensor)]
+        call = _Call(module, self.paths[module], tuple(read[0].shape[1:]) if read else ())
+        call.reads = sum(one.numel() for one in read)
+        self.running.append((call, self.counter.get_total_flops()))
+
+    def after(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        call, flops = self.running.pop()
+        written = [one for one in (output if isinstance(output, tuple | list) else [output]) if isinstance(one, Tensor)]
+        call.out_shape = tuple(written[0].shape[1:]) if written else ()
+        call.writes = sum(one.numel() for one in written)
+        call.macs = (self.counter.get_total_flops() - flops) // 2
+        self.calls.append(call)
+
+
+# As in cost.py: what can overwrite its input does.
+IN_PLACE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity, nn.LogSoftmax, nn.Softmax,
+)  # fmt: skip
+
+
+def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call], int, Tensor]:
+    """Every layer's calls in order, the MACs of the whole, and the answer."""
+    counter = FlopCounterMode(display=False)
+    recorder = _Recorder(counter, {one: path for path, one in module.named_modules()})
+    hooks = []
+    for one in recorder.paths:
+        if _is_layer(one):
+            hooks += [one.register_forward_pre_hook(recorder.before), one.register_forward_hook(recorder.after)]
+    reference = next(module.parameters(), torch.zeros(()))
+    image = torch.zeros((1, *input_shape), device=reference.device, dtype=_image_dtype(reference))
+    try:
+        with counter, torch.enable_grad():
+            output = module(image)
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
+        shown = "x".join(str(side) for side in input_shape)
+        raise UsageError(f"net {name!r}: running it on one image of {shown} failed: {_told(error)}.") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(f"net {name!r}: must answer (1, classes) for one image, found {found}.")
+    return recorder.calls, counter.get_total_flops() // 2, output
+
+
+def _image_dtype(reference: Tensor) -> torch.dtype:
+    return reference.dtype if reference.is_floating_point() else torch.float32
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """A module without children, or one of torch's own whose children it does not call itself (attention)."""
+    return not any(True for _ in module.children()) or isinstance(module, nn.MultiheadAttention)
+
+
+def _executed(module: nn.Module, calls: list[_Call], output: Tensor) -> set[Tensor]:
+    """Parameters of called layers, and those that the output depends on by any other way."""
+    used: set[Tensor] = {parameter for call in calls for parameter in call.module.parameters()}
+    rest = [one for one in module.parameters() if one not in used and one.requires_grad]
+    if rest and output.requires_grad:
+        gradients = torch.autograd.grad(output.sum(), rest, allow_unused=True)
+        used |= {one for one, gradient in zip(rest, gradients, strict=True) if gradient is not None}
+    return used
+
+
+def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor], out_shape: Shape) -> Iterator[Row]:
+    """The calls in order, then what no layer was called for; each parameter in the first row that holds it."""
+    counted: set[Tensor] = set()
+    seen: set[nn.Module] = set()
+    for call in calls:
+        params = _size(_fresh(call.module.parameters(), counted))
+        again = call.module in seen
+        seen.add(call.module)
+        yield replace(
+            _row(call.path, call.module, params=params, macs=call.macs, out_shape=call.out_shape),
+            in_shape=call.in_shape,
+            activations=call.writes if isinstance(call.module, IN_PLACE) else call.reads + call.writes,
+            buffers=0 if again else _buffers(call.module),
+            is_shared=again,
+        )
+    yield from _rows_of_containers(module, executed, counted, seen, out_shape)
+    direct = macs - sum(call.macs for call in calls)
+    if direct or not calls or calls[-1].out_shape != out_shape:
+        row = _row("", module, params=0, macs=direct, out_shape=out_shape)
+        yield replace(row, name="functions", layer="in forward", buffers=0)
+
+
+def _rows_of_containers(
+    module: nn.Module, executed: set[Tensor], counted: set[Tensor], seen: set[nn.Module], out_shape: Shape
+) -> Iterator[Row]:
+    """Parameters that forward uses directly, and those of what is never called."""
+    for path, one in module.named_modules():
+        if one in seen:
+            continue
+        own = _fresh(one.parameters(recurse=False), counted)
+        used = [parameter for parameter in own if parameter in executed]
+        idle = [parameter for parameter in own if parameter not in executed]
+        if used or (_buffers(one) and not _is_layer(one)):
+            yield _row(path, one, params=_size(used), macs=0, out_shape=out_shape)
+        if idle:
+            yield replace(_row(path, one, params=_size(idle), macs=0, out_shape=()), is_executed=False)
+
+
+def _fresh(parameters: Iterator[nn.Parameter], counted: set[Tensor]) -> list[nn.Parameter]:
+    """Those that were not counted yet; counted from now on."""
+    found = [one for one in parameters if one not in counted]
+    counted.update(found)
+    return found
+
+
+def _size(parameters: Sequence[Tensor]) -> int:
+    return sum(one.numel() for one in parameters)
+
+
+def _buffers(module: nn.Module) -> int:
+    """Values of the module's own buffers; counters, which have no dimension, are bookkeeping."""
+    return sum(one.numel() for one in module.buffers(recurse=False) if one.dim() > 0)
+
+
+def _row(path: str, module: nn.Module, *, params: int, macs: int, out_shape: Shape) -> Row:
+    return Row(
+        name=path or type(module).__name__,
+        path=path,
+        layer=type(module).__name__,
+        in_shape=(),
+        out_shape=out_shape,
+        params=params,
+        buffers=_buffers(module),
+        macs=macs,
+        receptive_field=UNKNOWN,
+        jump=UNKNOWN,
+        activations=0,
+    )
