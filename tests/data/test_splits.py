@@ -1,0 +1,126 @@
+"""Splits: disjoint, complete, the same for ever; statistics and counts that add up."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from image_files import labels, pictures
+
+from flyweight.data.imageset import image_set
+from flyweight.data.splits import channel_statistics, shuffled, split, summary, train_part, validation_part
+from flyweight.errors import UsageError
+
+GOLDEN_ORDER = [11, 3, 2, 1, 8, 6, 0, 7, 4, 10, 5, 9]
+GOLDEN_HASH = "829bc3ccc549e75a80d8ebc8e1ace719bb9d8b79fff89cbc8bb62dbb5c6e2d70"
+
+
+def a_set(n: int = 30, *, own_validation: int = 0, channels: int = 1):
+    shape = (channels, 5, 4)
+    return image_set(
+        name="mine",
+        train=(pictures(n, shape), labels(n)),
+        test=(pictures(6, shape, 1), labels(6)),
+        validation=(pictures(own_validation, shape, 2), labels(own_validation)) if own_validation else None,
+    )
+
+
+@given(n=st.integers(3, 200), seed=st.integers(0, 2**64), share=st.floats(0, 1))
+def test_training_and_validation_share_nothing_and_lack_nothing(n, seed, share):
+    """Together they are every training image once, and the validation part has the size that was asked for."""
+    validation = 1 + int(share * (n - 3))
+
+    found = split(a_set(n), seed=seed, validation=validation)
+
+    assert len(found.validation) == validation
+    assert sorted([*found.train, *found.validation]) == list(range(n))
+    assert found.train.dtype == found.validation.dtype == np.int64
+
+
+def test_a_split_is_the_same_for_ever():
+    """Indices and hash of a seed are those written here; other seeds and sizes have others."""
+    found = split(a_set(12), seed=0, validation=3)
+
+    assert found.validation.tolist() == GOLDEN_ORDER[:3]
+    assert found.train.tolist() == GOLDEN_ORDER[3:]
+    assert found.hash == GOLDEN_HASH
+    assert len({split(a_set(12), seed=s, validation=v).hash for s in (0, 1) for v in (3, 4)}) == 4
+
+
+def test_the_order_is_that_of_the_raw_random_numbers():
+    """A pencil's way to the same order: draw one 64-bit number per image, sort by it."""
+    keys = [int(key) for key in np.random.PCG64(7).random_raw(50)]
+
+    assert shuffled(50, 7).tolist() == sorted(range(50), key=lambda i: keys[i])
+
+
+def test_a_set_with_validation_images_of_its_own_validates_on_them():
+    """All of them and only them, and every training image trains."""
+    images = a_set(30, own_validation=4)
+
+    found = split(images, seed=0, validation=10)
+
+    assert sorted(found.train) == list(range(30))
+    np.testing.assert_array_equal(validation_part(images, found)[0], images.validation_images)
+    np.testing.assert_array_equal(validation_part(images, found)[1], images.validation_labels)
+
+
+def test_parts_are_the_images_and_labels_of_the_indices():
+    """train_part and validation_part look the indices up, images with their labels."""
+    images = a_set(30)
+
+    found = split(images, seed=3, validation=10)
+
+    for (pixels, wanted), indices in (
+        (train_part(images, found), found.train),
+        (validation_part(images, found), found.validation),
+    ):
+        np.testing.assert_array_equal(pixels, images.train_images[indices])
+        np.testing.assert_array_equal(wanted, images.train_labels[indices])
+
+
+@pytest.mark.parametrize("validation", [0, -1, 29, 30, 5000])
+def test_a_validation_part_that_cannot_be_is_a_usage_error_with_a_way_out(validation):
+    """The message names the range, what was found, and a value that works."""
+    with pytest.raises(UsageError, match=r"must be 1 to 28 of the 30 training images.*Try data\.validation=5"):
+        split(a_set(30), seed=0, validation=validation)
+
+
+def test_a_negative_seed_is_a_usage_error():
+    """PCG64 takes none."""
+    with pytest.raises(UsageError, match=r"data\.split_seed must be 0 or more, found -1"):
+        split(a_set(), seed=-1, validation=5)
+
+
+@given(n=st.integers(1, 40), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
+def test_statistics_are_those_of_numpy_in_double_precision(n, channels, seed):
+    """Mean and standard deviation per channel agree with numpy's over the chosen images alone."""
+    images = pictures(50, (channels, 5, 4), seed)
+    chosen = shuffled(50, seed)[:n]
+
+    mean, std = channel_statistics(images, chosen)
+
+    reference = images[chosen].astype(np.float64) / 255
+    np.testing.assert_allclose(mean, reference.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, reference.std(axis=(0, 2, 3)), rtol=1e-12)
+    assert (mean, std) == channel_statistics(images, np.sort(chosen))
+
+
+def test_statistics_over_more_than_one_chunk_are_whole():
+    """5,000 images, half of them black and half white, have mean and deviation of one half, exactly."""
+    images = np.repeat(np.array([0, 255], np.uint8), 2500).reshape(5000, 1, 1, 1)
+
+    assert channel_statistics(images, np.arange(5000)) == ((0.5,), (0.5,))
+
+
+@pytest.mark.parametrize("own_validation", [0, 4])
+def test_the_counts_of_a_summary_add_up(own_validation):
+    """Counts per class sum to the sizes of the parts, and those to the images there are."""
+    images = a_set(30, own_validation=own_validation, channels=3)
+
+    found = summary(images, split(images, seed=0, validation=7))
+
+    held_out = own_validation or 7
+    assert found.sizes == {"train": 30 if own_validation else 23, "validation": held_out, "test": 6}
+    assert found.counts["test"] == (2, 2, 2)
+    assert (found.shape, len(found.mean), len(found.std)) == ((3, 5, 4), 3, 3)
+    assert found.fingerprint == images.fingerprint
