@@ -7,6 +7,7 @@ found; pydantic's own prose stays behind.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,9 +49,10 @@ class Origins:
     faults: tuple[Fault, ...] = ()
 
     def place(self, location: Location) -> str:
-        """The place of a key, or of the nearest table around it; empty if nothing is known."""
-        around = (location[:length] for length in range(len(location), -1, -1))
-        return next((self.places[part] for part in around if part in self.places), "")
+        """The place of a key, else of the table around it, else of a key under it, else of the recipe."""
+        around = [location[:length] for length in range(len(location), 0, -1)]
+        under = [known for known in self.places if known[: len(location)] == location]
+        return next((self.places[known] for known in (*around, *under, ()) if known in self.places), "")
 
 
 def error_for(faults: Iterable[Fault], origins: Origins) -> RecipeError:
@@ -95,11 +97,11 @@ def _unknown(key: str, found: Any, model: type[BaseModel]) -> str:
     sections = [name for name, one in model.model_fields.items() if section_of(one)]
     if isinstance(found, Mapping) and "." not in key:
         return f"[{key}] is no section of a recipe.{nearest(key, sections)} Sections are {', '.join(sections)}."
-    return f"{key} is no key of a recipe.{_nearest_key(key, known)}"
+    return f"{brief(key)} is no key of a recipe.{_nearest_key(key, known)}"
 
 
 def _nearest_key(key: str, known: list[str]) -> str:
-    """A key of the same section that looks alike; else the same word in another section; else whatever looks alike."""
+    """A key of the same section that looks alike; else the same word in another section; else one that looks alike."""
     section, _, word = key.rpartition(".")
     siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
     elsewhere = {one.rpartition(".")[2]: one for one in reversed(known)}
@@ -108,21 +110,17 @@ def _nearest_key(key: str, known: list[str]) -> str:
         return f" Did you mean {siblings[close[0]]!r}?"
     if word in _ELSEWHERE or word in elsewhere:
         return f" Did you mean {_ELSEWHERE.get(word) or elsewhere[word]!r}?"
-    return nearest(key, known) or _nearest_of(word, elsewhere)
-
-
-def _nearest_of(word: str, keys: Mapping[str, str]) -> str:
-    """The hint for a word that stands for a longer key."""
-    close = difflib.get_close_matches(word, keys, n=1)
-    return f" Did you mean {keys[close[0]]!r}?" if close else ""
+    close = difflib.get_close_matches(word, elsewhere, n=1)
+    return f" Did you mean {elsewhere[close[0]]!r}?" if close else " `flyweight recipes --keys` lists them."
 
 
 def _hint(field: Any, found: Any) -> str:
     if isinstance(found, str):
         words = getattr(field.annotation, "__args__", ())
         return nearest(found, [word for word in words if isinstance(word, str)])
-    is_fraction = bound(field, "le") == 1 or bound(field, "lt") == 1
-    if is_fraction and isinstance(found, int | float) and 1 < found <= 100:
+    # Momentum is from 0 to 1 as well, but nobody gives it in percent: the meaning tells which values are shares.
+    is_share = 1 in (bound(field, "le"), bound(field, "lt")) and re.search("fraction|share", field.description, re.I)
+    if is_share and isinstance(found, int | float) and 1 < found <= 100:
         return f" For {found:g} % write {found / 100:g}."
     return ""
 
@@ -133,5 +131,10 @@ def show(found: Any) -> str:
         return "none"
     if isinstance(found, Mapping):
         return "a table"
-    text = format_value(found) if isinstance(found, bool) else repr(found)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return brief(format_value(found) if isinstance(found, bool) else repr(found))
+
+
+def brief(text: str) -> str:
+    """A text on one line, and not a long one."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

@@ -90,7 +90,7 @@ def _bounds(field: FieldInfo) -> str:
         case {"ge": None, "gt": low, "le": None, "lt": None}:
             return f" above {low:g}"
         case {"ge": None, "gt": low, "le": high}:
-            return f" above {low:g}, at most {high:g}"
+            return f" above {low:g} and at most {high:g}"
         case {"ge": low, "le": None, "lt": None}:
             return f" of at least {low:g}"
         case {"ge": low, "le": None, "lt": high}:

@@ -15,7 +15,7 @@ from typing import Any
 
 from flyweight.errors import RecipeError, UsageError
 from flyweight.recipe import catalogue
-from flyweight.recipe.faults import Fault, Location, Origins, show
+from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
 from flyweight.recipe.toml import format_toml, key_lines, parse_toml
 
@@ -101,6 +101,8 @@ def _read(path: Path) -> str:
         raise RecipeError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError:
         raise RecipeError(f"{path} must be text in UTF-8, found other bytes.") from None
+    except ValueError:
+        raise RecipeError(f"{str(path)!r} is no path that a file can have.") from None
 
 
 def _resolved(source: _Source, children: tuple[str, ...] = ()) -> _Layer:
@@ -148,7 +150,7 @@ def _overridden(layer: _Layer, overrides: Sequence[str]) -> _Layer:
 def _override_layer(text: str) -> _Layer:
     key, equals, value = text.partition("=")
     location = tuple(part.strip() for part in key.split("."))
-    place = {location: f"--set {text}"}
+    place = {location: f"--set {brief(text)}"}
     if not equals or not all(location):
         fault = Fault(location=location, message="must be KEY=VALUE, such as train.lr=0.02.")
         return _Layer(values={}, places=place, faults=(fault,))

@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from flyweight.recipe.faults import Fault, Location, Origins, error_for, faults_of
+from flyweight.errors import RecipeError
+from flyweight.recipe.faults import Fault, Location, Origins, error_for, faults_of, show
 from flyweight.recipe.keys import Key, keys_of
 
 _SHORT_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kKmM])")
@@ -206,6 +207,8 @@ class Recipe(_Value):
     @classmethod
     def _all_faults_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         origins = info.context if isinstance(info.context, Origins) else Origins()
+        if not isinstance(data, dict | cls):
+            raise RecipeError(f"a recipe must be a table of keys, found {show(data)}.")
         faults = list(origins.faults)
         try:
             recipe = handler(data)

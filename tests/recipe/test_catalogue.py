@@ -1,0 +1,76 @@
+"""The packaged recipes: each loads, fits its budget, and can be copied."""
+
+from pathlib import Path
+
+import pytest
+
+from flyweight.errors import MissingError, UsageError
+from flyweight.model import cost
+from flyweight.recipe import copy, describe, diff, load, names, text
+
+OWN = ("own/20k-best", "own/20k-fast", "own/25k-one-epoch", "own/8k")
+PARAMS = {"own/20k-best": 20_000, "own/20k-fast": 20_000, "own/25k-one-epoch": 25_000, "own/8k": 8_000}
+
+
+def test_our_recipes_are_all_there() -> None:
+    """The catalogue is found by looking into the package; these four must be in it."""
+    assert tuple(name for name in names() if name.startswith("own/")) == OWN
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_packaged_recipe_loads_and_says_what_it_is_for(name: str) -> None:
+    """Every recipe of the catalogue is valid, called by its place, described in one line, and opens with a comment."""
+    recipe = load(name)
+
+    assert recipe.name == name
+    assert recipe.description == describe(name)
+    assert recipe.description
+    assert "\n" not in recipe.description
+    assert text(name).startswith("# ")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_recipes_fit_their_budget(name: str) -> None:
+    """Under the limit that the recipe promises, in parameters and in epochs."""
+    recipe = load(name)
+
+    assert recipe.budget.params == PARAMS[name]
+    assert cost.walk(recipe.model.net, (1, 28, 28)).params < PARAMS[name]
+    assert recipe.budget.epochs is not None
+    assert recipe.train.epochs <= recipe.budget.epochs
+    assert cost.walk(recipe.model.net, (1, 28, 28)).out_shape == (10,)
+
+
+def test_a_copy_is_the_text_as_it_was_written(tmp_path: Path) -> None:
+    """Comments included; it loads to the same recipe under its own name."""
+    path = copy("own/20k-fast", tmp_path / "mine.toml")
+
+    assert path.read_text(encoding="utf-8") == text("own/20k-fast")
+    assert diff(load(path), load("own/20k-fast")) == ()
+    assert load(path).name == "mine"
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_a_copy_overwrites_only_when_told(tmp_path: Path) -> None:
+    """A file of the user's is safe until overwriting is asked for."""
+    path = tmp_path / "mine.toml"
+    path.write_text("mine")
+
+    with pytest.raises(UsageError, match="exists already"):
+        copy("own/8k", path)
+    assert path.read_text() == "mine"
+    copy("own/8k", path, overwrite=True)
+    assert path.read_text() == text("own/8k")
+
+
+def test_a_copy_that_cannot_be_meant_says_what_to_try(tmp_path: Path) -> None:
+    """A folder, a file without .toml, and an unknown recipe are usage errors that write nothing."""
+    with pytest.raises(UsageError, match=r"Try .*8k\.toml\.$"):
+        copy("own/8k", tmp_path)
+    with pytest.raises(UsageError, match=r"Try .*mine\.toml\.$"):
+        copy("own/8k", tmp_path / "mine")
+    with pytest.raises(UsageError, match="there is no recipe 'own/9k'"):
+        copy("own/9k", tmp_path / "mine.toml")
+    with pytest.raises(MissingError, match="cannot write"):
+        copy("own/8k", tmp_path / "no folder" / "mine.toml")
+    assert list(tmp_path.iterdir()) == []
