@@ -124,8 +124,8 @@ def test_macs_are_half_of_what_the_flop_counter_of_torch_counts(drawn: Drawn, im
     assert counter.get_total_flops() == 2 * images * walk(net, image).macs
 
 
-# Receptive fields. Where every weight is one, the gradient of one unit is above zero exactly on the pixels that it sees,
-# so the extent of the gradient is the receptive field. Average pools stand for max pools, which see the same windows.
+# Receptive fields. Where every weight is one, the gradient of one unit is above zero exactly on the pixels it sees, so
+# the extent of the gradient is the receptive field. Average pools stand for max pools, which see the same windows.
 
 
 def linear_windows(padding: st.SearchStrategy[int]) -> st.SearchStrategy[Node]:

@@ -142,7 +142,7 @@ class _Parser:
     def sequence(self, until: tuple[str, ...]) -> tuple[Node, ...]:
         nodes: list[Node] = []
         self.depth += 1
-        if self.depth > MAX_DEPTH:
+        if self.depth > MAX_DEPTH + 1:
             self.fail(self.tokens[self.at - 1], f"blocks stand in blocks at most {MAX_DEPTH} deep")
         while self.at < len(self.tokens) and self.tokens[self.at].text not in until:
             nodes.append(self.node(self.take()))
@@ -193,7 +193,7 @@ class _Parser:
         self.take()
 
     def times(self, token: _Token, digits: str) -> int:
-        times = int(digits)
+        times = _integer(digits)
         if not 1 <= times <= 1000:
             self.fail(token, f"a block is repeated 1 to 1000 times, found {times}")
         return times
@@ -216,12 +216,12 @@ class _Parser:
                 self.fail(token, f"{part.group()!r} does not apply to '{form.head}' layers")
             if field in values:
                 self.fail(token, f"{field} is given twice")
-            values[field] = False if letter == "n" else self.bounded(token, field, int(part["value"]), least)
+            values[field] = False if letter == "n" else self.bounded(token, field, _integer(part["value"]), least)
         if form.number == _FRACTION:
             return form.make(self.fraction(token, float(number)))
         if number == "":
             return form.make(**values)
-        return form.make(self.bounded(token, "the number after " + repr(form.head), int(number), 1), **values)
+        return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
 
     def bounded(self, token: _Token, what: str, value: int, least: int) -> int:
         # The upper limit keeps a slip of the finger from asking for terabytes.
@@ -239,6 +239,11 @@ class _Parser:
         raise NotationError(
             f"net, position {token.start + 1}: {what}\n  {shown}\n  {' ' * token.start}{'^' * len(token.text)}"
         )
+
+
+def _integer(digits: str) -> int:
+    """At most a billion, which no limit allows: Python refuses to read thousands of digits."""
+    return int(digits) if len(digits) < 10 else 10**9
 
 
 def _nearest(word: str) -> str:
