@@ -1,1 +1,89 @@
-"""flyweight: the best image classifier that fits a parameter budget, with evidence."""
+"""The best image classifier that fits a parameter budget, with evidence.
+
+>>> import flyweight
+>>> flyweight.walk("c8nb bn r m2 c16nb bn r gap flat fc10").params
+1442
+
+Everything in `__all__` is loaded when it is first used: importing the package costs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flyweight.data.sources import load as load_images
+    from flyweight.experiment.plan import Plan, examine, plan
+    from flyweight.experiment.predict import predict
+    from flyweight.experiment.run import resume, run
+    from flyweight.experiment.seeds import resume_seeds, run_seeds
+    from flyweight.model.budget import Budget, parse_budget
+    from flyweight.model.build import build
+    from flyweight.model.cost import Cost, walk
+    from flyweight.model.edits import edits
+    from flyweight.recipe import Recipe
+    from flyweight.recipe import load as load_recipe
+    from flyweight.records.record import RunRecord
+    from flyweight.records.store import Store
+    from flyweight.report.page import write_report
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Budget": "flyweight.model.budget",
+    "Cost": "flyweight.model.cost",
+    "Plan": "flyweight.experiment.plan",
+    "Recipe": "flyweight.recipe",
+    "RunRecord": "flyweight.records.record",
+    "Store": "flyweight.records.store",
+    "build": "flyweight.model.build",
+    "edits": "flyweight.model.edits",
+    "examine": "flyweight.experiment.plan",
+    "load_images": "flyweight.data.sources:load",
+    "load_recipe": "flyweight.recipe:load",
+    "parse_budget": "flyweight.model.budget",
+    "plan": "flyweight.experiment.plan",
+    "predict": "flyweight.experiment.predict",
+    "resume": "flyweight.experiment.run",
+    "resume_seeds": "flyweight.experiment.seeds",
+    "run": "flyweight.experiment.run",
+    "run_seeds": "flyweight.experiment.seeds",
+    "walk": "flyweight.model.cost",
+    "write_report": "flyweight.report.page",
+}
+
+__all__ = [
+    "Budget",
+    "Cost",
+    "Plan",
+    "Recipe",
+    "RunRecord",
+    "Store",
+    "build",
+    "edits",
+    "examine",
+    "load_images",
+    "load_recipe",
+    "parse_budget",
+    "plan",
+    "predict",
+    "resume",
+    "resume_seeds",
+    "run",
+    "run_seeds",
+    "walk",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'flyweight' has no attribute {name!r}")
+    module, _, known_as = _HOMES[name].partition(":")
+    return getattr(import_module(module), known_as or name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

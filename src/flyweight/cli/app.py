@@ -1,0 +1,69 @@
+"""The command line: every verb in one place, and what becomes of errors, pipes and exit codes.
+
+A verb parses, makes one call and prints; it lives in the file of its name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from flyweight import __version__
+from flyweight.cli.check import check
+from flyweight.cli.data import data
+from flyweight.cli.output import talk
+from flyweight.cli.predict import predict
+from flyweight.cli.recipes import copy, recipes
+from flyweight.cli.runs import report, runs
+from flyweight.cli.show import show
+from flyweight.cli.train import train
+from flyweight.errors import EXIT_CODES, FlyweightError, UsageError
+
+VERBS: Final = (train, show, check, recipes, copy, data, runs, report, predict)
+
+HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its documented exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command; the exit code is one of `flyweight.errors.EXIT_CODES`."""
+    try:
+        code = application()(list(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        talk(f"flyweight: {error}\n`flyweight --help` and `flyweight VERB --help` tell what there is.")
+        return UsageError.exit_code
+    except FlyweightError as error:
+        talk(f"flyweight: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        talk("flyweight: stopped.")
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`); python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def application() -> App:
+    """All verbs; the examples under a verb's help are those of its docstring."""
+    app = App(
+        name="flyweight", help=HELP, help_epilogue=_exit_codes(), version=__version__, result_action="return_value"
+    )
+    for verb in VERBS:
+        app.command(verb)
+    return app
+
+
+def _exit_codes() -> str:
+    return "Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."

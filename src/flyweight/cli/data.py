@@ -1,0 +1,102 @@
+"""`flyweight data`: what images there are, and what a set looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from flyweight.cli.output import Form, print_rows, say, say_json, talk
+
+if TYPE_CHECKING:
+    from flyweight.data.splits import Summary
+
+
+def data(
+    name: str | None = None,
+    /,
+    *,
+    resize: int | None = None,
+    validation: int = 5000,
+    split_seed: int = 0,
+    pictures: Path | None = None,
+    recipe: Annotated[str, Parameter(show_default=False)] = "own/20k-fast",
+    form: Form | None = None,
+) -> None:
+    """List the image sets that have a name, or tell all about one: counts, mean, standard deviation, pictures.
+
+    $ flyweight data
+
+    $ flyweight data mnist --pictures seen
+
+    $ flyweight data photos/ --resize 32 --json
+
+    Parameters
+    ----------
+    name
+        A named set, an .npz file, a folder of IDX files, or a folder with one folder of pictures per class.
+    resize
+        Make every image a square of this side, in pixels.
+    validation
+        Images held out of the training images.
+    split_seed
+        Decides which.
+    pictures
+        Also write a grid of images per class, and a preview of the augmentation, as PNG files into this folder.
+    recipe
+        Whose augmentation is previewed; own/20k-fast unless told otherwise.
+    """
+    form = form or Form()
+    if name is None:
+        print_rows(_named_sets(), form)
+        return
+    from flyweight.data.sources import load
+    from flyweight.data.splits import split, summary
+
+    image_set = load(name, resize=resize)
+    found = summary(image_set, split(image_set, seed=split_seed, validation=validation))
+    if form.name == "json":
+        say_json(vars(found) | {"sizes": found.sizes})
+    else:
+        if form.name == "text":
+            say(_told(found))
+        print_rows(_counts(found), form)
+    if pictures is not None:
+        from flyweight.experiment.preview import write_pictures
+
+        for path in write_pictures(image_set, pictures, recipe=recipe, seed=split_seed):
+            talk(f"wrote {path}")
+
+
+def _named_sets() -> list[dict[str, Any]]:
+    from flyweight.data.catalogue import CATALOGUE
+
+    return [
+        {
+            "name": named.name,
+            "classes": len(named.class_names),
+            "download": "built in" if named.is_built_in else f"{named.download_megabytes} MB",
+            "description": named.description,
+        }
+        for named in CATALOGUE.values()
+    ]
+
+
+def _counts(found: Summary) -> list[dict[str, Any]]:
+    """Images per class and part, and their sums."""
+    rows: list[dict[str, Any]] = [
+        {"class": name} | {part: counts[number] for part, counts in found.counts.items()}
+        for number, name in enumerate(found.class_names)
+    ]
+    return [*rows, {"class": "all"} | found.sizes]
+
+
+def _told(found: Summary) -> str:
+    channels, height, width = found.shape
+    return (
+        f"{found.name}: {len(found.class_names)} classes, {channels}x{height}x{width} (channels, height, width)\n"
+        f"training images: mean {', '.join(f'{value:.4f}' for value in found.mean)}, "
+        f"standard deviation {', '.join(f'{value:.4f}' for value in found.std)} (pixels in 0..1)\n"
+        f"data {found.fingerprint[:12]}, split {found.split_hash[:12]}\n"
+    )

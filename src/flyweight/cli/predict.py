@@ -1,0 +1,45 @@
+"""`flyweight predict`: what a trained net reads in pictures of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from flyweight.cli.output import Flag, Place, say, say_json
+
+
+def predict(
+    run: str,
+    /,
+    *images: Path,
+    inputs: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+    place: Place | None = None,
+) -> None:
+    """Read photos or scans of single digits with a trained net, and show what the net was given to see.
+
+    Each picture is turned light on dark, cropped, and centred as the digits of MNIST were.
+
+    $ flyweight predict @best seven.png
+
+    $ flyweight predict @latest scan.jpg photo.png --inputs seen --json
+
+    Parameters
+    ----------
+    run
+        A run's id or the beginning of it, @latest, or @best (by validation).
+    images
+        Picture files, one digit each.
+    inputs
+        Also save what the net was given to see, as PNG files in this folder.
+    json
+        Print JSON.
+    """
+    from flyweight.experiment.predict import predict as read
+
+    store = (place or Place()).store()
+    found = read(store, run, images, inputs=inputs)
+    if json:
+        say_json([one.as_dict() for one in found])
+    else:
+        say("\n\n".join(one.as_text() for one in found))

@@ -1,0 +1,74 @@
+"""`flyweight runs` and `flyweight report`: what was trained, and one run in full."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from flyweight.cli.output import Flag, Form, Place, say, say_json, talk
+
+
+def runs(
+    *,
+    name: str | None = None,
+    status: Literal["running", "finished", "diverged", "interrupted", "failed", "lost"] | None = None,
+    limit: int = 20,
+    form: Form | None = None,
+    place: Place | None = None,
+) -> None:
+    """List the runs on record, the newest first.
+
+    $ flyweight runs
+
+    $ flyweight runs --status finished --name own/20k-fast --csv
+
+    Parameters
+    ----------
+    name
+        Only runs of this recipe.
+    status
+        Only runs that stand so.
+    limit
+        At most so many.
+    """
+    from flyweight.report.summary import runs_table
+
+    store = (place or Place()).store()
+    store.mark_lost()
+    records = store.runs(name=name, status=status, limit=limit)
+    if not records:
+        talk("no runs yet; `flyweight train` makes one.")
+    say(runs_table(records, format=(form or Form()).name))
+
+
+def report(
+    run: str = "@latest",
+    /,
+    *,
+    json: Annotated[bool, Flag] = False,
+    place: Place | None = None,
+) -> None:
+    """Write a run's pictures and its page, and print its summary.
+
+    $ flyweight report @best
+
+    $ flyweight report @latest --json
+
+    Parameters
+    ----------
+    run
+        A run's id or the beginning of it, @latest, or @best (by validation).
+    json
+        Print the run's figures as JSON.
+    """
+    from flyweight.experiment.results import read_result
+    from flyweight.report.page import write_report
+    from flyweight.report.summary import run_summary
+
+    store = (place or Place()).store()
+    folder = store.folder(store.get(run).id)
+    result = read_result(folder)
+    page = write_report(folder)
+    if json:
+        say_json(result | {"report": str(page)})
+    else:
+        say(run_summary(result, folder))

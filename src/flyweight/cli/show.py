@@ -1,0 +1,78 @@
+"""`flyweight show`: what a net or a recipe costs, layer by layer, and what would make it fit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flyweight.cli.output import Form, say, say_json
+from flyweight.errors import UsageError
+from flyweight.model.walk import Shape
+
+
+def show(
+    net: str,
+    /,
+    *,
+    input: Annotated[str | None, Parameter(name="--input", show_default=False)] = None,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
+    budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    form: Form | None = None,
+) -> None:
+    """Print a net's layers with their cost, and where it is over a budget the edits that get it under.
+
+    $ flyweight show "c8nb bn r m2 c16nb bn r gap flat fc10" --budget 2k
+
+    $ flyweight show own/20k-fast --md
+
+    $ flyweight show "c16 r m2 flat fc10" --budget 20k --budget macs=1M --json
+
+    Parameters
+    ----------
+    net
+        A net in our notation, an own module as file:Class, a recipe's name, or a recipe's file.
+    input
+        Shape of the images, CHANNELSxHEIGHTxWIDTH; 1x28x28, or that of the recipe's data.
+    changes
+        Change one key of the recipe first, KEY=VALUE; may be given several times.
+    budget
+        Hold it against 20k (parameters), or macs=, activation=, flash=; may be given several times.
+    """
+    from flyweight.experiment.plan import count, images_of, is_own_module
+    from flyweight.model import table
+    from flyweight.model.budget import Budget, parse_budget
+    from flyweight.model.edits import edits
+    from flyweight.recipe import dumps, is_recipe, load
+
+    resolved, limits, shape = "", parse_budget(budget), _shape(input)
+    if is_recipe(net):
+        recipe = load(net, overrides=changes)
+        shape = shape or images_of(recipe.data.name, resize=recipe.data.resize)[0]
+        limits = Budget(**{**recipe.budget.model_dump(), **limits.limits()})
+        net, resolved = recipe.model.net, dumps(recipe)
+    elif changes:
+        raise UsageError("--set changes a recipe, found a net; change the net's text instead.")
+    cost = count(net, shape or (1, 28, 28))
+    helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
+    match (form or Form()).name:
+        case "json":
+            say_json(table.as_dict(cost, limits, helpful) | ({"recipe": resolved} if resolved else {}))
+        case "md":
+            say(table.as_markdown(cost, limits, helpful))
+        case "csv":
+            say(table.as_csv(cost, limits))
+        case _:
+            say(table.as_text(cost, limits, helpful))
+            if resolved:
+                say("\nrecipe, resolved:\n\n" + resolved)
+
+
+def _shape(text: str | None) -> Shape | None:
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise UsageError(f"--input must be CHANNELSxHEIGHTxWIDTH, as in 1x28x28, found {text!r}.")
+    channels, height, width = map(int, sides)
+    return channels, height, width

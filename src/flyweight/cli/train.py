@@ -1,0 +1,201 @@
+"""`flyweight train`: from a recipe to trained, measured and recorded nets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
+
+if TYPE_CHECKING:
+    from flyweight.experiment.signals import StopRequest
+    from flyweight.recipe import Recipe
+    from flyweight.records.record import RunRecord
+    from flyweight.records.store import Store
+    from flyweight.train.device import DeviceName
+
+DEFAULT_RECIPE = "own/20k-fast"
+
+Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
+Limits = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+
+
+def train(
+    recipe: str = DEFAULT_RECIPE,
+    /,
+    *,
+    seed: int = 0,
+    seeds: int | None = None,
+    changes: Changes = (),
+    budget: Limits = (),
+    resume: str | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    threads: int | None = None,
+    at_once: int | None = None,
+    json: Annotated[bool, Flag] = False,
+    place: Place | None = None,
+) -> int:
+    """Train a recipe, measure the net, and keep everything.
+
+    $ flyweight train own/20k-fast --seeds 5
+
+    $ flyweight train own/8k --set train.lr=0.05 --budget 8k
+
+    $ flyweight train --resume @latest
+
+    Parameters
+    ----------
+    recipe
+        A name that `flyweight recipes` lists, or a TOML file.
+    seed
+        Decides initialisation, order, augmentation and dropout; with --seeds, the first of them.
+    seeds
+        Train so many seeds side by side, one thread each, and report mean and interval.
+    changes
+        Change one key of the recipe, KEY=VALUE, as in train.lr=0.05; may be given several times.
+    budget
+        Refuse what needs more: 20k (parameters), or macs=, activation=, flash=, epochs=, seconds=; may be repeated.
+    resume
+        Go on with a stopped run, to the same end that it would have had; the seeds beside it go on too.
+    device
+        Where to compute.
+    threads
+        Threads for a single run. Runs with other numbers of threads round differently.
+    at_once
+        How many seeds train side by side; by default one per core.
+    json
+        Print the results as JSON.
+    """
+    from flyweight.experiment.plan import budget_overrides
+    from flyweight.recipe import load
+
+    store = (place or Place()).store()
+    if resume is not None:
+        _refuse_with_resume(changes, budget, seeds)
+        return _told(*_go_on(resume, store=store, device=device, at_once=at_once), store=store, as_json=json)
+    asked = load(recipe, overrides=(*changes, *budget_overrides(budget)))
+    _announce(asked, seeds)
+    if seeds is None:
+        found = _one(asked, seed=seed, store=store, device=device, threads=threads)
+    else:
+        found = _several(asked, range(seed, seed + seeds), store=store, device=device, at_once=at_once)
+    return _told(*found, store=store, as_json=json)
+
+
+def _refuse_with_resume(changes: Sequence[str], budget: Sequence[str], seeds: int | None) -> None:
+    """A resumed run has its recipe and seed; changing them would make it another run."""
+    given = [name for name, value in (("--set", changes), ("--budget", budget), ("--seeds", seeds)) if value]
+    if given:
+        raise UsageError(f"--resume goes on with a run as it began, found {', '.join(given)} too; leave it out.")
+
+
+def _announce(recipe: Recipe, seeds: int | None) -> None:
+    """The first line, before torch is loaded; refuses what cannot work or does not fit."""
+    from flyweight.experiment.plan import plan
+
+    cost = plan(recipe).require()
+    allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
+    many = f", {seeds} seeds" if seeds is not None else ""
+    talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {recipe.train.epochs} epoch(s){many}; starting.")
+
+
+Found = tuple["tuple[RunRecord, ...]", "StopRequest"]
+
+
+def _one(recipe: Recipe, *, seed: int, store: Store, device: DeviceName, threads: int | None) -> Found:
+    from flyweight.cli.watch import watching
+    from flyweight.experiment.run import run
+    from flyweight.experiment.signals import stopping_on_signals
+
+    with stopping_on_signals() as stop, watching() as watch:
+        options: dict[str, Any] = {
+            "store": store,
+            "device": device,
+            "threads": threads,
+            "watch": watch,
+            "should_stop": stop,
+        }
+        return (run(recipe, seed=seed, **options),), stop
+
+
+def _several(recipe: Recipe, seeds: Sequence[int], *, store: Store, device: DeviceName, at_once: int | None) -> Found:
+    from flyweight.cli.watch import watching
+    from flyweight.experiment.seeds import run_seeds
+    from flyweight.experiment.signals import stopping_on_signals
+
+    with stopping_on_signals() as stop, watching() as watch:
+        options: dict[str, Any] = {
+            "store": store,
+            "device": device,
+            "at_once": at_once,
+            "watch": watch,
+            "should_stop": stop,
+        }
+        return run_seeds(recipe, seeds=seeds, **options), stop
+
+
+def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | None) -> Found:
+    from flyweight.cli.watch import watching
+    from flyweight.experiment.run import resume
+    from flyweight.experiment.seeds import resume_seeds
+    from flyweight.experiment.signals import stopping_on_signals
+
+    store.mark_lost()
+    record = store.get(selector)
+    talk(f"{record.name}: going on with run {record.id}.")
+    with stopping_on_signals() as stop, watching() as watch:
+        options: dict[str, Any] = {"store": store, "device": device, "watch": watch, "should_stop": stop}
+        if record.group_id is None:
+            return (resume(record.id, **options),), stop
+        return resume_seeds(record.group_id, at_once=at_once, **options), stop
+
+
+def _told(records: Sequence[RunRecord], stop: StopRequest, *, store: Store, as_json: bool) -> int:
+    """Report every run that is over, print the result, and find the exit code."""
+    from flyweight.experiment.results import read_result
+    from flyweight.report.page import write_report
+    from flyweight.report.summary import group_summary, run_summary
+
+    over = [record for record in records if record.status in ("finished", "diverged")]
+    folders = [store.folder(record.id) for record in over]
+    for folder in folders:
+        write_report(folder)
+    results = [read_result(folder) for folder in folders]
+    if as_json:
+        say_json(results)
+    elif len(results) == 1:
+        say(run_summary(results[0], folders[0]))
+    elif results:
+        say(group_summary(results))
+    if stop():
+        _say_how_to_go_on(records)
+        return stop.exit_code
+    return _exit_code(results)
+
+
+def _say_how_to_go_on(records: Sequence[RunRecord]) -> None:
+    stopped = [record for record in records if record.status == "interrupted"]
+    if stopped:
+        saved = ", ".join(record.id for record in stopped)
+        talk(f"stopped and saved: {saved}\ngo on with: flyweight train --resume {stopped[0].id}")
+
+
+def _exit_code(results: Sequence[dict[str, Any]]) -> int:
+    """Diverged before target missed before done; a target is held against the mean over the seeds."""
+    if any(result["status"] == "diverged" for result in results):
+        for result in results:
+            if result["status"] == "diverged":
+                talk(f"flyweight: run {result['run']} diverged: {result['message']}.")
+        return DivergedError.exit_code
+    if not results:
+        return FlyweightError.exit_code
+    target = results[0]["target"]
+    shares = [result["validation"]["correct"] / result["validation"]["count"] for result in results]
+    if target is not None and fmean(shares) < target:
+        talk(f"flyweight: validation must reach {target:.2%}, found {fmean(shares):.2%}; the runs are kept.")
+        return TargetMissedError.exit_code
+    return 0

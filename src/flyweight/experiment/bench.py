@@ -1,0 +1,119 @@
+"""All that a run of one recipe and seed works with: images, net, batches and settings, set up and not yet started."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from flyweight import __version__
+from flyweight.data import sources
+from flyweight.data.augment import Augmentation
+from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.data.imageset import ImageSet
+from flyweight.data.splits import Split, channel_statistics, split, validation_part
+from flyweight.experiment.plan import is_own_module
+from flyweight.model.build import build
+from flyweight.recipe import Recipe
+from flyweight.train import device as devices
+from flyweight.train import loop, optim
+from flyweight.train.device import DeviceName
+from flyweight.train.evaluate import Evaluation, evaluate
+from flyweight.train.loop import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
+
+    evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
+    """
+
+    image_set: ImageSet
+    split: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    training: Training
+    batches: Batches
+    evaluate: Callable[[nn.Module, np.ndarray, np.ndarray], Evaluation]
+    environment: dict[str, Any]
+
+    @property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels held out for choosing."""
+        return validation_part(self.image_set, self.split)
+
+    @property
+    def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
+        """The training images as they are."""
+        return self.batches.images.cpu().numpy(), self.batches.labels.cpu().numpy()
+
+
+def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Bench:
+    """Set this process up and load, split, build; the same recipe and seed give the same bench."""
+    where = devices.choose(device)
+    devices.prepare(threads=threads or devices.threads_for_one())
+    image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+    parts = split(image_set, seed=recipe.data.split_seed, validation=recipe.data.validation)
+    chosen = parts.train[: recipe.data.train_limit]
+    mean, std = channel_statistics(image_set.train_images, chosen)
+    batches = Batches(
+        torch.from_numpy(image_set.train_images[chosen]).to(where),
+        torch.from_numpy(image_set.train_labels[chosen]).to(where),
+        mean=mean,
+        std=std,
+        batch_size=recipe.train.batch_size,
+        seed=seed,
+        shuffle=recipe.train.shuffle,
+        augmentation=Augmentation(**recipe.augment.model_dump()),
+    )
+    return Bench(
+        image_set=image_set,
+        split=parts,
+        mean=mean,
+        std=std,
+        training=_training(recipe, image_set.shape, seed, where),
+        batches=batches,
+        evaluate=functools.partial(
+            _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
+        ),
+        environment={"flyweight": __version__, **devices.describe(where)},
+    )
+
+
+def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
+    settings = recipe.train
+    generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
+    model = devices.settle(_net(recipe.model.net, shape, generator), device)
+    optimizer = optim.optimizer_for(
+        model,
+        name=settings.optimizer,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        beta2=settings.beta2,
+        weight_decay=settings.weight_decay,
+        weight_decay_on=settings.weight_decay_on,
+    )
+    return loop.start(model, optimizer, ema=settings.ema)
+
+
+def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
+    if is_own_module(net):
+        from flyweight.model.trace import load_module
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator)))
+            return load_module(net)
+    return build(net, shape, generator=generator)
+
+
+def _evaluate(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, *, device: torch.device, **settings: Any
+) -> Evaluation:
+    return evaluate(model, torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), **settings)

@@ -1,0 +1,62 @@
+"""What a run tells whoever watches it: small values that travel between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flyweight.train.metrics import EpochMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A run has its row and folder."""
+
+    run_id: str
+    seed: int
+    name: str
+    params: int
+    epochs: int
+    first_epoch: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepped:
+    """A look at a run in the middle of an epoch; loss and accuracy are the running means over the epoch so far."""
+
+    run_id: str
+    seed: int
+    epoch: int
+    epochs: int
+    step: int
+    n_steps: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone:
+    """An epoch was measured on the validation images."""
+
+    run_id: str
+    seed: int
+    epochs: int
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run is over, in whatever way; its folder holds all of it."""
+
+    run_id: str
+    seed: int
+    status: str
+    message: str
+
+
+Event = Started | Stepped | EpochDone | Ended
+
+
+def ignore(_event: Event) -> None:
+    """Watch nothing."""

@@ -1,0 +1,147 @@
+"""What a recipe would cost and whether it can work, before anything is spent: no torch, no training.
+
+The images of a named set are not opened for it either; only a set of the user's own must be read to know its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
+from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
+from flyweight.model.cost import Cost, walk
+from flyweight.model.edits import edits
+from flyweight.model.walk import Shape
+from flyweight.recipe import Recipe, draft, load
+
+MOST_EDITS_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a recipe would cost and everything that speaks against it."""
+
+    name: str
+    recipe: Recipe | None
+    cost: Cost | None
+    budget: Budget
+    overruns: tuple[Overrun, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    def require(self) -> Cost:
+        """The cost, when nothing speaks against the recipe.
+
+        Raises:
+            RecipeError: names, nets or settings that cannot work; the message lists all of them.
+            OverBudgetError: too expensive; the message names the heaviest layers and the edits that help.
+        """
+        if self.faults or self.cost is None:
+            raise RecipeError(self.verdict())
+        if self.overruns:
+            raise OverBudgetError(self.verdict())
+        return self.cost
+
+    def verdict(self) -> str:
+        """All of it in words."""
+        parts = []
+        if self.faults:
+            parts.append("\n".join([f"{self.name}: {len(self.faults)} fault(s):", *(f"  {f}" for f in self.faults)]))
+        if self.overruns and self.cost:
+            parts.append(refusal(self.name, self.cost, self.overruns, suggestions=_suggestions(self.cost, self.budget)))
+        if not parts and self.cost:
+            limits = f", the budget is {self.budget}" if self.budget.limits() else ""
+            parts.append(
+                f"{self.name}: nothing is wrong. {self.cost.params:,} parameters, {self.cost.macs:,} MACs{limits}."
+            )
+        return "\n".join(parts)
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Count the net, hold it against its budget, and look at what can be seen before any image is read."""
+    cost, faults = _counted(recipe.model.net, recipe.data.name, recipe.data.resize)
+    budget = Budget(**recipe.budget.model_dump())
+    over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()
+    return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, overruns=over, faults=faults)
+
+
+def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (), budget: Sequence[str] = ()) -> Plan:
+    """The plan of a recipe by name or file, and where its keys are wrong, all of that together with its net's faults.
+
+    `budget` lays limits such as "20k" or "macs=1M" over those of the recipe.
+    """
+    overrides = (*overrides, *budget_overrides(budget))
+    try:
+        return plan(load(name_or_path, overrides=overrides))
+    except RecipeError as error:
+        told = str(error).splitlines()
+        faults = tuple(line.strip() for line in (told[1:] or told))
+    values = draft(name_or_path, overrides=overrides)
+    net, data = (values.get(section, {}) for section in ("model", "data"))
+    net_text = net.get("net") if isinstance(net, dict) else None
+    name = data.get("name", "mnist") if isinstance(data, dict) else "mnist"
+    if isinstance(net_text, str) and isinstance(name, str):
+        faults += _counted(net_text, name, None)[1]
+    return Plan(name=str(name_or_path), recipe=None, cost=None, budget=Budget(), faults=faults)
+
+
+def budget_overrides(budget: Sequence[str]) -> tuple[str, ...]:
+    """Limits as changes of a recipe's keys.
+
+    >>> budget_overrides(["20k", "macs=1M"])
+    ('budget.params=20000', 'budget.macs=1000000')
+    """
+    return tuple(f"budget.{kind}={limit}" for kind, limit in parse_budget(budget).limits().items())
+
+
+def _counted(net: str, data_name: str, resize: int | None) -> tuple[Cost | None, tuple[str, ...]]:
+    """The cost of a net on a data set, and what keeps it from being one or from answering."""
+    try:
+        shape, n_classes = images_of(data_name, resize=resize)
+    except UsageError as error:
+        return None, (f"data.name: {error}",)
+    try:
+        cost = count(net, shape)
+    except (NotationError, UsageError) as error:
+        return None, (f"model.net: {error}",)
+    if cost.out_shape != (n_classes,):
+        found = "x".join(map(str, cost.out_shape))
+        return cost, (f"model.net: must give {n_classes} answers for {data_name}, found an output of {found}.",)
+    return cost, ()
+
+
+def images_of(name: str, *, resize: int | None) -> tuple[Shape, int]:
+    """(C, H, W) and number of classes of an image set; one of the user's own is read for it.
+
+    Raises:
+        UsageError: neither a known name nor a path. DataError: files that are not what they must be.
+    """
+    from flyweight.data.catalogue import CATALOGUE
+
+    named = CATALOGUE.get(name)
+    if named is None:
+        from flyweight.data.sources import load as load_images
+
+        found = load_images(name, resize=resize)
+        return found.shape, found.n_classes
+    channels, height, width = named.shape
+    return (channels, resize or height, resize or width), len(named.class_names)
+
+
+def count(net: str, input_shape: Shape) -> Cost:
+    """The cost of a net in our notation, in closed form, or of an own module, "file:Class", by tracing it."""
+    if is_own_module(net):
+        from flyweight.model.trace import trace
+
+        return trace(net, input_shape)
+    return walk(net, input_shape)
+
+
+def is_own_module(net: str) -> bool:
+    """Whether a net is "file:Class"; the notation has no colon."""
+    return ":" in net
+
+
+def _suggestions(cost: Cost, budget: Budget) -> tuple[object, ...]:
+    return () if is_own_module(cost.net) else edits(cost.net, cost.input_shape, budget)[:MOST_EDITS_SHOWN]

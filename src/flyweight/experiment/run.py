@@ -1,0 +1,230 @@
+"""One run of a recipe, from the plan to the record: the only place where data, net, training and records meet.
+
+A run that diverges or is stopped is a result, not an exception; what happens meanwhile is told to `watch`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from flyweight.errors import DataError
+from flyweight.experiment.bench import Bench, prepare
+from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
+from flyweight.experiment.plan import plan
+from flyweight.experiment.results import keep_results, metrics_csv
+from flyweight.model.cost import Cost
+from flyweight.recipe import Recipe, dumps, load, recipe_hash
+from flyweight.records import folder as files
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from flyweight.train import checkpoint, loop, optim
+from flyweight.train.device import DeviceName
+from flyweight.train.loop import Outcome, Training
+
+# What of an epoch is a column; images per second follow from the seconds.
+LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
+
+CHECKPOINT: Final = "checkpoint.safetensors"
+
+
+def never() -> bool:
+    """Nobody asks the run to stop."""
+    return False
+
+
+def run(
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    store: Store,
+    device: DeviceName = "auto",
+    threads: int | None = None,
+    group_id: str | None = None,
+    group_seeds: tuple[int, ...] = (),
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> RunRecord:
+    """Train one seed of a recipe, measure it, and keep everything; the record says how it ended.
+
+    `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
+    `group_seeds` tie the seeds of one result together.
+
+    Raises:
+        RecipeError, OverBudgetError: before anything is spent.
+        DataError, MissingError: images or a device that are not what they must be.
+    """
+    cost = plan(recipe).require()
+    bench = prepare(recipe, seed=seed, device=device, threads=threads)
+    record = store.start(
+        name=recipe.name,
+        seed=seed,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_hash=recipe_hash(recipe),
+        params=cost.params,
+        macs=cost.macs,
+        registered_params=cost.registered_params,
+        data_name=recipe.data.name,
+        data_hash=bench.image_set.fingerprint,
+        split_hash=bench.split.hash,
+        environment={**bench.environment, "group_seeds": list(group_seeds)},
+        group_id=group_id,
+        epochs_planned=recipe.train.epochs,
+    )
+    folder = store.folder(record.id)
+    files.write_text(folder / "recipe.toml", dumps(recipe))
+    files.write_json(folder / "environment.json", bench.environment)
+    return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
+
+
+def resume(
+    selector: str,
+    *,
+    store: Store,
+    device: DeviceName = "auto",
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> RunRecord:
+    """Continue a stopped run where it was saved; it ends with the weights it would have had without the stop.
+
+    Raises:
+        UsageError: a run that is over or still running.
+        DataError: other images than it began with, or a damaged checkpoint.
+    """
+    record = store.get(selector)
+    folder = store.folder(record.id)
+    recipe = load(folder / "recipe.toml")
+    cost = plan(recipe).require()
+    bench = prepare(recipe, seed=record.seed, device=device, threads=record.environment.get("threads"))
+    if bench.image_set.fingerprint != record.data_hash:
+        raise DataError(
+            f"run {record.id} must go on with the images it began with ({record.data_name}, hash "
+            f"{record.data_hash[:12]}), found hash {bench.image_set.fingerprint[:12]}; "
+            "bring them back or start a new run."
+        )
+    record = store.resume(record.id)
+    if (folder / CHECKPOINT).exists():
+        checkpoint.from_bytes((folder / CHECKPOINT).read_bytes(), bench.training)
+    return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
+
+
+def _carry_out(
+    recipe: Recipe,
+    record: RunRecord,
+    cost: Cost,
+    bench: Bench,
+    *,
+    store: Store,
+    watch: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> RunRecord:
+    """Train from where the bench stands; the row is closed whatever happens."""
+    training = bench.training
+    watch(
+        Started(
+            run_id=record.id,
+            seed=record.seed,
+            name=recipe.name,
+            params=cost.params,
+            epochs=recipe.train.epochs,
+            first_epoch=training.epoch,
+        )
+    )
+    columns: dict[str, Any] = {}
+    try:
+        outcome = _fit(recipe, record, bench, store=store, watch=watch, should_stop=should_stop)
+        if outcome.status == "interrupted":
+            _save(store.folder(record.id), training)
+        else:
+            columns = keep_results(recipe, record, cost, bench, outcome, store=store)
+            (store.folder(record.id) / CHECKPOINT).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        store.finish(record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=len(training.history))
+        raise
+    except BaseException as error:
+        store.finish(record.id, "failed", message=f"{type(error).__name__}: {error}")
+        raise
+    record = store.finish(
+        record.id,
+        outcome.status,
+        message=outcome.message,
+        epochs_done=len(training.history),
+        train_seconds=training.seconds,
+        **columns,
+    )
+    watch(Ended(run_id=record.id, seed=record.seed, status=outcome.status, message=outcome.message))
+    return record
+
+
+def _fit(
+    recipe: Recipe,
+    record: RunRecord,
+    bench: Bench,
+    *,
+    store: Store,
+    watch: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    settings, folder = recipe.train, store.folder(record.id)
+    images, labels = bench.validation
+
+    def on_step(training: Training, *, n_steps: int, epochs: int) -> None:
+        watch(_look(record, training, bench.batches.batch_size, n_steps=n_steps, epochs=epochs))
+
+    def on_epoch(training: Training) -> None:
+        metrics = training.history[-1]
+        store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in LOGGED})
+        files.write_text(folder / "metrics.csv", metrics_csv(training.history))
+        _save(folder, training)
+        watch(EpochDone(run_id=record.id, seed=record.seed, epochs=settings.epochs, metrics=metrics))
+
+    return loop.fit(
+        bench.training,
+        bench.batches,
+        validate=lambda model: bench.evaluate(model, images, labels),
+        epochs=settings.epochs,
+        lr=functools.partial(learning_rate, recipe=recipe),
+        label_smoothing=settings.label_smoothing,
+        loss_reduction=settings.loss_reduction,
+        precision=settings.precision,
+        patience=settings.patience,
+        stop_at_accuracy=recipe.target.accuracy if recipe.target.stop else None,
+        seconds_limit=recipe.budget.seconds,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        should_stop=should_stop,
+    )
+
+
+def learning_rate(progress: float, *, recipe: Recipe) -> float:
+    """The learning rate of a recipe at a point between its first step (0) and its end (1)."""
+    settings = recipe.train
+    return settings.lr * optim.SCHEDULES[settings.schedule](
+        progress,
+        warmup=settings.warmup,
+        final=settings.final_lr,
+        drops=settings.epochs / settings.step_epochs,
+        gamma=settings.gamma,
+    )
+
+
+def _look(record: RunRecord, training: Training, batch_size: int, *, n_steps: int, epochs: int) -> Stepped:
+    done, total = (training.epoch - 1) * n_steps + training.step, epochs * n_steps
+    return Stepped(
+        run_id=record.id,
+        seed=record.seed,
+        epoch=training.epoch,
+        epochs=epochs,
+        step=training.step,
+        n_steps=n_steps,
+        loss=training.loss_sum / training.count,
+        accuracy=training.correct / training.count,
+        images_per_second=done * batch_size / training.seconds,
+        seconds_left=training.seconds * (total - done) / done,
+    )
+
+
+def _save(folder: Path, training: Training) -> None:
+    files.write_bytes(folder / CHECKPOINT, checkpoint.to_bytes(training))

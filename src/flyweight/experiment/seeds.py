@@ -1,0 +1,207 @@
+"""Several seeds of one recipe as one result: side by side on the cores, one process with one thread each.
+
+A small net does not fill two threads: two processes with one thread each do the work of both cores, while two
+processes with two threads each wait for one another (docs/notebook.md has the measurement).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Final
+
+from flyweight.data import sources
+from flyweight.errors import FlyweightError
+from flyweight.experiment.events import Event, ignore
+from flyweight.experiment.plan import plan
+from flyweight.experiment.run import never, resume, run
+from flyweight.experiment.signals import stopping_on_signals
+from flyweight.recipe import Recipe, load
+from flyweight.records.ids import new_run_id
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from flyweight.train.device import DeviceName, usable_cores
+
+SECONDS_BETWEEN_QUESTIONS: Final = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One run for a process of its own: a seed to begin, or a stopped run to go on with."""
+
+    seed: int
+    resumed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Failed:
+    """What kept a process from doing its job."""
+
+    error: Exception
+
+
+def run_seeds(
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    store: Store,
+    device: DeviceName = "auto",
+    at_once: int | None = None,
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[RunRecord, ...]:
+    """Train every seed and return their records in the order of `seeds`; all share one `group_id`.
+
+    `at_once` is how many train side by side, by default one per core. When asked to stop, each run is saved where
+    it stands. A script that calls this needs the usual `if __name__ == "__main__":`, since processes are spawned.
+
+    Raises:
+        RecipeError, OverBudgetError: before anything is spent.
+        FlyweightError: the first error of a seed, when the others are done.
+    """
+    plan(recipe).require()
+    sources.load(recipe.data.name, resize=recipe.data.resize)  # a download happens once, not in every process
+    group_id = new_run_id()
+    options: dict[str, Any] = {
+        "store": store,
+        "device": device,
+        "at_once": at_once,
+        "watch": watch,
+        "should_stop": should_stop,
+    }
+    _work_off([_Job(seed=seed) for seed in seeds], recipe, group_id, tuple(seeds), **options)
+    return in_order_of_seeds(store.group(group_id))
+
+
+def resume_seeds(
+    group_id: str,
+    *,
+    store: Store,
+    device: DeviceName = "auto",
+    at_once: int | None = None,
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[RunRecord, ...]:
+    """Go on with what is left of a group: its stopped runs, and its seeds that never began."""
+    records = store.group(group_id)
+    planned = tuple(records[0].environment["group_seeds"])
+    recipe = load(store.folder(records[0].id) / "recipe.toml")
+    begun = {record.seed for record in records}
+    jobs = [_Job(seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
+    jobs += [_Job(seed=seed) for seed in planned if seed not in begun]
+    options: dict[str, Any] = {
+        "store": store,
+        "device": device,
+        "at_once": at_once,
+        "watch": watch,
+        "should_stop": should_stop,
+    }
+    _work_off(jobs, recipe, group_id, planned, **options)
+    return in_order_of_seeds(store.group(group_id))
+
+
+def in_order_of_seeds(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.seed))
+
+
+def _work_off(
+    jobs: Sequence[_Job],
+    recipe: Recipe,
+    group_id: str,
+    group_seeds: tuple[int, ...],
+    *,
+    store: Store,
+    device: DeviceName,
+    at_once: int | None,
+    watch: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Start a process per job, so many at once, pass on what they tell, and close what they leave open."""
+    context = multiprocessing.get_context("spawn")
+    told: Any = context.Queue()
+    waiting, running = list(jobs), list[BaseProcess]()
+    errors: list[Exception] = []
+    is_stopping = False
+    while waiting or running:
+        if should_stop() and not is_stopping:
+            is_stopping = True  # once: a second SIGTERM would end a process before it has saved
+            waiting.clear()
+            for process in running:
+                process.terminate()
+        while waiting and len(running) < (at_once or usable_cores()):
+            job = waiting.pop(0)
+            arguments = (job, recipe, group_id, group_seeds, store.url, store.home, device, told)
+            running.append(_start(context.Process(target=_work, args=arguments, name=f"seed {job.seed}", daemon=True)))
+        _pass_on(told, watch, errors)
+        ended = [process for process in running if not process.is_alive()]
+        errors += [_died(process) for process in ended if process.exitcode and not is_stopping]
+        running = [process for process in running if process not in ended]
+    _pass_on(told, watch, errors)
+    store.mark_lost()
+    if errors:
+        raise errors[0]
+
+
+def _start(process: BaseProcess) -> BaseProcess:
+    """A process that never sees Ctrl-C: the terminal sends it to all of us, and the parent asks each to stop."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return process
+
+
+def _pass_on(told: Any, watch: Callable[[Event], None], errors: list[Exception]) -> None:
+    """What the processes told, until they are silent for a moment."""
+    while True:
+        try:
+            event = told.get(timeout=SECONDS_BETWEEN_QUESTIONS)
+        except queue.Empty:
+            return
+        if isinstance(event, _Failed):
+            errors.append(event.error)
+        else:
+            watch(event)
+
+
+def _died(process: BaseProcess) -> FlyweightError:
+    return FlyweightError(
+        f"{process.name}: its process must end by itself, found it ended with code {process.exitcode} "
+        "(a negative code is a signal, -9 often means too little memory); train fewer seeds at once."
+    )
+
+
+def _work(
+    job: _Job,
+    recipe: Recipe,
+    group_id: str,
+    group_seeds: tuple[int, ...],
+    url: str,
+    home: Path,
+    device: DeviceName,
+    told: Any,
+) -> None:
+    """One job, in a process of its own; its errors travel to the parent as values."""
+    settings: dict[str, Any] = {"store": Store.open(url, home=home), "device": device, "watch": told.put}
+    with stopping_on_signals() as should_stop:
+        try:
+            if job.resumed:
+                resume(job.resumed, should_stop=should_stop, **settings)
+            else:
+                run(
+                    recipe,
+                    seed=job.seed,
+                    threads=1,
+                    group_id=group_id,
+                    group_seeds=group_seeds,
+                    should_stop=should_stop,
+                    **settings,
+                )
+        except Exception as error:
+            told.put(_Failed(error=error))
