@@ -267,6 +267,13 @@ def test_an_npz_header_that_claims_terabytes_allocates_nothing(tmp_path):
     assert "needs 1,000,000,000,128 bytes" in refused(path)
 
 
+def test_an_npz_header_that_is_no_header_is_refused(tmp_path):
+    """A header that numpy cannot even split into words (found by flipping bytes) is a damaged file like any other."""
+    content = npy_bytes((12, 5, 4), bytes(240)).replace(b"}", b"(")
+
+    assert "not a whole .npz file" in refused(with_member(tmp_path / "bad.npz", "x_train.npy", content))
+
+
 def test_an_npz_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     """A decompression bomb: 30 MB of zeros in 30 kB, with the limit lowered to 20 MB."""
     monkeypatch.setattr(imageset, "MAX_BYTES", 20_000_000)

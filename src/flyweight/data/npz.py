@@ -7,6 +7,7 @@ from the headers before anything is unpacked, and nothing is ever unpickled.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -68,9 +69,19 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             wanted = [members[key] for key in (*REQUIRED, *OPTIONAL) if key in members]
             check_size(str(path), sum(info.file_size for info in wanted))
             return {info.filename.removesuffix(".npy"): _read_array(archive, info, path) for info in wanted}
-    # RuntimeError: a password; NotImplementedError: a packing that Python does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise DataError(f"{path}: not a whole .npz file ({error}); write it again with numpy.savez.") from error
+    # RuntimeError: a password; NotImplementedError: a packing that Python does not know; TokenError: numpy, of a header.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+        tokenize.TokenError,
+    ) as error:
+        raise DataError(
+            f"{path}: not a whole .npz file ({' '.join(str(error).split())}); write it again with numpy.savez."
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
