@@ -69,7 +69,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             wanted = [members[key] for key in (*REQUIRED, *OPTIONAL) if key in members]
             check_size(str(path), sum(info.file_size for info in wanted))
             return {info.filename.removesuffix(".npy"): _read_array(archive, info, path) for info in wanted}
-    # RuntimeError: a password; NotImplementedError: a packing that Python does not know; TokenError: numpy, of a header.
+    # RuntimeError: a password; NotImplementedError: an unknown way of packing; TokenError: a header that is no Python.
     except (
         zipfile.BadZipFile,
         zlib.error,
