@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_run import asked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
@@ -332,7 +334,7 @@ import os, sys
 from pathlib import Path
 from flyweight.records import Store
 sys.path.insert(0, sys.argv[3])
-from conftest import asked
+from example_run import asked
 print(Store.open(sys.argv[1], Path(sys.argv[2])).start(**asked()).id, flush=True)
 os._exit(9)
 """
@@ -410,7 +412,7 @@ def alter(store: Store, run_id: str, **values: object) -> None:
 
 def test_a_run_is_found_by_any_unique_beginning(store: Store, start: Start) -> None:
     first, second = start(), start()
-    shared = len(os.path.commonprefix([first.id, second.id]))
+    shared = next(length for length in range(20) if first.id[length] != second.id[length])
 
     assert store.get(first.id) == first
     assert all(store.get(second.id[:length]) == second for length in range(shared + 1, 20))
@@ -529,8 +531,6 @@ def test_eight_processes_writing_five_hundred_rows_each_lose_none(url: str, home
 
 
 def write_many(task: tuple[str, Path, int]) -> str:
-    from conftest import asked
-
     url, home, worker = task
     store = Store.open(url, home)
     run = store.start(**asked(seed=worker))
@@ -543,12 +543,53 @@ def test_openings_by_several_processes_get_different_numbers(store: Store, start
     run = start()
 
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        numbers = sorted(sum(pool.map(open_often, [(store.url, store.home, run.id)] * 4), []))
+        batches = list(pool.map(open_often, [(store.url, store.home, run.id)] * 4))
 
-    assert numbers == list(range(1, 41))
+    assert sorted(number for batch in batches for number in batch) == list(range(1, 41))
 
 
 def open_often(task: tuple[str, Path, str]) -> list[int]:
     url, home, run_id = task
     store = Store.open(url, home)
     return [store.open_test(run_id, "final figure") for _ in range(10)]
+
+
+def test_threads_share_a_store(store: Store, start: Start) -> None:
+    made = [start(seed=seed) for seed in range(4)]
+
+    def log(run: RunRecord) -> None:
+        for epoch in range(1, 11):
+            store.log_epoch(run.id, epoch, EPOCH)
+
+    threads = [threading.Thread(target=log, args=[run]) for run in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [len(store.epochs(run.id)) for run in made] == [10] * 4
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from flyweight.records import Store
+sys.path.insert(0, sys.argv[3])
+from example_run import asked
+store = Store.open(sys.argv[1], Path(sys.argv[2]))
+store.runs()
+child = os.fork()
+runs = [store.start(**asked()).id for _ in range(20)]
+if child == 0:
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_store_is_carried_over_a_fork(store: Store) -> None:
+    """Parent and child write with the same store at the same time, and make no id twice."""
+    command = [sys.executable, "-c", FORKS, store.url, str(store.home), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(store.runs()) == 40
