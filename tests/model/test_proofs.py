@@ -15,9 +15,12 @@ from flyweight.model.build import build
 from flyweight.model.cost import walk
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
+    Activation,
     AdaptivePool,
+    BatchNorm,
     Conv,
     DepthwiseConv,
+    Dropout,
     Flatten,
     GlobalPool,
     Linear,
@@ -224,6 +227,40 @@ def test_global_layers_see_everything_that_came_before(layers: list[Node], head:
     seen = [extents(seen_pixels(net, image, unit)) for unit in units]
 
     assert (max(height for height, _ in seen), max(width for _, width in seen)) == row.receptive_field
+
+
+ZERO_STAYS_ZERO = ["relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "hardswish", "tanh"]
+
+
+@given(
+    st.lists(
+        linear_windows(st.just(0))
+        | st.builds(Pool, st.just("max"), st.integers(1, 3), stride=st.none() | st.integers(1, 2))
+        | st.builds(Activation, st.sampled_from(ZERO_STAYS_ZERO))
+        | st.builds(BatchNorm, st.booleans())
+        | st.builds(Dropout, st.just(0.5), st.booleans()),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(
+        [(), (GlobalPool("max"),), (GlobalPool("average"), Flatten(), Linear(1)), (AdaptivePool("max", 1),)]
+    ),
+)
+def test_receptive_field_is_what_lit_pixels_can_change(layers: list[Node], tail: tuple[Node, ...]) -> None:
+    """For what is not linear too: one image for each pixel, lit in black; a unit changes exactly where it sees."""
+    net = Net((Conv(2, kernel=1, bias=False), *layers, *tail))
+    image = (1, 18, 19)
+    assume(fits(net, image))
+    module = build(net, image).double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(1)
+        lit = torch.eye(18 * 19, dtype=torch.float64).reshape(-1, *image)
+        unit = module(torch.cat([torch.zeros_like(lit[:1]), lit])).flatten(1)[:, 0]
+    seen = (unit[1:] != unit[0]).reshape(18, 19).nonzero()
+    told = walk(net, image).rows[-1].receptive_field
+
+    assert tuple((seen.max(0).values - seen.min(0).values + 1).tolist()) == told
 
 
 def fits(net: Net, image: tuple[int, ...]) -> bool:
