@@ -71,7 +71,7 @@ def test_global_average_pooling_is_proposed_with_what_it_saves() -> None:
 def test_bias_before_batch_norm_is_found_in_blocks_too() -> None:
     """One value per channel of a layer that batch norm follows; other biases stay."""
     net = "c8p1 bn r 2(c8p1 bn r) +(c8p1 r c8p1 bn) flat fc10"
-    edit = described(net, Budget(params=100))["no bias before batch norm (3 layers)"]
+    edit = described(net, Budget(params=100))["no bias before batch norm (4 layers)"]
 
     assert edit.net == "c8p1nb bn r 2(c8p1nb bn r) +(c8p1 r c8p1nb bn) flat fc10"
     assert edit.saves == 4 * 8

@@ -93,7 +93,7 @@ class _Task:
     def counted(self, net: Net) -> Cost | None:
         """The cost of a changed net, or None where its layers no longer fit or its classes changed."""
         try:
-            cost = walk(parse_net(str(net)), self.cost.input_shape)
+            cost = walk(net, self.cost.input_shape)
         except NotationError:
             return None
         return cost if cost.out_shape == self.cost.out_shape else None
@@ -168,7 +168,7 @@ def _task(net: Net | str, input_shape: Shape, budget: Budget) -> _Task | None:
 
 
 def _counted_edit(task: _Task, description: str, changed: Net) -> Edit | None:
-    cost = task.counted(changed)
+    cost = task.counted(parse_net(str(changed))) if changed.nodes else None
     if cost is None:
         return None
     saves = needs(task.cost)[task.kind] - needs(cost)[task.kind]
@@ -188,13 +188,13 @@ def _left(budget: Budget, cost: Cost) -> float:
 
 def _no_bias_before_batch_norm(task: _Task) -> Iterator[Proposal]:
     """Batch norm subtracts the mean, and with it the bias."""
-    idle = [one.path for one, after in _neighbours(task) if isinstance(after, BatchNorm) and _has_bias(one.layer)]
+    idle = [one for one in task.layers if isinstance(_after(task, one), BatchNorm) and _has_bias(one.layer)]
     net = task.net
-    for path in idle:
-        net = _changed(net, path, _without_bias)
+    for one in idle:
+        net = _changed(net, one.path, _without_bias)
+    n_layers = sum(1 for one in idle for row in one.rows if not row.is_shared)
     if idle:
-        layers = "layer" if len(idle) == 1 else "layers"
-        yield f"no bias before batch norm ({len(idle)} {layers})", net
+        yield f"no bias before batch norm ({n_layers} {'layer' if n_layers == 1 else 'layers'})", net
 
 
 def _global_average_pooling(task: _Task) -> Iterator[Proposal]:
@@ -208,13 +208,19 @@ def _extra_pool(task: _Task) -> Iterator[Proposal]:
     """A 2x2 max pool after a layer: the latest place that is enough, else the one that comes nearest."""
     places: list[tuple[float, Proposal]] = []
     for one in reversed(task.layers):
-        if isinstance(one.layer, Conv | DepthwiseConv | BatchNorm | Activation) and len(one.rows[0].out_shape) == 3:
+        if _ends_a_convolution(task, one):
             net = _replaced(task.net, one.path, (one.layer, Pool("max")))
             cost = task.counted(net)
             if cost is not None:
                 places.append((_left(task.budget, cost), (f"a max pool after {one.name}", net)))
     if places:
         yield min(places, key=lambda place: place[0])[1]
+
+
+def _ends_a_convolution(task: _Task, one: _Found) -> bool:
+    """Between a convolution and its batch norm or activation a pool would stand wrongly."""
+    belongs = isinstance(one.layer, Conv | DepthwiseConv | BatchNorm | Activation) and len(one.rows[0].out_shape) == 3
+    return belongs and not isinstance(_after(task, one), BatchNorm | Activation)
 
 
 def _scaled_widths(task: _Task) -> Iterator[Proposal]:
@@ -373,11 +379,10 @@ def _unrolled(nodes: tuple[Node, ...], above: Path) -> Iterator[Path]:
                 yield path
 
 
-def _neighbours(task: _Task) -> Iterator[tuple[_Found, Node | None]]:
-    """Every layer with the node that follows it in its block."""
-    for one in task.layers:
-        after = _siblings(task.net, one.path)[one.path[-1] + 1 :]
-        yield one, after[0] if after else None
+def _after(task: _Task, one: _Found) -> Node | None:
+    """The node that follows a layer in its block."""
+    later = _siblings(task.net, one.path)[one.path[-1] + 1 :]
+    return later[0] if later else None
 
 
 def _heads(net: Net) -> Iterator[tuple[Path, tuple[Node, ...], Linear]]:
