@@ -24,6 +24,8 @@ from flyweight.train.evaluate import Evaluation
 from flyweight.train.loop import Outcome, Training
 from flyweight.train.metrics import EpochMetrics
 
+CHECKPOINT: Final = "checkpoint.safetensors"
+
 MOST_MISREAD_KEPT: Final = 100
 METRICS_COLUMNS: Final = tuple(EpochMetrics.__annotations__)
 
@@ -62,6 +64,7 @@ def keep_results(
     result["peak_memory_bytes"] = peak_memory_bytes()
     files.write_json(folder / "result.json", result)
     files.write_text(folder / "metrics.csv", metrics_csv(training.history))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     files.write_checksums(folder)
     return columns
 

@@ -14,7 +14,7 @@ from flyweight.errors import DataError
 from flyweight.experiment.bench import Bench, prepare
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
 from flyweight.experiment.plan import plan
-from flyweight.experiment.results import keep_results, metrics_csv
+from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
 from flyweight.records import folder as files
@@ -26,8 +26,6 @@ from flyweight.train.loop import Outcome, Training
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
-
-CHECKPOINT: Final = "checkpoint.safetensors"
 
 
 def never() -> bool:
@@ -104,9 +102,9 @@ def resume(
             f"{record.data_hash[:12]}), found hash {bench.image_set.fingerprint[:12]}; "
             "bring them back or start a new run."
         )
-    record = store.resume(record.id)
     if (folder / CHECKPOINT).exists():
         checkpoint.from_bytes((folder / CHECKPOINT).read_bytes(), bench.training)
+    record = store.resume(record.id)
     return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
 
 
@@ -139,7 +137,6 @@ def _carry_out(
             _save(store.folder(record.id), training)
         else:
             columns = keep_results(recipe, record, cost, bench, outcome, store=store)
-            (store.folder(record.id) / CHECKPOINT).unlink(missing_ok=True)
     except KeyboardInterrupt:
         store.finish(record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=len(training.history))
         raise

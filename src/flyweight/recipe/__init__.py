@@ -1,9 +1,9 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
-from flyweight.recipe.catalogue import copy, describe, names, text
+from flyweight.recipe.catalogue import copy, describe, is_recipe, names, text
 from flyweight.recipe.difference import Change, diff, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
-from flyweight.recipe.reading import dumps, load, loads, override
+from flyweight.recipe.reading import draft, dumps, load, loads, override
 from flyweight.recipe.recipe import (
     AugmentSection,
     BudgetSection,
@@ -28,7 +28,9 @@ __all__ = [
     "copy",
     "describe",
     "diff",
+    "draft",
     "dumps",
+    "is_recipe",
     "keys",
     "keys_table",
     "load",

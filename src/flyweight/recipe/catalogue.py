@@ -36,6 +36,16 @@ def text(name: str) -> str:
     return found.read_text(encoding="utf-8")
 
 
+def is_recipe(given: str) -> bool:
+    """Whether a text on the command line means a recipe rather than a net.
+
+    >>> is_recipe("own/20k-fast"), is_recipe("mine.toml"), is_recipe("c16/5 r gap flat fc10")
+    (True, True, False)
+    """
+    folders = {name.partition("/")[0] for name in names()}
+    return given.endswith(_SUFFIX) or given.partition("/")[0] in folders or bool(_by_last_part(given))
+
+
 def describe(name: str) -> str:
     """What a packaged recipe is for, in one line."""
     return str(parse_toml(text(name), name).get("description", ""))

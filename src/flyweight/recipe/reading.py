@@ -67,6 +67,17 @@ def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ())
     return _overridden(_resolved(_source(name_or_path, Path())), overrides).recipe()
 
 
+def draft(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The values of a recipe as nested tables, unchecked: for those who look into one that does not load.
+
+    Values that cannot even be read are none at all.
+    """
+    try:
+        return _overridden(_resolved(_source(name_or_path, Path())), overrides).values
+    except UsageError:
+        return {}
+
+
 def loads(text: str, *, label: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML text; `label` is what the text is called in an error."""
     return _overridden(_resolved(_Source(label=label, text=text)), overrides).recipe()

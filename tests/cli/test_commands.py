@@ -1,0 +1,400 @@
+"""Every verb from the outside: what it prints where, in which form, and the code it leaves with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flyweight.cli.app import VERBS, application, run
+from flyweight.errors import EXIT_CODES
+from flyweight.records.store import Store
+from tiny import write_recipe
+
+SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything happens in an empty folder with a home of its own, 80 columns wide."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("FLYWEIGHT_HOME", str(folder))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FLYWEIGHT_DATABASE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    return str(write_recipe(tmp_path))
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def flyweight(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command; gives its exit code, what it printed on stdout, and on stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flyweight", *arguments]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_train_reports_predicts_and_lists(flyweight, recipe, tmp_path):
+    """A trained run is in the list, has a report, and reads pictures: the whole way of a first user."""
+    code, out, err = flyweight("train", recipe)
+    assert code == 0
+    assert "1,442" not in out
+    assert "epoch 2/2" in err
+    assert "test" in out
+    assert max(map(len, (out + err).splitlines())) <= 80 or str(tmp_path) in out
+
+    code, out, _ = flyweight("runs", "--json")
+    (listed,) = json.loads(out)
+    assert (code, listed["name"], listed["status"]) == (0, "tiny", "finished")
+
+    code, out, _ = flyweight("report", "@best", "--json")
+    page = Path(json.loads(out)["report"])
+    assert code == 0
+    assert page.stat().st_size > 10_000
+
+    with np.load("digits.npz") as digits:
+        Image.fromarray(digits["x_test"][0]).resize((140, 140)).save("seven.png")
+    code, out, _ = flyweight("predict", "@latest", "seven.png", "--inputs", "seen", "--json")
+    (read,) = json.loads(out)
+    assert code == 0
+    assert read["answer"] in "0123456789"
+    assert 0 < read["probability"] <= 1
+    assert Image.open("seen/1-seven.png").size == (28, 28)
+    code, out, _ = flyweight("predict", listed["id"][:10], "seven.png")
+    assert code == 0
+    assert "seven.png: " in out
+
+
+def test_several_seeds_are_one_result(flyweight, recipe):
+    """--seeds trains a group and prints mean and spread; --json gives every run."""
+    code, out, _ = flyweight("train", recipe, "--seeds", "2")
+    assert code == 0
+    assert "±" in out
+
+    groups = {run.group_id for run in Store.open().runs()}
+    assert len(groups) == 1
+    assert None not in groups
+
+
+def test_results_go_to_stdout_and_talk_to_stderr(flyweight, recipe):
+    """What --json prints can be read by a program while people read the rest."""
+    _, out, err = flyweight("train", recipe, "--json")
+
+    (result,) = json.loads(out)
+    assert result["test"]["count"] == 60
+    assert err.startswith("tiny: ")
+
+
+@pytest.mark.parametrize("verb", ["show", "recipes", "data", "runs"])
+def test_rows_are_spoken_in_four_forms(flyweight, recipe, verb):
+    """Text, JSON, CSV and Markdown hold the same rows; two forms at once are refused."""
+    arguments = {"show": ["show", recipe], "data": ["data", "digits.npz", "--validation", "40"]}.get(verb, [verb])
+    if verb == "runs":
+        flyweight("train", recipe, "--set", "train.epochs=1")
+
+    printed = {form: flyweight(*arguments, *form) for form in ((), ("--json",), ("--csv",), ("--md",))}
+
+    assert {code for code, _, _ in printed.values()} == {0}
+    json.loads(printed["--json",][1])
+    rows = list(csv.DictReader(io.StringIO(printed["--csv",][1])))
+    assert rows
+    table = [line for line in printed["--md",][1].splitlines() if line.startswith("|")]
+    assert len(table) >= len(rows) + 2
+    assert flyweight(*arguments, "--json", "--csv")[0] == 2
+
+
+def test_show_tells_shares_and_edits(flyweight):
+    """Over budget, the ranked edits come with what each saves; stdout only."""
+    code, out, err = flyweight("show", "c16 bn r c32 bn r m2 flat fc10", "--budget", "20k")
+
+    assert code == 0
+    assert "over by" in out
+    assert "global average pooling instead of flatten" in out
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_show_counts_an_own_module(flyweight, tmp_path):
+    """file:Class is traced, and the layer that is never called is named."""
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.used = nn.Linear(784, 10)\n"
+        "        self.forgotten = nn.Linear(3, 4)\n"
+        "    def forward(self, x):\n"
+        "        return self.used(x.flatten(1))\n"
+    )
+
+    code, out, _ = flyweight("show", "mine:Net")
+
+    assert code == 0
+    assert "7,850" in out
+    assert "forgotten" in out
+
+
+def test_check_tells_everything_and_trains_nothing(flyweight, recipe):
+    """All faults at once with code 2; over budget alone is code 3; nothing wrong is code 0."""
+    code, out, _ = flyweight("check", recipe, "--set", "train.lrr=1", "--set", "model.net=c8 fc9")
+    assert code == 2
+    assert "train.lrr" in out
+    assert "model.net" in out
+
+    assert flyweight("check", recipe, "--budget", "100")[0] == 3
+    assert flyweight("check", recipe)[0] == 0
+    assert Store.open().runs() == ()
+
+
+def test_copy_gives_a_file_that_trains_alike(flyweight):
+    """The copy is the recipe; a file that is there is not overwritten unless told."""
+    assert flyweight("copy", "own/8k", "mine.toml")[0] == 0
+    assert flyweight("check", "mine.toml")[0] == 0
+    assert flyweight("copy", "own/8k", "mine.toml")[0] == 2
+    assert flyweight("copy", "own/8k", "mine.toml", "--overwrite")[0] == 0
+
+
+def test_data_writes_pictures(flyweight, recipe):
+    """--pictures leaves a grid of images and a preview of the augmentation."""
+    code, out, _ = flyweight("data", "digits.npz", "--validation", "40", "--pictures", "seen")
+
+    assert code == 0
+    assert "10 classes" in out
+    sizes = [Image.open(path).size for path in Path("seen").glob("*.png")]
+    assert len(sizes) == 2
+    assert all(width > 200 for width, _ in sizes)
+
+
+USER_ERRORS = {
+    "verb": (["trian"], 2, "train"),
+    "option": (["train", "--sed", "1"], 2, "--seed"),
+    "recipe": (["train", "own/20k-fats"], 2, "own/20k-fast"),
+    "key": (["train", "own/8k", "--set", "train.lrr=1"], 2, "train.lr"),
+    "net": (["show", "c8 bm r"], 2, "bn"),
+    "shape": (["show", "c8", "--input", "28"], 2, "CHANNELSxHEIGHTxWIDTH"),
+    "budget kind": (["show", "c8 r", "--budget", "parms=3"], 2, "params"),
+    "run": (["report", "nosuchrun"], 2, "nosuchrun"),
+    "resume and set": (["train", "--resume", "@latest", "--set", "train.lr=1"], 2, "--set"),
+    "number": (["train", "--seeds", "many"], 2, "--seeds"),
+    "no pictures": (["predict", "@latest"], 2, "picture"),
+    "budget": (["train", "own/20k-fast", "--budget", "19347"], 3, "19,347"),
+    "epochs": (["train", "own/20k-best", "--budget", "epochs=5"], 3, "epochs"),
+    "data file": (["data", "missing.npz"], 6, "missing.npz"),
+    "device": (["train", "own/8k", "--device", "mps", *SHORT], 7, "mps"),
+}
+
+
+@pytest.mark.parametrize("case", USER_ERRORS)
+def test_a_users_mistake_is_one_clear_message(flyweight, case):
+    """It names what was wrong or what was meant, leaves the documented code, and shows no traceback."""
+    arguments, expected, hint = USER_ERRORS[case]
+
+    code, out, err = flyweight(*arguments)
+
+    assert code == expected
+    assert out == ""
+    assert hint in err
+    assert "Traceback" not in err
+
+
+def test_a_target_that_is_missed_has_its_own_code(flyweight, recipe):
+    """The run is kept and finished; the code says that it was not good enough."""
+    code, _, err = flyweight("train", recipe, "--set", "target.accuracy=0.9999")
+
+    assert code == 4
+    assert "99.99%" in err
+    assert Store.open().get("@latest").status == "finished"
+
+
+def test_divergence_has_its_own_code(flyweight, recipe):
+    """It says where the numbers ended."""
+    code, _, err = flyweight("train", recipe, "--set", "train.lr=1e30")
+
+    assert code == 5
+    assert "first seen in" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
+def test_a_signal_saves_and_the_printed_command_goes_on(flyweight, recipe, number, seeds):
+    """Ctrl-C leaves with 130, SIGTERM with 143; what it prints resumes to the end."""
+    process = start("train", recipe, "--set", "train.epochs=4000", *seeds, start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+
+    assert process.returncode == 128 + number
+    command = err[err.index("go on with: flyweight ") :].splitlines()[0].split("flyweight ")[1].split()
+    interrupted = [run for run in Store.open().runs() if run.status == "interrupted"]
+    assert len(interrupted) == max(1, len(seeds))
+    assert command[:2] == ["train", "--resume"]
+
+    # It would train for long: stop it again, to see that it went on from where it was.
+    again = start(*command, start_new_session=True)
+    assert again.stderr is not None
+    lines = []
+    for line in again.stderr:
+        lines.append(line)
+        if " epoch " in line and "/4000" in line:
+            break
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=120)
+    epoch = int(lines[-1].split("epoch ")[1].split("/")[0])
+    assert epoch > min(run.epochs_done for run in interrupted)
+
+
+def test_a_seed_that_dies_is_told_and_closed(recipe):
+    """A process killed from outside ends the command with 1, and its run does not stay open."""
+    process = start("train", recipe, "--set", "train.epochs=4000", "--seeds", "1", start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 2/" in line:
+            break
+    (running,) = Store.open().runs()
+    os.kill(running.pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert "seed 0" in err
+    assert Store.open().get("@latest").status == "lost"
+
+
+def test_a_pipe_that_closes_early_is_no_error(recipe):
+    """`flyweight show ... | head -1` prints one line and complains about nothing."""
+    shell = f"{sys.executable} -m flyweight recipes --keys --json | head -1"
+
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[", "")
+
+
+def test_no_color_codes_without_a_terminal(recipe):
+    """In a pipe there are no escape codes, neither in help nor in results."""
+    for arguments in (["--help"], ["train", "--help"], ["show", recipe]):
+        process = start(*arguments)
+        out, err = process.communicate(timeout=60)
+        assert "\x1b" not in out + err
+
+
+def test_a_first_line_comes_at_once(recipe):
+    """The plan is told before torch is loaded: it is the first thing on stderr."""
+    process = start("train", recipe)
+    assert process.stderr is not None
+    began = time.monotonic()
+    first = process.stderr.readline()
+    waited = time.monotonic() - began
+    process.communicate(timeout=120)
+    whole = time.monotonic() - began
+
+    assert first.startswith("tiny: ")
+    assert waited < whole / 2
+
+
+def test_help_loads_neither_torch_nor_the_database():
+    """--help and show answer without the heavy libraries."""
+    script = (
+        "import sys; from flyweight.cli.app import run; run(sys.argv[1:]);"
+        "print([name for name in ('torch', 'sqlalchemy', 'scipy', 'matplotlib', 'pooch') if name in sys.modules])"
+    )
+    for arguments in (["--help"], ["train", "--help"], ["show", "own/20k-fast"], ["check", "own/8k"], ["recipes"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+def examples() -> list[list[str]]:
+    """The commands in the verbs' help, without their "$ flyweight"."""
+    lines = [line.strip() for verb in VERBS for line in (verb.__doc__ or "").splitlines()]
+    return [split(line)[2:] for line in lines if line.startswith("$ flyweight")]
+
+
+def split(line: str) -> list[str]:
+    import shlex
+
+    return shlex.split(line)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, flyweight: Command, recipe: str) -> None:
+    """What the examples of the help texts take for granted: pictures, a folder of photos, runs."""
+    flyweight("train", recipe, "--set", "train.epochs=1")
+    with np.load("digits.npz") as digits:
+        for name in ("seven.png", "scan.jpg", "photo.png"):
+            Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(name)
+        for number, (image, label) in enumerate(zip(digits["x_train"], digits["y_train"], strict=True)):
+            folder = tmp_path / "photos" / f"digit {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("example", examples(), ids=" ".join)
+def test_every_example_of_the_help_runs(flyweight, stage, recipe, example):
+    """Each does what it shows; trainings are cut to a few images."""
+    if example[:2] == ["train", "--resume"]:
+        # A stopped run to go on with.
+        process = start("train", recipe, "--set", "train.epochs=300", start_new_session=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 2/" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    elif example[0] == "train":
+        example = [*example, *SHORT, "--set", "train.eval_batch_size=500"]
+    elif example[:2] == ["data", "photos/"]:
+        example = [*example, "--validation", "40"]
+
+    code, out, _ = flyweight(*example)
+
+    assert code == (3 if example[0] == "check" and "8k" in example else 0)
+    assert out
+
+
+def test_every_verb_has_an_example():
+    """The test above found one for each verb."""
+    assert {example[0] for example in examples()} == {verb.__name__ for verb in VERBS}
+    assert len(VERBS) == 9
+
+
+def test_every_exit_code_is_told_in_the_help(flyweight):
+    """--help lists them all."""
+    _, out, _ = flyweight("--help")
+
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code} {meaning.split(':')[0]}" in " ".join(out.split())
+
+
+def test_the_application_knows_its_version():
+    """--version is the package's."""
+    from flyweight import __version__
+
+    assert application().version == __version__
