@@ -1,13 +1,46 @@
-# The environment is made by the first target that needs it; nothing but python3 with venv and a package index is required.
+# Two commands for a fresh clone: `make train` and `make test`. Each makes the environment it needs, in .venv; python3
+# with venv and a package index are all that is required. PYTHON=python3.12 takes another Python, ARGS= adds arguments.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+.PHONY: help train test lint types docs wheel clean
 
-$(VENV)/.dev: pyproject.toml
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+train: $(VENV)/.installed  ## train the default recipe on the built-in data; ARGS="own/8k --seeds 3" for another
+	$(BIN)/flyweight train $(ARGS)
+
+test: $(VENV)/.developed  ## run the tests; ARGS=--slow for the slow ones too
+	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+lint: $(VENV)/.developed  ## check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.developed  ## check types
+	$(BIN)/mypy
+
+docs: $(VENV)/.developed  ## write the generated parts of the documentation again
+	$(BIN)/python -m docs.generate
+
+wheel: $(VENV)/.developed  ## build a wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	  echo "flyweight needs Python 3.11 to 3.14, found $$($(PYTHON) --version 2>&1);" \
+	       "try make PYTHON=python3.12" >&2; exit 7; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
+
+$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,112 @@
+"""Data flows one way: who may import whom, held by walking every import of the package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flyweight
+
+PACKAGE = Path(flyweight.__file__).parent
+
+# Each room and the rooms that it may use (docs/architecture.md).
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "model": {"errors"},
+    "recipe": {"errors"},
+    "data": {"errors"},
+    "records": {"errors"},
+    "evidence": {"errors"},
+    "digit": {"errors"},
+    "train": {"errors", "data"},
+    "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train"},
+    "report": {"errors", "evidence", "records"},
+    "cli": {"errors", "model", "recipe", "data", "records", "experiment", "report"},
+}
+HEAVY = {"torch", "matplotlib"}
+LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence"}
+TORCH_IN_MODEL = {"build.py", "trace.py"}
+
+
+def modules() -> list[Path]:
+    return sorted(
+        path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem not in ("__init__", "__main__")
+    )
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The full names of all modules that a file imports, in functions too, but not those for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_it_may(path):
+    """No import goes up or sideways, and light rooms never touch torch or matplotlib."""
+    room = room_of(path)
+    names = [name.split(".") for name in imported(path)]
+
+    used = {parts[1] for parts in names if parts[0] == "flyweight" and len(parts) > 1} - {"__version__"}
+    assert used <= ROOMS[room] | {room}
+    if room in LIGHT_ROOMS and path.name not in TORCH_IN_MODEL:
+        assert not {parts[0] for parts in names} & HEAVY
+
+
+def test_every_room_was_walked():
+    """The test above saw every room and a fair number of files."""
+    assert {room_of(path) for path in modules()} == set(ROOMS)
+    assert len(modules()) > 50
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "flyweight",
+        "flyweight.recipe",
+        "flyweight.model.cost",
+        "flyweight.experiment.plan",
+        "flyweight.records",
+        "flyweight.evidence.stats",
+        "flyweight.cli",
+        "flyweight.report.summary",
+    ],
+)
+def test_importing_is_cheap(module):
+    """These are imported without torch, matplotlib, scipy or pooch."""
+    script = f"import sys, {module}; print({{'torch', 'matplotlib', 'scipy', 'pooch'}} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_public_names_are_there():
+    """Everything in __all__ loads, has a docstring, and dir() shows it."""
+    for name in flyweight.__all__:
+        assert getattr(flyweight, name).__doc__, name
+    assert set(flyweight.__all__) <= set(dir(flyweight))
+    assert len(flyweight.__all__) == len(set(flyweight.__all__)) > 15
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        flyweight.nothing  # noqa: B018
