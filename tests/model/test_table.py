@@ -115,6 +115,16 @@ def test_huge_nets_fit_80_columns_too(image: tuple[int, ...]) -> None:
     assert "conv2" in text
 
 
+@pytest.mark.parametrize("length", range(60, 90))
+def test_long_tokens_are_broken_without_blanks_at_the_end(length: int) -> None:
+    """A fraction of hundreds of digits begins anywhere in a line."""
+    net = "r " * (length // 2) + "bn " * (length % 2) + "flat do." + "0" * 300 + "1 fc2"
+
+    lines = as_text(walk(net), Budget(params=1), edits(net, (1, 28, 28), Budget(params=1))).splitlines()
+
+    assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
+
+
 def test_markdown_escapes_what_would_break_a_table() -> None:
     """The bar of a shortcut and the underscore of a name."""
     markdown = as_markdown(walk(NET))

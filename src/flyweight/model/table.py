@@ -182,7 +182,7 @@ def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) 
     body = _aligned([HEADER, *cells, total])
     rule = "-" * max(len(line) for line in body)
     parts = [
-        *_wrapped(cost.net),
+        *_wrap(cost.net),
         f"input {_shape(cost.input_shape)}",
         "",
         body[0],
@@ -264,10 +264,6 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 2] + ".."
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, break_on_hyphens=False) or [""]
-
-
 def _totals(cost: Cost, budget: Budget) -> list[str]:
     unused = cost.registered_params - cost.params
     executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
@@ -283,7 +279,7 @@ def _totals(cost: Cost, budget: Budget) -> list[str]:
 
 
 def _hanging(name: str, text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:12}", subsequent_indent=" " * 12)
+    return _wrap(text, f"{name:12}", " " * 12)
 
 
 def _unused_names(cost: Cost) -> str:
@@ -291,11 +287,17 @@ def _unused_names(cost: Cost) -> str:
 
 
 def _edit_lines(edits: Sequence[Edit]) -> list[str]:
-    found = []
+    found: list[str] = []
     for edit in edits:
-        found += textwrap.wrap(f"{edit}, leaves {edit.params:,}", WIDTH, initial_indent="  ", subsequent_indent="    ")
-        found += textwrap.wrap(edit.net, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+        found += _wrap(f"{edit}, leaves {edit.params:,}", "  ", "    ")
+        found += _wrap(edit.net, "    ", "    ")
     return found
+
+
+def _wrap(text: str, first: str = "", later: str = "") -> list[str]:
+    wrapped = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    # textwrap leaves a blank at the end where a word that is longer than a line begins at the very edge.
+    return [line.rstrip() for line in wrapped]
 
 
 def as_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
