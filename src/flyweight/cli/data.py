@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from flyweight.cli.output import Form, print_rows, say, say_json, talk
 
 if TYPE_CHECKING:
+    from flyweight.data.imageset import ImageSet
     from flyweight.data.splits import Summary
 
 
@@ -63,10 +64,21 @@ def data(
             say(_told(found))
         print_rows(_counts(found), form)
     if pictures is not None:
-        from flyweight.experiment.preview import write_pictures
+        _write_pictures(image_set, pictures, recipe)
 
-        for path in write_pictures(image_set, pictures, recipe=recipe, seed=split_seed):
-            talk(f"wrote {path}")
+
+def _write_pictures(image_set: ImageSet, folder: Path, recipe: str) -> None:
+    from flyweight.experiment.preview import augmented, examples_per_class
+    from flyweight.recipe import load
+    from flyweight.records.folder import write_bytes
+    from flyweight.report import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = plots.class_grid(examples_per_class(image_set), image_set.class_names)
+    preview = plots.augmentation(augmented(image_set, load(recipe)))
+    for name, content in (("classes.png", classes), ("augmentation.png", preview)):
+        write_bytes(folder / name, content)
+        talk(f"wrote {folder / name}")
 
 
 def _named_sets() -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def show(
     if is_recipe(net):
         recipe = load(net, overrides=changes)
         shape = shape or images_of(recipe.data.name, resize=recipe.data.resize)[0]
-        limits = Budget(**{**recipe.budget.model_dump(), **limits.limits()})
+        limits = Budget(**recipe.budget.model_dump()).with_limits(limits)
         net, resolved = recipe.model.net, dumps(recipe)
     elif changes:
         raise UsageError("--set changes a recipe, found a net; change the net's text instead.")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
-from typing import Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from flyweight.errors import UsageError, nearest
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
@@ -68,6 +68,15 @@ class Budget:
         {'params': 20000, 'epochs': 5}
         """
         return {kind: value for kind in KINDS if (value := getattr(self, kind)) is not None}
+
+    def with_limits(self, other: Budget) -> Budget:
+        """This budget with the limits that `other` sets in place of its own.
+
+        >>> str(Budget(params=20_000, epochs=5).with_limits(Budget(params=8_000)))
+        'params=8000 epochs=5'
+        """
+        limits: dict[str, Any] = {**asdict(self), **other.limits()}
+        return Budget(**limits)
 
     def __str__(self) -> str:
         return " ".join(f"{kind}={limit}" for kind, limit in self.limits().items())

@@ -1,0 +1,213 @@
+"""Pictures of a run and of an image set: arrays go in, PNG bytes come out.
+
+Colours are those of Okabe and Ito (2008), which colour-blind people can tell apart. Nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#22262B"
+DOTS_PER_INCH: Final = 130
+MOST_SHOWN: Final = 40
+
+Images = NDArray[np.uint8]
+
+
+def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
+    """Loss, error and learning rate by epoch; `metrics` holds the columns of metrics.csv.
+
+    The error is shown and not the accuracy, on a logarithmic scale: from 99.0 to 99.5 % it is halved.
+    """
+    figure = _figure(9.6, 3.1)
+    loss, error, rate = figure.subplots(1, 3)
+    epochs = metrics["epoch"]
+    for part, colour in (("train", BLUE), ("validation", ORANGE)):
+        _line(loss, epochs, metrics[f"{part}_loss"], colour, part)
+        percents = [100 * (1 - accuracy) for accuracy in metrics[f"{part}_accuracy"]]
+        _line(error, epochs, percents, colour, part)
+    _line(rate, epochs, metrics["lr"], GREEN, "learning rate")
+    for axes, title in ((loss, "loss per image"), (error, "error in %"), (rate, "learning rate at the epoch's end")):
+        _tidy(axes, title)
+        axes.set_xlabel("epoch")
+        _whole_epochs(axes, epochs)
+    for axes in (loss, error):
+        axes.set_yscale("log", nonpositive="mask")
+        axes.yaxis.set_major_formatter(_plain_numbers)
+        axes.yaxis.set_minor_formatter(_plain_numbers_if_few(axes))
+        axes.legend(frameon=False, fontsize=8)
+    rate.set_ylim(bottom=0)
+    return _png(figure)
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Rows are the true classes, columns what was read; only mistakes are coloured, right answers stand in grey."""
+    n = len(names)
+    side = max(3.6, 0.42 * n + 1.0)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    mistakes = counts.astype(float).copy()
+    np.fill_diagonal(mistakes, 0)
+    axes.imshow(np.ma.masked_equal(mistakes, 0), cmap="YlOrRd", vmin=0, vmax=max(1.0, mistakes.max() * 1.3))
+    size = 8 if n <= 15 else max(3.5, 90 / n)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = GREY if row == column else INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+    turned = 90 if max(map(len, names)) > 3 else 0
+    axes.set_xticks(range(n), names, fontsize=max(size, 5), rotation=turned)
+    axes.set_yticks(range(n), names, fontsize=max(size, 5))
+    axes.set_xlabel("read as")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return _png(figure)
+
+
+def misread(
+    images: Images,
+    labels: NDArray[np.int64],
+    answers: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    names: Sequence[str],
+) -> bytes:
+    """The misread images with what they are and what was read, the most confident mistakes first."""
+    shown = min(len(images), MOST_SHOWN)
+    if shown == 0:
+        return _note("no test image was misread")
+    columns = min(8, shown)
+    rows = math.ceil(shown / columns)
+    figure = _figure(1.12 * columns, 1.42 * rows + 0.1)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, label, answer, row in zip(grid.flat, images, labels, answers, probabilities, strict=False):
+        _picture(axes, image)
+        axes.set_title(
+            f"{_short(names[label])} → {_short(names[answer])}\n{row[answer]:.0%}", fontsize=8, color=INK, pad=3
+        )
+    return _png(figure)
+
+
+def filters(weights: NDArray[np.float32]) -> bytes:
+    """The first layer's filters, (out, in, height, width): blue takes away, orange adds; one scale for all."""
+    planes = weights.reshape(-1, *weights.shape[2:]) if weights.shape[1] != 1 else weights[:, 0]
+    columns = min(8, len(planes))
+    rows = math.ceil(len(planes) / columns)
+    figure = _figure(0.95 * columns, 0.95 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    reach = float(np.abs(planes).max()) or 1.0
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, plane in zip(grid.flat, planes, strict=False):
+        axes.imshow(plane, cmap="PuOr_r", vmin=-reach, vmax=reach)
+    return _png(figure)
+
+
+def class_grid(examples: Sequence[Images], names: Sequence[str]) -> bytes:
+    """A row of images per class; `examples` has one (n, C, H, W) array for each name."""
+    columns = max(map(len, examples))
+    figure = _figure(0.62 * columns + 1.2, 0.62 * len(examples))
+    grid = figure.subplots(len(examples), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, images, name in zip(grid, examples, names, strict=True):
+        row[0].text(
+            -0.35, 0.5, _short(name, 14), transform=row[0].transAxes, ha="right", va="center", fontsize=9, color=INK
+        )
+        for axes, image in zip(row, images, strict=False):
+            _picture(axes, image)
+    return _png(figure)
+
+
+def augmentation(variants: Images) -> bytes:
+    """(n, 1 + variants, C, H, W): in each row an image as it is, then as training sees it."""
+    rows, columns = variants.shape[:2]
+    figure = _figure(0.85 * columns, 0.85 * rows + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row, images in zip(grid, variants, strict=True):
+        for axes, image in zip(row, images, strict=True):
+            axes.set_axis_off()
+            _picture(axes, image)
+    grid[0, 0].set_title("as it is", fontsize=8, color=INK)
+    grid[0, 1].set_title("augmented", fontsize=8, color=INK)
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Inches. A figure of its own, without pyplot's global state or a window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return buffer.getvalue()
+
+
+def _note(text: str) -> bytes:
+    figure = _figure(4, 0.6)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=INK)
+    return _png(figure)
+
+
+def _line(axes: Axes, epochs: Sequence[float], values: Sequence[float], colour: str, label: str) -> None:
+    axes.plot(
+        epochs, values, color=colour, label=label, marker="o", markersize=3.5 if len(epochs) < 30 else 0, linewidth=1.6
+    )
+
+
+def _tidy(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color="#E3E5E8", linewidth=0.7)
+    axes.tick_params(labelsize=8)
+
+
+def _whole_epochs(axes: Axes, epochs: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
+
+
+def _plain_numbers(value: float, _position: int | None = None) -> str:
+    return f"{value:g}"
+
+
+def _plain_numbers_if_few(axes: Axes) -> object:
+    """Labels between the powers of ten only where the axis spans less than two of them."""
+
+    def label(value: float, _position: int | None = None) -> str:
+        low, high = axes.get_ylim()
+        return f"{value:g}" if low > 0 and high / low < 20 and f"{value:e}"[0] in "1235" else ""
+
+    return label
+
+
+def _picture(axes: Axes, image: Images) -> None:
+    """One image (C, H, W), grey or colour; digits dark on light, as on paper."""
+    if len(image) == 1:
+        axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+    else:
+        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+
+
+def _short(name: str, length: int = 9) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -1,0 +1,234 @@
+"""Runs in words: what came out of one, of several seeds of a recipe, and the list of all of them.
+
+Goes in: the figures of run folders (result.json), and records with their attributes. Comes out: text of 80 columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+
+from flyweight.evidence.stats import mean_interval, wilson
+
+MOST_CONFUSIONS: Final = 3
+LABEL_WIDTH: Final = 11
+SHORT_ID: Final = 12
+PARTS: Final = ("train", "validation", "test")
+
+
+class Listed(Protocol):
+    """What the list of runs needs to know of a record."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def params(self) -> int: ...
+    @property
+    def epochs_done(self) -> int: ...
+    @property
+    def validation_accuracy(self) -> float | None: ...
+    @property
+    def test_accuracy(self) -> float | None: ...
+    @property
+    def train_seconds(self) -> float | None: ...
+
+
+def run_summary(result: Mapping[str, Any], folder: Path) -> str:
+    """One run: budget, parameters, the kept epoch, accuracies with their intervals, confusions, seconds, places."""
+    lines = [f"{result['name']}, seed {result['seed']}: {result['status']}"]
+    if result["message"]:
+        lines.append(_line("note", result["message"]))
+    lines += [_line("parameters", _cost(result)), _line("epochs", _kept(result))]
+    lines += [_line(part, figures(result[part], part)) for part in PARTS if result[part]]
+    confused = confusions(folder) if result["test"] else []
+    if confused:
+        lines.append(_line("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
+    lines += [_line("seconds", _seconds(result)), _line("test set", f"opened {result['test_openings']} time(s)")]
+    report = folder / "report.html"
+    lines.append(_line("lies in", str(folder)))
+    if report.exists():
+        lines.append(_line("report", str(report)))
+    if result["test"]:
+        lines.append(_line("next", f"flyweight predict {result['run']} PICTURE.png"))
+    return "\n".join(lines)
+
+
+def group_summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """Several seeds as one result: mean, spread and interval of each accuracy, then a line per seed."""
+    first = results[0]
+    finished = [result for result in results if result["test"]]
+    lines = [f"{first['name']}: {len(finished)} of {len(results)} seed(s) finished", _line("parameters", _cost(first))]
+    if finished:
+        lines += [_line(part, spread([accuracy(result[part]) for result in finished])) for part in PARTS]
+        seconds = [float(result["train_seconds"]) for result in finished]
+        lines.append(_line("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
+    lines += ["", *_seed_lines(results), ""]
+    best = max(finished, key=lambda result: accuracy(result["validation"]), default=None)
+    if best is not None:
+        lines.append(_line("next", f"flyweight report {best['run']}  (the best by validation)"))
+    return "\n".join(lines)
+
+
+def runs_table(records: Sequence[Listed], *, format: Literal["text", "json", "md", "csv"] = "text") -> str:
+    """A line per run, in one of four forms; accuracies are percent in text and Markdown, fractions elsewhere."""
+    rows = [_row(record) for record in records]
+    match format:
+        case "json":
+            return json.dumps(rows, indent=2)
+        case "csv":
+            return _csv(rows)
+        case "md":
+            head = f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}"
+            return "\n".join([head, *(f"| {' | '.join(_escaped(cell) for cell in _cells(row))} |" for row in rows)])
+        case _:
+            # The beginning of an id is enough to name a run.
+            short = [row | {"id": row["id"][:SHORT_ID]} for row in rows]
+            return _aligned([list(HEADS), *map(_cells, short)]) if rows else ""
+
+
+def accuracy(part: Mapping[str, Any]) -> float:
+    """The fraction of images answered rightly."""
+    return float(part["correct"]) / float(part["count"])
+
+
+def figures(part: Mapping[str, Any], name: str) -> str:
+    """Percent and counts; of images that were not trained on, the 95 % Wilson interval too.
+
+    >>> figures({"correct": 9940, "count": 10000, "loss": 0.02}, "test")
+    '99.40%  9,940 of 10,000, 95% interval 99.23 to 99.53%, loss 0.0200'
+    """
+    text = f"{accuracy(part):.2%}  {part['correct']:,} of {part['count']:,}"
+    if name != "train":
+        low, high = wilson(part["correct"], part["count"])
+        text += f", 95% interval {100 * low:.2f} to {high:.2%}"
+    return f"{text}, loss {part['loss']:.4f}"
+
+
+def spread(accuracies: Sequence[float]) -> str:
+    """Mean and sample standard deviation, extremes, and the t interval of the mean; one value has no spread.
+
+    >>> spread([0.9940, 0.9950, 0.9960])
+    '99.50 ± 0.10% (n=3), min 99.40, max 99.60, 95% CI 99.25 to 99.75%'
+    >>> spread([0.9940])
+    '99.40% (n=1: no spread)'
+    """
+    found = mean_interval(accuracies)
+    if found.sd is None or found.low is None or found.high is None:
+        return f"{found.mean:.2%} (n=1: no spread)"
+    return (
+        f"{100 * found.mean:.2f} ± {found.sd:.2%} (n={found.n}), min {100 * found.minimum:.2f}, "
+        f"max {100 * found.maximum:.2f}, 95% CI {100 * found.low:.2f} to {found.high:.2%}"
+    )
+
+
+def confusions(folder: Path, *, most: int = MOST_CONFUSIONS) -> list[tuple[str, str, int]]:
+    """The most frequent mistakes on the test images: (true class, class read, how often), more than once each."""
+    names = json.loads((folder / "result.json").read_text(encoding="utf-8"))["class_names"]
+    with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
+        labels, answers = predictions["test_labels"], predictions["test_probabilities"].argmax(1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (labels, answers), 1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    places = [divmod(int(place), len(names)) for place in order]
+    return [(names[true], names[read], int(counts[true, read])) for true, read in places if counts[true, read] > 1]
+
+
+HEADS: Final = ("run", "recipe", "seed", "status", "params", "epochs", "val %", "test %", "s")
+
+
+def _row(record: Listed) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "seed": record.seed,
+        "status": record.status,
+        "params": record.params,
+        "epochs": record.epochs_done,
+        "validation_accuracy": record.validation_accuracy,
+        "test_accuracy": record.test_accuracy,
+        "train_seconds": record.train_seconds,
+    }
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    percents = ["" if row[key] is None else f"{100 * row[key]:.2f}" for key in ("validation_accuracy", "test_accuracy")]
+    seconds = "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}"
+    plain = [row["id"], row["name"], str(row["seed"]), row["status"], f"{row['params']:,}", str(row["epochs"])]
+    return [*plain, *percents, seconds]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; names and states to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    is_text = [head in ("run", "recipe", "status") for head in HEADS]
+    return "\n".join(
+        " ".join(
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(line, widths, is_text, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+    for row in rows:
+        # A name that a spreadsheet would take for a formula is kept a text.
+        writer.writerow([f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t\r" and v else v for v in row.values()])
+    return buffer.getvalue()
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label.ljust(LABEL_WIDTH)} {text}"
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    allowed = f" of {result['budget']['params']:,}" if "params" in result["budget"] else ""
+    unused = result["registered_params"] - result["params"]
+    more = f", {unused:,} more registered and never used" if unused else ""
+    kilobytes = result["flash_bytes"] / 1000
+    return f"{result['params']:,}{allowed}{more}; {result['macs']:,} MACs; {kilobytes:.1f} kB in float32"
+
+
+def _kept(result: Mapping[str, Any]) -> str:
+    if not result["best_epoch"]:
+        return f"{result['epochs']} done, none measured"
+    kept = "the best by validation" if result["kept"] == "best" else f"the last; epoch {result['best_epoch']} was best"
+    epoch = result["best_epoch"] if result["kept"] == "best" else result["epochs"]
+    return f"{result['epochs']} done, epoch {epoch} kept ({kept})"
+
+
+def _seconds(result: Mapping[str, Any]) -> str:
+    memory = f", at most {result['peak_memory_bytes'] / 1e6:,.0f} MB" if result.get("peak_memory_bytes") else ""
+    return (
+        f"{result['train_seconds']:.1f} of training, {result['total_seconds']:.1f} in all, "
+        f"{result['images_per_second']:,.0f} images/s{memory}"
+    )
+
+
+def _seed_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for result in results:
+        measured = " ".join(f"{part} {accuracy(result[part]):.2%}" for part in PARTS[1:] if result[part])
+        lines.append(f"  seed {result['seed']}  {result['run']}  {measured or result['status']}")
+    return lines

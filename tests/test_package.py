@@ -1,0 +1,89 @@
+"""What is installed is what was tested: the wheel carries all it needs and works without development packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CARRIED = (
+    "flyweight/data/mnist.npz",
+    "flyweight/data/NOTICE.md",
+    "flyweight/recipe/own/20k-fast.toml",
+    "flyweight/recipe/own/20k-best.toml",
+    "flyweight/recipe/own/25k-one-epoch.toml",
+    "flyweight/recipe/own/8k.toml",
+    "flyweight/report/templates/report.html",
+    "flyweight/py.typed",
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_data_recipes_templates_and_migrations(wheel):
+    """Everything that is read at run time is in it, and the tests are not."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    assert set(CARRIED) <= names
+    assert any(name.startswith("flyweight/records/migrations/versions/") for name in names)
+    assert not any(name.startswith("tests/") for name in names)
+
+
+def test_the_installed_wheel_works_without_development_packages(wheel, tmp_path):
+    """In an environment of its own, outside the tree: train, report, predict, show, data."""
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    installed = json.loads(
+        subprocess.run(
+            [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
+        ).stdout
+    )
+    names = {package["name"].lower() for package in installed}
+    assert not names & {"pytest", "hypothesis", "mypy", "ruff", "torchvision"}
+
+    def flyweight(*arguments: str) -> str:
+        variables = {**os.environ, "FLYWEIGHT_HOME": str(tmp_path / "home")}
+        variables.pop("PYTHONPATH", None)
+        command = [str(environment / "bin" / "flyweight"), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "parameters" in flyweight("show", "own/20k-fast")
+    (result,) = json.loads(
+        flyweight("train", "--set", "data.train_limit=2000", "--set", "train.epochs=1", "--json", "--seeds", "1")
+    )
+    assert result["test"]["correct"] > 5000
+    report = Path(json.loads(flyweight("report", "@best", "--json"))["report"])
+    assert report.is_file()
+    flyweight("data", "mnist", "--pictures", str(tmp_path / "seen"))
+    flyweight("predict", "@best", *map(str, (tmp_path / "seen").glob("*.png")))
+
+
+def test_torch_is_capped_so_that_nothing_drags_another_one_in():
+    """The range is the one that a plain install resolves without CUDA, and nothing asks for torchvision."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    assert "torch>=2.11,<2.14" in wanted
+    assert not [one for one in wanted if one.startswith(("torchvision", "torchaudio"))]
