@@ -6,7 +6,7 @@ import pytest
 
 from flyweight.errors import MissingError, UsageError
 from flyweight.model import cost
-from flyweight.recipe import copy, describe, diff, load, names, text
+from flyweight.recipe import copy, describe, diff, draft, is_recipe, load, names, text
 
 OWN = ("own/20k-best", "own/20k-fast", "own/25k-one-epoch", "own/8k")
 PARAMS = {"own/20k-best": 20_000, "own/20k-fast": 20_000, "own/25k-one-epoch": 25_000, "own/8k": 8_000}
@@ -74,3 +74,34 @@ def test_a_copy_that_cannot_be_meant_says_what_to_try(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="cannot write"):
         copy("own/8k", tmp_path / "no folder" / "mine.toml")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("own/20k-fast", True),
+        ("own/nothing-of-the-kind", True),
+        ("20k-fast", True),
+        ("mine.toml", True),
+        ("c8 r gap flat fc10", False),
+        ("c16/5", False),
+        ("nets:Tiny", False),
+    ],
+)
+def test_a_recipe_is_told_from_a_net(given, expected):
+    """What could be a recipe's name or file is one, so that a slip in it is told as such."""
+    assert is_recipe(given) is expected
+
+
+def test_a_draft_shows_values_of_a_recipe_that_does_not_load(tmp_path):
+    """Its values are there unchecked, with what it extends and what --set lays over; unreadable is none at all."""
+    path = tmp_path / "bad.toml"
+    path.write_text('extends = "own/8k"\n[train]\nepochs = "many"\n')
+
+    values = draft(path, overrides=["train.lrr=1"])
+
+    assert values["train"]["epochs"] == "many"
+    assert values["train"]["lrr"] == 1
+    assert values["model"]["net"]
+    path.write_text("not toml at all")
+    assert draft(path) == {}

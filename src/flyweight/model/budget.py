@@ -75,7 +75,8 @@ class Budget:
         >>> str(Budget(params=20_000, epochs=5).with_limits(Budget(params=8_000)))
         'params=8000 epochs=5'
         """
-        limits: dict[str, Any] = {**asdict(self), **other.limits()}
+        limits: dict[str, Any] = asdict(self)
+        limits |= {str(kind): limit for kind, limit in other.limits().items()}
         return Budget(**limits)
 
     def __str__(self) -> str:
