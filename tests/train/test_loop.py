@@ -189,19 +189,31 @@ def test_a_broken_layer_is_found_where_it_is():
 
 
 def test_an_average_of_weights_is_what_is_judged():
-    """With EMA the result is w_avg = d w_avg + (1 - d) w, step by step, and validation measures it."""
+    """With EMA the result is w_avg = d w_avg + (1 - d) w, step by step, d growing at first to what was asked."""
     work, decay = training("flat fc3", ema=0.7), 0.7
     expected: list[torch.Tensor] = []
 
     def follow() -> bool:
-        weight = work.model.state_dict()["linear1.weight"].clone()
-        expected.append(weight if not expected else decay * expected[-1] + (1 - decay) * weight)
+        weight, n = work.model.state_dict()["linear1.weight"].clone(), len(expected)
+        d = min(decay, (1 + n) / (10 + n))
+        expected.append(weight if not expected else d * expected[-1] + (1 - d) * weight)
         return False
 
     trained(work, should_stop=follow)
 
     assert torch.allclose(work.result.state_dict()["linear1.weight"], expected[-1], atol=1e-6)
     assert not torch.allclose(work.model.state_dict()["linear1.weight"], expected[-1], atol=1e-6)
+
+
+def test_a_slow_average_has_forgotten_the_start_after_a_short_training():
+    """Twelve steps with a decay of 0.999 are judged by what was learned, not by the initial weights."""
+    work = training("flat fc3", ema=0.999, lr=0.02)
+    before = {name: tensor.clone() for name, tensor in work.model.state_dict().items()}["linear1.weight"]
+
+    trained(work, epochs=2, lr=0.02)
+
+    average, end = (net.state_dict()["linear1.weight"] for net in (work.result, work.model))
+    assert (average - end).norm() < (average - before).norm()
 
 
 def test_label_smoothing_and_summed_losses_are_torchs():

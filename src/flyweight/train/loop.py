@@ -8,16 +8,17 @@ is given. Its whole state is a `Training`, which `checkpoint.py` saves; every ra
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.train.evaluate import Evaluation
@@ -75,10 +76,23 @@ class Outcome:
 
 def start(model: nn.Module, optimizer: torch.optim.Optimizer, *, ema: float) -> Training:
     """A training before its first step; `ema` is the decay per step of the averaged weights, 0 for none."""
-    average = None
-    if ema > 0:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)  # type: ignore[no-untyped-call]
+    average = AveragedModel(model, multi_avg_fn=functools.partial(_towards, ema), use_buffers=True) if ema > 0 else None
     return Training(model=model, optimizer=optimizer, average=average)
+
+
+@torch.no_grad()
+def _towards(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], n_averaged: Tensor) -> None:
+    """Move each average towards its value by 1 - decay, and faster at first, where it would still hold the start.
+
+    The decay of step n is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage. Counters of batch
+    norm, which are whole numbers, are taken over.
+    """
+    share = (1 - (1 + n_averaged) / (10 + n_averaged)).clamp_min(1 - decay)
+    for average, value in zip(averages, values, strict=True):
+        if average.is_floating_point():
+            average.lerp_(value, share.to(average.dtype))
+        else:
+            average.copy_(value)
 
 
 def fit(
