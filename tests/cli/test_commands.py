@@ -346,33 +346,49 @@ def split(line: str) -> list[str]:
     return shlex.split(line)
 
 
-@pytest.fixture
-def stage(tmp_path: Path, flyweight: Command, recipe: str) -> None:
-    """What the examples of the help texts take for granted: pictures, a folder of photos, runs."""
-    flyweight("train", recipe, "--set", "train.epochs=1")
-    with np.load("digits.npz") as digits:
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples of the help texts take for granted: runs, a stopped one, pictures, a folder of photos."""
+    folder = tmp_path_factory.mktemp("stage")
+    recipe = str(write_recipe(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
+        assert run(["train", recipe, "--set", "train.epochs=1"]) == 0
+        interrupted(recipe)
+    with np.load(folder / "digits.npz") as digits:
         for name in ("seven.png", "scan.jpg", "photo.png"):
-            Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(name)
+            Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(folder / name)
         for number, (image, label) in enumerate(zip(digits["x_train"], digits["y_train"], strict=True)):
-            folder = tmp_path / "photos" / f"digit {label}"
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(folder / f"{number}.png")
+            photos = folder / "photos" / f"digit {label}"
+            photos.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(photos / f"{number}.png")
+    return folder
+
+
+def interrupted(recipe: str) -> None:
+    """Leave a run behind that was stopped in its second epoch or later."""
+    process = start("train", recipe, "--set", "train.epochs=100", start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 1/" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("example", examples(), ids=" ".join)
-def test_every_example_of_the_help_runs(flyweight, stage, recipe, example):
+def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     """Each does what it shows; trainings are cut to a few images."""
+    monkeypatch.chdir(stage)
+    monkeypatch.setenv("FLYWEIGHT_HOME", str(stage / "home"))
+    (stage / "mine.toml").unlink(missing_ok=True)
     if example[:2] == ["train", "--resume"]:
-        # A stopped run to go on with.
-        process = start("train", recipe, "--set", "train.epochs=300", start_new_session=True)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch 2/" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        stopped = Store.open().runs(status="interrupted")[0]
+        example = [stopped.id if word == "@latest" else word for word in example]
     elif example[0] == "train":
-        example = [*example, *SHORT, "--set", "train.eval_batch_size=500"]
+        example = [*example, *SHORT]
     elif example[:2] == ["data", "photos/"]:
         example = [*example, "--validation", "40"]
 
