@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types docs wheel clean
+.PHONY: help train test lint types wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -21,9 +21,6 @@ lint: $(VENV)/.developed  ## check style and format
 
 types: $(VENV)/.developed  ## check types
 	$(BIN)/mypy
-
-docs: $(VENV)/.developed  ## write the generated parts of the documentation again
-	$(BIN)/python -m docs.generate
 
 wheel: $(VENV)/.developed  ## build a wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,6 +83,19 @@ def test_a_documented_command_runs_and_prints_what_is_shown(one, stage, monkeypa
         assert found == expected
     else:
         assert code == 0, printed.err
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    """Its one program does what it says, as a script of its own."""
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    counted, trained, page = done.stdout.splitlines()
+    assert counted == "1442 188224"
+    assert float(trained.split()[1]) > 0.5
+    assert (tmp_path / page).is_file()
 
 
 def test_make_targets_that_are_shown_exist():

@@ -102,7 +102,9 @@ def test_one_seed_never_has_a_spread():
 def test_a_diverged_run_is_told_without_figures(folder):
     """What was not measured is not shown."""
     text = run_summary(
-        result(status="diverged", message="loss nan at epoch 1", best_epoch=None, test=None, train=None, validation=None),
+        result(
+            status="diverged", message="loss nan at epoch 1", best_epoch=None, test=None, train=None, validation=None
+        ),
         folder,
     )
 
