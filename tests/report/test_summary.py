@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flyweight.report.summary import confusions, group_summary, run_summary, runs_table
+from flyweight.report.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
 
 
 @dataclass(frozen=True)
@@ -113,23 +111,13 @@ def test_a_diverged_run_is_told_without_figures(folder):
     assert "%" not in text
 
 
-def test_the_list_fits_80_columns_and_keeps_full_ids_for_programs():
-    """Text is cut to what a person types; JSON and CSV hold everything; forms agree in number."""
+def test_the_list_is_short_for_people_and_whole_for_programs():
+    """People see the beginning of the id and percent, programs the id and fractions; what is unknown is empty."""
     records = [Record(), Record(seed=1, test_accuracy=0.9931, status="finished")]
 
-    text = runs_table(records)
-    rows = json.loads(runs_table(records, format="json"))
-    lines = list(csv.DictReader(io.StringIO(runs_table(records, format="csv"))))
+    short, whole = short_run_rows(records), run_rows(records)
 
-    assert max(map(len, text.splitlines())) <= 80
-    assert rows[0]["id"] == lines[0]["id"] == Record().id
-    assert [row["test_accuracy"] for row in rows] == [None, 0.9931]
-    assert len(text.splitlines()) == len(rows) + 1 == len(lines) + 1
-
-
-def test_untrusted_names_do_no_harm_in_tables():
-    """A name with a bar or a formula stays one cell of text."""
-    records = [Record(name="=cmd|' /C calc'!A0")]
-
-    assert "\\|" in runs_table(records, format="md")
-    assert next(csv.DictReader(io.StringIO(runs_table(records, format="csv"))))["name"].startswith("'=")
+    assert [row["id"] for row in whole] == [Record().id] * 2
+    assert [row["test_accuracy"] for row in whole] == [None, 0.9931]
+    assert all(Record().id.startswith(row["run"]) for row in short)
+    assert [row["test %"] for row in short] == ["", "99.31"]

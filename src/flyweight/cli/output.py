@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,19 +100,16 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
-    is_number = [
-        all(isinstance(value, int | float | None) for value in column)
-        for column in zip(*(row.values() for row in rows), strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    is_number = [all(re.fullmatch(r"[\d,.]*", cell) for cell in column[1:]) for column in columns]
     lines = [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, is_number, strict=True)
-        ).rstrip()
+        (cell.rjust(width) if right else cell.ljust(width))
         for line in cells
+        for cell, width, right in zip(line, widths, is_number, strict=True)
     ]
-    return "\n".join(lines)
+    n = len(widths)
+    return "\n".join("  ".join(lines[start : start + n]).rstrip() for start in range(0, len(lines), n))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

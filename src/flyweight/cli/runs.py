@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from flyweight.cli.output import Flag, Form, Place, say, say_json, talk
+from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
 
 
 def runs(
@@ -30,14 +30,15 @@ def runs(
     limit
         At most so many.
     """
-    from flyweight.report.summary import runs_table
+    from flyweight.report.summary import run_rows, short_run_rows
 
     store = (place or Place()).store()
     store.mark_lost()
     records = store.runs(name=name, status=status, limit=limit)
     if not records:
         talk("no runs yet; `flyweight train` makes one.")
-    say(runs_table(records, format=(form or Form()).name))
+    form = form or Form()
+    print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form)
 
 
 def report(

@@ -5,12 +5,10 @@ Goes in: the figures of run folders (result.json), and records with their attrib
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -81,21 +79,44 @@ def group_summary(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def runs_table(records: Sequence[Listed], *, format: Literal["text", "json", "md", "csv"] = "text") -> str:
-    """A line per run, in one of four forms; accuracies are percent in text and Markdown, fractions elsewhere."""
-    rows = [_row(record) for record in records]
-    match format:
-        case "json":
-            return json.dumps(rows, indent=2)
-        case "csv":
-            return _csv(rows)
-        case "md":
-            head = f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}"
-            return "\n".join([head, *(f"| {' | '.join(_escaped(cell) for cell in _cells(row))} |" for row in rows)])
-        case _:
-            # The beginning of an id is enough to name a run.
-            short = [row | {"id": row["id"][:SHORT_ID]} for row in rows]
-            return _aligned([list(HEADS), *map(_cells, short)]) if rows else ""
+def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
+    """A row per run for programs: full ids, accuracies as fractions."""
+    return [
+        {
+            "id": record.id,
+            "name": record.name,
+            "seed": record.seed,
+            "status": record.status,
+            "params": record.params,
+            "epochs": record.epochs_done,
+            "validation_accuracy": record.validation_accuracy,
+            "test_accuracy": record.test_accuracy,
+            "train_seconds": record.train_seconds,
+        }
+        for record in records
+    ]
+
+
+def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
+    """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent."""
+    return [
+        {
+            "run": record.id[:SHORT_ID],
+            "recipe": record.name,
+            "seed": record.seed,
+            "status": record.status,
+            "params": record.params,
+            "epochs": record.epochs_done,
+            "val %": _percent(record.validation_accuracy),
+            "test %": _percent(record.test_accuracy),
+            "s": None if record.train_seconds is None else round(record.train_seconds),
+        }
+        for record in records
+    ]
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def accuracy(part: Mapping[str, Any]) -> float:
@@ -144,58 +165,6 @@ def confusions(folder: Path, *, most: int = MOST_CONFUSIONS) -> list[tuple[str, 
     order = np.argsort(-counts, axis=None, kind="stable")[:most]
     places = [divmod(int(place), len(names)) for place in order]
     return [(names[true], names[read], int(counts[true, read])) for true, read in places if counts[true, read] > 1]
-
-
-HEADS: Final = ("run", "recipe", "seed", "status", "params", "epochs", "val %", "test %", "s")
-
-
-def _row(record: Listed) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "seed": record.seed,
-        "status": record.status,
-        "params": record.params,
-        "epochs": record.epochs_done,
-        "validation_accuracy": record.validation_accuracy,
-        "test_accuracy": record.test_accuracy,
-        "train_seconds": record.train_seconds,
-    }
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    percents = ["" if row[key] is None else f"{100 * row[key]:.2f}" for key in ("validation_accuracy", "test_accuracy")]
-    seconds = "" if row["train_seconds"] is None else f"{row['train_seconds']:.0f}"
-    plain = [row["id"], row["name"], str(row["seed"]), row["status"], f"{row['params']:,}", str(row["epochs"])]
-    return [*plain, *percents, seconds]
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Columns side by side; names and states to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    is_text = [head in ("run", "recipe", "status") for head in HEADS]
-    return "\n".join(
-        " ".join(
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(line, widths, is_text, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
-    for row in rows:
-        # A name that a spreadsheet would take for a formula is kept a text.
-        writer.writerow([f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t\r" and v else v for v in row.values()])
-    return buffer.getvalue()
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _line(label: str, text: str) -> str:
