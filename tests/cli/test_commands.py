@@ -354,8 +354,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
-        assert run(["train", recipe, "--set", "train.epochs=1"]) == 0
         interrupted(recipe)
+        assert run(["train", recipe, "--set", "train.epochs=1"]) == 0
     with np.load(folder / "digits.npz") as digits:
         for name in ("seven.png", "scan.jpg", "photo.png"):
             Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(folder / name)
@@ -417,3 +417,18 @@ def test_the_application_knows_its_version():
     from flyweight import __version__
 
     assert application().version == __version__
+
+
+def test_a_report_of_what_has_no_figures_or_was_changed_says_so(flyweight, recipe):
+    """A stopped run is named with the command that goes on; a changed file is named; both leave with 6."""
+    interrupted(recipe)
+    code, _, err = flyweight("report", "@latest")
+    assert code == 6
+    assert "flyweight train --resume" in err
+
+    flyweight("train", recipe, "--set", "train.epochs=1")
+    metrics = Store.open().folder(Store.open().get("@latest").id) / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("0.", "9."))
+    code, _, err = flyweight("report", "@latest")
+    assert code == 6
+    assert "metrics.csv" in err

@@ -61,13 +61,14 @@ def report(
     json
         Print the run's figures as JSON.
     """
-    from flyweight.experiment.results import read_result
+    from flyweight.records.folder import read_result, verify
     from flyweight.report.page import write_report
     from flyweight.report.summary import run_summary
 
     store = (place or Place()).store()
     folder = store.folder(store.get(run).id)
     result = read_result(folder)
+    verify(folder)
     page = write_report(folder)
     if json:
         say_json(result | {"report": str(page)})

@@ -156,7 +156,7 @@ def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | No
 
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, store: Store, as_json: bool) -> int:
     """Report every run that is over, print the result, and find the exit code."""
-    from flyweight.experiment.results import read_result
+    from flyweight.records.folder import read_result
     from flyweight.report.page import write_report
     from flyweight.report.summary import group_summary, run_summary
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+import flyweight
 from flyweight import __version__
 from flyweight.data import sources
 from flyweight.data.augment import Augmentation
@@ -82,8 +85,19 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
         evaluate=functools.partial(
             _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
         ),
-        environment={"flyweight": __version__, **devices.describe(where)},
+        environment={"flyweight": __version__, "code": code_fingerprint(), **devices.describe(where)},
     )
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """SHA-256 (hex) over the package's own modules: a version number does not tell a changed checkout."""
+    package = Path(flyweight.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()};".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flyweight.errors import DataError
 
@@ -49,6 +50,25 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, keys sorted; what is not a number becomes null, since JSON has no word for it."""
     text = json.dumps(_without_nan(value), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, f"{text}\n")
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The figures of a run that is over, from its result.json.
+
+    Raises:
+        DataError: a run that is not over has none; or the file holds something else.
+    """
+    path = folder / "result.json"
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"run {folder.name}: there must be figures in {path}, found none; a run has them when it is over "
+            f"(`flyweight train --resume {folder.name}` goes on with one that was stopped)."
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: must hold JSON, found something else ({error}); train again.") from error
+    return result
 
 
 def write_checksums(folder: Path, files: Iterable[str] | None = None) -> None:
