@@ -59,6 +59,28 @@ def test_a_stopped_group_goes_on_with_all_that_is_left(tmp_path, store):
     assert same(weights(store, alone.id), weights(store, finished[0].id))
 
 
+def test_runs_that_talk_without_a_pause_still_hear_that_they_should_stop(tmp_path, store):
+    """Short epochs tell something all the time; a stop is heard meanwhile, and every run that began is saved."""
+    seen: list[Event] = []
+
+    records = run_seeds(
+        tiny_recipe(tmp_path, "train.epochs=2000"),
+        seeds=range(3),
+        store=store,
+        at_once=2,
+        watch=seen.append,
+        should_stop=lambda: len(seen) > 20,
+    )
+
+    assert {record.status for record in records} == {"interrupted"}
+    assert 1 <= len(records) <= 2
+
+
+def test_a_group_that_is_stopped_before_it_begins_has_no_runs(tmp_path, store):
+    """Nothing was started, so there is nothing to save, and that is no error."""
+    assert run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, should_stop=lambda: True) == ()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_an_error_in_a_seed_reaches_whoever_started_it(tmp_path, store):
     """What only the seed's own process finds missing comes back as the error it is."""

@@ -178,10 +178,13 @@ def _told(records: Sequence[RunRecord], stop: StopRequest, *, store: Store, as_j
 
 
 def _say_how_to_go_on(records: Sequence[RunRecord]) -> None:
+    """The command that finishes what was stopped; a finished seed names its group as well as a stopped one."""
     stopped = [record for record in records if record.status == "interrupted"]
     if stopped:
-        saved = ", ".join(record.id for record in stopped)
-        talk(f"stopped and saved: {saved}\ngo on with: flyweight train --resume {stopped[0].id}")
+        talk(f"stopped and saved: {', '.join(record.id for record in stopped)}")
+    named = [*stopped, *(record for record in records if record.group_id is not None)]
+    if named:
+        talk(f"go on with: flyweight train --resume {named[0].id}")
 
 
 def _exit_code(results: Sequence[dict[str, Any]]) -> int:

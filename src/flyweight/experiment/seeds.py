@@ -6,9 +6,11 @@ processes with two threads each wait for one another (docs/notebook.md has the m
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import queue
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -39,6 +41,21 @@ class _Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Group:
+    """What the runs of one result share."""
+
+    id: str
+    seeds: tuple[int, ...]
+    recipe: Recipe
+    store: Store
+    device: DeviceName
+
+    def records(self) -> tuple[RunRecord, ...]:
+        """The runs that began, in the order of their seeds."""
+        return tuple(sorted(self.store.runs(group_id=self.id), key=lambda record: record.seed))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Failed:
     """What kept a process from doing its job."""
 
@@ -66,16 +83,9 @@ def run_seeds(
     """
     plan(recipe).require()
     sources.load(recipe.data.name, resize=recipe.data.resize)  # a download happens once, not in every process
-    group_id = new_run_id()
-    options: dict[str, Any] = {
-        "store": store,
-        "device": device,
-        "at_once": at_once,
-        "watch": watch,
-        "should_stop": should_stop,
-    }
-    _work_off([_Job(seed=seed) for seed in seeds], recipe, group_id, tuple(seeds), **options)
-    return in_order_of_seeds(store.group(group_id))
+    group = _Group(id=new_run_id(), seeds=tuple(seeds), recipe=recipe, store=store, device=device)
+    _work_off([_Job(seed=seed) for seed in seeds], group, at_once=at_once, watch=watch, should_stop=should_stop)
+    return group.records()
 
 
 def resume_seeds(
@@ -94,29 +104,15 @@ def resume_seeds(
     begun = {record.seed for record in records}
     jobs = [_Job(seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
     jobs += [_Job(seed=seed) for seed in planned if seed not in begun]
-    options: dict[str, Any] = {
-        "store": store,
-        "device": device,
-        "at_once": at_once,
-        "watch": watch,
-        "should_stop": should_stop,
-    }
-    _work_off(jobs, recipe, group_id, planned, **options)
-    return in_order_of_seeds(store.group(group_id))
-
-
-def in_order_of_seeds(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
-    return tuple(sorted(records, key=lambda record: record.seed))
+    group = _Group(id=group_id, seeds=planned, recipe=recipe, store=store, device=device)
+    _work_off(jobs, group, at_once=at_once, watch=watch, should_stop=should_stop)
+    return group.records()
 
 
 def _work_off(
     jobs: Sequence[_Job],
-    recipe: Recipe,
-    group_id: str,
-    group_seeds: tuple[int, ...],
+    group: _Group,
     *,
-    store: Store,
-    device: DeviceName,
     at_once: int | None,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
@@ -135,14 +131,23 @@ def _work_off(
                 process.terminate()
         while waiting and len(running) < (at_once or usable_cores()):
             job = waiting.pop(0)
-            arguments = (job, recipe, group_id, group_seeds, store.url, store.home, device, told)
+            arguments = (
+                job,
+                group.recipe,
+                group.id,
+                group.seeds,
+                group.store.url,
+                group.store.home,
+                group.device,
+                told,
+            )
             running.append(_start(context.Process(target=_work, args=arguments, name=f"seed {job.seed}", daemon=True)))
-        _pass_on(told, watch, errors)
+        _pass_on(told, watch, errors, until=time.monotonic() + SECONDS_BETWEEN_QUESTIONS)
         ended = [process for process in running if not process.is_alive()]
         errors += [_died(process) for process in ended if process.exitcode and not is_stopping]
         running = [process for process in running if process not in ended]
-    _pass_on(told, watch, errors)
-    store.mark_lost()
+    _pass_on(told, watch, errors, until=math.inf)
+    group.store.mark_lost()
     if errors:
         raise errors[0]
 
@@ -157,9 +162,9 @@ def _start(process: BaseProcess) -> BaseProcess:
     return process
 
 
-def _pass_on(told: Any, watch: Callable[[Event], None], errors: list[Exception]) -> None:
-    """What the processes told, until they are silent for a moment."""
-    while True:
+def _pass_on(told: Any, watch: Callable[[Event], None], errors: list[Exception], *, until: float) -> None:
+    """What the processes told, until they are silent for a moment or the clock (time.monotonic) is at `until`."""
+    while time.monotonic() < until:
         try:
             event = told.get(timeout=SECONDS_BETWEEN_QUESTIONS)
         except queue.Empty:
