@@ -16,9 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.errors import DataError
 from flyweight.evidence.stats import wilson
-from flyweight.records.folder import write_bytes, write_text
+from flyweight.records.folder import read_result, write_bytes, write_text
 from flyweight.report import plots
 from flyweight.report.summary import accuracy, confusions
 
@@ -54,23 +53,12 @@ def write_report(folder: Path) -> Path:
     Raises:
         DataError: a folder without the figures of a run that is over.
     """
-    result = _read_result(folder)
+    result = read_result(folder)
     pictures = _pictures(folder, result)
     for name, content in pictures.items():
         write_bytes(folder / f"{name}.png", content)
     write_text(folder / PAGE, _page(folder, result, pictures))
     return folder / PAGE
-
-
-def _read_result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: a run that is over must have its figures here, found none; resume the run.") from None
-    except ValueError as error:
-        raise DataError(f"{path}: must hold JSON, found something else ({error}).") from error
-    return result
 
 
 def _pictures(folder: Path, result: Mapping[str, Any]) -> dict[str, bytes]:

@@ -47,6 +47,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
         axes.yaxis.set_minor_formatter(_plain_numbers_if_few(axes))
         axes.legend(frameon=False, fontsize=8)
     rate.set_ylim(bottom=0)
+    rate.yaxis.set_major_formatter(_plain_numbers)
     return _png(figure)
 
 
@@ -176,7 +177,7 @@ def _tidy(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#E3E5E8", linewidth=0.7)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(which="both", labelsize=8)
 
 
 def _whole_epochs(axes: Axes, epochs: Sequence[float]) -> None:

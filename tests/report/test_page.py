@@ -1,0 +1,206 @@
+"""The page of a run: self-contained, true to the files, safe, and possible without torch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from flyweight.errors import DataError
+from flyweight.model.cost import walk
+from flyweight.records.folder import verify, write_checksums
+from flyweight.report.page import write_report
+
+
+class Links(HTMLParser):
+    """Every place a page would load from, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.targets += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def run_folder(
+    folder: Path,
+    *,
+    net: str = "c6nb bn r gap flat fc10",
+    name: str = "tiny",
+    epochs: int = 3,
+    n_classes: int = 10,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    n_wrong: int = 3,
+    diverged: bool = False,
+) -> Path:
+    """A run folder with the files of docs/architecture.md, made without training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, cost = np.random.default_rng(0), walk(net, shape)
+    names = [str(number) if n_classes == 10 else f"a class with a long name {number}" for number in range(n_classes)]
+    labels = np.arange(10 * n_classes) % n_classes
+    answers = labels.copy()
+    wrong = np.argsort(labels, kind="stable")[:n_wrong]
+    answers[wrong] = (answers[wrong] + 1) % n_classes
+    probabilities = np.full((len(labels), n_classes), 0.1 / n_classes, np.float32)
+    probabilities[np.arange(len(labels)), answers] = 0.9
+    figures = {"correct": len(labels) - n_wrong, "count": len(labels), "loss": 0.05}
+    result = {
+        "run": "1m7yk00000000000000a",
+        "name": name,
+        "seed": 0,
+        "status": "diverged" if diverged else "finished",
+        "message": "loss nan at epoch 1" if diverged else "",
+        "net": net,
+        "params": cost.params,
+        "registered_params": cost.registered_params,
+        "macs": cost.macs,
+        "flash_bytes": cost.flash_bytes,
+        "int8_bytes": cost.int8_bytes,
+        "budget": {"params": 20_000},
+        "epochs": 0 if diverged else epochs,
+        "best_epoch": None if diverged else 1,
+        "kept": "best",
+        **dict.fromkeys(("train", "validation", "test"), None if diverged else figures),
+        "test_openings": 1,
+        "train_seconds": 12.0,
+        "images_per_second": 5000.0,
+        "class_names": names,
+        "layers": [vars(row) for row in cost.rows],
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "recipe.toml").write_text(f'name = "{name}"\n')
+    (folder / "environment.json").write_text(json.dumps({"torch": "2.13.0", "threads": 1}))
+    parts = [f"{part}_{figure}" for part in ("train", "validation") for figure in ("loss", "accuracy")]
+    columns = ["epoch", *parts, "lr", "seconds", "images_per_second"]
+    with (folder / "metrics.csv").open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(columns)
+        for epoch in range(1, 1 + result["epochs"]):
+            writer.writerow([epoch, 1 / epoch, 1 - 0.3 / epoch, 0.8 / epoch, 1 - 0.2 / epoch, 0.1 / epoch, 1, 5000])
+    if not diverged:
+        images = rng.integers(0, 256, (len(wrong), *shape), dtype=np.uint8)
+        kept = {"labels": labels[wrong], "answers": answers[wrong], "probabilities": probabilities[wrong]}
+        np.savez(folder / "misread.npz", images=images, indices=wrong, **kept)
+        np.savez(folder / "predictions.npz", test_labels=labels, test_probabilities=probabilities)
+        first = next((row for row in cost.rows if row.layer.startswith("c")), None)
+        kernel = np.zeros((6, shape[0], 3, 3), np.float32) if first else np.zeros((10, 784), np.float32)
+        save_file({"conv1.weight" if first else "linear1.weight": kernel}, folder / "weights.safetensors")
+    write_checksums(folder)
+    return folder
+
+
+def test_the_page_loads_nothing_from_anywhere(tmp_path):
+    """Every picture is inside it, so it opens offline."""
+    page = write_report(run_folder(tmp_path)).read_text(encoding="utf-8")
+
+    found = Links(page)
+    assert len(found.targets) == 4
+    assert all(target.startswith("data:image/png;base64,") for target in found.targets)
+    assert "script" not in found.tags
+    assert "http" not in page.replace("http-equiv", "")
+    assert 'name="viewport"' in page
+
+
+def test_the_page_holds_the_figures_of_the_run(tmp_path):
+    """Accuracy with its interval, parameters against the budget, layers, confusions, and how to repeat it."""
+    words = " ".join(" ".join(Links(write_report(run_folder(tmp_path)).read_text(encoding="utf-8")).words).split())
+
+    for expected in ("97.00 %", "91.55 to 98.97", "97 of 100", "of 20,000", "conv1", "train again.toml --seed 0"):
+        assert expected in words
+    assert "0 read as 1 (3)" in words
+
+
+def test_hostile_names_stay_text(tmp_path):
+    """A recipe called like a script is shown, not run."""
+    name = "<script>alert(1)</script>"
+
+    page = write_report(run_folder(tmp_path, name=name)).read_text(encoding="utf-8")
+
+    assert "script" not in Links(page).tags
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_report_can_be_written_again(tmp_path):
+    """The same files give the same bytes, and the run's own files stay as they were."""
+    folder = run_folder(tmp_path)
+    first = {path.name: path.read_bytes() for path in sorted(write_report(folder).parent.iterdir())}
+
+    second = {path.name: path.read_bytes() for path in sorted(write_report(folder).parent.iterdir())}
+
+    assert first == second
+    assert {"curves.png", "confusion.png", "misread.png", "filters.png", "report.html"} <= set(first)
+    verify(folder)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"epochs": 1},
+        {"epochs": 60},
+        {"n_wrong": 0},
+        {"n_wrong": 90},
+        {"n_classes": 2},
+        {"n_classes": 47},
+        {"shape": (3, 32, 32)},
+        {"net": "flat fc10"},
+        {"net": "c6 r gap flat fc10 unused(fc5)"},
+        {"diverged": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_run_has_a_page(tmp_path, case):
+    """One epoch or sixty, no mistakes or many, colour, many classes, no convolution, diverged: warnings are errors."""
+    folder = run_folder(tmp_path, **case)
+
+    page = write_report(folder).read_text(encoding="utf-8")
+
+    pictures = sorted(path.stem for path in folder.glob("*.png"))
+    expected = ["confusion", "curves", "filters", "misread"]
+    if case.get("diverged"):
+        expected = []
+    if case.get("net") == "flat fc10":
+        expected.remove("filters")
+    assert pictures == expected
+    for path in folder.glob("*.png"):
+        with Image.open(path) as picture:
+            assert 100 < picture.width < 4000
+            assert 50 < picture.height < 4000
+    if "unused" in case.get("net", ""):
+        assert "Registered and never used" in page
+
+
+def test_a_run_that_is_not_over_has_no_page(tmp_path):
+    """It is told in one line what is missing and how to go on."""
+    with pytest.raises(DataError, match="flyweight train --resume"):
+        write_report(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_needs_no_torch(tmp_path):
+    """A folder can be reported on a machine that has none."""
+    folder = run_folder(tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from flyweight.report.page import write_report;"
+        "write_report(Path(sys.argv[1])); print({'torch', 'sqlalchemy'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"
