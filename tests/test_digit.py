@@ -43,7 +43,7 @@ def photo_of(digit: np.ndarray, rng: np.random.Generator, *, dark_on_light: bool
 
 @pytest.mark.parametrize("dark_on_light", [True, False])
 def test_a_photo_of_a_digit_comes_back_near_to_the_digit(digits, tmp_path, dark_on_light):
-    """It differs from its original by little more than a blur, and less than from any other digit, through a JPEG too."""
+    """It differs little from its original, and less than from any other digit, through a JPEG too."""
     rng, differences, n_recognised = np.random.default_rng(0), [], 0
     for digit in digits[:PHOTOS]:
         path = tmp_path / "photo.jpg"
