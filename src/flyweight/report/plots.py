@@ -39,7 +39,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
     _line(rate, epochs, metrics["lr"], GREEN, "learning rate")
     for axes, title in ((loss, "loss per image"), (error, "error in %"), (rate, "learning rate at the epoch's end")):
         _tidy(axes, title)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("epoch", fontsize=8.5)
         _whole_epochs(axes, epochs)
     for axes in (loss, error):
         axes.set_yscale("log", nonpositive="mask")
@@ -63,13 +63,14 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
     size = 8 if n <= 15 else max(3.5, 90 / n)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = GREY if row == column else INK
+            is_dark = count > 0.6 * mistakes.max()
+            colour = GREY if row == column else "white" if is_dark else INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
     turned = 90 if max(map(len, names)) > 3 else 0
     axes.set_xticks(range(n), names, fontsize=max(size, 5), rotation=turned)
     axes.set_yticks(range(n), names, fontsize=max(size, 5))
-    axes.set_xlabel("read as")
-    axes.set_ylabel("true class")
+    axes.set_xlabel("read as", fontsize=9)
+    axes.set_ylabel("true class", fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return _png(figure)
@@ -193,11 +194,11 @@ def _plain_numbers(value: float, _position: int | None = None) -> str:
 
 
 def _plain_numbers_if_few(axes: Axes) -> object:
-    """Labels between the powers of ten only where the axis spans less than two of them."""
+    """Labels at 2 and 5 between the powers of ten, where the axis does not span many of them."""
 
     def label(value: float, _position: int | None = None) -> str:
         low, high = axes.get_ylim()
-        return f"{value:g}" if low > 0 and high / low < 20 and f"{value:e}"[0] in "1235" else ""
+        return f"{value:g}" if low > 0 and high / low < 200 and f"{value:e}"[0] in "25" else ""
 
     return label
 
