@@ -134,3 +134,16 @@ def test_every_kind_that_a_net_has_can_be_the_unit_of_a_saving() -> None:
     assert [unit.removesuffix(" (not enough alone)") for unit in units] == [
         KINDS[kind].noun for kind in ("macs", "activation", "flash")
     ]
+
+
+def test_no_layer_is_thinned_to_a_sliver():
+    """Where only a few channels would fit, half the width is proposed, and said to be not enough."""
+    net = "c16 bn r c32 bn r m2 c64 bn r flat fc100 r fc10"
+
+    thinned = [edit for edit in edits(net, MNIST, Budget(params=20_000)) if " wide instead of " in edit.description]
+
+    assert thinned
+    for edit in thinned:
+        words = edit.description.split()
+        assert int(words[1]) * 8 >= int(words[-1])
+        assert not edit.is_enough

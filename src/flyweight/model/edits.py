@@ -39,6 +39,10 @@ from flyweight.model.walk import Shape
 Path: TypeAlias = tuple[int, ...]
 
 
+# A layer of less than this part of its width is no longer the net that somebody had in mind.
+SLIVER: Final = 8
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """One change. `saves` is in the unit of `kind`, the limit that was exceeded most."""
@@ -241,7 +245,7 @@ def _scaled_widths(task: _Task) -> Iterator[Proposal]:
 
 
 def _thinner_layer(task: _Task) -> Iterator[Proposal]:
-    """One of the three heaviest layers, as wide as fits; half as wide where no width fits."""
+    """One of the three heaviest layers, as wide as fits; half as wide where that would be a sliver or nothing."""
     for one in task.heaviest(Conv, Linear)[:3]:
         width = _width(one.layer)
 
@@ -249,7 +253,8 @@ def _thinner_layer(task: _Task) -> Iterator[Proposal]:
             return _changed(task.net, path, lambda layer: _with_width(layer, units * task.unit))
 
         units = _largest(lambda units: task.fits(thinned(units)), (width - 1) // task.unit)
-        units = units or width // 2 // task.unit
+        if units * task.unit * SLIVER < width:
+            units = width // 2 // task.unit
         if units:
             yield f"{one.name} {units * task.unit} wide instead of {width}", thinned(units)
 
