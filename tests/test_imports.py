@@ -26,7 +26,8 @@ ROOMS: dict[str, set[str]] = {
     "train": {"errors", "data"},
     "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train"},
     "report": {"errors", "evidence", "records"},
-    "cli": {"errors", "model", "recipe", "data", "records", "experiment", "report"},
+    "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
+    "cli": {"bench", "errors", "model", "recipe", "data", "records", "experiment", "report"},
 }
 HEAVY = {"torch", "matplotlib"}
 LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence"}

@@ -30,7 +30,7 @@ def test_seeds_side_by_side_are_the_runs_they_would_be_alone(tmp_path, store):
     assert [record.seed for record in records] == [0, 1, 2]
     assert [record.status for record in records] == ["finished"] * 3
     assert len({record.group_id for record in records}) == 1
-    alone = run(recipe, seed=1, store=store, threads=1)
+    alone = run(recipe, seed=1, store=store)
     assert same(weights(store, alone.id), weights(store, records[1].id))
     assert sum(isinstance(event, EpochDone) for event in seen) == 6
     assert sum(isinstance(event, Ended) for event in seen) == 3
@@ -55,7 +55,7 @@ def test_a_stopped_group_goes_on_with_all_that_is_left(tmp_path, store):
     finished = resume_seeds(stopped[0].group_id, store=store)
 
     assert [(record.seed, record.status) for record in finished] == [(seed, "finished") for seed in range(3)]
-    alone = run(recipe, seed=0, store=store, threads=1)
+    alone = run(recipe, seed=0, store=store)
     assert same(weights(store, alone.id), weights(store, finished[0].id))
 
 

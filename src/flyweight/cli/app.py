@@ -14,6 +14,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from flyweight import __version__
+from flyweight.cli.bench import bench
 from flyweight.cli.check import check
 from flyweight.cli.data import data
 from flyweight.cli.output import talk
@@ -24,7 +25,7 @@ from flyweight.cli.show import show
 from flyweight.cli.train import train
 from flyweight.errors import EXIT_CODES, FlyweightError, UsageError
 
-VERBS: Final = (train, show, check, recipes, copy, data, runs, report, predict)
+VERBS: Final = (train, show, check, recipes, copy, data, runs, report, predict, bench)
 
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
 

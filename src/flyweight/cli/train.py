@@ -64,7 +64,7 @@ def train(
     device
         Where to compute.
     threads
-        Threads for a single run. Runs with other numbers of threads round differently.
+        Threads for a single run, 1 unless told: a small net does not fill two. Other numbers round differently.
     at_once
         How many seeds train side by side; by default one per core.
     json

@@ -60,7 +60,7 @@ class Bench:
 def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Bench:
     """Set this process up and load, split, build; the same recipe and seed give the same bench."""
     where = devices.choose(device)
-    devices.prepare(threads=threads or devices.threads_for_one())
+    devices.prepare(threads=threads or devices.DEFAULT_THREADS)
     image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
     parts = split(image_set, seed=recipe.data.split_seed, validation=recipe.data.validation)
     chosen = parts.train[: recipe.data.train_limit]

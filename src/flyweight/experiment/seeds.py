@@ -202,7 +202,6 @@ def _work(
                 run(
                     recipe,
                     seed=job.seed,
-                    threads=1,
                     group_id=group_id,
                     group_seeds=group_seeds,
                     should_stop=should_stop,

@@ -20,8 +20,9 @@ from flyweight.errors import MissingError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
-# Beyond these the steps of a net this small wait more than they compute.
-MOST_USEFUL_THREADS: Final = 4
+# A small net does not fill two threads, and waits for the slower of them: one is as fast on an idle machine, and two to
+# three times faster on a busy one (docs/notebook.md).
+DEFAULT_THREADS: Final = 1
 
 # glibc's mallopt parameters, from malloc.h: hand memory back, and ask the kernel for it, only beyond 1 GiB.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, GIBIBYTE = -1, -3, 1 << 30
@@ -47,11 +48,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def threads_for_one() -> int:
-    """Threads for a run that has the machine to itself."""
-    return min(usable_cores(), MOST_USEFUL_THREADS)
 
 
 def prepare(*, threads: int) -> None:
