@@ -189,12 +189,36 @@ def test_a_budget_is_inclusive(tmp_path):
         plan(tiny_recipe(tmp_path, f"budget.params={params - 1}")).require()
 
 
+def test_a_run_goes_on_from_another_folder(tmp_path, store, monkeypatch):
+    """Images named by a path from here are stored by their whole path, and the number held out as a number."""
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny_recipe(tmp_path, "data.name=digits.npz", "data.validation=none")
+    stopped = run(recipe, seed=0, store=store, should_stop=stop_after(3))
+    monkeypatch.chdir("/")
+
+    assert resume(stopped.id, store=store).status == "finished"
+
+    stored = load(store.folder(stopped.id) / "recipe.toml")
+    assert Path(stored.data.name) == tmp_path / "digits.npz"
+    assert stored.data.validation == TRAIN // 6
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 2**40}, {"threads": 0}])
+def test_numbers_that_cannot_be_are_refused_by_name(tmp_path, store, wrong):
+    """Before anything is spent."""
+    with pytest.raises(UsageError, match=f"--{next(iter(wrong))} must be"):
+        run(tiny_recipe(tmp_path), store=store, **wrong)
+
+    assert store.runs() == ()
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("model.net=c6 q7 fc10", "model.net"),
         ("model.net=c6 r gap flat fc9", "must give 10 answers"),
         ("data.name=mnits", "Did you mean 'mnist'"),
+        ("model.net=c6 r gap flat fc9", "End it with fc10"),
     ],
 )
 def test_a_plan_names_what_cannot_work(tmp_path, override, expected):
@@ -260,6 +284,8 @@ def test_a_time_budget_ends_a_run_in_good_order(tmp_path, store):
     record = run(tiny_recipe(tmp_path, "budget.seconds=0.001", "train.epochs=500"), seed=0, store=store, threads=1)
 
     assert record.status == "finished"
-    assert "time budget" in record.message
+    assert "time budget of 0.001 s in epoch 1 of 500, after 1 of 13 steps" in record.message
+    result = json.loads((store.folder(record.id) / "result.json").read_text())
+    assert result["images_per_second"] == pytest.approx(16 / result["train_seconds"], rel=0.01)
     assert record.epochs_done == 1
     assert record.test_correct is not None

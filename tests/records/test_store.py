@@ -490,6 +490,19 @@ def test_best_is_the_finished_run_with_the_highest_validation_accuracy(store: St
     assert store.get("@best") == best
 
 
+def test_best_compares_only_what_was_validated_on_the_same_images(store: Store, start: Start) -> None:
+    """A toy set, or another split, does not beat the images of the latest finished run."""
+
+    def ended(correct: int, **asked: str) -> RunRecord:
+        return store.finish(start(**asked).id, "finished", validation_correct=correct, validation_count=16)
+
+    ended(16, data_hash="b" * 64)
+    ended(16, split_hash="c" * 64)
+    best, _latest = ended(15), ended(14)
+
+    assert store.get("@best") == best
+
+
 def test_runs_are_listed_newest_first_and_by_what_is_asked(store: Store, start: Start) -> None:
     one = store.finish(start(name="a", group_id="g").id, "finished")
     two = start(name="b", group_id="g")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ class Record:
     validation_accuracy: float | None = 0.9925
     test_accuracy: float | None = None
     train_seconds: float | None = 123.4
+    started_at: datetime = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+    group_id: str | None = None
+    data_name: str = "mnist"
 
 
 def result(seed: int = 0, **changed: object) -> dict[str, object]:
@@ -83,7 +87,7 @@ def test_several_seeds_are_a_mean_with_its_spread():
     """Mean, sample s.d., extremes and t interval over seeds; a seed that did not finish is told, not averaged."""
     text = group_summary([result(0), result(10), result(20), result(3, status="diverged", test=None, validation=None)])
 
-    assert "3 of 4 seed(s) finished" in text
+    assert "3 of 4 seeds finished" in text
     assert "99.50 ± 0.10% (n=3), min 99.40, max 99.60, 95% CI 99.25 to 99.75%" in text
     assert "diverged" in text
     assert max(map(len, text.splitlines())) <= 80

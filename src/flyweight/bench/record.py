@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from flyweight.bench import sections
 from flyweight.bench.sections import Row
-from flyweight.records.folder import write_json
+from flyweight.records.folder import make_folder, write_json
 from flyweight.records.ids import new_run_id
 from flyweight.train.device import DEFAULT_THREADS
 
@@ -75,8 +75,7 @@ def measure(
 
 def keep(benchmark: Benchmark, *, home: Path) -> Path:
     """Write it as a JSON file into the home's folder of benchmarks."""
-    folder = home / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(home / "benchmarks")
     path = folder / f"{benchmark.id}.json"
     write_json(path, benchmark.as_dict())
     return path

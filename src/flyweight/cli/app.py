@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cyclopts import App
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 
 from flyweight import __version__
 from flyweight.cli.bench import bench
@@ -40,6 +40,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = application()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        talk(
+            f"flyweight: these words have no place here: {' '.join(error.unused_tokens or ())}. An option that may be "
+            "given several times needs its name each time."
+        )
+        return UsageError.exit_code
     except CycloptsError as error:
         talk(f"flyweight: {error}\n`flyweight --help` and `flyweight VERB --help` tell what there is.")
         return UsageError.exit_code

@@ -19,7 +19,7 @@ def data(
     /,
     *,
     resize: int | None = None,
-    validation: int = 5000,
+    validation: int | None = None,
     split_seed: int = 0,
     pictures: Path | None = None,
     recipe: Annotated[str, Parameter(show_default=False)] = "own/20k-fast",
@@ -40,7 +40,7 @@ def data(
     resize
         Make every image a square of this side, in pixels.
     validation
-        Images held out of the training images.
+        Images held out of the training images: 5,000 unless told, or a sixth of a small set.
     split_seed
         Decides which.
     pictures
@@ -70,10 +70,10 @@ def data(
 def _write_pictures(image_set: ImageSet, folder: Path, recipe: str) -> None:
     from flyweight.experiment.preview import augmented, examples_per_class
     from flyweight.recipe import load
-    from flyweight.records.folder import write_bytes
+    from flyweight.records.folder import make_folder, write_bytes
     from flyweight.report import plots
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     classes = plots.class_grid(examples_per_class(image_set), image_set.class_names)
     preview = plots.augmentation(augmented(image_set, load(recipe)))
     for name, content in (("classes.png", classes), ("augmentation.png", preview)):

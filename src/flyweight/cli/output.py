@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Place:
 
         return Store.open(self.database, home=self.home)
 
+    def options(self) -> str:
+        """What must be added to a command that is to look in the same place."""
+        given = {"--home": self.home, "--database": self.database}
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
+
 
 def talk(text: str) -> None:
     """Say something that is not a result."""
@@ -82,8 +88,10 @@ def _strict(value: object) -> object:
     return value
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
-    """Rows that share their keys, as a table of text, Markdown or CSV, or as JSON."""
+def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2) -> None:
+    """Rows that share their keys, as a table of text (`gap` blanks between columns), Markdown or CSV, or as JSON."""
+    if not rows and form.name != "json":
+        return
     match form.name:
         case "json":
             say_json(rows)
@@ -92,10 +100,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
         case "csv":
             say(csv_table(rows))
         case _:
-            say(text_table(rows))
+            say(text_table(rows, gap=gap))
 
 
-def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def text_table(rows: Sequence[Mapping[str, Any]], *, gap: int = 2) -> str:
     """Columns side by side, numbers to the right; the last column may run on."""
     if not rows:
         return ""
@@ -109,7 +117,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for cell, width, right in zip(line, widths, is_number, strict=True)
     ]
     n = len(widths)
-    return "\n".join("  ".join(lines[start : start + n]).rstrip() for start in range(0, len(lines), n))
+    return "\n".join((" " * gap).join(lines[start : start + n]).rstrip() for start in range(0, len(lines), n))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,9 +16,10 @@ def predict(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> None:
-    """Read photos or scans of single digits with a trained net, and show what the net was given to see.
+    """Read pictures with a trained net, and show what the net was given to see.
 
-    Each picture is turned light on dark, cropped, and centred as the digits of MNIST were.
+    For a net of handwritten digits or letters each picture is turned light on dark, cropped and centred as those of
+    MNIST were; for others it is taken as it is, in the net's size.
 
     $ flyweight predict @best seven.png
 
@@ -29,7 +30,7 @@ def predict(
     run
         A run's id or the beginning of it, @latest, or @best (by validation).
     images
-        Picture files, one digit each.
+        Picture files; of handwriting, one digit or letter each.
     inputs
         Also save what the net was given to see, as PNG files in this folder.
     json

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
+from flyweight.errors import UsageError
 
 
 def runs(
@@ -34,11 +35,18 @@ def runs(
 
     store = (place or Place()).store()
     store.mark_lost()
+    if limit < 1:
+        raise UsageError(f"--limit must be 1 or more, found {limit}.")
     records = store.runs(name=name, status=status, limit=limit)
     if not records:
-        talk("no runs yet; `flyweight train` makes one.")
+        known = sorted({record.name for record in store.runs()})
+        talk(
+            f"no such runs; there are runs of {', '.join(known)}."
+            if known
+            else "no runs yet; `flyweight train` makes one."
+        )
     form = form or Form()
-    print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form)
+    print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form, gap=1)
 
 
 def report(
@@ -48,7 +56,7 @@ def report(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> None:
-    """Write a run's pictures and its page, and print its summary.
+    """Write a run's pictures and its page, and print its summary, and that of the seeds beside it.
 
     $ flyweight report @best
 
@@ -63,14 +71,20 @@ def report(
     """
     from flyweight.records.folder import read_result, verify
     from flyweight.report.page import write_report
-    from flyweight.report.summary import run_summary
+    from flyweight.report.summary import group_summary, run_summary
 
-    store = (place or Place()).store()
-    folder = store.folder(store.get(run).id)
+    place = place or Place()
+    store = place.store()
+    record = store.get(run)
+    folder = store.folder(record.id)
     result = read_result(folder)
     verify(folder)
     page = write_report(folder)
     if json:
         say_json(result | {"report": str(page)})
     else:
-        say(run_summary(result, folder))
+        say(run_summary(result, folder, options=place.options()))
+        beside = [] if record.group_id is None else [one for one in store.group(record.group_id) if one.test_count]
+        if len(beside) > 1:
+            results = [read_result(store.folder(one.id)) for one in beside]
+            say("\n" + group_summary(results, options=place.options()))

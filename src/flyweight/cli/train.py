@@ -25,7 +25,7 @@ Limits = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
 
 def train(
-    recipe: str = DEFAULT_RECIPE,
+    recipe: Annotated[str | None, Parameter(show_default=False)] = None,
     /,
     *,
     seed: int = 0,
@@ -50,7 +50,7 @@ def train(
     Parameters
     ----------
     recipe
-        A name that `flyweight recipes` lists, or a TOML file.
+        A name that `flyweight recipes` lists, or a TOML file; own/20k-fast unless told.
     seed
         Decides initialisation, order, augmentation and dropout; with --seeds, the first of them.
     seeds
@@ -70,25 +70,28 @@ def train(
     json
         Print the results as JSON.
     """
-    from flyweight.experiment.plan import budget_overrides
+    from flyweight.experiment.plan import budget_overrides, require_counts
     from flyweight.recipe import load
 
-    store = (place or Place()).store()
+    require_counts(seed=seed, seeds=seeds, threads=threads, at_once=at_once)
+    place = place or Place()
+    store = place.store()
     if resume is not None:
-        _refuse_with_resume(changes, budget, seeds)
-        return _told(*_go_on(resume, store=store, device=device, at_once=at_once), store=store, as_json=json)
-    asked = load(recipe, overrides=(*changes, *budget_overrides(budget)))
+        _refuse_with_resume(recipe, changes, budget, seeds)
+        return _told(*_go_on(resume, store=store, device=device, at_once=at_once), place=place, as_json=json)
+    asked = load(recipe or DEFAULT_RECIPE, overrides=(*changes, *budget_overrides(budget)))
     _announce(asked, seeds)
     if seeds is None:
         found = _one(asked, seed=seed, store=store, device=device, threads=threads)
     else:
         found = _several(asked, range(seed, seed + seeds), store=store, device=device, at_once=at_once)
-    return _told(*found, store=store, as_json=json)
+    return _told(*found, place=place, as_json=json)
 
 
-def _refuse_with_resume(changes: Sequence[str], budget: Sequence[str], seeds: int | None) -> None:
+def _refuse_with_resume(recipe: str | None, changes: Sequence[str], budget: Sequence[str], seeds: int | None) -> None:
     """A resumed run has its recipe and seed; changing them would make it another run."""
-    given = [name for name, value in (("--set", changes), ("--budget", budget), ("--seeds", seeds)) if value]
+    options = (("a recipe", recipe), ("--set", changes), ("--budget", budget), ("--seeds", seeds))
+    given = [name for name, value in options if value]
     if given:
         raise UsageError(f"--resume goes on with a run as it began, found {', '.join(given)} too; leave it out.")
 
@@ -99,8 +102,9 @@ def _announce(recipe: Recipe, seeds: int | None) -> None:
 
     cost = plan(recipe).require()
     allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
-    many = f", {seeds} seeds" if seeds is not None else ""
-    talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {recipe.train.epochs} epoch(s){many}; starting.")
+    epochs = f"{recipe.train.epochs} epoch{'' if recipe.train.epochs == 1 else 's'}"
+    many = "" if seeds is None else f", {seeds} seed{'' if seeds == 1 else 's'}"
+    talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {epochs}{many}")
 
 
 Found = tuple["tuple[RunRecord, ...]", "StopRequest"]
@@ -154,12 +158,13 @@ def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | No
         return resume_seeds(record.group_id, at_once=at_once, **options), stop
 
 
-def _told(records: Sequence[RunRecord], stop: StopRequest, *, store: Store, as_json: bool) -> int:
+def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
     """Report every run that is over, print the result, and find the exit code."""
     from flyweight.records.folder import read_result
     from flyweight.report.page import write_report
     from flyweight.report.summary import group_summary, run_summary
 
+    store = place.store()
     over = [record for record in records if record.status in ("finished", "diverged")]
     folders = [store.folder(record.id) for record in over]
     for folder in folders:
@@ -168,23 +173,23 @@ def _told(records: Sequence[RunRecord], stop: StopRequest, *, store: Store, as_j
     if as_json:
         say_json(results)
     elif len(results) == 1:
-        say(run_summary(results[0], folders[0]))
+        say(run_summary(results[0], folders[0], options=place.options()))
     elif results:
-        say(group_summary(results))
+        say(group_summary(results, options=place.options()))
     if stop():
-        _say_how_to_go_on(records)
+        _say_how_to_go_on(records, place)
         return stop.exit_code
     return _exit_code(results)
 
 
-def _say_how_to_go_on(records: Sequence[RunRecord]) -> None:
+def _say_how_to_go_on(records: Sequence[RunRecord], place: Place) -> None:
     """The command that finishes what was stopped; a finished seed names its group as well as a stopped one."""
     stopped = [record for record in records if record.status == "interrupted"]
     if stopped:
         talk(f"stopped and saved: {', '.join(record.id for record in stopped)}")
     named = [*stopped, *(record for record in records if record.group_id is not None)]
     if named:
-        talk(f"go on with: flyweight train --resume {named[0].id}")
+        talk(f"go on with: flyweight train --resume {named[0].id}{place.options()}")
 
 
 def _exit_code(results: Sequence[dict[str, Any]]) -> int:

@@ -18,6 +18,8 @@ from flyweight.errors import UsageError
 
 Indices = NDArray[np.int64]
 
+DEFAULT_VALIDATION: Final = 5000
+
 _CHUNK: Final = 2048
 
 
@@ -61,8 +63,8 @@ class Summary:
         return {part: sum(counts) for part, counts in self.counts.items()}
 
 
-def split(image_set: ImageSet, *, seed: int, validation: int) -> Split:
-    """Hold `validation` of the training images out, the same ones for a seed for ever.
+def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> Split:
+    """Hold `validation` of the training images out (see `held_out`), the same ones for a seed for ever.
 
     A set with validation images of its own validates on those, all of them, and trains on all training images;
     `validation` is not asked then.
@@ -75,11 +77,17 @@ def split(image_set: ImageSet, *, seed: int, validation: int) -> Split:
     n_images = len(image_set.train_images)
     if image_set.validation_images is not None:
         return Split(train=shuffled(n_images, seed), validation=np.arange(len(image_set.validation_images)))
+    validation = held_out(n_images, validation)
     # Two are left to train: batch norm needs them.
     if not 1 <= validation <= n_images - 2:
+        if n_images < 3:
+            raise UsageError(
+                f"{image_set.name!r} must have at least 3 training images, one to validate and two to train, "
+                f"found {n_images}; add some."
+            )
         raise UsageError(
             f"data.validation must be 1 to {n_images - 2:,} of the {n_images:,} training images of "
-            f"{image_set.name!r}, found {validation:,}. Try data.validation={max(1, n_images // 6)}."
+            f"{image_set.name!r}, found {validation:,}; leave it out for {held_out(n_images)}."
         )
     order = shuffled(n_images, seed)
     return Split(train=order[validation:], validation=order[:validation])
@@ -95,6 +103,15 @@ def shuffled(n: int, seed: int) -> Indices:
     [3, 2, 1, 6, 0, 7, 4, 5]
     """
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable").astype(np.int64)
+
+
+def held_out(n_images: int, asked: int | None = None) -> int:
+    """How many training images validate: what was asked, else 5,000, or a sixth where that is fewer.
+
+    >>> held_out(60_000), held_out(120), held_out(60_000, 100)
+    (5000, 20, 100)
+    """
+    return asked if asked is not None else min(DEFAULT_VALIDATION, max(1, n_images // 6))
 
 
 def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:

@@ -47,9 +47,10 @@ class Plan:
         """All of it in words."""
         parts = []
         if self.faults:
-            parts.append("\n".join([f"{self.name}: {len(self.faults)} fault(s):", *(f"  {f}" for f in self.faults)]))
+            counted = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+            parts.append("\n".join([f"{self.name} has {counted}:", *(f"  {fault}" for fault in self.faults)]))
         if self.overruns and self.cost:
-            parts.append(refusal(self.name, self.cost, self.overruns, suggestions=_suggestions(self.cost, self.budget)))
+            parts.append(refusal(self.name, self.cost, self.overruns, suggestions=self._suggestions(self.cost)))
         if not parts and self.cost:
             limits = f", the budget is {self.budget}" if self.budget.limits() else ""
             parts.append(
@@ -57,10 +58,22 @@ class Plan:
             )
         return "\n".join(parts)
 
+    def _suggestions(self, cost: Cost) -> list[object]:
+        """What would make it fit: other settings for too many epochs, edits of the net for the rest."""
+        longer = [
+            f"--set train.epochs={overrun.allowed}, or --budget epochs={overrun.needed}"
+            for overrun in self.overruns
+            if overrun.kind == "epochs"
+        ]
+        if is_own_module(cost.net):
+            return [*longer]
+        return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MOST_EDITS_SHOWN]]
+
 
 def plan(recipe: Recipe) -> Plan:
     """Count the net, hold it against its budget, and look at what can be seen before any image is read."""
     cost, faults = _counted(recipe.model.net, recipe.data.name, recipe.data.resize)
+    faults += _held_out(recipe)
     budget = Budget(**recipe.budget.model_dump())
     over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()
     return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, overruns=over, faults=faults)
@@ -107,8 +120,19 @@ def _counted(net: str, data_name: str, resize: int | None) -> tuple[Cost | None,
         return None, (f"model.net: {error}",)
     if cost.out_shape != (n_classes,):
         found = "x".join(map(str, cost.out_shape))
-        return cost, (f"model.net: must give {n_classes} answers for {data_name}, found an output of {found}.",)
+        hint = f" End it with fc{n_classes}." if len(cost.out_shape) == 1 else ""
+        return cost, (f"model.net: must give {n_classes} answers for {data_name}, found an output of {found}.{hint}",)
     return cost, ()
+
+
+def _held_out(recipe: Recipe) -> tuple[str, ...]:
+    """What is wrong with the number of validation images, where the set's size is known without opening it."""
+    from flyweight.data.catalogue import CATALOGUE
+
+    named, asked = CATALOGUE.get(recipe.data.name), recipe.data.validation
+    if named is None or asked is None or asked <= named.n_train - 2:
+        return ()
+    return (f"data.validation: must be 1 to {named.n_train - 2:,} of {recipe.data.name}, found {asked:,}.",)
 
 
 def images_of(name: str, *, resize: int | None) -> tuple[Shape, int]:
@@ -138,10 +162,18 @@ def count(net: str, input_shape: Shape) -> Cost:
     return walk(net, input_shape)
 
 
+def require_counts(**counts: int | None) -> None:
+    """Seeds are 0 or more (and fit a database's integers); numbers of seeds, threads and processes 1 or more.
+
+    Raises:
+        UsageError: the first that is not, by its name.
+    """
+    for name, value in counts.items():
+        least, most = (0, 2**31 - 1) if name == "seed" else (1, 10_000)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} must be {least} to {most:,}, found {value:,}.")
+
+
 def is_own_module(net: str) -> bool:
     """Whether a net is "file:Class"; the notation has no colon."""
     return ":" in net
-
-
-def _suggestions(cost: Cost, budget: Budget) -> tuple[object, ...]:
-    return () if is_own_module(cost.net) else edits(cost.net, cost.input_shape, budget)[:MOST_EDITS_SHOWN]

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from flyweight.data.batches import normalise
+from flyweight.data.folders import read_picture
 from flyweight.digit import Prepared, read_digit
 from flyweight.errors import DataError, UsageError
 from flyweight.experiment.plan import is_own_module
@@ -21,6 +22,9 @@ from flyweight.model.build import build
 from flyweight.model.walk import Shape
 from flyweight.records import folder as files
 from flyweight.records.store import Store
+
+# Image sets of handwriting, white on black and centred, of which people make photos with dark ink on paper.
+WRITTEN: Final = ("mnist", "qmnist", "kmnist", "emnist-letters", "emnist-balanced")
 
 SHADES: Final = " .:-=+*#%@"
 
@@ -34,6 +38,7 @@ class Trained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...]
+    data: str
 
     @torch.inference_mode()
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -94,6 +99,7 @@ def load_trained(folder: Path) -> Trained:
             mean=tuple(map(float, mean)),
             std=tuple(map(float, std)),
             class_names=tuple(json.loads(facts["classes"])),
+            data=facts["data"],
         )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: must hold the weights of the run's net, found: {error}.") from error
@@ -111,16 +117,38 @@ def predict(
         raise UsageError("predict needs at least one picture file, found none.")
     record = store.get(selector)
     folder = store.folder(record.id)
+    if not folder.is_dir():
+        raise DataError(f"run {record.id}: its folder {folder} is gone, and the weights with it; choose another run.")
     if not (folder / "weights.safetensors").exists():
         raise UsageError(f"run {record.id} must have a trained net, found it {record.status} without one.")
     net = load_trained(folder)
-    prepared = [read_digit(path, net.input_shape) for path in paths]
+    prepared = [prepare(path, net) for path in paths]
     if inputs is not None:
         _save(prepared, paths, inputs)
     probabilities = net.probabilities(np.stack([one.image for one in prepared]))
     return tuple(
         _prediction(path, one, row, net.class_names)
         for path, one, row in zip(paths, prepared, probabilities, strict=True)
+    )
+
+
+def prepare(path: Path, net: Trained) -> Prepared:
+    """The picture as the net expects it: written signs as MNIST was made, anything else as it is, in the net's size.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    if net.data in WRITTEN:
+        return read_digit(path, net.input_shape)
+    from PIL import Image
+
+    channels, height, width = net.input_shape
+    pixels = read_picture(path)
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    image = np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1)
+    return Prepared(
+        image=np.ascontiguousarray(image), notes=(f"taken as it is, {width} x {height} pixels",), was_inverted=False
     )
 
 
@@ -157,7 +185,7 @@ def _save(prepared: Sequence[Prepared], paths: Sequence[Path], folder: Path) -> 
 
     from PIL import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     for number, (one, path) in enumerate(zip(prepared, paths, strict=True), start=1):
         pixels = one.image[0] if len(one.image) == 1 else one.image.transpose(1, 2, 0)
         buffer = BytesIO()

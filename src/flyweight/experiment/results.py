@@ -101,16 +101,17 @@ def _facts(recipe: Recipe, record: RunRecord, cost: Cost, bench: Bench, outcome:
         "test": None,
         "test_openings": 0,
         "train_seconds": training.seconds,
-        "images_per_second": _images_per_second(training, bench),
+        "images_per_second": _images_per_second(training),
         "data": bench.image_set.name,
         "class_names": list(bench.image_set.class_names),
         "layers": [asdict(row) for row in cost.rows],
     }
 
 
-def _images_per_second(training: Training, bench: Bench) -> float:
-    n_steps = (training.epoch - 1) * bench.batches.n_steps + training.step
-    return n_steps * bench.batches.batch_size / training.seconds if training.seconds else 0.0
+def _images_per_second(training: Training) -> float:
+    """Over the epochs that were measured; one that a time budget cut off counts what it did."""
+    n_images = sum(line.images_per_second * line.seconds for line in training.history)
+    return n_images / training.seconds if training.seconds else 0.0
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float | int]:

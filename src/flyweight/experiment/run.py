@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from flyweight.data.catalogue import CATALOGUE
 from flyweight.errors import DataError
 from flyweight.experiment.bench import Bench, prepare
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
-from flyweight.experiment.plan import plan
+from flyweight.experiment.plan import plan, require_counts
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
@@ -54,8 +55,10 @@ def run(
         RecipeError, OverBudgetError: before anything is spent.
         DataError, MissingError: images or a device that are not what they must be.
     """
+    require_counts(seed=seed, threads=threads)
     cost = plan(recipe).require()
     bench = prepare(recipe, seed=seed, device=device, threads=threads)
+    recipe = settled(recipe, bench)
     record = store.start(
         name=recipe.name,
         seed=seed,
@@ -77,6 +80,16 @@ def run(
     return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
 
 
+def settled(recipe: Recipe, bench: Bench) -> Recipe:
+    """The recipe as it is stored: the same from any folder and whatever a later version holds out by itself."""
+    changes: dict[str, Any] = {}
+    if recipe.data.name not in CATALOGUE:
+        changes["name"] = str(Path(recipe.data.name).expanduser().resolve())
+    if not bench.image_set.has_own_validation:
+        changes["validation"] = len(bench.split.validation)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
+
+
 def resume(
     selector: str,
     *,
@@ -93,6 +106,8 @@ def resume(
     """
     record = store.get(selector)
     folder = store.folder(record.id)
+    if not (folder / "recipe.toml").exists():
+        raise DataError(f"run {record.id}: its folder {folder} is gone or not whole; start a new run.")
     recipe = load(folder / "recipe.toml")
     cost = plan(recipe).require()
     bench = prepare(recipe, seed=record.seed, device=device, threads=record.environment.get("threads"))

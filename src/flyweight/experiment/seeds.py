@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.data import sources
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, UsageError
 from flyweight.experiment.events import Event, ignore
-from flyweight.experiment.plan import plan
+from flyweight.experiment.plan import plan, require_counts
 from flyweight.experiment.run import never, resume, run
 from flyweight.experiment.signals import stopping_on_signals
 from flyweight.recipe import Recipe, load
@@ -81,6 +81,7 @@ def run_seeds(
         RecipeError, OverBudgetError: before anything is spent.
         FlyweightError: the first error of a seed, when the others are done.
     """
+    require_counts(seeds=len(seeds), at_once=at_once)
     plan(recipe).require()
     sources.load(recipe.data.name, resize=recipe.data.resize)  # a download happens once, not in every process
     group = _Group(id=new_run_id(), seeds=tuple(seeds), recipe=recipe, store=store, device=device)
@@ -104,6 +105,8 @@ def resume_seeds(
     begun = {record.seed for record in records}
     jobs = [_Job(seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
     jobs += [_Job(seed=seed) for seed in planned if seed not in begun]
+    if not jobs:
+        raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
     group = _Group(id=group_id, seeds=planned, recipe=recipe, store=store, device=device)
     _work_off(jobs, group, at_once=at_once, watch=watch, should_stop=should_stop)
     return group.records()

@@ -289,7 +289,7 @@ def _unused_names(cost: Cost) -> str:
 def _edit_lines(edits: Sequence[Edit]) -> list[str]:
     found: list[str] = []
     for edit in edits:
-        found += _wrap(f"{edit}, leaves {edit.params:,}", "  ", "    ")
+        found += _wrap(f"{edit}, leaves {needs(edit.cost)[edit.kind]:,}", "  ", "    ")
         found += _wrap(edit.net, "    ", "    ")
     return found
 
@@ -311,8 +311,8 @@ def as_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = 
     if edits:
         parts += ["", "| change | saves | leaves | enough | net |", "|---|---:|---:|---|---|"]
         parts += [
-            f"| {_escaped(edit.description)} | {edit.saves:,} {KINDS[edit.kind].noun} | {edit.params:,} "
-            f"| {'yes' if edit.is_enough else 'no'} | `{_code(edit.net)}` |"
+            f"| {_escaped(edit.description)} | {edit.saves:,} {KINDS[edit.kind].noun} "
+            f"| {needs(edit.cost)[edit.kind]:,} | {'yes' if edit.is_enough else 'no'} | `{_code(edit.net)}` |"
             for edit in edits
         ]
     return "\n".join(parts)

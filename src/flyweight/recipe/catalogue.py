@@ -64,7 +64,8 @@ def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) ->
             f"a recipe file must end in {_SUFFIX}, found {str(target)!r}. Try {_suggestion(name, target)}."
         )
     if target.is_dir() or (target.exists() and not overwrite):
-        raise UsageError(f"{target} exists already; choose another name, or say to overwrite it.")
+        way_out = "choose another name" if target.is_dir() else "choose another name, or --overwrite it"
+        raise UsageError(f"{target} exists already; {way_out}.")
     try:
         _write_whole(target, content)
     except OSError as error:

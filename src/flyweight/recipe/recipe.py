@@ -77,7 +77,11 @@ class DataSection(_Value):
 
     name: Text = Field(default="mnist", min_length=1, description="A built-in image set, or a path to your own.")
     split_seed: Whole = Field(default=0, ge=0, description="The seed of the split into training and validation.")
-    validation: Whole = Field(default=5000, ge=1, description="Images held out of the training images to choose by.")
+    validation: MaybeWhole = Field(
+        default=None,
+        ge=1,
+        description="Images held out of the training images to choose by; none is 5,000, or a sixth of a small set.",
+    )
     resize: MaybeWhole = Field(
         default=None, ge=1, le=1024, description="Side of the square, in pixels, that images are resized to."
     )

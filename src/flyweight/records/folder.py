@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flyweight.errors import DataError
+from flyweight.errors import DataError, MissingError, UsageError
 
 CHECKSUMS = "checksums.json"
 _UNFINISHED = ".unfinished-"
@@ -52,6 +52,23 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, f"{text}\n")
 
 
+def make_folder(path: Path) -> Path:
+    """The folder of that name, made where it is not there yet.
+
+    Raises:
+        UsageError: a file has that name. MissingError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path} must be a folder, found a file; choose another name.") from None
+    except OSError as error:
+        raise MissingError(
+            f"cannot make the folder {path}: {error.strerror}; choose one that can be written."
+        ) from error
+    return path
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """The figures of a run that is over, from its result.json.
 
@@ -59,6 +76,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         DataError: a run that is not over has none; or the file holds something else.
     """
     path = folder / "result.json"
+    if not folder.is_dir():
+        raise DataError(f"run {folder.name}: its folder {folder} is gone; only what `flyweight runs` lists is left.")
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

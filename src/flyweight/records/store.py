@@ -278,6 +278,13 @@ def _newest(query: Select[Any]) -> Select[Any]:
 
 
 def _best(query: Select[Any]) -> Select[Any]:
+    """By validation accuracy, among finished runs that were validated on the same images as the latest of them."""
+    latest = select(runs.c.data_hash, runs.c.split_hash).where(
+        runs.c.status == "finished", runs.c.validation_count.is_not(None)
+    )
+    latest = latest.order_by(runs.c.id.desc()).limit(1)
+    same = latest.subquery()
+    query = query.join(same, (runs.c.data_hash == same.c.data_hash) & (runs.c.split_hash == same.c.split_hash))
     accuracy = cast(runs.c.validation_correct, Double) / runs.c.validation_count
     measured = query.where(runs.c.status == "finished", runs.c.validation_count.is_not(None))
     return measured.order_by(accuracy.desc(), runs.c.params, runs.c.id.desc())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -41,10 +42,19 @@ class Listed(Protocol):
     def test_accuracy(self) -> float | None: ...
     @property
     def train_seconds(self) -> float | None: ...
+    @property
+    def started_at(self) -> datetime: ...
+    @property
+    def group_id(self) -> str | None: ...
+    @property
+    def data_name(self) -> str: ...
 
 
-def run_summary(result: Mapping[str, Any], folder: Path) -> str:
-    """One run: budget, parameters, the kept epoch, accuracies with their intervals, confusions, seconds, places."""
+def run_summary(result: Mapping[str, Any], folder: Path, *, options: str = "") -> str:
+    """One run: budget, parameters, the kept epoch, accuracies with their intervals, confusions, seconds, places.
+
+    options: what the commands shown need beside the run's id, as " --home elsewhere".
+    """
     lines = [f"{result['name']}, seed {result['seed']}: {result['status']}"]
     if result["message"]:
         lines.append(_line("note", result["message"]))
@@ -53,21 +63,27 @@ def run_summary(result: Mapping[str, Any], folder: Path) -> str:
     confused = confusions(folder) if result["test"] else []
     if confused:
         lines.append(_line("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
-    lines += [_line("seconds", _seconds(result)), _line("test set", f"opened {result['test_openings']} time(s)")]
+    lines += [
+        _line("seconds", _seconds(result)),
+        _line("test set", "opened once" if result["test_openings"] == 1 else f"opened {result['test_openings']} times"),
+    ]
     report = folder / "report.html"
     lines.append(_line("lies in", str(folder)))
     if report.exists():
         lines.append(_line("report", str(report)))
     if result["test"]:
-        lines.append(_line("next", f"flyweight predict {result['run']} PICTURE.png"))
+        lines.append(_line("next", f"flyweight predict {result['run']} PICTURE.png{options}"))
     return "\n".join(lines)
 
 
-def group_summary(results: Sequence[Mapping[str, Any]]) -> str:
-    """Several seeds as one result: mean, spread and interval of each accuracy, then a line per seed."""
+def group_summary(results: Sequence[Mapping[str, Any]], *, options: str = "") -> str:
+    """Several seeds as one result: mean, spread and interval of each accuracy, then a line per seed.
+
+    options: what the command shown needs beside the run's id, as " --home elsewhere".
+    """
     first = results[0]
     finished = [result for result in results if result["test"]]
-    lines = [f"{first['name']}: {len(finished)} of {len(results)} seed(s) finished", _line("parameters", _cost(first))]
+    lines = [f"{first['name']}: {len(finished)} of {len(results)} seeds finished", _line("parameters", _cost(first))]
     if finished:
         lines += [_line(part, spread([accuracy(result[part]) for result in finished])) for part in PARTS]
         seconds = [float(result["train_seconds"]) for result in finished]
@@ -75,7 +91,7 @@ def group_summary(results: Sequence[Mapping[str, Any]]) -> str:
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: accuracy(result["validation"]), default=None)
     if best is not None:
-        lines.append(_line("next", f"flyweight report {best['run']}  (the best by validation)"))
+        lines.append(_line("next", f"flyweight report {best['run']}{options}  (the best by validation)"))
     return "\n".join(lines)
 
 
@@ -89,6 +105,9 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
             "status": record.status,
             "params": record.params,
             "epochs": record.epochs_done,
+            "started_at": record.started_at.isoformat(timespec="seconds"),
+            "group": record.group_id,
+            "data": record.data_name,
             "validation_accuracy": record.validation_accuracy,
             "test_accuracy": record.test_accuracy,
             "train_seconds": record.train_seconds,
@@ -102,14 +121,13 @@ def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
     return [
         {
             "run": record.id[:SHORT_ID],
+            "started": record.started_at.astimezone().strftime("%m-%d %H:%M"),
             "recipe": record.name,
             "seed": record.seed,
             "status": record.status,
             "params": record.params,
-            "epochs": record.epochs_done,
             "val %": _percent(record.validation_accuracy),
             "test %": _percent(record.test_accuracy),
-            "s": None if record.train_seconds is None else round(record.train_seconds),
         }
         for record in records
     ]
@@ -150,7 +168,7 @@ def spread(accuracies: Sequence[float]) -> str:
         return f"{found.mean:.2%} (n=1: no spread)"
     return (
         f"{100 * found.mean:.2f} ± {found.sd:.2%} (n={found.n}), min {100 * found.minimum:.2f}, "
-        f"max {100 * found.maximum:.2f}, 95% CI {100 * found.low:.2f} to {found.high:.2%}"
+        f"max {100 * found.maximum:.2f}, 95% CI {100 * max(found.low, 0):.2f} to {min(found.high, 1):.2%}"
     )
 
 

@@ -39,7 +39,7 @@ def choose(name: DeviceName = "auto") -> torch.device:
     is_here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not is_here[name]:
         here = ", ".join(device for device, found in is_here.items() if found)
-        raise MissingError(f"--device {name} must be on this machine, found only {here}; choose one of these or auto.")
+        raise MissingError(f"--device {name}: this machine and build of torch have {here}; choose that or auto.")
     return torch.device(name)
 
 

@@ -197,7 +197,11 @@ def _epoch(
         if seconds_limit is not None and clock.lap() >= seconds_limit:
             sums.read()
             clock.lap()
-            return Outcome(status="finished", message=f"stopped at its time budget of {seconds_limit:g} seconds")
+            return Outcome(
+                status="finished",
+                message=f"stopped at its time budget of {seconds_limit:g} s in epoch {training.epoch} of {epochs}, "
+                f"after {training.step} of {n_steps} steps; the learning rate had not come to its end",
+            )
     sums.read()
     clock.lap()
     return None
