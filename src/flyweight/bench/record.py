@@ -24,7 +24,7 @@ class Size:
     train_limit: int
 
 
-FULL: Final = Size(rounds=7, steps=60, seeds=5, train_limit=20_000)
+FULL: Final = Size(rounds=7, steps=60, seeds=4, train_limit=55_000)
 QUICK: Final = Size(rounds=2, steps=8, seeds=2, train_limit=512)
 
 
