@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 # The quick examples are the same each time, so that a failure is a change; the thorough ones look for news.
 settings.register_profile("quick", max_examples=60, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=300, derandomize=True, **_COMMON)
 settings.register_profile("thorough", max_examples=3000, print_blob=True, **_COMMON)
 settings.load_profile(os.environ.get("FLYWEIGHT_HYPOTHESIS", "quick"))
 
