@@ -116,14 +116,8 @@ def _one(recipe: Recipe, *, seed: int, store: Store, device: DeviceName, threads
     from flyweight.experiment.signals import stopping_on_signals
 
     with stopping_on_signals() as stop, watching() as watch:
-        options: dict[str, Any] = {
-            "store": store,
-            "device": device,
-            "threads": threads,
-            "watch": watch,
-            "should_stop": stop,
-        }
-        return (run(recipe, seed=seed, **options),), stop
+        record = run(recipe, seed=seed, store=store, device=device, threads=threads, watch=watch, should_stop=stop)
+    return (record,), stop
 
 
 def _several(recipe: Recipe, seeds: Sequence[int], *, store: Store, device: DeviceName, at_once: int | None) -> Found:
@@ -132,14 +126,10 @@ def _several(recipe: Recipe, seeds: Sequence[int], *, store: Store, device: Devi
     from flyweight.experiment.signals import stopping_on_signals
 
     with stopping_on_signals() as stop, watching() as watch:
-        options: dict[str, Any] = {
-            "store": store,
-            "device": device,
-            "at_once": at_once,
-            "watch": watch,
-            "should_stop": stop,
-        }
-        return run_seeds(recipe, seeds=seeds, **options), stop
+        records = run_seeds(
+            recipe, seeds=seeds, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop
+        )
+    return records, stop
 
 
 def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | None) -> Found:
@@ -150,12 +140,16 @@ def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | No
 
     store.mark_lost()
     record = store.get(selector)
-    talk(f"{record.name}: going on with run {record.id}.")
+    talk(
+        f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
+    )
     with stopping_on_signals() as stop, watching() as watch:
-        options: dict[str, Any] = {"store": store, "device": device, "watch": watch, "should_stop": stop}
         if record.group_id is None:
-            return (resume(record.id, **options),), stop
-        return resume_seeds(record.group_id, at_once=at_once, **options), stop
+            return (resume(record.id, store=store, device=device, watch=watch, should_stop=stop),), stop
+        records = resume_seeds(
+            record.group_id, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop
+        )
+    return records, stop
 
 
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
