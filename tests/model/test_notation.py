@@ -115,3 +115,10 @@ def test_own_module_is_told_from_a_net() -> None:
     """A colon is in no net."""
     assert is_target("nets:Tiny")
     assert not any(is_target(example) for example in EXAMPLES)
+
+
+@pytest.mark.parametrize(("written", "meant"), [("C8", "c8"), ("c8,", "c8"), ("GAP;", "gap"), ("BN", "bn")])
+def test_capitals_and_commas_are_told_as_such(written, meant):
+    """What would be a layer in small letters and without commas is named."""
+    with pytest.raises(NotationError, match=f"Did you mean '{meant}'.*small letters"):
+        parse_net(f"{written} r")

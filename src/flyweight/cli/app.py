@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cyclopts import App
-from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
+from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 from flyweight import __version__
 from flyweight.cli.bench import bench
@@ -23,7 +23,7 @@ from flyweight.cli.recipes import copy, recipes
 from flyweight.cli.runs import report, runs
 from flyweight.cli.show import show
 from flyweight.cli.train import train
-from flyweight.errors import EXIT_CODES, FlyweightError, UsageError
+from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, nearest
 
 VERBS: Final = (train, show, check, recipes, copy, data, runs, report, predict, bench)
 
@@ -40,6 +40,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = application()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
+    except UnknownCommandError as error:
+        word, verbs = (error.unused_tokens or [""])[0], [verb.__name__ for verb in VERBS]
+        talk(f"flyweight: there is no verb {word!r}.{nearest(word, verbs)} Verbs are {', '.join(verbs)}.")
+        return UsageError.exit_code
     except UnusedCliTokensError as error:
         talk(
             f"flyweight: these words have no place here: {' '.join(error.unused_tokens or ())}. An option that may be "

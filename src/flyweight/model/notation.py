@@ -247,12 +247,22 @@ def _integer(digits: str) -> int:
 
 
 def _nearest(word: str) -> str:
+    plain = word.lower().strip(",;")
+    if plain != word and _is_layer(plain):
+        return f" Did you mean {plain!r}? Layers are written in small letters with blanks between them."
     head = re.sub(r"[\d./].*", "", word)
     by_head = [example for example in EXAMPLES if head and re.sub(r"[\d./].*", "", example) == head]
     same_start = [example for example in EXAMPLES if example[0] == word[0]]
     found = by_head or difflib.get_close_matches(word, same_start, n=1, cutoff=0.3)
     found = found or difflib.get_close_matches(word, EXAMPLES, n=1, cutoff=0.3)
     return f" Did you mean {found[0]!r}?" if found else f" Layers are {', '.join(EXAMPLES)}."
+
+
+def _is_layer(word: str) -> bool:
+    try:
+        return len(parse_net(word).nodes) == 1
+    except NotationError:
+        return False
 
 
 def format_net(net: Net) -> str:
