@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class Prediction:
         others = ", ".join(f"{name} {probability:.1%}" for name, probability in self.others)
         lines = [f"{self.path}: {self.answer} ({self.probability:.1%}; then {others})"]
         if self.notes:
-            lines.append(f"  {', '.join(self.notes)}")
+            lines += textwrap.wrap(", ".join(self.notes), 78, initial_indent="  ", subsequent_indent="  ")
         return "\n".join([*lines, *_drawn(self.seen)])
 
 
