@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.torch import save
 from torch import nn
 
-from flyweight.experiment.bench import Bench
+from flyweight.experiment.workbench import Workbench
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
 from flyweight.records import folder as files
@@ -37,7 +37,7 @@ def metrics_csv(history: list[EpochMetrics]) -> str:
 
 
 def keep_results(
-    recipe: Recipe, record: RunRecord, cost: Cost, bench: Bench, outcome: Outcome, *, store: Store
+    recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outcome: Outcome, *, store: Store
 ) -> dict[str, Any]:
     """Measure the net that the recipe keeps, write the run folder, and return the columns of the record.
 
@@ -75,7 +75,7 @@ def _kept(recipe: Recipe, training: Training) -> nn.Module:
     return training.result
 
 
-def _facts(recipe: Recipe, record: RunRecord, cost: Cost, bench: Bench, outcome: Outcome) -> dict[str, Any]:
+def _facts(recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outcome: Outcome) -> dict[str, Any]:
     training = bench.training
     return {
         "run": record.id,
@@ -118,7 +118,7 @@ def _figures(evaluation: Evaluation) -> dict[str, float | int]:
     return {"correct": evaluation.correct, "count": evaluation.count, "loss": evaluation.loss}
 
 
-def _weights(net: nn.Module, recipe: Recipe, bench: Bench) -> bytes:
+def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> bytes:
     """The file says all that is needed to use it: net, shape, normalisation, names of the classes."""
     image_set = bench.image_set
     metadata = {
@@ -132,7 +132,7 @@ def _weights(net: nn.Module, recipe: Recipe, bench: Bench) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, metadata)
 
 
-def _predictions(bench: Bench, validation: Evaluation, test: Evaluation) -> bytes:
+def _predictions(bench: Workbench, validation: Evaluation, test: Evaluation) -> bytes:
     _, validation_labels = bench.validation
     return _npz(
         test_labels=bench.image_set.test_labels,
@@ -143,7 +143,7 @@ def _predictions(bench: Bench, validation: Evaluation, test: Evaluation) -> byte
     )
 
 
-def _misread(bench: Bench, test: Evaluation) -> bytes:
+def _misread(bench: Workbench, test: Evaluation) -> bytes:
     """The test images with wrong answers, the most confident first."""
     probabilities, labels = test.probabilities.cpu().numpy(), bench.image_set.test_labels
     answers = probabilities.argmax(1)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.errors import DataError
-from flyweight.experiment.bench import Bench, prepare
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
 from flyweight.experiment.plan import plan, require_counts
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
+from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
 from flyweight.records import folder as files
@@ -80,7 +80,7 @@ def run(
     return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
 
 
-def settled(recipe: Recipe, bench: Bench) -> Recipe:
+def settled(recipe: Recipe, bench: Workbench) -> Recipe:
     """The recipe as it is stored: the same from any folder and whatever a later version holds out by itself."""
     changes: dict[str, Any] = {}
     if recipe.data.name not in CATALOGUE:
@@ -127,7 +127,7 @@ def _carry_out(
     recipe: Recipe,
     record: RunRecord,
     cost: Cost,
-    bench: Bench,
+    bench: Workbench,
     *,
     store: Store,
     watch: Callable[[Event], None],
@@ -173,7 +173,7 @@ def _carry_out(
 def _fit(
     recipe: Recipe,
     record: RunRecord,
-    bench: Bench,
+    bench: Workbench,
     *,
     store: Store,
     watch: Callable[[Event], None],

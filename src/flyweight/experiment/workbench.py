@@ -31,7 +31,7 @@ from flyweight.train.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Workbench:
     """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
 
     evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
@@ -57,7 +57,7 @@ class Bench:
         return self.batches.images.cpu().numpy(), self.batches.labels.cpu().numpy()
 
 
-def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Bench:
+def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
     """Set this process up and load, split, build; the same recipe and seed give the same bench."""
     where = devices.choose(device)
     devices.prepare(threads=threads or devices.DEFAULT_THREADS)
@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
         shuffle=recipe.train.shuffle,
         augmentation=Augmentation(**recipe.augment.model_dump()),
     )
-    return Bench(
+    return Workbench(
         image_set=image_set,
         split=parts,
         mean=mean,
