@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -16,6 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from example_run import asked
 from sqlalchemy import Engine, inspect, make_url, text
 
 from flyweight.errors import DataError, MissingError, UsageError
@@ -56,7 +58,7 @@ def test_migrated_tables_are_those_of_the_code(store: Store) -> None:
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
 
-    assert len(metadata.tables) == 3
+    assert len(metadata.tables) == 5
     assert differences == []
 
 
@@ -68,7 +70,7 @@ def test_migrated_constraints_are_those_of_the_code(store: Store) -> None:
     metadata.create_all(engine)
 
     assert migrated == constraints(engine)
-    assert len(migrated["runs"]["checks"]) == 13
+    assert len(migrated["runs"]["checks"]) == 14
 
 
 def constraints(engine: Engine) -> dict[str, dict[str, Any]]:
@@ -88,10 +90,10 @@ def constraints(engine: Engine) -> dict[str, dict[str, Any]]:
 def test_a_migration_that_fails_leaves_the_database_as_it_was(store: Store, tmp_path: Path) -> None:
     broken = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, broken)
-    (broken / "versions" / "0002_broken.py").write_text(
+    (broken / "versions" / "9999_broken.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        f"revision, down_revision = '9999', '{SCHEMA_VERSION}'\n"
         "def upgrade():\n"
         "    op.create_table('half', sa.Column('id', sa.Integer))\n"
         '    op.execute("INSERT INTO half VALUES (1)")\n'
@@ -105,6 +107,31 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(store: Store, tmp_
     with reading(engine) as connection:
         assert schema_version(connection) == SCHEMA_VERSION
     assert not inspect(engine).has_table("half")
+
+
+def test_runs_of_the_first_version_survive_the_migrations(url: str, home: Path, tmp_path: Path) -> None:
+    """A database made by the first migration alone is brought up to date with its rows, which belong to no study."""
+    first = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, first)
+    for later in sorted((first / "versions").glob("0*.py"))[1:]:
+        later.unlink()
+    engine = engine_of(url, home)
+    with writing(engine) as connection:
+        upgrade(connection, first)
+        assert schema_version(connection) == "0001"
+        known = {"id": "0" * 20, "pid": 1, "started_at": "2026-11-01 12:00:00+00:00", **asked(status="failed")}
+        known |= {"host": "there", "process_started": "1", "finished_at": known["started_at"], "message": ""}
+        row = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in known.items()}
+        names = [*row, "epochs_done"]
+        values = ", ".join(f":{name}" for name in names)
+        connection.execute(text(f"INSERT INTO runs ({', '.join(names)}) VALUES ({values})"), {**row, "epochs_done": 3})
+
+    store = Store.open(url, home)
+    record = store.get("0" * 20)
+
+    assert (record.study, record.parent_hash, record.epochs_done) == (None, None, 3)
+    assert record.recipe == asked()["recipe"]
+    assert store.notes() == ()
 
 
 def test_runs_survive_being_opened_again(store: Store, start: Start) -> None:

@@ -9,10 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flyweight.records.record import ENDINGS, STATUSES, EpochRecord, Result, RunRecord, Status
+    from flyweight.records.record import (
+        ENDINGS,
+        STATUSES,
+        EpochRecord,
+        Note,
+        Plan,
+        Result,
+        RunFigures,
+        RunRecord,
+        Status,
+    )
     from flyweight.records.store import Store
 
-__all__ = ["ENDINGS", "STATUSES", "EpochRecord", "Result", "RunRecord", "Status", "Store"]
+__all__ = [
+    "ENDINGS",
+    "STATUSES",
+    "EpochRecord",
+    "Note",
+    "Plan",
+    "Result",
+    "RunFigures",
+    "RunRecord",
+    "Status",
+    "Store",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,12 @@ Status: TypeAlias = Literal["running"] | Ending
 ENDINGS: tuple[str, ...] = get_args(Ending)
 STATUSES: tuple[str, ...] = ("running", *ENDINGS)
 
+NoteKind: TypeAlias = Literal["before", "after"]
+Part: TypeAlias = Literal["validation", "test"]
+
+NOTE_KINDS: tuple[str, ...] = get_args(NoteKind)
+PARTS: tuple[str, ...] = get_args(Part)
+
 
 class Result(TypedDict, total=False):
     """What is known of a run when it ends; what is left out stays as it was."""
@@ -72,6 +78,8 @@ class RunRecord:
     test_openings: int
     train_seconds: float | None
     message: str
+    study: str | None = None
+    parent_hash: str | None = None
 
     @property
     def train_accuracy(self) -> float | None:
@@ -87,6 +95,81 @@ class RunRecord:
     def test_accuracy(self) -> float | None:
         """Fraction of the test images answered rightly; None while the test set is closed."""
         return _fraction(self.test_correct, self.test_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFigures:
+    """What a journal needs of a run: a record without the recipe and the environment, so that thousands load at once.
+
+    parent_hash: the `recipe_hash` of the recipe that this one was changed from.
+    """
+
+    id: str
+    name: str
+    group_id: str | None
+    status: Status
+    seed: int
+    recipe_hash: str
+    params: int
+    data_name: str
+    data_hash: str
+    split_hash: str
+    started_at: datetime
+    epochs_done: int
+    validation_correct: int | None
+    validation_count: int | None
+    validation_loss: float | None
+    test_correct: int | None
+    test_count: int | None
+    test_loss: float | None
+    test_openings: int
+    train_seconds: float | None
+    study: str | None
+    parent_hash: str | None
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Fraction of the validation images answered rightly, at the kept epoch."""
+        return _fraction(self.validation_correct, self.validation_count)
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Fraction of the test images answered rightly; None while the test set is closed."""
+        return _fraction(self.test_correct, self.test_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A person's words about a recipe in a study, or about the recipe alone if `study` is None.
+
+    kind: what was expected before, or what is thought after. A later note of a kind replaces the one before in a
+    journal; all of them are kept.
+    """
+
+    id: str
+    study: str | None
+    recipe_hash: str
+    kind: NoteKind
+    text: str
+    author: str
+    written_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was decided before seeds were added to a comparison: at which numbers of seeds it is looked at, and how.
+
+    looks: pairs (seeds of the baseline, seeds of the changed recipe). level: the p below which a look is an answer.
+    """
+
+    id: str
+    baseline_hash: str
+    changed_hash: str
+    data_hash: str
+    part: Part
+    looks: list[list[int]]
+    level: float
+    made_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

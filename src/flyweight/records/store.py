@@ -7,25 +7,38 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Double, Engine, Select, cast, func, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 
 from flyweight.errors import UsageError, nearest
 from flyweight.records.database import open_database, reading, require_writable, writing
-from flyweight.records.ids import is_run_id, new_run_id, normalised
+from flyweight.records.ids import is_run_id, new_run_id
 from flyweight.records.process import Process, is_gone, this_process
-from flyweight.records.record import ENDINGS, STATUSES, Ending, EpochRecord, Result, RunRecord
-from flyweight.records.tables import epochs, runs, test_openings
-
-SHORTCUTS = ("@latest", "@best")
-CANDIDATES = 5
+from flyweight.records.record import (
+    ENDINGS,
+    STATUSES,
+    Ending,
+    EpochRecord,
+    Note,
+    NoteKind,
+    Part,
+    Plan,
+    Result,
+    RunFigures,
+    RunRecord,
+)
+from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, one, unknown
+from flyweight.records.tables import epochs, notes, plans, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
+FIGURES = tuple(field.name for field in fields(RunFigures))
 RESUMABLE = ("interrupted", "lost")
+HASHES_AT_ONCE = 500  # SQLite takes a limited number of parameters
 
 
 class Store:
@@ -80,8 +93,13 @@ class Store:
         environment: Mapping[str, Any],
         epochs_planned: int,
         group_id: str | None = None,
+        study: str | None = None,
+        parent_hash: str | None = None,
     ) -> RunRecord:
-        """Write the row and make the folder of a run that begins now, in this process."""
+        """Write the row and make the folder of a run that begins now, in this process.
+
+        parent_hash: the `recipe_hash` of the recipe that this one was changed from.
+        """
         run_id = new_run_id()
         row = {
             "id": run_id,
@@ -102,12 +120,14 @@ class Store:
             "started_at": _now(),
             "epochs_done": 0,
             "message": "",
+            "study": study,
+            "parent_hash": parent_hash,
             **_owner(this_process()),
         }
         with writing(self._engine) as connection:
             connection.execute(insert(runs).values(row))
             self.folder(run_id).mkdir(parents=True)
-            return _one(connection, run_id)
+            return one(connection, run_id)
 
     def log_epoch(self, run_id: str, epoch: int, values: Mapping[str, float | None]) -> None:
         """Keep an epoch's values (train_loss, train_accuracy, validation_loss, validation_accuracy, lr, seconds).
@@ -128,7 +148,7 @@ class Store:
         with writing(self._engine) as connection:
             # Locks the row, so that two processes opening at once get two numbers.
             if connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update()).first() is None:
-                raise _unknown(connection, run_id)
+                raise unknown(connection, run_id)
             opened = select(func.count()).where(test_openings.c.run_id == run_id)
             number = int(connection.execute(opened).scalar_one()) + 1
             row = {"run_id": run_id, "number": number, "purpose": _storable(purpose), "opened_at": _now()}
@@ -144,17 +164,17 @@ class Store:
         _require_status(status, ENDINGS)
         _require_known(values, tuple(Result.__annotations__))
         with writing(self._engine) as connection:
-            record = _one(connection, run_id, lock=True)
+            record = one(connection, run_id, lock=True)
             if record.status != "running" and not (record.status == "lost" and _process(record) == this_process()):
                 raise _not_open(connection, run_id)
             row = {name: _plain(value) for name, value in values.items()}
             connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=_now()))
-            return _one(connection, run_id)
+            return one(connection, run_id)
 
     def resume(self, run_id: str) -> RunRecord:
         """Open an interrupted or lost run again, for this process; so too one whose process is found to be gone."""
         with writing(self._engine) as connection:
-            record = _one(connection, run_id, lock=True)
+            record = one(connection, run_id, lock=True)
             is_abandoned = record.status == "running" and is_gone(_process(record))
             if record.status not in RESUMABLE and not is_abandoned:
                 raise UsageError(
@@ -167,7 +187,7 @@ class Store:
                 )
             reopened = {"status": "running", "finished_at": None, "message": "", **_owner(this_process())}
             connection.execute(update(runs).where(runs.c.id == run_id).values(reopened))
-            return _one(connection, run_id)
+            return one(connection, run_id)
 
     def mark_lost(self) -> tuple[str, ...]:
         """Close the running rows whose process on this machine is gone; returns their ids.
@@ -196,9 +216,7 @@ class Store:
         then the newer. An unknown or ambiguous selector is a UsageError that lists what could have been meant.
         """
         with reading(self._engine) as connection:
-            if selector.startswith("@"):
-                return _by_shortcut(connection, selector)
-            return _by_prefix(connection, selector)
+            return by_selector(connection, selector)
 
     def runs(
         self,
@@ -206,15 +224,27 @@ class Store:
         status: str | None = None,
         name: str | None = None,
         group_id: str | None = None,
+        study: str | None = None,
+        recipe_hash: str | None = None,
+        data_hash: str | None = None,
+        split_hash: str | None = None,
         limit: int | None = None,
     ) -> tuple[RunRecord, ...]:
         """The runs that match all that is given, newest first."""
         if status is not None:
             _require_status(status, STATUSES)
-        wanted = {"status": status, "name": name, "group_id": group_id}
-        query = _records().where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
+        wanted = {
+            "status": status,
+            "name": name,
+            "group_id": group_id,
+            "study": study,
+            "recipe_hash": recipe_hash,
+            "data_hash": data_hash,
+            "split_hash": split_hash,
+        }
+        query = columns_of_runs().where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
         with reading(self._engine) as connection:
-            return _fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
+            return fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
 
     def epochs(self, run_id: str) -> tuple[EpochRecord, ...]:
         """The epochs of a run, first to last; none for a run that has none yet."""
@@ -224,15 +254,103 @@ class Store:
 
     def group(self, group_id: str) -> tuple[RunRecord, ...]:
         """The runs made together as one result, in order of seed."""
-        query = _records().where(runs.c.group_id == group_id).order_by(runs.c.seed, runs.c.id)
+        query = columns_of_runs().where(runs.c.group_id == group_id).order_by(runs.c.seed, runs.c.id)
         with reading(self._engine) as connection:
-            found = _fetch(connection, query)
+            found = fetch(connection, query)
             if found:
                 return found
             known = select(runs.c.group_id).where(runs.c.group_id.is_not(None)).group_by(runs.c.group_id)
             groups = connection.scalars(known.order_by(func.max(runs.c.id).desc()).limit(CANDIDATES)).all()
         latest = f" The latest groups: {', '.join(groups)}." if groups else " There are no groups yet."
         raise UsageError(f"no group {group_id!r}.{latest}")
+
+    def figures(self, *, study: str | None = None) -> tuple[RunFigures, ...]:
+        """The figures of the runs of a study, or of all runs, oldest first; quick for thousands.
+
+        Raises:
+            UsageError: a study that has no runs; the message names those that have.
+        """
+        query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES)).order_by(runs.c.id)
+        query = query if study is None else query.where(runs.c.study == study)
+        with reading(self._engine) as connection:
+            found = tuple(RunFigures(**row) for row in connection.execute(query).mappings())
+        if study is not None and not found:
+            known = self.studies()
+            names = f"There are {', '.join(known)}." if known else "`flyweight train --study NAME` begins one."
+            raise UsageError(f"no study {study!r}.{nearest(study, known)} {names}")
+        return found
+
+    def studies(self) -> tuple[str, ...]:
+        """The names of all studies, the one with the newest run first."""
+        query = select(runs.c.study).where(runs.c.study.is_not(None)).group_by(runs.c.study)
+        with reading(self._engine) as connection:
+            return tuple(connection.scalars(query.order_by(func.max(runs.c.id).desc())))
+
+    def recipes(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The recipes on record by their `recipe_hash`, as stored; a hash that no run has is left out."""
+        wanted, found = sorted(set(hashes)), dict[str, dict[str, Any]]()
+        with reading(self._engine) as connection:
+            for start in range(0, len(wanted), HASHES_AT_ONCE):
+                some = wanted[start : start + HASHES_AT_ONCE]
+                latest = select(func.max(runs.c.id)).where(runs.c.recipe_hash.in_(some)).group_by(runs.c.recipe_hash)
+                query = select(runs.c.recipe_hash, runs.c.recipe).where(runs.c.id.in_(latest))
+                found |= {row.recipe_hash: row.recipe for row in connection.execute(query)}
+        return found
+
+    def write_note(self, recipe_hash: str, kind: NoteKind, text: str, *, author: str, study: str | None = None) -> Note:
+        """Keep what a person writes of a recipe in a study; what was written before stays on record."""
+        note = Note(
+            id=new_run_id(),
+            study=study,
+            recipe_hash=recipe_hash,
+            kind=kind,
+            text=_storable(text),
+            author=_storable(author),
+            written_at=_now(),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert(notes).values(asdict(note)))
+        return note
+
+    def notes(self, *, study: str | None = None) -> tuple[Note, ...]:
+        """All notes of a study, or those of no study, oldest first."""
+        query = select(notes).where(notes.c.study.is_not_distinct_from(study)).order_by(notes.c.id)
+        with reading(self._engine) as connection:
+            return tuple(Note(**row) for row in connection.execute(query).mappings())
+
+    def make_plan(
+        self,
+        baseline_hash: str,
+        changed_hash: str,
+        *,
+        data_hash: str,
+        part: Part,
+        looks: Sequence[tuple[int, int]],
+        level: float,
+    ) -> Plan:
+        """Keep how a comparison will be decided, before seeds are added for it; there is one plan to a question."""
+        plan = Plan(
+            id=new_run_id(),
+            baseline_hash=baseline_hash,
+            changed_hash=changed_hash,
+            data_hash=data_hash,
+            part=part,
+            looks=[list(look) for look in looks],
+            level=level,
+            made_at=_now(),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert(plans).values(asdict(plan)))
+        return plan
+
+    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: Part) -> Plan | None:
+        """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
+        pairs = ((baseline_hash, changed_hash), (changed_hash, baseline_hash))
+        same = or_(*((plans.c.baseline_hash == a) & (plans.c.changed_hash == b) for a, b in pairs))
+        query = select(plans).where(same, plans.c.data_hash == data_hash, plans.c.part == part)
+        with reading(self._engine) as connection:
+            found = connection.execute(query.order_by(plans.c.id)).mappings().first()
+        return None if found is None else Plan(**found)
 
 
 def default_home() -> Path:
@@ -242,83 +360,8 @@ def default_home() -> Path:
     return Path(os.environ.get("FLYWEIGHT_HOME") or user_data_dir("flyweight"))
 
 
-def _records() -> Select[Any]:
-    """All columns of a run, and how often its test set was opened."""
-    opened = select(func.count()).where(test_openings.c.run_id == runs.c.id).correlate(runs).scalar_subquery()
-    return select(runs, opened.label("test_openings"))
-
-
-def _fetch(connection: Connection, query: Select[Any]) -> tuple[RunRecord, ...]:
-    return tuple(RunRecord(**row) for row in connection.execute(query).mappings())
-
-
-def _one(connection: Connection, run_id: str, *, lock: bool = False) -> RunRecord:
-    query = _records().where(runs.c.id == run_id)
-    found = _fetch(connection, query.with_for_update(of=runs) if lock else query)
-    if not found:
-        raise _unknown(connection, run_id)
-    return found[0]
-
-
-def _by_shortcut(connection: Connection, shortcut: str) -> RunRecord:
-    if shortcut not in SHORTCUTS:
-        raise UsageError(
-            f"no shortcut {shortcut!r}; there are {' and '.join(SHORTCUTS)}.{nearest(shortcut, SHORTCUTS)}"
-        )
-    query = _newest(_records()) if shortcut == "@latest" else _best(_records())
-    found = _fetch(connection, query.limit(1))
-    if not found:
-        kind = "run" if shortcut == "@latest" else "finished run with a validation accuracy"
-        raise UsageError(f"{shortcut}: there is no {kind} yet; `flyweight train` makes one")
-    return found[0]
-
-
-def _newest(query: Select[Any]) -> Select[Any]:
-    return query.order_by(runs.c.id.desc())
-
-
-def _best(query: Select[Any]) -> Select[Any]:
-    """By validation accuracy, among finished runs that were validated on the same images as the latest of them."""
-    latest = select(runs.c.data_hash, runs.c.split_hash).where(
-        runs.c.status == "finished", runs.c.validation_count.is_not(None)
-    )
-    latest = latest.order_by(runs.c.id.desc()).limit(1)
-    same = latest.subquery()
-    query = query.join(same, (runs.c.data_hash == same.c.data_hash) & (runs.c.split_hash == same.c.split_hash))
-    accuracy = cast(runs.c.validation_correct, Double) / runs.c.validation_count
-    measured = query.where(runs.c.status == "finished", runs.c.validation_count.is_not(None))
-    return measured.order_by(accuracy.desc(), runs.c.params, runs.c.id.desc())
-
-
-def _by_prefix(connection: Connection, selector: str) -> RunRecord:
-    prefix = normalised(selector)
-    matching = _records().where(runs.c.id.startswith(prefix, autoescape=True))
-    found = _fetch(connection, _newest(matching).limit(CANDIDATES + 1)) if prefix else ()
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise _unknown(connection, selector)
-    raise UsageError(f"{selector!r} is the beginning of several runs:{_listed(found)}")
-
-
-def _unknown(connection: Connection, selector: str) -> UsageError:
-    """What to say of a selector that names no run: those of that name if it is one, else the latest."""
-    named = _fetch(connection, _newest(_records().where(runs.c.name == selector)).limit(CANDIDATES + 1))
-    if named:
-        return UsageError(f"{selector!r} is the name of a recipe, not of one run; its runs:{_listed(named)}")
-    latest = _fetch(connection, _newest(_records()).limit(CANDIDATES + 1))
-    if not latest:
-        return UsageError(f"no run {selector!r}: there are no runs yet; `flyweight train` makes one")
-    return UsageError(f"no run {selector!r}; give an id, the beginning of one, @latest or @best:{_listed(latest)}")
-
-
-def _listed(records: Sequence[RunRecord]) -> str:
-    lines = [f"\n  {record.id}  {record.name}  seed {record.seed}  {record.status}" for record in records[:CANDIDATES]]
-    return "".join(lines) + ("\n  ..." if len(records) > CANDIDATES else "")
-
-
 def _not_open(connection: Connection, run_id: str) -> UsageError:
-    record = _one(connection, run_id)
+    record = one(connection, run_id)
     hint = "resume it first" if record.status in RESUMABLE else "its record is closed"
     return UsageError(f"run {run_id} is already {record.status}; {hint}")
 

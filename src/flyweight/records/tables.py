@@ -24,12 +24,13 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 from flyweight.records.ids import LENGTH
-from flyweight.records.record import STATUSES
+from flyweight.records.record import NOTE_KINDS, PARTS, STATUSES
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 VERSION_TABLE = "flyweight_version"  # not Alembic's default, which Optuna and MLflow use when they share the database
 
 metadata = MetaData()
@@ -107,6 +108,9 @@ runs = Table(
     Column("test_loss", Double),
     Column("train_seconds", Double),
     Column("message", Text, nullable=False),
+    Column("study", Text),
+    Column("parent_hash", Text),
+    CheckConstraint("study <> ''", name="ck_runs_study"),
     CheckConstraint(f"length(id) = {LENGTH}", name="ck_runs_id"),
     CheckConstraint("name <> ''", name="ck_runs_name"),
     CheckConstraint(f"status IN ({', '.join(map(repr, STATUSES))})", name="ck_runs_status"),
@@ -123,6 +127,8 @@ runs = Table(
     Index("ix_runs_status", "status", "id"),
     Index("ix_runs_name", "name", "id"),
     Index("ix_runs_group_id", "group_id", "id"),
+    Index("ix_runs_study", "study", "id"),
+    Index("ix_runs_recipe_hash", "recipe_hash", "id"),
 )
 
 epochs = Table(
@@ -151,4 +157,36 @@ test_openings = Table(
     Column("purpose", Text, nullable=False),
     Column("opened_at", UtcTime, nullable=False),
     CheckConstraint("number >= 1", name="ck_test_openings_number"),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", _run_id(), primary_key=True),
+    Column("study", Text),
+    Column("recipe_hash", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("written_at", UtcTime, nullable=False),
+    CheckConstraint("study <> ''", name="ck_notes_study"),
+    CheckConstraint(f"kind IN ({', '.join(map(repr, NOTE_KINDS))})", name="ck_notes_kind"),
+    CheckConstraint("author <> ''", name="ck_notes_author"),
+    Index("ix_notes_recipe_hash", "recipe_hash", "id"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", _run_id(), primary_key=True),
+    Column("baseline_hash", Text, nullable=False),
+    Column("changed_hash", Text, nullable=False),
+    Column("data_hash", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("looks", JSON, nullable=False),
+    Column("level", Double, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+    CheckConstraint(f"part IN ({', '.join(map(repr, PARTS))})", name="ck_plans_part"),
+    CheckConstraint("level > 0 AND level < 1", name="ck_plans_level"),
+    UniqueConstraint("baseline_hash", "changed_hash", "data_hash", "part", name="uq_plans_question"),
 )
