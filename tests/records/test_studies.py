@@ -77,11 +77,6 @@ def test_notes_are_kept_with_author_and_time_and_never_replaced(store: Store) ->
 
     assert store.notes(study="widths") == (first, second)
     assert (first.kind, first.text, first.author) == ("before", "faster", "Ada")
-        "before",
-        "faster",
-        "Ada",
-        first.written_at.tzinfo,
-    )
     assert first.written_at <= second.written_at
     assert store.notes() == (apart,)
     assert "\0" not in apart.text
