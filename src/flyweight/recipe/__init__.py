@@ -1,9 +1,9 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
 from flyweight.recipe.catalogue import copy, describe, is_recipe, names, text
-from flyweight.recipe.difference import Change, diff, recipe_hash, value_at
+from flyweight.recipe.difference import Change, diff, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
-from flyweight.recipe.reading import draft, dumps, load, loads, override
+from flyweight.recipe.reading import draft, dumps, load, loads, override, parent
 from flyweight.recipe.recipe import (
     AugmentSection,
     BudgetSection,
@@ -14,6 +14,7 @@ from flyweight.recipe.recipe import (
     TrainSection,
     keys,
 )
+from flyweight.recipe.words import all_in_words, factor, in_words, net_in_words
 
 __all__ = [
     "AugmentSection",
@@ -25,18 +26,26 @@ __all__ = [
     "Recipe",
     "TargetSection",
     "TrainSection",
+    "all_in_words",
     "copy",
     "describe",
     "diff",
+    "diff_stored",
     "draft",
     "dumps",
+    "factor",
+    "flat",
+    "has_effect",
+    "in_words",
     "is_recipe",
     "keys",
     "keys_table",
     "load",
     "loads",
     "names",
+    "net_in_words",
     "override",
+    "parent",
     "recipe_hash",
     "text",
     "value_at",

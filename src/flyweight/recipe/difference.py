@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flyweight.recipe.keys import fields_of
 from flyweight.recipe.reading import IDENTITY
 from flyweight.recipe.recipe import Recipe
 
 Value = str | bool | int | float | None
+
+# What only says what a run may cost, is for, or how many images are measured at a time: two runs that differ in
+# nothing else do the same.
+WITHOUT_EFFECT = ("budget.", "target.accuracy", "train.eval_batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,35 @@ def diff(old: Recipe, new: Recipe) -> tuple[Change, ...]:
         for key in fields_of(Recipe)
         if key not in IDENTITY and (was := value_at(old, key)) != (now := value_at(new, key))
     )
+
+
+def diff_stored(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
+    """`diff` of two recipes as records keep them; keys that this version does not know count too, and stand last."""
+    was, now = flat(old), flat(new)
+    known = [key for key in fields_of(Recipe) if key in was or key in now]
+    unknown = sorted((was.keys() | now.keys()) - set(known))
+    return tuple(
+        Change(key=key, old=was.get(key), new=now.get(key))
+        for key in (*known, *unknown)
+        if key not in IDENTITY and was.get(key) != now.get(key)
+    )
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, by dotted keys.
+
+    >>> flat({"name": "a", "train": {"lr": 0.1}})
+    {'name': 'a', 'train.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def has_effect(change: Change) -> bool:
+    """Whether a change can alter what a run does; a limit on its seconds can stop it earlier."""
+    return change.key == "budget.seconds" or not change.key.startswith(WITHOUT_EFFECT)
 
 
 def value_at(recipe: Recipe, key: str) -> Value:

@@ -67,6 +67,22 @@ def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ())
     return _overridden(_resolved(_source(name_or_path, Path())), overrides).recipe()
 
 
+def parent(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Recipe | None:
+    """The recipe that this one changes: itself without the overrides, else the one that it extends, else None.
+
+    >>> parent("own/20k-fast", overrides=["train.lr=0.02"]) == load("own/20k-fast")
+    True
+    """
+    if overrides:
+        return load(name_or_path)
+    source = _source(name_or_path, Path())
+    values = parse_toml(source.text, source.label)
+    if "extends" not in values:
+        return None
+    above = _parent(source, values["extends"], source.label)
+    return _resolved(above).recipe()
+
+
 def draft(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The values of a recipe as nested tables, unchecked: for those who look into one that does not load.
 

@@ -1,0 +1,121 @@
+"""Changes of a recipe as a person would write them into a log: "lr 0.1 → 0.05", "net +d.1 (3 times)"."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from flyweight.recipe.difference import Change, Value
+
+LEAST_IN_COMMON: Final = 0.4  # share of the words of two nets below which the new one is told whole
+
+# What a number counts, where its key does not say so; fractions and rates have no unit.
+UNITS: Final = {
+    "data.resize": "pixels",
+    "data.train_limit": "images",
+    "data.validation": "images",
+    "augment.rotate": "degrees",
+    "augment.translate": "of the side",
+    "augment.shear": "degrees",
+    "augment.crop_size": "pixels",
+    "augment.elastic": "pixels",
+    "augment.elastic_smoothness": "pixels",
+    "augment.erase_size": "of the side",
+    "train.batch_size": "images",
+    "train.warmup": "of all steps",
+    "train.step_epochs": "epochs",
+    "train.patience": "epochs",
+    "train.final_lr": "of lr",
+    "budget.activation": "bytes",
+    "budget.flash": "bytes",
+    "budget.seconds": "s",
+}
+
+
+def factor(key: str) -> str:
+    """What a key is called among other changes: "train.lr" is lr, "data.name" is data.
+
+    >>> factor("train.lr"), factor("model.net"), factor("data.name"), factor("budget.params")
+    ('lr', 'net', 'data', 'budget.params')
+    """
+    section, _, name = key.partition(".")
+    if section == "budget":
+        return key
+    return section if name == "name" else name or key
+
+
+def in_words(change: Change) -> str:
+    """One change, old to new, with its unit.
+
+    >>> in_words(Change(key="augment.rotate", old=0.0, new=7.0))
+    'rotate off → 7 degrees'
+    >>> in_words(Change(key="model.net", old="c8 r flat fc10", new="c8 bn r flat fc10"))
+    'net +bn'
+    """
+    if change.key == "model.net" and isinstance(change.old, str) and isinstance(change.new, str):
+        return f"net {net_in_words(change.old, change.new)}"
+    unit = UNITS.get(change.key)
+    return f"{factor(change.key)} {_shown(change.key, change.old)} → {_shown(change.key, change.new)}" + (
+        f" {unit}" if unit and _is_number(change.new) and not _is_off(change.key, change.new) else ""
+    )
+
+
+def all_in_words(changes: Iterable[Change]) -> str:
+    """Several changes in one line; none at all is told too."""
+    return ", ".join(map(in_words, changes)) or "nothing"
+
+
+def net_in_words(old: str, new: str) -> str:
+    """What became of a net: words added, taken away and replaced, equal ones counted; the new net if little is left.
+
+    >>> net_in_words("c8 r m2 c16 r gap flat fc10", "c8 bn r m2 c12 bn r gap flat fc10")
+    '+bn (2 times), c16 → c12'
+    >>> net_in_words("c8 r gap flat fc10", "flat fc10")
+    '-c8 -r -gap'
+    """
+    was, now = old.split(), new.split()
+    matcher = difflib.SequenceMatcher(a=was, b=now, autojunk=False)
+    if matcher.ratio() < LEAST_IN_COMMON and was:
+        return f"→ {new}"
+    steps: Counter[str] = Counter()
+    for what, start, end, new_start, new_end in matcher.get_opcodes():
+        if what != "equal":
+            steps.update(_steps(was[start:end], now[new_start:new_end]))
+    return ", ".join(step if n == 1 else f"{step} ({n} times)" for step, n in steps.items())
+
+
+def _steps(gone: list[str], come: list[str]) -> Iterator[str]:
+    """A stretch of a net that became another: word for word as far as both reach, the rest as one."""
+    replaced = min(len(gone), len(come))
+    yield from (f"{old} → {new}" for old, new in zip(gone, come, strict=False))
+    rest = [*(f"-{word}" for word in gone[replaced:]), *(f"+{word}" for word in come[replaced:])]
+    if rest:
+        yield " ".join(rest)
+
+
+# Augmentations and regularisers at 0 are not there at all; so is everything that is None.
+def _is_off(key: str, value: Value) -> bool:
+    can_be_off = key.startswith("augment.") or key in (
+        "train.weight_decay",
+        "train.label_smoothing",
+        "train.ema",
+        "train.momentum",
+        "train.warmup",
+    )
+    return value is None or (can_be_off and _is_number(value) and value == 0)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(key: str, value: Value) -> str:
+    if _is_off(key, value):
+        return "off"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
