@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
@@ -160,6 +162,39 @@ def count(net: str, input_shape: Shape) -> Cost:
 
         return trace(net, input_shape)
     return walk(net, input_shape)
+
+
+def as_recorded(recipe: Recipe) -> Recipe:
+    """The recipe as its runs are recorded, so that its hash finds them; images of the user's own are read for it.
+
+    Raises:
+        UsageError: neither a known name nor a path. DataError: files that are not what they must be.
+    """
+    from flyweight.data.catalogue import CATALOGUE
+
+    named = CATALOGUE.get(recipe.data.name)
+    if named is not None:
+        return settled(recipe, n_train=named.n_train, has_own_validation=False)
+    from flyweight.data.sources import load as load_images
+
+    images = load_images(recipe.data.name, resize=recipe.data.resize)
+    return settled(recipe, n_train=len(images.train_images), has_own_validation=images.has_own_validation)
+
+
+def settled(recipe: Recipe, *, n_train: int, has_own_validation: bool) -> Recipe:
+    """The recipe as it is stored: the same from any folder and whatever a later version holds out by itself.
+
+    n_train: how many training images the set has, validation images included.
+    """
+    from flyweight.data.catalogue import CATALOGUE
+    from flyweight.data.splits import held_out
+
+    changes: dict[str, Any] = {}
+    if recipe.data.name not in CATALOGUE:
+        changes["name"] = str(Path(recipe.data.name).expanduser().resolve())
+    if not has_own_validation:
+        changes["validation"] = held_out(n_train, recipe.data.validation)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
 
 def require_counts(**counts: int | None) -> None:

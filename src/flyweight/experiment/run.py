@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.data.catalogue import CATALOGUE
 from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
-from flyweight.experiment.plan import plan, require_counts
+from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
 from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.model.cost import Cost
@@ -43,13 +42,16 @@ def run(
     threads: int | None = None,
     group_id: str | None = None,
     group_seeds: tuple[int, ...] = (),
+    study: str | None = None,
+    parent_hash: str | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
     """Train one seed of a recipe, measure it, and keep everything; the record says how it ended.
 
     `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
-    `group_seeds` tie the seeds of one result together.
+    `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
+    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -58,7 +60,8 @@ def run(
     require_counts(seed=seed, threads=threads)
     cost = plan(recipe).require()
     bench = prepare(recipe, seed=seed, device=device, threads=threads)
-    recipe = settled(recipe, bench)
+    n_train, has_own_validation = len(bench.image_set.train_images), bench.image_set.has_own_validation
+    recipe = settled(recipe, n_train=n_train, has_own_validation=has_own_validation)
     record = store.start(
         name=recipe.name,
         seed=seed,
@@ -72,22 +75,14 @@ def run(
         split_hash=bench.split.hash,
         environment={**bench.environment, "group_seeds": list(group_seeds)},
         group_id=group_id,
+        study=study,
+        parent_hash=parent_hash,
         epochs_planned=recipe.train.epochs,
     )
     folder = store.folder(record.id)
     files.write_text(folder / "recipe.toml", dumps(recipe))
     files.write_json(folder / "environment.json", bench.environment)
     return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
-
-
-def settled(recipe: Recipe, bench: Workbench) -> Recipe:
-    """The recipe as it is stored: the same from any folder and whatever a later version holds out by itself."""
-    changes: dict[str, Any] = {}
-    if recipe.data.name not in CATALOGUE:
-        changes["name"] = str(Path(recipe.data.name).expanduser().resolve())
-    if not bench.image_set.has_own_validation:
-        changes["validation"] = len(bench.split.validation)
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 
 
 def resume(

@@ -49,6 +49,8 @@ class _Group:
     recipe: Recipe
     store: Store
     device: DeviceName
+    study: str | None
+    parent_hash: str | None
 
     def records(self) -> tuple[RunRecord, ...]:
         """The runs that began, in the order of their seeds."""
@@ -69,13 +71,17 @@ def run_seeds(
     store: Store,
     device: DeviceName = "auto",
     at_once: int | None = None,
+    study: str | None = None,
+    parent_hash: str | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Train every seed and return their records in the order of `seeds`; all share one `group_id`.
 
     `at_once` is how many train side by side, by default one per core. When asked to stop, each run is saved where
-    it stands. A script that calls this needs the usual `if __name__ == "__main__":`, since processes are spawned.
+    it stands. `study` and `parent_hash` are those of `run`.
+
+    A script that calls this needs the usual `if __name__ == "__main__":`, since processes are spawned.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -84,7 +90,15 @@ def run_seeds(
     require_counts(seeds=len(seeds), at_once=at_once)
     plan(recipe).require()
     sources.load(recipe.data.name, resize=recipe.data.resize)  # a download happens once, not in every process
-    group = _Group(id=new_run_id(), seeds=tuple(seeds), recipe=recipe, store=store, device=device)
+    group = _Group(
+        id=new_run_id(),
+        seeds=tuple(seeds),
+        recipe=recipe,
+        store=store,
+        device=device,
+        study=study,
+        parent_hash=parent_hash,
+    )
     _work_off([_Job(seed=seed) for seed in seeds], group, at_once=at_once, watch=watch, should_stop=should_stop)
     return group.records()
 
@@ -107,7 +121,15 @@ def resume_seeds(
     jobs += [_Job(seed=seed) for seed in planned if seed not in begun]
     if not jobs:
         raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
-    group = _Group(id=group_id, seeds=planned, recipe=recipe, store=store, device=device)
+    group = _Group(
+        id=group_id,
+        seeds=planned,
+        recipe=recipe,
+        store=store,
+        device=device,
+        study=records[0].study,
+        parent_hash=records[0].parent_hash,
+    )
     _work_off(jobs, group, at_once=at_once, watch=watch, should_stop=should_stop)
     return group.records()
 
@@ -134,16 +156,14 @@ def _work_off(
                 process.terminate()
         while waiting and len(running) < (at_once or usable_cores()):
             job = waiting.pop(0)
-            arguments = (
-                job,
-                group.recipe,
-                group.id,
-                group.seeds,
-                group.store.url,
-                group.store.home,
-                group.device,
-                told,
-            )
+            settings = {
+                "device": group.device,
+                "group_id": group.id,
+                "group_seeds": group.seeds,
+                "study": group.study,
+                "parent_hash": group.parent_hash,
+            }
+            arguments = (job, group.recipe, group.store.url, group.store.home, settings, told)
             running.append(_start(context.Process(target=_work, args=arguments, name=f"seed {job.seed}", daemon=True)))
         _pass_on(told, watch, errors, until=time.monotonic() + SECONDS_BETWEEN_QUESTIONS)
         ended = [process for process in running if not process.is_alive()]
@@ -185,30 +205,15 @@ def _died(process: BaseProcess) -> FlyweightError:
     )
 
 
-def _work(
-    job: _Job,
-    recipe: Recipe,
-    group_id: str,
-    group_seeds: tuple[int, ...],
-    url: str,
-    home: Path,
-    device: DeviceName,
-    told: Any,
-) -> None:
+def _work(job: _Job, recipe: Recipe, url: str, home: Path, settings: dict[str, Any], told: Any) -> None:
     """One job, in a process of its own; its errors travel to the parent as values."""
-    settings: dict[str, Any] = {"store": Store.open(url, home=home), "device": device, "watch": told.put}
+    store = Store.open(url, home=home)
     with stopping_on_signals() as should_stop:
         try:
             if job.resumed:
-                resume(job.resumed, should_stop=should_stop, **settings)
+                device = settings["device"]
+                resume(job.resumed, store=store, device=device, watch=told.put, should_stop=should_stop)
             else:
-                run(
-                    recipe,
-                    seed=job.seed,
-                    group_id=group_id,
-                    group_seeds=group_seeds,
-                    should_stop=should_stop,
-                    **settings,
-                )
+                run(recipe, seed=job.seed, store=store, watch=told.put, should_stop=should_stop, **settings)
         except Exception as error:
             told.put(_Failed(error=error))
