@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +34,13 @@ SECONDS_BETWEEN_QUESTIONS: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One run for a process of its own: a seed to begin, or a stopped run to go on with."""
+class Asked:
+    """A recipe and the seeds to train of it, as one group; `study` and `parent_hash` are those of `run`."""
 
-    seed: int
-    resumed: str | None = None
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    study: str | None = None
+    parent_hash: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +48,20 @@ class _Group:
     """What the runs of one result share."""
 
     id: str
-    seeds: tuple[int, ...]
-    recipe: Recipe
-    store: Store
-    device: DeviceName
-    study: str | None
-    parent_hash: str | None
+    asked: Asked
 
-    def records(self) -> tuple[RunRecord, ...]:
+    def records(self, store: Store) -> tuple[RunRecord, ...]:
         """The runs that began, in the order of their seeds."""
-        return tuple(sorted(self.store.runs(group_id=self.id), key=lambda record: record.seed))
+        return tuple(sorted(store.runs(group_id=self.id), key=lambda record: record.seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One run for a process of its own: a seed to begin, or a stopped run to go on with."""
+
+    group: _Group
+    seed: int
+    resumed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +94,35 @@ def run_seeds(
         RecipeError, OverBudgetError: before anything is spent.
         FlyweightError: the first error of a seed, when the others are done.
     """
-    require_counts(seeds=len(seeds), at_once=at_once)
-    plan(recipe).require()
-    sources.load(recipe.data.name, resize=recipe.data.resize)  # a download happens once, not in every process
-    group = _Group(
-        id=new_run_id(),
-        seeds=tuple(seeds),
-        recipe=recipe,
-        store=store,
-        device=device,
-        study=study,
-        parent_hash=parent_hash,
+    asked = Asked(recipe=recipe, seeds=tuple(seeds), study=study, parent_hash=parent_hash)
+    (records,) = run_side_by_side(
+        [asked], store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop
     )
-    _work_off([_Job(seed=seed) for seed in seeds], group, at_once=at_once, watch=watch, should_stop=should_stop)
-    return group.records()
+    return records
+
+
+def run_side_by_side(
+    asked: Sequence[Asked],
+    *,
+    store: Store,
+    device: DeviceName = "auto",
+    at_once: int | None = None,
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[tuple[RunRecord, ...], ...]:
+    """`run_seeds` of several recipes at a time: a group of records for each, in the order in which they were asked.
+
+    The seeds of the recipes take turns, so that those of one do not wait for all of another.
+    """
+    for one in asked:
+        require_counts(seeds=len(one.seeds), at_once=at_once)
+        plan(one.recipe).require()
+        sources.load(one.recipe.data.name, resize=one.recipe.data.resize)  # downloads happen once, not in each process
+    groups = [_Group(id=new_run_id(), asked=one) for one in asked]
+    jobs = [[_Job(group=group, seed=seed) for seed in group.asked.seeds] for group in groups]
+    in_turns = [job for turn in zip_longest(*jobs) for job in turn if job is not None]
+    _work_off(in_turns, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+    return tuple(group.records(store) for group in groups)
 
 
 def resume_seeds(
@@ -117,27 +139,21 @@ def resume_seeds(
     planned = tuple(records[0].environment["group_seeds"])
     recipe = load(store.folder(records[0].id) / "recipe.toml")
     begun = {record.seed for record in records}
-    jobs = [_Job(seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
-    jobs += [_Job(seed=seed) for seed in planned if seed not in begun]
+    asked = Asked(recipe=recipe, seeds=planned, study=records[0].study, parent_hash=records[0].parent_hash)
+    group = _Group(id=group_id, asked=asked)
+    jobs = [_Job(group=group, seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
+    jobs += [_Job(group=group, seed=seed) for seed in planned if seed not in begun]
     if not jobs:
         raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
-    group = _Group(
-        id=group_id,
-        seeds=planned,
-        recipe=recipe,
-        store=store,
-        device=device,
-        study=records[0].study,
-        parent_hash=records[0].parent_hash,
-    )
-    _work_off(jobs, group, at_once=at_once, watch=watch, should_stop=should_stop)
-    return group.records()
+    _work_off(jobs, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+    return group.records(store)
 
 
 def _work_off(
     jobs: Sequence[_Job],
-    group: _Group,
     *,
+    store: Store,
+    device: DeviceName,
     at_once: int | None,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
@@ -156,21 +172,14 @@ def _work_off(
                 process.terminate()
         while waiting and len(running) < (at_once or usable_cores()):
             job = waiting.pop(0)
-            settings = {
-                "device": group.device,
-                "group_id": group.id,
-                "group_seeds": group.seeds,
-                "study": group.study,
-                "parent_hash": group.parent_hash,
-            }
-            arguments = (job, group.recipe, group.store.url, group.store.home, settings, told)
+            arguments = (job, store.url, store.home, device, told)
             running.append(_start(context.Process(target=_work, args=arguments, name=f"seed {job.seed}", daemon=True)))
         _pass_on(told, watch, errors, until=time.monotonic() + SECONDS_BETWEEN_QUESTIONS)
         ended = [process for process in running if not process.is_alive()]
         errors += [_died(process) for process in ended if process.exitcode and not is_stopping]
         running = [process for process in running if process not in ended]
     _pass_on(told, watch, errors, until=math.inf)
-    group.store.mark_lost()
+    store.mark_lost()
     if errors:
         raise errors[0]
 
@@ -205,15 +214,25 @@ def _died(process: BaseProcess) -> FlyweightError:
     )
 
 
-def _work(job: _Job, recipe: Recipe, url: str, home: Path, settings: dict[str, Any], told: Any) -> None:
+def _work(job: _Job, url: str, home: Path, device: DeviceName, told: Any) -> None:
     """One job, in a process of its own; its errors travel to the parent as values."""
-    store = Store.open(url, home=home)
+    store, asked = Store.open(url, home=home), job.group.asked
     with stopping_on_signals() as should_stop:
         try:
             if job.resumed:
-                device = settings["device"]
                 resume(job.resumed, store=store, device=device, watch=told.put, should_stop=should_stop)
             else:
-                run(recipe, seed=job.seed, store=store, watch=told.put, should_stop=should_stop, **settings)
+                run(
+                    asked.recipe,
+                    seed=job.seed,
+                    store=store,
+                    device=device,
+                    group_id=job.group.id,
+                    group_seeds=asked.seeds,
+                    study=asked.study,
+                    parent_hash=asked.parent_hash,
+                    watch=told.put,
+                    should_stop=should_stop,
+                )
         except Exception as error:
             told.put(_Failed(error=error))

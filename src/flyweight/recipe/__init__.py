@@ -14,7 +14,7 @@ from flyweight.recipe.recipe import (
     TrainSection,
     keys,
 )
-from flyweight.recipe.words import all_in_words, factor, in_words, net_in_words
+from flyweight.recipe.words import all_in_words, factor, in_words, label, net_in_words
 
 __all__ = [
     "AugmentSection",
@@ -40,6 +40,7 @@ __all__ = [
     "is_recipe",
     "keys",
     "keys_table",
+    "label",
     "load",
     "loads",
     "names",

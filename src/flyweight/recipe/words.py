@@ -34,10 +34,43 @@ UNITS: Final = {
 }
 
 
+# Keys that say one thing together: to change several of them is one change.
+FACTORS: Final = {
+    "augment.crop_size": "crop",
+    "augment.crop_probability": "crop",
+    "augment.elastic": "elastic",
+    "augment.elastic_smoothness": "elastic",
+    "augment.erase_probability": "erase",
+    "augment.erase_size": "erase",
+    "augment.translate": "translate",
+    "augment.whole_pixels": "translate",
+    "train.schedule": "schedule",
+    "train.warmup": "schedule",
+    "train.step_epochs": "schedule",
+    "train.gamma": "schedule",
+    "train.final_lr": "schedule",
+    "train.momentum": "momentum",
+    "train.nesterov": "momentum",
+    "train.weight_decay": "weight_decay",
+    "train.weight_decay_on": "weight_decay",
+    "target.accuracy": "target",
+    "target.stop": "target",
+}
+
+
 def factor(key: str) -> str:
+    """The one thing that a key belongs to, where several keys say it together: a change of it is one change.
+
+    >>> factor("train.gamma"), factor("train.schedule"), factor("train.lr")
+    ('schedule', 'schedule', 'lr')
+    """
+    return FACTORS.get(key) or label(key)
+
+
+def label(key: str) -> str:
     """What a key is called among other changes: "train.lr" is lr, "data.name" is data.
 
-    >>> factor("train.lr"), factor("model.net"), factor("data.name"), factor("budget.params")
+    >>> label("train.lr"), label("model.net"), label("data.name"), label("budget.params")
     ('lr', 'net', 'data', 'budget.params')
     """
     section, _, name = key.partition(".")
@@ -57,7 +90,7 @@ def in_words(change: Change) -> str:
     if change.key == "model.net" and isinstance(change.old, str) and isinstance(change.new, str):
         return f"net {net_in_words(change.old, change.new)}"
     unit = UNITS.get(change.key)
-    return f"{factor(change.key)} {_shown(change.key, change.old)} → {_shown(change.key, change.new)}" + (
+    return f"{label(change.key)} {_shown(change.key, change.old)} → {_shown(change.key, change.new)}" + (
         f" {unit}" if unit and _is_number(change.new) and not _is_off(change.key, change.new) else ""
     )
 

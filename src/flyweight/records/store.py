@@ -264,14 +264,15 @@ class Store:
         latest = f" The latest groups: {', '.join(groups)}." if groups else " There are no groups yet."
         raise UsageError(f"no group {group_id!r}.{latest}")
 
-    def figures(self, *, study: str | None = None) -> tuple[RunFigures, ...]:
-        """The figures of the runs of a study, or of all runs, oldest first; quick for thousands.
+    def figures(self, *, study: str | None = None, recipe_hash: str | None = None) -> tuple[RunFigures, ...]:
+        """The figures of the runs of a study, of a recipe, or of all, oldest first; quick for thousands.
 
         Raises:
             UsageError: a study that has no runs; the message names those that have.
         """
         query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES)).order_by(runs.c.id)
-        query = query if study is None else query.where(runs.c.study == study)
+        wanted = {"study": study, "recipe_hash": recipe_hash}
+        query = query.where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
         with reading(self._engine) as connection:
             found = tuple(RunFigures(**row) for row in connection.execute(query).mappings())
         if study is not None and not found:

@@ -1,0 +1,488 @@
+"""Two results beside each other: what differs in what was asked, what it costs and what it gives, and how sure that is.
+
+Goes in: groups of runs on record, and their folders. Comes out: one value with the verdict, recomputed every time.
+Needs neither torch nor the images.
+"""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from flyweight.errors import DataError, RecipeError, UsageError
+from flyweight.evidence.answers import Answers, read_answers
+from flyweight.evidence.effect import (
+    Bootstrapped,
+    Effect,
+    McNemar,
+    Permuted,
+    bootstrap,
+    difference,
+    mcnemar,
+    permutation,
+)
+from flyweight.evidence.groups import Group
+from flyweight.evidence.power import seeds_needed, smallest_effect
+from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, interval, judge, p_value, points
+from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words, label, override
+from flyweight.records.folder import read_result
+from flyweight.records.record import Part, Plan, RunRecord
+
+if TYPE_CHECKING:
+    from flyweight.records.store import Store
+
+MOST_IMAGES: Final = 40
+FEWEST_PAIRS_TO_PERMUTE: Final = 6  # five pairs cannot give a p below 0.05
+
+# What changes the last digits of a run, and so its answer to a few images, without being a change of the recipe.
+ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostLine:
+    """One cost of both sides; None where it is not on record."""
+
+    name: str
+    unit: str
+    baseline: float | None
+    changed: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDifference:
+    """An image that one side reads more often than the other: the share of seeds that answer it rightly."""
+
+    index: int
+    label: int
+    baseline: float
+    changed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEvidence:
+    """Both sides on the same images.
+
+    gained, lost: how many images the changed side reads in most of its seeds and the baseline does not, and the
+    other way round. differing: the clearest of them. mcnemar: of two single runs. bootstrap: of two groups.
+    """
+
+    gained: int
+    lost: int
+    differing: tuple[ImageDifference, ...]
+    mcnemar: McNemar | None
+    bootstrap: Bootstrapped | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that can be said of two results; `verdict` sums it up.
+
+    effect: accuracy of the changed side less that of the baseline, as a fraction, on the images of `part`.
+    level: the p below which the effect counts as shown; lower than 0.05 where seeds were added by a plan.
+    images: None where predictions are missing; `cautions` says which.
+    bridges: recipes between the two, each one change further, that would tell what each of several changes did.
+    """
+
+    part: Part
+    baseline: Group[RunRecord]
+    changed: Group[RunRecord]
+    changes: tuple[Change, ...]
+    cost: tuple[CostLine, ...]
+    effect: Effect | None
+    level: float
+    plan: Plan | None
+    permutation: Permuted | None
+    images: ImageEvidence | None
+    outlook: Outlook | None
+    cautions: tuple[str, ...]
+    bridges: tuple[Recipe, ...]
+    verdict: Verdict
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the effect is shown, whatever its cause."""
+        return self.effect is not None and self.effect.p is not None and self.effect.p <= self.level
+
+    def names(self) -> tuple[str, str]:
+        """What both sides are called; where they share a name, the changed one says what is different."""
+        ours, theirs = self.baseline.name, self.changed.name
+        if ours == theirs and self.changes:
+            theirs = f"{theirs} with {in_words(self.changes[0])}" + (" ..." if len(self.changes) > 1 else "")
+        return ours, theirs
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        return {
+            "part": self.part,
+            "baseline": side_as_dict(self.baseline, self.part),
+            "changed": side_as_dict(self.changed, self.part),
+            "changes": [asdict(change) for change in self.changes],
+            "cost": [asdict(line) for line in self.cost],
+            "effect": None if self.effect is None else asdict(self.effect),
+            "level": self.level,
+            "permutation": None if self.permutation is None else asdict(self.permutation),
+            "images": None if self.images is None else asdict(self.images),
+            "outlook": None if self.outlook is None else asdict(self.outlook),
+            "cautions": list(self.cautions),
+            "verdict": asdict(self.verdict),
+        }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: both sides, the changes, the verdict."""
+        rows = [
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(spread(group, self.part))}</td></tr>"
+            for name, group in zip(self.names(), (self.baseline, self.changed), strict=True)
+        ]
+        changes = html.escape(", ".join(map(in_words, self.changes)) or "nothing")
+        cautions = "".join(f"<li>{html.escape(caution)}</li>" for caution in self.cautions)
+        return (
+            f"<table><thead><tr><th>recipe</th><th>{self.part} accuracy</th></tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table>"
+            f"<p>changed: {changes}</p><p><b>{html.escape(self.verdict.sentence)}</b></p>"
+            + (f"<ul>{cautions}</ul>" if cautions else "")
+        )
+
+
+def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], *, part: Part = "test") -> Comparison:
+    """Hold two results against each other on the same images.
+
+    Raises:
+        UsageError: results on other images, which no figure can compare, or a result compared with itself.
+    """
+    _require_comparable(baseline, changed, part)
+    changes = diff_stored(baseline.first.recipe, changed.first.recipe)
+    plan = store.plan(
+        baseline.first.recipe_hash, changed.first.recipe_hash, data_hash=baseline.first.data_hash, part=part
+    )
+    level = LEVEL if plan is None else plan.level
+    effect = _effect(baseline, changed, part)
+    outlook = _outlook(effect, level)
+    images, missing = _image_evidence(store, baseline, changed, part)
+    factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
+    verdict = _verdict(effect, baseline, changed, level=level, factors=factors, outlook=outlook, images=images)
+    return Comparison(
+        part=part,
+        baseline=baseline,
+        changed=changed,
+        changes=changes,
+        cost=_cost(store, baseline, changed),
+        effect=effect,
+        level=level,
+        plan=plan,
+        permutation=_permutation(baseline, changed, part),
+        images=images,
+        outlook=outlook,
+        cautions=(*_cautions(baseline, changed, changes), *_planned(plan, effect), *missing),
+        bridges=bridges(changed.first.recipe, changes) if len(factors) > 1 else (),
+        verdict=verdict,
+    )
+
+
+def spread(group: Group[Any], part: str) -> str:
+    """Mean and spread of a group in percent, or what it has instead.
+
+    One seed has no spread, and a group that diverged no figure.
+    """
+    found = group.summary(part)
+    if found is None:
+        return f"{len(group.diverged)} of {len(group.diverged)} seeds diverged"
+    if found.sd is None:
+        return f"{found.mean:.2%} (n=1)"
+    return f"{100 * found.mean:.2f} ± {found.sd:.2%} (n={found.n})"
+
+
+def side_as_dict(group: Group[Any], part: str) -> dict[str, Any]:
+    """One side of a comparison as plain values."""
+    found = group.summary(part)
+    return {
+        "name": group.name,
+        "recipe_hash": group.first.recipe_hash,
+        "runs": [run.id for run in group.runs],
+        "seeds": list(group.seeds),
+        "accuracies": group.accuracies(part),
+        "diverged": [run.id for run in group.diverged],
+        "summary": None if found is None else asdict(found),
+    }
+
+
+def bridges(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Recipe, ...]:
+    """The recipes from the baseline to the changed one, one factor a step, both ends left out.
+
+    changed: the changed recipe as stored. Changes that cannot be meant without one another go together.
+    """
+    end = Recipe.model_validate(dict(changed))
+    steps: dict[str, list[Change]] = {}
+    for change in changes:
+        steps.setdefault(factor(change.key), []).append(change)
+    # The changes without an effect go with the first step: they are part of the way and cost no step of their own.
+    idle = [change for change in changes if not has_effect(change)]
+    names = [name for name, of_step in steps.items() if any(map(has_effect, of_step))]
+    found = []
+    for done in range(1, len(names)):
+        undone = [change for name in names[done:] for change in steps[name] if change not in idle]
+        between = _undo(end, undone)
+        if between is not None:
+            told = ", ".join(names[:done])
+            found.append(
+                between.model_copy(
+                    update={
+                        "name": f"{end.name}-{'-'.join(names[:done])}",
+                        "description": f"Between two recipes that differ in more: only {told} changed.",
+                    }
+                )
+            )
+    return tuple(found)
+
+
+def _undo(recipe: Recipe, changes: Sequence[Change]) -> Recipe | None:
+    """The recipe with the old values; None where they cannot be meant with what stays."""
+    values = recipe.model_dump()
+    for change in changes:
+        section, _, name = change.key.partition(".")
+        values[section][name] = change.old
+    try:
+        return override(Recipe.model_validate(values), ())
+    except (RecipeError, KeyError, TypeError):
+        return None
+
+
+def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> None:
+    ours, theirs = baseline.first, changed.first
+    if ours.data_hash != theirs.data_hash:
+        raise UsageError(
+            f"two results must be measured on the same images, found {ours.data_name} (hash {ours.data_hash[:12]}) and "
+            f"{theirs.data_name} (hash {theirs.data_hash[:12]}); train one of the recipes on the other's."
+        )
+    if part == "validation" and ours.split_hash != theirs.split_hash:
+        raise UsageError(
+            "two results must be validated on the same images, found two splits (data.validation or data.split_seed "
+            "differ); compare them on the test images, or train one with the other's split."
+        )
+    if ours.recipe_hash == theirs.recipe_hash and ours.split_hash == theirs.split_hash:
+        raise UsageError(
+            f"a comparison needs two recipes, found runs {ours.id[:12]} and {theirs.id[:12]} of the same one "
+            f"({ours.name}): they are seeds of one result; `flyweight journal` shows it."
+        )
+
+
+def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> Effect | None:
+    ours, theirs = baseline.accuracies(part), changed.accuracies(part)
+    return difference(ours, theirs, resolution=1 / baseline.count(part)) if ours and theirs else None
+
+
+def _permutation(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> Permuted | None:
+    ours, theirs = baseline.accuracies(part), changed.accuracies(part)
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    paired = baseline.seeds == changed.seeds and len(ours) >= FEWEST_PAIRS_TO_PERMUTE
+    return permutation(ours, theirs, paired=paired, generator=np.random.default_rng(0))
+
+
+def _outlook(effect: Effect | None, level: float) -> Outlook | None:
+    """What the seeds at hand can show, and how many would show half as much."""
+    if effect is None or not effect.sd:
+        return None
+    n = min(effect.n_a, effect.n_b)
+    shows = smallest_effect(effect.sd, n, alpha=level)
+    more = None if shows is None else seeds_needed(shows / 2, effect.sd, alpha=level)
+    more_shows = None if more is None else smallest_effect(effect.sd, more, alpha=level)
+    if shows is None or more is None or more_shows is None:
+        return None
+    return Outlook(n=n, shows=shows, more=more, more_shows=more_shows)
+
+
+def _verdict(
+    effect: Effect | None,
+    baseline: Group[RunRecord],
+    changed: Group[RunRecord],
+    *,
+    level: float,
+    factors: Sequence[str],
+    outlook: Outlook | None,
+    images: ImageEvidence | None,
+) -> Verdict:
+    if effect is None:
+        gone = [group.name for group in (baseline, changed) if not group.runs]
+        return Verdict(
+            kind="diverged", sentence=f"diverged: no seed of {' and of '.join(gone)} has a figure to compare"
+        )
+    found = judge(effect, p=effect.p, level=level, factors=factors, outlook=outlook)
+    if found.kind == "one seed" and images is not None and images.mcnemar is not None:
+        return replace(found, sentence=f"{found.sentence}; {_two_nets(images.mcnemar)}")
+    if found.kind == "no evidence" and len(factors) > 1:
+        return replace(found, sentence=f"{found.sentence}; {', '.join(factors)} changed together")
+    return found
+
+
+def _two_nets(found: McNemar) -> str:
+    """What the images tell of two single nets, which is less than anything about their recipes."""
+    told = "these two nets differ" if found.p <= LEVEL else "these two nets cannot be told apart"
+    return f"{told} on these images (exact McNemar test, {p_value(found.p)})"
+
+
+def _cost(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord]) -> tuple[CostLine, ...]:
+    ours, theirs = _results(store, baseline), _results(store, changed)
+    lines = [
+        CostLine(name="parameters", unit="", baseline=baseline.first.params, changed=changed.first.params),
+        CostLine(name="MACs", unit="", baseline=baseline.first.macs, changed=changed.first.macs),
+    ]
+    lines += [
+        CostLine(name=name, unit="bytes", baseline=_median(ours, key), changed=_median(theirs, key))
+        for name, key in (
+            ("weights", "flash_bytes"),
+            ("activations", "activation_bytes"),
+            ("training memory", "peak_memory_bytes"),
+        )
+    ]
+    seconds = [[run.train_seconds for run in group.runs if run.train_seconds] for group in (baseline, changed)]
+    medians = [statistics.median(found) if found else None for found in seconds]
+    lines.append(CostLine(name="training a seed", unit="s", baseline=medians[0], changed=medians[1]))
+    return tuple(lines)
+
+
+def _results(store: Store, group: Group[RunRecord]) -> list[dict[str, Any]]:
+    """The figures of the run folders that are here."""
+    found = []
+    for run in group.runs:
+        try:
+            found.append(read_result(store.folder(run.id)))
+        except DataError:
+            continue
+    return found
+
+
+def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    found = [float(result[key]) for result in results if result.get(key) is not None]
+    return statistics.median(found) if found else None
+
+
+def _image_evidence(
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
+) -> tuple[ImageEvidence | None, tuple[str, ...]]:
+    """What the images tell, or the caution that says what cannot be told."""
+    if not baseline.runs or not changed.runs:
+        return None, ()
+    try:
+        folders = [store.folder(run.id) for group in (baseline, changed) for run in group.runs]
+        both = read_answers(folders, part)
+    except DataError as error:
+        lacking = "the images that differ and the bootstrap cannot be told, the effect over seeds can"
+        return None, (f"{lacking}: {error}",)
+    n = baseline.n
+    return _on_images(replace(both, right=both.right[:n]), replace(both, right=both.right[n:])), ()
+
+
+def _on_images(ours: Answers, theirs: Answers) -> ImageEvidence:
+    shares = ours.right.mean(0), theirs.right.mean(0)
+    gained, lost = (shares[1] > 0.5) & (shares[0] < 0.5), (shares[0] > 0.5) & (shares[1] < 0.5)
+    apart = np.abs(shares[1] - shares[0]) * (gained | lost)
+    clearest = np.argsort(-apart, kind="stable")[: min(MOST_IMAGES, int((gained | lost).sum()))]
+    single = len(ours.right) == len(theirs.right) == 1
+    several = min(len(ours.right), len(theirs.right)) > 1
+    return ImageEvidence(
+        gained=int(gained.sum()),
+        lost=int(lost.sum()),
+        differing=tuple(
+            ImageDifference(
+                index=int(index),
+                label=int(ours.labels[index]),
+                baseline=float(shares[0][index]),
+                changed=float(shares[1][index]),
+            )
+            for index in clearest
+        ),
+        mcnemar=mcnemar(ours.right[0], theirs.right[0]) if single else None,
+        bootstrap=bootstrap(ours.right, theirs.right, generator=np.random.default_rng(0)) if several else None,
+    )
+
+
+def _cautions(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Sequence[Change]) -> tuple[str, ...]:
+    """What a reader must know before believing the figures."""
+    return (
+        *_within(baseline),
+        *_within(changed),
+        *_between(baseline, changed),
+        *(
+            f"{label(change.key)} differ: {in_words(change)}; the effect includes the longer training"
+            for change in changes
+            if change.key == "train.epochs"
+        ),
+    )
+
+
+def _within(group: Group[RunRecord]) -> list[str]:
+    """What is odd about one side alone."""
+    total = group.n + len(group.diverged)
+    found = []
+    if group.diverged and group.runs:
+        found.append(f"{len(group.diverged)} of {total} seeds of {group.name} diverged; the figures are of the others")
+    if group.n_repeats:
+        found.append(
+            f"{group.name}: {_runs(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
+        )
+    if group.n_open:
+        found.append(f"{group.name}: {_runs(group.n_open)} not over or without a result; left out")
+    if len({run.environment.get("code") for run in group.runs}) > 1:
+        found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
+    return found
+
+
+def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]:
+    """Where the two sides ran otherwise without being asked to."""
+    found = []
+    if baseline.first.split_hash != changed.first.split_hash:
+        found.append("they were trained on different splits: the images that one held out, the other may have learnt")
+    for name in ROUNDING:
+        ours, theirs = (
+            sorted({str(run.environment[name]) for run in group.runs if name in run.environment})
+            for group in (baseline, changed)
+        )
+        if ours != theirs:
+            found.append(f"{name} differ: {_or_unknown(ours)} and {_or_unknown(theirs)}; the last digits may too")
+    return found
+
+
+def _planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
+    """That seeds were added until the answer was clear, which makes every single look worth less."""
+    if plan is None or effect is None:
+        return ()
+    last = plan.looks[-1]
+    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p below {plan.level:.3f}"
+    beyond = "; these are more seeds than planned" if effect.n_a > last[0] or effect.n_b > last[1] else ""
+    return (told + beyond,)
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n} runs"
+
+
+def _or_unknown(values: Sequence[str]) -> str:
+    return " or ".join(values) or "unknown"
+
+
+def summary_lines(comparison: Comparison) -> list[tuple[str, str]]:
+    """The figures in words, a label and a text each, in the order in which they are read."""
+    effect, images, permuted = comparison.effect, comparison.images, comparison.permutation
+    found = [("changed", ", ".join(map(in_words, comparison.changes)) or "nothing")]
+    if effect is not None:
+        count = comparison.baseline.count(comparison.part)
+        told = f"{points(effect.effect)} on the {count:,} {comparison.part} images"
+        if effect.p is not None:
+            told += f", 95% interval {interval(effect)}, {p_value(effect.p)} (Welch's t test over seeds)"
+        found.append(("effect", told))
+    if images is not None and images.bootstrap is not None:
+        low, high = 100 * images.bootstrap.low, 100 * images.bootstrap.high
+        found.append(
+            ("elsewhere", f"{low:+.2f} to {high:+.2f} points on other such images (bootstrap, images and seeds)")
+        )
+    if permuted is not None:
+        least = f"; the least that {effect.n_a if effect else 0} and {effect.n_b if effect else 0} seeds can give is "
+        found.append(("permuted", f"{p_value(permuted.p)} over seeds{least}{permuted.smallest_p:.3g}"))
+    if images is not None:
+        found.append(("images", f"{images.gained} read now and not before, {images.lost} the other way round"))
+    return found

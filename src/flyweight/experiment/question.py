@@ -1,0 +1,103 @@
+"""Which of two recipes is better, from what is on record about them.
+
+Goes in: names, files or runs. Comes out: comparisons. What a figure means is decided in `evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from flyweight.errors import UsageError
+from flyweight.evidence.compare import Comparison
+from flyweight.evidence.compare import compare as compare_groups
+from flyweight.evidence.groups import Group, groups
+from flyweight.experiment.plan import as_recorded
+from flyweight.recipe import Recipe, all_in_words, diff_stored, load, names, recipe_hash
+from flyweight.records.record import Part, RunRecord
+
+if TYPE_CHECKING:
+    from flyweight.records.store import Store
+
+SHORT_ID: Final = 12
+
+
+def compare(
+    baseline: str,
+    *changed: str,
+    store: Store,
+    part: Part = "test",
+    study: str | None = None,
+) -> tuple[Comparison, ...]:
+    """Each of the results `changed` against `baseline`; `study` leaves out the runs of no or another study.
+
+    A result is named by any of its runs, by the name of its recipe, or by a recipe file.
+
+    Raises:
+        UsageError: a name that means no result or several, or results that no figure can compare.
+    """
+    if not changed:
+        raise UsageError("a comparison needs two results, found one; name the other too.")
+    first = find(baseline, store=store, study=study)
+    return tuple(compare_groups(store, first, find(other, store=store, study=study), part=part) for other in changed)
+
+
+def find(selector: str, *, store: Store, study: str | None = None) -> Group[RunRecord]:
+    """The seeds on record of the result that is meant.
+
+    Raises:
+        UsageError: none or several could be meant; the message lists them.
+    """
+    if study is not None:
+        store.figures(study=study)  # an unknown study is told as such
+    recipe = named_recipe(selector)
+    return _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
+
+
+def named_recipe(selector: str) -> Recipe | None:
+    """The recipe that a word means, as its runs are recorded, if it is a file or in the catalogue."""
+    return as_recorded(load(selector)) if selector.endswith(".toml") or selector in names() else None
+
+
+def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -> Group[RunRecord]:
+    exact = groups(store.runs(recipe_hash=recipe_hash(recipe), study=study))
+    if exact:
+        return exact[-1]
+    named = groups(store.runs(name=recipe.name, study=study))
+    others = f" Results of the same name, by a run of each:{_listed(named)}" if named else ""
+    raise UsageError(
+        f"{selector} as it stands has no run on record that is over; `flyweight train {selector} --seeds 3` makes "
+        f"some.{others}"
+    )
+
+
+def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]:
+    """By the name of a recipe that is no longer at hand, or by any run."""
+    named = groups(store.runs(name=selector, study=study))
+    if len(named) > 1:
+        raise UsageError(
+            f"{selector!r} names {len(named)} results; give a run of the one that is meant:{_listed(named)}"
+        )
+    if named:
+        return named[0]
+    run = store.get(selector)
+    alike = groups(
+        store.runs(recipe_hash=run.recipe_hash, data_hash=run.data_hash, split_hash=run.split_hash, study=study)
+    )
+    if not alike:
+        place = f" in the study {study!r}" if study else ""
+        raise UsageError(
+            f"run {run.id} is {run.status} and no seed of its recipe has a result{place}; compare runs that are over."
+        )
+    return alike[0]
+
+
+def _listed(named: Sequence[Group[RunRecord]]) -> str:
+    """A line for each result: a run, its seeds, and what it does otherwise than the first."""
+    first = named[0].first.recipe
+    lines = []
+    for group in named:
+        changes = diff_stored(first, group.first.recipe)
+        told = all_in_words(changes) if changes else "the first of them" if group is named[0] else "on other images"
+        lines.append(f"\n  {group.first.id[:SHORT_ID]}  {group.n} seed{'' if group.n == 1 else 's'}  {told}")
+    return "".join(lines)
