@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTokensError
@@ -16,16 +16,33 @@ from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTok
 from flyweight import __version__
 from flyweight.cli.bench import bench
 from flyweight.cli.check import check
+from flyweight.cli.compare import compare
 from flyweight.cli.data import data
+from flyweight.cli.journal import journal
 from flyweight.cli.output import talk
 from flyweight.cli.predict import predict
 from flyweight.cli.recipes import copy, recipes
 from flyweight.cli.runs import report, runs
 from flyweight.cli.show import show
+from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
 from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, nearest
 
-VERBS: Final = (train, show, check, recipes, copy, data, runs, report, predict, bench)
+VERBS: Final[dict[str, Any]] = {
+    "train": train,
+    "show": show,
+    "check": check,
+    "recipes": recipes,
+    "copy": copy,
+    "data": data,
+    "runs": runs,
+    "report": report,
+    "compare": compare,
+    "journal": journal,
+    "predict": predict,
+    "sync": sync,
+    "bench": bench,
+}
 
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
 
@@ -41,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         code = application()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except UnknownCommandError as error:
-        word, verbs = (error.unused_tokens or [""])[0], [verb.__name__ for verb in VERBS]
+        word, verbs = (error.unused_tokens or [""])[0], list(VERBS)
         talk(f"flyweight: there is no verb {word!r}.{nearest(word, verbs)} Verbs are {', '.join(verbs)}.")
         return UsageError.exit_code
     except UnusedCliTokensError as error:
@@ -71,8 +88,8 @@ def application() -> App:
     app = App(
         name="flyweight", help=HELP, help_epilogue=_exit_codes(), version=__version__, result_action="return_value"
     )
-    for verb in VERBS:
-        app.command(verb)
+    for name, verb in VERBS.items():
+        app.command(verb, name=name)
     return app
 
 

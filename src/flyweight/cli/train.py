@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.cli.tracking import Tracking, told_too
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
 
 if TYPE_CHECKING:
+    from flyweight.experiment.events import Event
     from flyweight.experiment.signals import StopRequest
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
@@ -36,6 +39,9 @@ def train(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     threads: int | None = None,
     at_once: int | None = None,
+    study: str | None = None,
+    expect: str | None = None,
+    tracking: Tracking | None = None,
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
@@ -43,7 +49,7 @@ def train(
 
     $ flyweight train own/20k-fast --seeds 5
 
-    $ flyweight train own/8k --set train.lr=0.05 --budget 8k
+    $ flyweight train own/8k --set train.lr=0.05 --budget 8k --study rates
 
     $ flyweight train --resume @latest
 
@@ -67,31 +73,69 @@ def train(
         Threads for a single run, 1 unless told: a small net does not fill two. Other numbers round differently.
     at_once
         How many seeds train side by side; by default one per core.
+    study
+        Put the runs into this study, whose log `flyweight journal NAME` prints.
+    expect
+        What you expect of it, for the journal: written before the first run begins.
     json
         Print the results as JSON.
     """
     from flyweight.experiment.plan import budget_overrides, require_counts
-    from flyweight.recipe import load
+    from flyweight.recipe import load, parent
 
     require_counts(seed=seed, seeds=seeds, threads=threads, at_once=at_once)
     place = place or Place()
     store = place.store()
     if resume is not None:
-        _refuse_with_resume(recipe, changes, budget, seeds)
-        return _told(*_go_on(resume, store=store, device=device, at_once=at_once), place=place, as_json=json)
-    asked = load(recipe or DEFAULT_RECIPE, overrides=(*changes, *budget_overrides(budget)))
+        options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
+        _refuse_with_resume(options | {"--expect": expect})
+        return _told(*_go_on(resume, store, tracking, device=device, at_once=at_once), place=place, as_json=json)
+    overrides = (*changes, *budget_overrides(budget))
+    asked = load(recipe or DEFAULT_RECIPE, overrides=overrides)
     _announce(asked, seeds)
+    lineage = _lineage(asked, parent(recipe or DEFAULT_RECIPE, overrides=overrides), study)
+    if expect is not None:
+        _note_expectation(asked, expect, store, study)
     if seeds is None:
-        found = _one(asked, seed=seed, store=store, device=device, threads=threads)
+        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads)
     else:
-        found = _several(asked, range(seed, seed + seeds), store=store, device=device, at_once=at_once)
+        all_seeds = range(seed, seed + seeds)
+        found = _several(asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once)
     return _told(*found, place=place, as_json=json)
 
 
-def _refuse_with_resume(recipe: str | None, changes: Sequence[str], budget: Sequence[str], seeds: int | None) -> None:
+class Lineage(TypedDict):
+    """Where a run stands in a journal, as `run` and `run_seeds` take it."""
+
+    study: str | None
+    parent_hash: str | None
+
+
+def _lineage(asked: Recipe, parent: Recipe | None, study: str | None) -> Lineage:
+    """The study, and the recipe that was changed if anything was."""
+    from flyweight.experiment.plan import as_recorded
+    from flyweight.recipe import recipe_hash
+
+    if study is not None and not study.strip():
+        raise UsageError("--study must be a name, found an empty one; leave it out for none.")
+    changed = None if parent is None else recipe_hash(as_recorded(parent))
+    is_other = changed is not None and changed != recipe_hash(as_recorded(asked))
+    return {"study": study, "parent_hash": changed if is_other else None}
+
+
+def _note_expectation(asked: Recipe, text: str, store: Store, study: str | None) -> None:
+    from flyweight.experiment.plan import as_recorded
+    from flyweight.recipe import recipe_hash
+    from flyweight.records.author import author_or_default
+
+    if not text.strip():
+        raise UsageError("--expect needs words, found none; leave it out to say nothing.")
+    store.write_note(recipe_hash(as_recorded(asked)), "before", text.strip(), author=author_or_default(), study=study)
+
+
+def _refuse_with_resume(options: Mapping[str, object]) -> None:
     """A resumed run has its recipe and seed; changing them would make it another run."""
-    options = (("a recipe", recipe), ("--set", changes), ("--budget", budget), ("--seeds", seeds))
-    given = [name for name, value in options if value]
+    given = [name for name, value in options.items() if value]
     if given:
         raise UsageError(f"--resume goes on with a run as it began, found {', '.join(given)} too; leave it out.")
 
@@ -110,46 +154,68 @@ def _announce(recipe: Recipe, seeds: int | None) -> None:
 Found = tuple["tuple[RunRecord, ...]", "StopRequest"]
 
 
-def _one(recipe: Recipe, *, seed: int, store: Store, device: DeviceName, threads: int | None) -> Found:
-    from flyweight.cli.watch import watching
+def _one(
+    recipe: Recipe,
+    store: Store,
+    tracking: Tracking | None,
+    lineage: Lineage,
+    *,
+    seed: int,
+    device: DeviceName,
+    threads: int | None,
+) -> Found:
     from flyweight.experiment.run import run
-    from flyweight.experiment.signals import stopping_on_signals
 
-    with stopping_on_signals() as stop, watching() as watch:
-        record = run(recipe, seed=seed, store=store, device=device, threads=threads, watch=watch, should_stop=stop)
+    with _attended(store, tracking) as (watch, stop):
+        settings: dict[str, Any] = {"device": device, "threads": threads}
+        record = run(recipe, seed=seed, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return (record,), stop
 
 
-def _several(recipe: Recipe, seeds: Sequence[int], *, store: Store, device: DeviceName, at_once: int | None) -> Found:
-    from flyweight.cli.watch import watching
+def _several(
+    recipe: Recipe,
+    store: Store,
+    tracking: Tracking | None,
+    lineage: Lineage,
+    *,
+    seeds: Sequence[int],
+    device: DeviceName,
+    at_once: int | None,
+) -> Found:
     from flyweight.experiment.seeds import run_seeds
-    from flyweight.experiment.signals import stopping_on_signals
 
-    with stopping_on_signals() as stop, watching() as watch:
-        records = run_seeds(
-            recipe, seeds=seeds, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop
-        )
+    with _attended(store, tracking) as (watch, stop):
+        settings: dict[str, Any] = {"device": device, "at_once": at_once}
+        records = run_seeds(recipe, seeds=seeds, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return records, stop
 
 
-def _go_on(selector: str, *, store: Store, device: DeviceName, at_once: int | None) -> Found:
-    from flyweight.cli.watch import watching
+def _go_on(selector: str, store: Store, tracking: Tracking | None, *, device: DeviceName, at_once: int | None) -> Found:
     from flyweight.experiment.run import resume
     from flyweight.experiment.seeds import resume_seeds
-    from flyweight.experiment.signals import stopping_on_signals
 
     store.mark_lost()
     record = store.get(selector)
     talk(
         f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
     )
-    with stopping_on_signals() as stop, watching() as watch:
+    with _attended(store, tracking) as (watch, stop):
         if record.group_id is None:
             return (resume(record.id, store=store, device=device, watch=watch, should_stop=stop),), stop
         records = resume_seeds(
             record.group_id, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop
         )
     return records, stop
+
+
+@contextmanager
+def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
+    """Someone to tell what happens, and something that asks to stop at Ctrl-C."""
+    from flyweight.cli.watch import watching
+    from flyweight.experiment.signals import stopping_on_signals
+
+    with stopping_on_signals() as stop, watching() as shown, told_too(shown, tracking, store) as watch:
+        yield watch, stop
 
 
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
