@@ -40,11 +40,12 @@ def read_answers(folders: Sequence[Path], part: str) -> Answers:
 def _read(folder: Path, part: str) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     path = folder / PREDICTIONS
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Opened here, since numpy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             labels, probabilities = kept[f"{part}_labels"], kept[f"{part}_probabilities"]
     except FileNotFoundError:
         raise DataError(f"there is no {path}; it lies where the run was made.") from None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} must hold the run's answers, found {type(error).__name__}: {error}.") from error
     if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
         raise DataError(f"{path} must hold a row of probabilities for each of its {part} labels.")

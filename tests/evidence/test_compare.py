@@ -1,0 +1,319 @@
+"""Two results held against each other, from rows and folders on record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recorded import BASE, N_TEST, hash_of, record_seeds, rights
+from scipy import stats
+
+from flyweight.errors import UsageError
+from flyweight.evidence.compare import bridges, compare
+from flyweight.evidence.groups import groups
+from flyweight.recipe import Recipe, diff, factor, override
+from flyweight.records import Store
+
+GOOD, BETTER = [980, 981, 979, 980, 982], [990, 991, 989, 990, 992]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(home=tmp_path)
+
+
+def result(store: Store, *changes: str):
+    (found,) = groups(store.runs(recipe_hash=hash_of(*changes)))
+    return found
+
+
+def compared(store: Store, *changes: str, **options):
+    return compare(store, result(store), result(store, *changes), **options)
+
+
+def test_a_clear_effect_is_better_with_the_figures_of_scipy(store):
+    """Effect, interval and p are those of Welch's test, and the verdict says them."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    welch = stats.ttest_ind([n / 1000 for n in BETTER], [n / 1000 for n in GOOD], equal_var=False)
+    assert found.effect.effect == pytest.approx(0.010)
+    assert found.effect.p == pytest.approx(welch.pvalue)
+    assert (found.effect.low, found.effect.high) == pytest.approx(tuple(welch.confidence_interval()))
+    assert found.verdict.kind == "better"
+    assert found.verdict.sentence.startswith("better: +1.00 points (95% interval +0.8")
+    assert found.is_settled
+    assert [(change.key, change.old, change.new) for change in found.changes] == [("train.lr", 0.1, 0.2)]
+
+
+def test_the_other_way_round_it_is_worse(store):
+    """A comparison is antisymmetric: effect and interval change their sign, p stays."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+
+    one = compare(store, result(store), result(store, "train.lr=0.2"))
+    other = compare(store, result(store, "train.lr=0.2"), result(store))
+
+    assert other.verdict.kind == "worse"
+    assert other.effect.effect == pytest.approx(-one.effect.effect)
+    assert (other.effect.low, other.effect.high) == pytest.approx((-one.effect.high, -one.effect.low))
+    assert other.effect.p == pytest.approx(one.effect.p)
+    assert (other.images.gained, other.images.lost) == (one.images.lost, one.images.gained)
+
+
+def test_no_evidence_says_what_the_seeds_can_show(store):
+    """And how many would show half of that."""
+    record_seeds(store, [980, 990, 985])
+    record_seeds(store, [981, 991, 986], "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.verdict.kind == "no evidence"
+    assert f"n = 3 seeds can show {100 * found.outlook.shows:.2f} points" in found.verdict.sentence
+    assert found.outlook.more > 3
+    assert found.outlook.more_shows <= found.outlook.shows / 2
+    assert not found.is_settled
+
+
+def test_one_seed_each_tells_of_two_nets_only(store):
+    """The exact McNemar test is named, and nothing is claimed over seeds however great the effect."""
+    record_seeds(store, [900])
+    record_seeds(store, [990], "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.verdict.kind == "one seed"
+    assert found.effect.p is None
+    assert "these two nets differ on these images (exact McNemar test" in found.verdict.sentence
+    assert found.images.mcnemar.only_b - found.images.mcnemar.only_a == 90
+    assert found.permutation is None
+    assert not found.is_settled
+
+
+def test_one_seed_against_many_is_no_verdict_either(store):
+    """The spread of one side is not known."""
+    record_seeds(store, GOOD)
+    record_seeds(store, [900], "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.verdict.kind == "one seed"
+    assert "5 and 1 seeds" in found.verdict.sentence
+
+
+def test_several_changes_are_confounded_and_bridged(store):
+    """The recipes between change one factor a step, and together make the whole way."""
+    changes = ("train.lr=0.2", "train.epochs=6", "augment.rotate=7.0", "train.schedule=step", "train.gamma=0.5")
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, *changes)
+
+    found = compared(store, *changes)
+
+    assert found.verdict.kind == "confounded"
+    assert found.verdict.sentence.startswith("confounded: rotate, epochs, lr and schedule changed together")
+    ends = [Recipe.model_validate(group.first.recipe) for group in (found.baseline, found.changed)]
+    way = [ends[0], *found.bridges, ends[1]]
+    steps = [{factor(change.key) for change in diff(old, new)} for old, new in pairwise(way)]
+    assert [len(step) for step in steps] == [1, 1, 1, 1]
+    assert set().union(*steps) == {"lr", "epochs", "rotate", "schedule"}
+    assert len({bridge.name for bridge in found.bridges}) == 3
+
+
+def test_a_bridge_that_would_be_no_recipe_is_left_out():
+    """From a crop of 30 in 32 pixels to one of 24 in 28 there is no way over a crop of 30 in 28."""
+    old = override(BASE, ["data.resize=32", "augment.crop_size=30", "augment.crop_probability=0.5"])
+    new = override(old, ["data.resize=28", "augment.crop_size=24"])
+
+    assert bridges(new.model_dump(), diff(old, new)) == ()
+
+
+def test_a_change_without_effect_confounds_nothing(store):
+    """A budget or the size of an evaluation batch is told and blamed for nothing."""
+    changes = ("train.lr=0.2", "budget.params=20k", "train.eval_batch_size=500")
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, *changes)
+
+    found = compared(store, *changes)
+
+    assert len(found.changes) == 3
+    assert found.verdict.kind == "better"
+    assert found.bridges == ()
+
+
+def test_images_are_counted_as_the_runs_answered_them(store):
+    """Gained and lost are those that most seeds of one side alone read."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    ours = np.mean([rights(correct, N_TEST, seed) for seed, correct in enumerate(GOOD)], axis=0)
+    theirs = np.mean([rights(correct, N_TEST, seed) for seed, correct in enumerate(BETTER)], axis=0)
+    gained = np.flatnonzero((theirs > 0.5) & (ours < 0.5))
+    assert found.images.gained == len(gained) > 0
+    assert {one.index for one in found.images.differing if one.changed > one.baseline} == set(gained.tolist())
+    for one in found.images.differing:
+        assert (one.baseline, one.changed) == (ours[one.index], theirs[one.index])
+        assert one.label == one.index % 10
+    assert found.images.bootstrap.low < found.effect.effect < found.images.bootstrap.high
+
+
+def test_without_predictions_the_seeds_still_speak(store):
+    """What cannot be told is named with the folder that is not there."""
+    record_seeds(store, GOOD, with_files=False)
+    record_seeds(store, BETTER, "train.lr=0.2")
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.verdict.kind == "better"
+    assert found.images is None
+    (caution,) = [caution for caution in found.cautions if "predictions.npz" in caution]
+    assert "the effect over seeds can" in caution
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 half of one"])
+def test_damaged_predictions_are_told_not_trusted(store, content):
+    """An empty, a foreign and a cut-off file alike."""
+    runs = record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+    (store.folder(runs[0].id) / "predictions.npz").write_bytes(content)
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.images is None
+    assert any("must hold the run's answers" in caution for caution in found.cautions)
+
+
+def test_a_pickle_among_the_predictions_is_never_loaded(store):
+    """An array of objects is refused, since loading it would run code."""
+    runs = record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+    np.savez(store.folder(runs[0].id) / "predictions.npz", test_labels=np.array([{}], dtype=object))
+
+    found = compared(store, "train.lr=0.2")
+
+    assert found.images is None
+    assert any("must hold the run's answers" in caution for caution in found.cautions)
+
+
+def test_results_on_other_images_are_refused(store):
+    """No figure compares them; the line says which images they were."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2", data_hash="e" * 64)
+
+    with pytest.raises(
+        UsageError, match=r"same images, found mnist \(hash dddddddddddd\) and mnist \(hash eeeeeeeeeeee\)"
+    ):
+        compared(store, "train.lr=0.2")
+
+
+def test_other_splits_are_refused_on_validation_and_told_on_test(store):
+    """The validation images are not the same ones then; the test images are."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "data.split_seed=1", split_hash="6" * 64)
+
+    with pytest.raises(UsageError, match="validated on the same images"):
+        compared(store, "data.split_seed=1", part="validation")
+
+    assert any("different splits" in caution for caution in compared(store, "data.split_seed=1").cautions)
+
+
+def test_a_result_is_not_compared_with_itself(store):
+    """Two of its seeds are no two recipes."""
+    record_seeds(store, GOOD)
+
+    with pytest.raises(UsageError, match="they are seeds of one result"):
+        compared(store)
+
+
+def test_what_else_differed_is_told(store):
+    """Threads, versions, other code, other epochs, repeats, diverged and open runs: each has its line."""
+    record_seeds(store, GOOD)
+    record_seeds(store, [982], first_seed=0)
+    record_seeds(store, BETTER, "train.epochs=6", environment={"threads": 2, "torch": "2.12.0", "code": "a"})
+    record_seeds(
+        store, [990], "train.epochs=6", first_seed=5, environment={"threads": 2, "torch": "2.12.0", "code": "b"}
+    )
+    record_seeds(store, [0], "train.epochs=6", first_seed=6, status="diverged")
+    record_seeds(store, [0], "train.epochs=6", first_seed=7, status="interrupted")
+
+    told = "\n".join(compared(store, "train.epochs=6").cautions)
+
+    assert "threads differ: 1 and 2" in told
+    assert "torch differ: 2.13.0 and 2.12.0" in told
+    assert "different versions of flyweight's code" in told
+    assert "epochs 5 → 6; the effect includes the longer training" in told
+    assert "1 run of seeds that ran again" in told
+    assert "1 of 7 seeds of base diverged" in told
+    assert "1 run not over or without a result" in told
+
+
+def test_a_side_that_diverged_has_no_effect(store):
+    """The verdict says so; nothing is computed from what is not there."""
+    record_seeds(store, GOOD)
+    record_seeds(store, [0, 0], "train.lr=9.0", status="diverged")
+
+    found = compared(store, "train.lr=9.0")
+
+    assert found.verdict.kind == "diverged"
+    assert (found.effect, found.images, found.permutation) == (None, None, None)
+    assert json.dumps(found.as_dict())
+
+
+def test_a_plan_lowers_the_level_for_good(store):
+    """Seeds that were added until the answer was clear are judged by what was planned, whoever looks later."""
+    record_seeds(store, [980, 982, 984])
+    record_seeds(store, [984, 986, 988], "train.lr=0.2")
+    before = compared(store, "train.lr=0.2")
+    question = {"data_hash": "d" * 64, "part": "test"}
+    store.make_plan(hash_of(), hash_of("train.lr=0.2"), looks=[(3, 3), (4, 4)], level=before.effect.p / 2, **question)
+
+    after = compared(store, "train.lr=0.2")
+
+    assert (before.level, after.level) == (0.05, before.effect.p / 2)
+    assert after.effect == before.effect
+    assert after.verdict.kind == "no evidence"
+    assert any("plan of 2 looks" in caution for caution in after.cautions)
+
+
+def test_the_same_records_give_the_same_comparison(store):
+    """Twice the same, to the last digit of every resampled figure."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+
+    assert compared(store, "train.lr=0.2").as_dict() == compared(store, "train.lr=0.2").as_dict()
+
+
+def test_a_notebook_shows_it_escaped(store):
+    """Names are text, whatever they hold."""
+    record_seeds(store, GOOD, name="<script>alert(1)</script>")
+    record_seeds(store, BETTER, "train.lr=0.2", name="<b>")
+
+    shown = compared(store, "train.lr=0.2")._repr_html_()
+
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "better: +1.00 points" in shown
+
+
+def test_two_groups_of_ten_are_compared_without_torch(store):
+    """Neither torch nor matplotlib is loaded for the figures."""
+    record_seeds(store, [980 + seed for seed in range(10)])
+    record_seeds(store, [985 + seed for seed in range(10)], "train.lr=0.2")
+    script = (
+        "import sys; from pathlib import Path; from flyweight.records import Store\n"
+        "from flyweight.evidence.compare import compare; from flyweight.evidence.groups import groups\n"
+        f"store = Store.open(home=Path({str(store.home)!r})); found = compare(store, *groups(store.runs()))\n"
+        "print(found.effect.n_a, found.effect.n_b, {'torch', 'matplotlib'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "10 10 set()"
