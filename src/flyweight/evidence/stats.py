@@ -1,13 +1,14 @@
 """How sure an accuracy is: the interval of one run from its counts, and of several seeds from their spread.
 
 Goes in: plain numbers. Comes out: plain numbers. What was trained, and where it is recorded, is not known here.
+A journal asks for thousands of these, so the distributions come from scipy.special: the same as scipy.stats' own,
+a quarter of its import, a hundredth of its time a call.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -38,11 +39,16 @@ def wilson(correct: int, count: int, confidence: float = 0.95) -> tuple[float, f
     """
     if count < 1 or not 0 <= correct <= count:
         raise ValueError(f"wilson needs 0 <= correct <= count and count >= 1, found {correct} of {count}.")
-    _check_confidence(confidence)
-    from scipy.stats import binomtest  # type: ignore[import-untyped]  # 0.7 s: only who asks pays
+    check_fraction(confidence, "confidence")
+    from scipy.special import ndtri  # type: ignore[import-untyped]
 
-    interval = binomtest(int(correct), int(count)).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    # binomtest(...).proportion_ci(method="wilson") gives the same, in 114 µs: it finds a p that nobody asked for.
+    z = float(ndtri((1 + confidence) / 2))
+    proportion = correct / count
+    center = (proportion + z * z / (2 * count)) / (1 + z * z / count)
+    margin = z * math.sqrt(proportion * (1 - proportion) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    # At the ends the formula gives 0 and 1 but for rounding.
+    return (center - margin if correct else 0.0), (center + margin if correct < count else 1.0)
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Summary:
@@ -55,16 +61,16 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Summary:
     Raises:
         ValueError: no values, or one that is not a finite number.
     """
-    found = [float(value) for value in values]
-    if not found or not all(map(math.isfinite, found)):
-        raise ValueError(f"mean_interval needs at least one value, all finite, found {found}.")
-    _check_confidence(confidence)
-    mean, sd = statistics.fmean(found), _sample_sd(found)
-    margin = None if sd is None else _t_quantile(confidence, len(found) - 1) * sd / math.sqrt(len(found))
+    found = finite_values(values, "mean_interval")
+    check_fraction(confidence, "confidence")
+    mean, variance = mean_and_variance(found)
+    margin = None
+    if variance is not None:
+        margin = t_quantile(confidence, len(found) - 1) * math.sqrt(variance / len(found))
     return Summary(
         n=len(found),
         mean=mean,
-        sd=sd,
+        sd=None if variance is None else math.sqrt(variance),
         low=None if margin is None else mean - margin,
         high=None if margin is None else mean + margin,
         minimum=min(found),
@@ -72,17 +78,32 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Summary:
     )
 
 
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}.")
+def finite_values(values: Iterable[float], asked_by: str) -> list[float]:
+    """The values as a list, refused (ValueError) when there are none or one is not a finite number."""
+    found = [float(value) for value in values]
+    if not found or not all(map(math.isfinite, found)):
+        raise ValueError(f"{asked_by} needs at least one value, all finite, found {found}.")
+    return found
 
 
-def _sample_sd(values: list[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+def check_fraction(fraction: float, name: str) -> None:
+    """Refuse (ValueError) what does not lie between 0 and 1, such as a confidence of 95."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, found {fraction}.")
 
 
-def _t_quantile(confidence: float, degrees_of_freedom: int) -> float:
-    """How many standard errors the two-sided interval reaches to each side."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # the same quantile as scipy.stats.t, far lighter
+def mean_and_variance(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample variance (n - 1); a single value has no variance."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    if min(values) == max(values):  # the mean of 0.1, 0.1 and 0.1 is not quite 0.1
+        return values[0], 0.0
+    return mean, math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def t_quantile(confidence: float, degrees_of_freedom: float) -> float:
+    """How many standard errors a two-sided t interval reaches to each side."""
+    from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
