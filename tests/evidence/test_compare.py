@@ -278,7 +278,8 @@ def test_a_plan_lowers_the_level_for_good(store):
     after = compared(store, "train.lr=0.2")
 
     assert (before.level, after.level) == (0.05, before.effect.p / 2)
-    assert after.effect == before.effect
+    assert (after.effect.effect, after.effect.p) == (before.effect.effect, before.effect.p)
+    assert after.effect.low < 0 < before.effect.low
     assert after.verdict.kind == "no evidence"
     assert any("plan of 2 looks" in caution for caution in after.cautions)
 

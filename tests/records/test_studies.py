@@ -101,3 +101,17 @@ def test_a_plan_is_found_from_both_sides_and_made_once(store: Store) -> None:
     assert store.plan("a1", "b2", data_hash="d", part="validation") is None
     with pytest.raises(IntegrityError):
         store.make_plan("a1", "b2", looks=[(3, 3)], level=0.05, **question)
+
+
+def test_a_notebook_shows_a_run_escaped(store: Store, start: Start) -> None:
+    """Its figures as text, and whatever a name holds as text too."""
+    run = start(name="<img src=x onerror=alert(1)>")
+    record = store.finish(run.id, "finished", test_correct=9_940, test_count=10_000, message="a & b", epochs_done=5)
+
+    shown = record._repr_html_()
+
+    assert "<img" not in shown
+    assert "finished: a &amp; b" in shown
+    assert "99.40%" in shown
+    assert "19,348" in shown
+    assert "99.40%" not in run._repr_html_()

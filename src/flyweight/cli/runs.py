@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
+
+MOST_LISTED: Final = 20
 
 
 def runs(
     *,
     name: str | None = None,
     status: Literal["running", "finished", "diverged", "interrupted", "failed", "lost"] | None = None,
-    limit: int = 20,
+    study: str | None = None,
+    limit: int | None = None,
+    out: Path | None = None,
     form: Form | None = None,
     place: Place | None = None,
 ) -> None:
@@ -22,22 +27,34 @@ def runs(
 
     $ flyweight runs --status finished --name own/20k-fast --csv
 
+    $ flyweight runs --out runs.csv
+
     Parameters
     ----------
     name
         Only runs of this recipe.
     status
         Only runs that stand so.
+    study
+        Only runs of this study.
     limit
-        At most so many.
+        At most so many: 20 unless told, and all with --out.
+    out
+        Write them into this file instead, one row a run with every key of its recipe; .csv, .json or .parquet.
     """
     from flyweight.report.summary import run_rows, short_run_rows
 
     store = (place or Place()).store()
     store.mark_lost()
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
-    records = store.runs(name=name, status=status, limit=limit)
+    most = limit if limit is not None or out is not None else MOST_LISTED
+    records = store.runs(name=name, status=status, study=study, limit=most)
+    if out is not None:
+        from flyweight.exchange import write_table
+
+        say(str(write_table(records, out)))
+        return
     if not records:
         known = sorted({record.name for record in store.runs()})
         talk(

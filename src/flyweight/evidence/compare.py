@@ -160,7 +160,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         baseline.first.recipe_hash, changed.first.recipe_hash, data_hash=baseline.first.data_hash, part=part
     )
     level = LEVEL if plan is None else plan.level
-    effect = _effect(baseline, changed, part)
+    effect = _effect(baseline, changed, part, level)
     outlook = _outlook(effect, level)
     images, missing = _image_evidence(store, baseline, changed, part)
     factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
@@ -270,9 +270,12 @@ def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], p
         )
 
 
-def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> Effect | None:
+def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, level: float) -> Effect | None:
+    """The effect with the interval that belongs to the level, so that the two never disagree."""
     ours, theirs = baseline.accuracies(part), changed.accuracies(part)
-    return difference(ours, theirs, resolution=1 / baseline.count(part)) if ours and theirs else None
+    if not ours or not theirs:
+        return None
+    return difference(ours, theirs, resolution=1 / baseline.count(part), confidence=1 - level)
 
 
 def _permutation(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> Permuted | None:
@@ -289,7 +292,8 @@ def _outlook(effect: Effect | None, level: float) -> Outlook | None:
         return None
     n = min(effect.n_a, effect.n_b)
     shows = smallest_effect(effect.sd, n, alpha=level)
-    more = None if shows is None else seeds_needed(shows / 2, effect.sd, alpha=level)
+    known = effect.n_a + effect.n_b - 2
+    more = None if shows is None else seeds_needed(shows / 2, effect.sd, degrees_of_freedom=known, alpha=level)
     more_shows = None if more is None else smallest_effect(effect.sd, more, alpha=level)
     if shows is None or more is None or more_shows is None:
         return None

@@ -63,14 +63,12 @@ def judge(
         case "one seed":
             sentence = f"one seed: {points(effect.effect)} with {_n(effect)}; two a side are needed to know the spread"
         case "no evidence":
-            sentence = f"no evidence of a difference: {_figures(effect, p)}{_outlook(outlook)}"
+            sentence = f"no evidence of a difference: {_figures(effect, p, level)}{_outlook(outlook)}"
         case "confounded":
-            direction = "better" if effect.effect > 0 else "worse"
-            sentence = (
-                f"confounded: {_listed(factors)} changed together; all of it is {direction}, {_figures(effect, p)}"
-            )
+            direction, figures = "better" if effect.effect > 0 else "worse", _figures(effect, p, level)
+            sentence = f"confounded: {_listed(factors)} changed together; all of it is {direction}, {figures}"
         case _:
-            sentence = f"{kind}: {_figures(effect, p)}"
+            sentence = f"{kind}: {_figures(effect, p, level)}"
     return Verdict(kind=kind, sentence=sentence)
 
 
@@ -92,11 +90,14 @@ def p_value(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
-def interval(effect: Effect) -> str:
-    """The 95 % interval of an effect, in points."""
+def interval(effect: Effect, *, level: float = LEVEL) -> str:
+    """The interval of an effect in points, with the confidence that belongs to a level.
+
+    It was made with `difference(confidence=1 - level)`.
+    """
     if effect.low is None or effect.high is None:
         return "no interval"
-    return f"{_points(effect.low)} to {_points(effect.high)}"
+    return f"{100 * (1 - level):.3g}% interval {_points(effect.low)} to {_points(effect.high)}"
 
 
 def _points(effect: float) -> str:
@@ -104,9 +105,9 @@ def _points(effect: float) -> str:
     return f"{in_points:+.2f}" if abs(in_points) >= 0.005 or in_points == 0 else f"{in_points:+.3f}"
 
 
-def _figures(effect: Effect, p: float | None) -> str:
+def _figures(effect: Effect, p: float | None, level: float) -> str:
     shown = "" if p is None else f", {p_value(p)}"
-    return f"{points(effect.effect)} (95% interval {interval(effect)}{shown}, {_n(effect)})"
+    return f"{points(effect.effect)} ({interval(effect, level=level)}{shown}, {_n(effect)})"
 
 
 def _n(effect: Effect) -> str:

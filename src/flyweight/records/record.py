@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
@@ -80,6 +81,24 @@ class RunRecord:
     message: str
     study: str | None = None
     parent_hash: str | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what it is, how it ended, and its accuracies; all text is escaped."""
+        facts: dict[str, object] = {
+            "run": self.id,
+            "recipe": self.name,
+            "seed": self.seed,
+            "status": f"{self.status}: {self.message}" if self.message else self.status,
+            "parameters": f"{self.params:,}",
+            "epochs": f"{self.epochs_done} of {self.epochs_planned}",
+            "data": self.data_name,
+        }
+        accuracies = {"validation": self.validation_accuracy, "test": self.test_accuracy}
+        facts |= {f"{part} accuracy": f"{found:.2%}" for part, found in accuracies.items() if found is not None}
+        if self.train_seconds is not None:
+            facts["training"] = f"{self.train_seconds:.1f} s"
+        rows = (f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+        return f"<table>{''.join(rows)}</table>"
 
     @property
     def train_accuracy(self) -> float | None:

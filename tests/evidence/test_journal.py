@@ -1,0 +1,242 @@
+"""The log that writes itself, from rows on record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from recorded import N_TEST, hash_of, record_seeds
+from scipy import stats
+
+from flyweight.errors import UsageError
+from flyweight.evidence.journal import journal
+from flyweight.evidence.sequential import holm
+from flyweight.evidence.verdict import KINDS
+from flyweight.records import Store
+
+SEEDS = [980, 982, 981]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(home=tmp_path)
+
+
+def test_a_step_is_a_row_with_what_changed_and_what_came_out(store):
+    """Count, result, interval, effect and p are those of the records, by scipy."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, [990, 992, 991], "train.lr=0.2", study="rates", parent_hash=hash_of())
+
+    first, second = journal(store, "rates").rows
+
+    assert (first.number, first.parent, first.changed, first.effect, first.verdict) == (1, None, "start", None, None)
+    assert (second.number, second.parent, second.changed) == (2, 1, "lr 0.1 → 0.2")
+    assert (second.params, second.n, second.seconds) == (1_554, 3, 11.0)
+    values = [0.990, 0.992, 0.991]
+    student = stats.t.interval(0.95, 2, loc=0.991, scale=stats.sem(values))
+    assert (second.low, second.high) == pytest.approx(student)
+    welch = stats.ttest_ind(values, [n / N_TEST for n in SEEDS], equal_var=False)
+    assert (second.effect.p, second.p_adjusted) == pytest.approx((welch.pvalue, welch.pvalue))
+    assert second.verdict.kind == "better"
+    assert second.run == store.runs(study="rates")[0].id
+
+
+def test_a_step_without_a_parent_on_record_is_held_against_the_one_before(store):
+    """In a study steps follow each other; in the journal of everything they do not."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash="0" * 64)
+    record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of())
+
+    assert [row.parent for row in journal(store, "rates").rows] == [None, 1, 1]
+    assert [row.parent for row in journal(store).rows] == [None, None, 1]
+
+
+def test_parents_outside_the_study_are_followed_to_the_root(store):
+    """What the first step of a study was changed from is shown, and what that was changed from."""
+    record_seeds(store, SEEDS)
+    record_seeds(store, SEEDS, "train.lr=0.2", parent_hash=hash_of())
+    record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of("train.lr=0.2"))
+    record_seeds(store, SEEDS, "train.lr=0.4", data_hash="e" * 64)
+
+    found = journal(store, "rates")
+
+    assert [(row.parent, row.changed) for row in found.rows] == [
+        (None, "start"),
+        (1, "lr 0.1 → 0.2"),
+        (2, "lr 0.2 → 0.3"),
+    ]
+
+
+def test_a_circle_of_parents_ends(store):
+    """Whatever the records claim, every step is shown once."""
+    record_seeds(store, SEEDS, study="rates", parent_hash=hash_of("train.lr=0.2"))
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
+    record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of("train.lr=0.3"))
+
+    assert [row.parent for row in journal(store, "rates").rows] == [2, 1, 2]
+
+
+def test_verdicts_allow_for_how_many_steps_there_are(store):
+    """p is adjusted by Holm over all steps; a p that is small alone is no evidence among many."""
+    record_seeds(store, SEEDS, study="rates")
+    for number in range(1, 11):
+        lifted = [correct + (4 if number == 1 else 0) for correct in SEEDS]
+        record_seeds(store, lifted, f"train.lr={0.1 + number / 100}", study="rates", parent_hash=hash_of())
+
+    rows = journal(store, "rates").rows
+
+    assert [row.p_adjusted for row in rows] == holm([None if row.effect is None else row.effect.p for row in rows])
+    assert rows[1].effect.p < 0.05 < rows[1].p_adjusted
+    assert {row.verdict.kind for row in rows[1:]} == {"no evidence"}
+
+
+def test_every_verdict_is_one_that_is_documented(store):
+    """Better, worse, no evidence, confounded, one seed, diverged: each arises from records as it should."""
+    record_seeds(store, SEEDS, study="all")
+    base = {"study": "all", "parent_hash": hash_of()}
+    record_seeds(store, [990, 991, 992], "train.lr=0.2", **base)
+    record_seeds(store, [970, 971, 972], "train.lr=0.3", **base)
+    record_seeds(store, [981, 980, 982], "train.lr=0.4", **base)
+    record_seeds(store, [990, 991, 992], "train.lr=0.5", "augment.rotate=5.0", **base)
+    record_seeds(store, [900], "train.lr=0.6", **base)
+    record_seeds(store, [0, 0], "train.lr=0.7", status="diverged", **base)
+
+    rows = journal(store, "all").rows
+
+    kinds = [row.verdict.kind for row in rows[1:]]
+    assert kinds == ["better", "worse", "no evidence", "confounded", "one seed", "diverged"]
+    assert set(kinds) == set(KINDS)
+    assert "lr" in rows[4].verdict.sentence
+    assert "rotate" in rows[4].verdict.sentence
+
+
+def test_one_seed_has_the_interval_of_its_images(store):
+    """Wilson's, since nothing is known of other seeds."""
+    record_seeds(store, [990])
+
+    (row,) = journal(store).rows
+
+    wilson = stats.binomtest(990, N_TEST).proportion_ci(method="wilson")
+    assert (row.low, row.high) == pytest.approx((wilson.low, wilson.high))
+    assert row.n == 1
+
+
+def test_the_latest_words_of_a_person_stand_in_their_row(store):
+    """Of this study and this recipe only, with author; what was written after the run began is told as that."""
+    (run, *_) = record_seeds(store, SEEDS, study="rates")
+    store.write_note(run.recipe_hash, "before", "better", author="Ada", study="rates")
+    store.write_note(run.recipe_hash, "before", "better by a point", author="Ada", study="rates")
+    store.write_note(run.recipe_hash, "after", "as I said", author="Grace", study="rates")
+    store.write_note(run.recipe_hash, "after", "elsewhere", author="Ada")
+
+    (row,) = journal(store, "rates").rows
+
+    assert (row.before.text, row.after.text, row.after.author) == ("better by a point", "as I said", "Grace")
+    assert "what was expected was written after the first run began" in row.flags
+
+
+def test_what_was_expected_before_the_run_is_not_flagged(store):
+    """The order of the moments decides, not that of the rows."""
+    store.write_note(hash_of(), "before", "better", author="Ada", study="rates")
+    record_seeds(store, SEEDS, study="rates")
+
+    (row,) = journal(store, "rates").rows
+
+    assert row.before.written_at < store.runs()[0].started_at + timedelta(seconds=60)
+    assert row.flags == ()
+
+
+def test_flags_tell_a_reader_what_to_know(store):
+    """Openings of the test set, other epochs, single seeds, wrong counts, validation images that are the test ones."""
+    record_seeds(store, SEEDS, "description='1,500 parameters'", study="rates")
+    record_seeds(store, [990], "train.epochs=6", study="rates", parent_hash=hash_of())
+    record_seeds(store, [0], "train.epochs=6", study="rates", first_seed=1, status="diverged")
+    leaky = record_seeds(store, [990], "train.lr=0.9", study="rates", status="running")
+    store.finish(
+        leaky[0].id,
+        "finished",
+        **{f"{part}_{name}": value for part in ("test", "validation") for name, value in FIGURES.items()},
+    )
+
+    found = journal(store, "rates")
+
+    told = "\n".join(found.flags)
+    assert "the test set was opened 4 times for 3 steps" in told
+    assert "steps of 5 to 6 epochs" in told
+    assert "2 of 3 steps have one seed" in told
+    assert "its description says 1,500 parameters, counted are 1,554" in found.rows[0].flags
+    assert "epochs 5 → 6: the effect includes it" in found.rows[1].flags
+    assert "1 of 2 seeds diverged" in found.rows[1].flags
+    assert "validation and test are the same images: the epoch was chosen on the test set" in found.rows[2].flags
+
+
+FIGURES = {"correct": 990, "count": N_TEST, "loss": 0.0312}
+
+
+def test_on_validation_the_test_figures_are_not_looked_at(store):
+    """Results and effects are those of the validation images; the flag about choosing by test is not raised."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, [990, 992, 991], "train.lr=0.2", study="rates")
+
+    found = journal(store, "rates", part="validation")
+
+    assert found.rows[1].result.mean == pytest.approx((198 + 198 + 198) / 600)
+    assert not any("test set was opened" in flag for flag in found.flags)
+
+
+def test_an_unknown_study_names_those_there_are(store):
+    """The nearest is suggested."""
+    record_seeds(store, SEEDS, study="rates")
+
+    with pytest.raises(UsageError, match="Did you mean 'rates'"):
+        journal(store, "rate")
+
+
+def test_of_no_runs_there_is_an_empty_journal(store):
+    """Nothing is on record: no rows and nothing to flag."""
+    found = journal(store)
+
+    assert (found.rows, found.flags, found.test_openings) == ((), (), 0)
+
+
+def test_the_same_records_give_the_same_journal(store):
+    """As JSON, twice, to the last digit."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, [990, 992, 991], "train.lr=0.2", study="rates")
+    store.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
+
+    one, two = (json.dumps(journal(store, "rates").as_dict(), default=str) for _ in range(2))
+
+    assert one == two
+    assert json.loads(one)["rows"][0]["after"]["author"] == "Ada"
+
+
+def test_a_recipe_of_a_later_version_is_still_a_step(store):
+    """Keys that this version does not know are told as changes and break nothing."""
+    record_seeds(store, SEEDS, study="rates")
+    later = {"name": "base", "train": {"lr": 0.1, "sharpness": 0.3}}
+    record_seeds(store, SEEDS, study="rates", recipe=later, recipe_hash="f" * 64)
+
+    rows = journal(store, "rates").rows
+
+    assert "sharpness off → 0.3" in rows[1].changed
+
+
+def test_it_is_written_without_torch(store):
+    """Nor matplotlib: a journal is read on any machine that has the records."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates")
+    script = (
+        "import sys; from pathlib import Path; from flyweight.records import Store\n"
+        "from flyweight.evidence.journal import journal\n"
+        f"rows = journal(Store.open(home=Path({str(store.home)!r})), 'rates').rows\n"
+        "print(len(rows), {'torch', 'matplotlib'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "2 set()"
