@@ -62,6 +62,14 @@ def block(path: Path) -> None:
     path.write_text("in the way")
 
 
+def put_aside(store: Store, tracker: str, *ids: str) -> None:
+    """Leave the runs as a process does that could not send them."""
+    folder = store.home / "pending" / tracker
+    folder.mkdir(parents=True, exist_ok=True)
+    for run_id in ids:
+        (folder / run_id).touch()
+
+
 def train(store: Store, note: Callable[[str], None], **changed: object) -> str:
     """What a training tells of a run: that it starts, each epoch, that it ends."""
     run = begin(store, **changed)
@@ -75,9 +83,12 @@ def train(store: Store, note: Callable[[str], None], **changed: object) -> str:
 
 
 def test_a_run_arrives_at_every_tracker_as_it_happens(
-    store: Store, warnings: list[str], give_mlflow_tables: Callable[[Path], None]
+    store: Store,
+    warnings: list[str],
+    give_mlflow_tables: Callable[[Path], None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Three trackers at once; nothing is pending afterwards, and nothing was said."""
+    """Three trackers at once; nothing is pending afterwards, and nothing was said, by them neither."""
     for name in ("mlflow", "tensorboard", "wandb"):
         pytest.importorskip(name)
     give_mlflow_tables(store.home)
@@ -92,6 +103,7 @@ def test_a_run_arrives_at_every_tracker_as_it_happens(
             assert shown.results["result/test_accuracy"] == pytest.approx(0.9777, rel=1e-6)
     assert pending(store.home) == ()
     assert warnings == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_trackers_nothing_happens(store: Store, warnings: list[str]) -> None:
@@ -287,9 +299,7 @@ def test_a_killed_process_leaves_its_run_to_sync(store: Store, warnings: list[st
 def test_sync_leaves_a_run_at_work_to_its_process(store: Store, warnings: list[str]) -> None:
     """Two that write the same run would write it twice."""
     run = begin(store)
-    waiting = store.home / "pending" / "tensorboard" / run.id
-    waiting.parent.mkdir(parents=True)
-    waiting.touch()
+    put_aside(store, "tensorboard", run.id)
 
     report = sync(store, warn=warnings.append)
 
@@ -297,24 +307,35 @@ def test_sync_leaves_a_run_at_work_to_its_process(store: Store, warnings: list[s
     assert parcel.run_id == run.id
     assert f"process {os.getpid()}" in parcel.reason
     assert warnings == []
-    assert waiting.exists()
+    assert pending(store.home) == (Parcel(tracker="tensorboard", run_id=run.id),)
 
 
 def test_what_is_gone_is_named_and_dropped(store: Store, warnings: list[str]) -> None:
-    """A run whose folder was removed, and one that this database never knew, do not wait for ever."""
+    """A run whose folder was removed does not wait for ever, whether its row is still there or not."""
     pytest.importorskip("tensorboard")
-    removed, kept, unknown = complete(store), complete(store), new_run_id()
-    store.folder(removed.id).rmdir()
-    for run_id in (removed.id, kept.id, unknown):
-        marker = store.home / "pending" / "tensorboard" / run_id
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+    removed, kept, unknown = complete(store).id, complete(store).id, new_run_id()
+    store.folder(removed).rmdir()
+    put_aside(store, "tensorboard", removed, kept, unknown)
 
     report = sync(store, warn=warnings.append)
 
-    assert {parcel.run_id for parcel in report.gone} == {removed.id, unknown}
-    assert [parcel.run_id for parcel in report.sent] == [kept.id]
+    assert {parcel.run_id for parcel in report.gone} == {removed, unknown}
+    assert [parcel.run_id for parcel in report.sent] == [kept]
     assert pending(store.home) == ()
+
+
+def test_runs_of_another_database_are_kept(store: Store, warnings: list[str], tmp_path: Path) -> None:
+    """A home may serve two databases; what the one does not know is left for the other."""
+    pytest.importorskip("tensorboard")
+    run_id = complete(store).id
+    put_aside(store, "tensorboard", run_id)
+    other = Store.open(f"sqlite:///{tmp_path / 'other.db'}", store.home)
+
+    report = sync(other, warn=warnings.append)
+
+    assert "no record" in report.still_pending[0].reason
+    assert report.gone == ()
+    assert [parcel.run_id for parcel in sync(store, warn=warnings.append).sent] == [run_id]
 
 
 def test_one_run_that_is_refused_does_not_hold_up_the_others(store: Store, warnings: list[str]) -> None:
@@ -324,10 +345,7 @@ def test_one_run_that_is_refused_does_not_hold_up_the_others(store: Store, warni
 
     runs = [complete(store, seed=seed) for seed in range(4)]
     block(store.home / "trackers" / "tensorboard" / folder_name(runs[1]))
-    for run in runs:
-        marker = store.home / "pending" / "tensorboard" / run.id
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+    put_aside(store, "tensorboard", *(run.id for run in runs))
 
     report = sync(store, warn=warnings.append)
 

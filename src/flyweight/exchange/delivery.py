@@ -40,7 +40,7 @@ class Parcel:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncReport:
-    """What became of all that waited. Of what is gone the marker was dropped: there is nothing left to send."""
+    """What became of all that waited. The marker of a run whose folder is gone was dropped: somebody removed it."""
 
     sent: tuple[Parcel, ...]
     still_pending: tuple[Parcel, ...]
@@ -94,7 +94,7 @@ def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...
 def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None]) -> SyncReport:
     """Send what waits to the named trackers, by default to all; a tracker that still fails is told of once.
 
-    A run that is still at work is left to its own process.
+    A run that is still at work is left to its own process; one whose process is gone is first closed as lost.
 
     Raises:
         UsageError: no tracker has that name, or another process is sending just now.
@@ -106,9 +106,9 @@ def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[st
     with _alone(store.home):
         for name in dict.fromkeys(parcel.tracker for parcel in waiting):
             ids = [parcel.run_id for parcel in waiting if parcel.tracker == name]
-            runs = {run_id: _on_record(store, run_id) for run_id in ids}
-            gone += [_dropped(store.home, name, run_id) for run_id, run in runs.items() if run is None]
-            done += _send_all(name, [run for run in runs.values() if run is not None], store, warn=warn)
+            here = [run_id for run_id in ids if store.folder(run_id).is_dir()]
+            gone += [_dropped(store.home, name, run_id) for run_id in ids if run_id not in here]
+            done += _send_all(name, here, store, warn=warn)
     return SyncReport(
         sent=tuple(parcel for parcel in done if not parcel.reason),
         still_pending=tuple(parcel for parcel in done if parcel.reason),
@@ -193,14 +193,16 @@ class _Courier:
             self._warn(f"{self._name}: {reason}; the runs are kept, `flyweight sync` sends them later")
 
 
-def _send_all(name: str, runs: Sequence[RunRecord], store: Store, *, warn: Callable[[str], None]) -> Iterator[Parcel]:
-    """Send each run that is over, until the tracker fails too often."""
+def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[str], None]) -> Iterator[Parcel]:
+    """Send each run that is on record and over, until the tracker fails too often."""
     tracker: Tracker | None = None
     failures: list[str] = []
     in_a_row = 0
-    for run in runs:
-        reason = ""
-        if run.status == "running":
+    for run_id in ids:
+        run, reason = _on_record(store, run_id), ""
+        if run is None:
+            reason = "this database has no record of it; another one may (FLYWEIGHT_DATABASE)"
+        elif run.status == "running":
             reason = f"still at work (process {run.pid} on {run.host})"
         elif in_a_row == FAILURES_IN_A_ROW:
             reason = failures[-1]
@@ -214,7 +216,7 @@ def _send_all(name: str, runs: Sequence[RunRecord], store: Store, *, warn: Calla
                 reason = _reason(error)
                 failures.append(reason)
                 in_a_row += 1
-        yield Parcel(tracker=name, run_id=run.id, reason=reason)
+        yield Parcel(tracker=name, run_id=run_id, reason=reason)
     if tracker is not None:
         with suppress(Exception):  # the same
             tracker.close()
@@ -232,17 +234,15 @@ def _marked(home: Path, name: str, run: RunRecord) -> Iterator[None]:
 
 
 def _on_record(store: Store, run_id: str) -> RunRecord | None:
-    """The run, or None if its record or its folder is gone: then nobody wants it shown."""
     try:
-        run = store.get(run_id)
+        return store.get(run_id)
     except UsageError:
         return None
-    return run if store.folder(run_id).is_dir() else None
 
 
 def _dropped(home: Path, name: str, run_id: str) -> Parcel:
     _marker(home, name, run_id).unlink(missing_ok=True)
-    return Parcel(tracker=name, run_id=run_id, reason="its record or its folder is gone")
+    return Parcel(tracker=name, run_id=run_id, reason="its folder is gone")
 
 
 @contextmanager

@@ -32,6 +32,7 @@ STATUSES: Final = {
 # What a person sets goes first. MLflow would try an absent server for minutes; what it did not take is kept anyway.
 SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
