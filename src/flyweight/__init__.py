@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flyweight.data.sources import load as load_images
+    from flyweight.evidence.compare import Comparison
+    from flyweight.evidence.journal import Journal, journal
+    from flyweight.exchange import sync, tracking, write_table
     from flyweight.experiment.plan import Plan, examine, plan
     from flyweight.experiment.predict import predict
+    from flyweight.experiment.question import compare
     from flyweight.experiment.run import resume, run
     from flyweight.experiment.seeds import resume_seeds, run_seeds
+    from flyweight.experiment.until_sure import until_sure
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.build import build
     from flyweight.model.cost import Cost, walk
@@ -26,20 +31,26 @@ if TYPE_CHECKING:
     from flyweight.recipe import load as load_recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
+    from flyweight.report.comparison import write_comparison
+    from flyweight.report.journal import write_journal
     from flyweight.report.page import write_report
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "flyweight.model.budget",
+    "Comparison": "flyweight.evidence.compare",
     "Cost": "flyweight.model.cost",
+    "Journal": "flyweight.evidence.journal",
     "Plan": "flyweight.experiment.plan",
     "Recipe": "flyweight.recipe",
     "RunRecord": "flyweight.records.record",
     "Store": "flyweight.records.store",
     "build": "flyweight.model.build",
+    "compare": "flyweight.experiment.question",
     "edits": "flyweight.model.edits",
     "examine": "flyweight.experiment.plan",
+    "journal": "flyweight.evidence.journal",
     "load_images": "flyweight.data.sources:load",
     "load_recipe": "flyweight.recipe:load",
     "parse_budget": "flyweight.model.budget",
@@ -49,20 +60,30 @@ _HOMES = {
     "resume_seeds": "flyweight.experiment.seeds",
     "run": "flyweight.experiment.run",
     "run_seeds": "flyweight.experiment.seeds",
+    "sync": "flyweight.exchange",
+    "tracking": "flyweight.exchange",
+    "until_sure": "flyweight.experiment.until_sure",
     "walk": "flyweight.model.cost",
+    "write_comparison": "flyweight.report.comparison",
+    "write_journal": "flyweight.report.journal",
     "write_report": "flyweight.report.page",
+    "write_table": "flyweight.exchange",
 }
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Cost",
+    "Journal",
     "Plan",
     "Recipe",
     "RunRecord",
     "Store",
     "build",
+    "compare",
     "edits",
     "examine",
+    "journal",
     "load_images",
     "load_recipe",
     "parse_budget",
@@ -72,8 +93,14 @@ __all__ = [
     "resume_seeds",
     "run",
     "run_seeds",
+    "sync",
+    "tracking",
+    "until_sure",
     "walk",
+    "write_comparison",
+    "write_journal",
     "write_report",
+    "write_table",
 ]
 
 

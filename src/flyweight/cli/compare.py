@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
-from flyweight.cli.tracking import Tracking, told_too
+from flyweight.cli.tracking import Tracking, both, telling
 from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _until_sure(
     from flyweight.experiment.signals import stopping_on_signals
     from flyweight.experiment.until_sure import until_sure
 
-    with stopping_on_signals() as stop, watching(named=True) as shown, told_too(shown, tracking, store) as watch:
+    with telling(tracking, store) as tell, stopping_on_signals() as stop, watching(named=True) as show:
         comparison = until_sure(
             *sides,
             store=store,
@@ -113,7 +113,7 @@ def _until_sure(
             max_seeds=max_seeds,
             device=device,
             at_once=at_once,
-            watch=watch,
+            watch=both(show, tell),
             told=_tell,
             should_stop=stop,
         )

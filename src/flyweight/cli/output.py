@@ -130,12 +130,14 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Values as they are; a text that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    from flyweight.exchange.table import disarmed
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if rows:
         writer.writerow(rows[0])
     for row in rows:
-        writer.writerow([_no_formula(value) for value in row.values()])
+        writer.writerow([disarmed(value) for value in row.values()])
     return buffer.getvalue()
 
 
@@ -149,7 +151,3 @@ def _shown(value: object) -> str:
 
 def _escaped(cell: str) -> str:
     return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

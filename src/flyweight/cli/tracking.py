@@ -35,25 +35,30 @@ class Tracking:
 
 
 @contextmanager
-def told_too(
-    watch: Callable[[Event], None], tracking: Tracking | None, store: Store
-) -> Iterator[Callable[[Event], None]]:
-    """`watch`, with the trackers told of all that is on record by then."""
+def telling(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event], None]]:
+    """A function that has the trackers read what is on record after an event; leaving waits for them a while.
+
+    Around it Ctrl-C ends the program as usual: the runs are over by then, and what waits is sent by `sync`.
+    """
     names = (tracking or Tracking()).names()
     if not names:
-        yield watch
+        yield lambda _event: None
         return
-    from flyweight.exchange import tracking as telling
+    from flyweight.exchange import tracking as tracking_of
     from flyweight.experiment.events import Stepped
 
-    with telling(names, store, warn=talk) as note:
+    with tracking_of(names, store, warn=talk) as note:
+        yield lambda event: None if isinstance(event, Stepped) else note(event.run_id)
 
-        def both(event: Event) -> None:
-            watch(event)
-            if not isinstance(event, Stepped):
-                note(event.run_id)
 
-        yield both
+def both(first: Callable[[Event], None], second: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Tell two of each event."""
+
+    def watch(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return watch
 
 
 def sync(
@@ -82,8 +87,8 @@ def sync(
     if json:
         say_json(asdict(done))
     else:
-        for parcel in done.gone:
-            talk(f"{parcel.tracker}: run {parcel.run_id} is no longer on record; nothing is left to send")
+        for parcel in (*done.gone, *done.still_pending):
+            talk(f"{parcel.tracker}: run {parcel.run_id}: {parcel.reason}")
         waiting = f", {len(done.still_pending)} still waiting" if done.still_pending else ""
         say(f"{len(done.sent)} sent{waiting}" if done.sent or done.still_pending else "nothing was waiting")
-    return FlyweightError.exit_code if done.still_pending else 0
+    return FlyweightError.exit_code if any(not parcel.is_at_work for parcel in done.still_pending) else 0

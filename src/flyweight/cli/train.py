@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
-from flyweight.cli.tracking import Tracking, told_too
+from flyweight.cli.tracking import Tracking, both, telling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callabl
     from flyweight.cli.watch import watching
     from flyweight.experiment.signals import stopping_on_signals
 
-    with stopping_on_signals() as stop, watching() as shown, told_too(shown, tracking, store) as watch:
-        yield watch, stop
+    with telling(tracking, store) as tell, stopping_on_signals() as stop, watching() as show:
+        yield both(show, tell), stop
 
 
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:

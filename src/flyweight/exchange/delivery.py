@@ -31,11 +31,15 @@ REASON_CHARACTERS: Final = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Parcel:
-    """One run for one tracker; `reason` says why it is not there, and is empty if it is."""
+    """One run for one tracker; `reason` says why it is not there, and is empty if it is.
+
+    is_at_work: the run goes on, and its own process sends it.
+    """
 
     tracker: str
     run_id: str
     reason: str = ""
+    is_at_work: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +220,8 @@ def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[st
                 reason = _reason(error)
                 failures.append(reason)
                 in_a_row += 1
-        yield Parcel(tracker=name, run_id=run_id, reason=reason)
+        at_work = run is not None and run.status == "running"
+        yield Parcel(tracker=name, run_id=run_id, reason=reason, is_at_work=at_work)
     if tracker is not None:
         with suppress(Exception):  # the same
             tracker.close()
