@@ -69,13 +69,25 @@ def test_a_result_is_named_by_a_run_a_recipe_or_a_file(store, files):
     assert find("good", store=store, study="one").seeds == (0, 1)
 
 
+def test_a_limit_that_was_not_reached_makes_no_other_result(store, files):
+    """Runs of the same recipe under another budget are found by it; those with another lr are listed as that."""
+    run(load(files[0], overrides=["budget.macs=1M"]), seed=3, store=store)
+
+    assert find(files[0], store=store).seeds == (3,)
+    Path(files[0]).write_text(Path(files[0]).read_text().replace("lr = 0.05", "lr = 0.04"))
+    with pytest.raises(UsageError, match=r"(?s)no run on record.*1 seed  lr 0.04 → 0.05"):
+        find(files[0], store=store)
+
+
 def test_what_means_none_or_several_is_told_with_the_candidates(store, files):
     """A run of each is listed with what it does otherwise; a study that is not there is told as that."""
     good = load(files[0])
     first = run(good, seed=0, store=store)
     other = run(override(good, ["train.lr=0.02"]), seed=0, store=store)
 
-    with pytest.raises(UsageError, match=r"(?s)names 2 results.*the first of them.*lr 0.05 → 0.02") as told:
+    with pytest.raises(
+        UsageError, match=r"(?s)names 2 results.*1 seed  .*digits.npz, .*1 seed  lr 0.05 → 0.02"
+    ) as told:
         find("good", store=store)
     assert first.id[:12] in str(told.value)
     assert other.id[:12] in str(told.value)

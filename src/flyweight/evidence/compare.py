@@ -28,8 +28,8 @@ from flyweight.evidence.effect import (
 )
 from flyweight.evidence.groups import Group
 from flyweight.evidence.power import seeds_needed, smallest_effect
-from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, interval, judge, p_value, points
-from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words, label, override
+from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
+from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words, override
 from flyweight.records.folder import read_result
 from flyweight.records.record import Part, Plan, RunRecord
 
@@ -164,7 +164,10 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     outlook = _outlook(effect, level)
     images, missing = _image_evidence(store, baseline, changed, part)
     factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
+    between = bridges(changed.first.recipe, changes) if len(factors) > 1 else ()
     verdict = _verdict(effect, baseline, changed, level=level, factors=factors, outlook=outlook, images=images)
+    if verdict.kind == "confounded" and between:
+        verdict = replace(verdict, sentence=f"{verdict.sentence}; to credit one, run {_counted(len(between))} between")
     return Comparison(
         part=part,
         baseline=baseline,
@@ -178,7 +181,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         images=images,
         outlook=outlook,
         cautions=(*_cautions(baseline, changed, changes), *_planned(plan, effect), *missing),
-        bridges=bridges(changed.first.recipe, changes) if len(factors) > 1 else (),
+        bridges=between,
         verdict=verdict,
     )
 
@@ -231,7 +234,7 @@ def bridges(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Reci
             found.append(
                 between.model_copy(
                     update={
-                        "name": f"{end.name}-{'-'.join(names[:done])}",
+                        "name": f"{end.name}-step{done}-{names[done - 1]}",
                         "description": f"Between two recipes that differ in more: only {told} changed.",
                     }
                 )
@@ -412,7 +415,7 @@ def _cautions(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Se
         *_within(changed),
         *_between(baseline, changed),
         *(
-            f"{label(change.key)} differ: {in_words(change)}; the effect includes the longer training"
+            f"{in_words(change)}: the effect includes the other length of training"
             for change in changes
             if change.key == "train.epochs"
         ),
@@ -465,28 +468,9 @@ def _runs(n: int) -> str:
     return "1 run" if n == 1 else f"{n} runs"
 
 
+def _counted(n: int) -> str:
+    return "the recipe" if n == 1 else f"the {n} recipes"
+
+
 def _or_unknown(values: Sequence[str]) -> str:
     return " or ".join(values) or "unknown"
-
-
-def summary_lines(comparison: Comparison) -> list[tuple[str, str]]:
-    """The figures in words, a label and a text each, in the order in which they are read."""
-    effect, images, permuted = comparison.effect, comparison.images, comparison.permutation
-    found = [("changed", ", ".join(map(in_words, comparison.changes)) or "nothing")]
-    if effect is not None:
-        count = comparison.baseline.count(comparison.part)
-        told = f"{points(effect.effect)} on the {count:,} {comparison.part} images"
-        if effect.p is not None:
-            told += f", 95% interval {interval(effect)}, {p_value(effect.p)} (Welch's t test over seeds)"
-        found.append(("effect", told))
-    if images is not None and images.bootstrap is not None:
-        low, high = 100 * images.bootstrap.low, 100 * images.bootstrap.high
-        found.append(
-            ("elsewhere", f"{low:+.2f} to {high:+.2f} points on other such images (bootstrap, images and seeds)")
-        )
-    if permuted is not None:
-        least = f"; the least that {effect.n_a if effect else 0} and {effect.n_b if effect else 0} seeds can give is "
-        found.append(("permuted", f"{p_value(permuted.p)} over seeds{least}{permuted.smallest_p:.3g}"))
-    if images is not None:
-        found.append(("images", f"{images.gained} read now and not before, {images.lost} the other way round"))
-    return found

@@ -5,15 +5,15 @@ Goes in: names, files or runs. Comes out: comparisons. What a figure means is de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from flyweight.errors import UsageError
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
 from flyweight.experiment.plan import as_recorded
-from flyweight.recipe import Recipe, all_in_words, diff_stored, load, names, recipe_hash
+from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, load, names, recipe_hash
 from flyweight.records.record import Part, RunRecord
 
 if TYPE_CHECKING:
@@ -64,7 +64,12 @@ def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -
     if exact:
         return exact[-1]
     named = groups(store.runs(name=recipe.name, study=study))
-    others = f" Results of the same name, by a run of each:{_listed(named)}" if named else ""
+    asked = recipe.model_dump(mode="json")
+    # A limit that was not reached changed nothing: those runs are what was asked for.
+    same = [group for group in named if not any(map(has_effect, diff_stored(asked, group.first.recipe)))]
+    if same:
+        return same[-1]
+    others = f" Results of the same name, by a run of each:{_listed(named, asked)}" if named else ""
     raise UsageError(
         f"{selector} as it stands has no run on record that is over; `flyweight train {selector} --seeds 3` makes "
         f"some.{others}"
@@ -75,9 +80,8 @@ def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]
     """By the name of a recipe that is no longer at hand, or by any run."""
     named = groups(store.runs(name=selector, study=study))
     if len(named) > 1:
-        raise UsageError(
-            f"{selector!r} names {len(named)} results; give a run of the one that is meant:{_listed(named)}"
-        )
+        listed = _listed(named, named[0].first.recipe)
+        raise UsageError(f"{selector!r} names {len(named)} results; give a run of the one that is meant:{listed}")
     if named:
         return named[0]
     run = store.get(selector)
@@ -92,12 +96,11 @@ def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]
     return alike[0]
 
 
-def _listed(named: Sequence[Group[RunRecord]]) -> str:
-    """A line for each result: a run, its seeds, and what it does otherwise than the first."""
-    first = named[0].first.recipe
+def _listed(named: Sequence[Group[RunRecord]], reference: Mapping[str, Any]) -> str:
+    """A line for each result: a run, its seeds, and what it does otherwise than the reference."""
     lines = []
     for group in named:
-        changes = diff_stored(first, group.first.recipe)
-        told = all_in_words(changes) if changes else "the first of them" if group is named[0] else "on other images"
+        changes = diff_stored(reference, group.first.recipe)
+        told = all_in_words(changes) if changes else f"{group.first.data_name}, {group.first.data_hash[:SHORT_ID]}"
         lines.append(f"\n  {group.first.id[:SHORT_ID]}  {group.n} seed{'' if group.n == 1 else 's'}  {told}")
     return "".join(lines)

@@ -127,9 +127,7 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
     most = max(DEFAULT_MOST, *n) if most is None else most
     least = max(FIRST_LOOK, *n)
     if most < least:
-        raise UsageError(
-            f"--max-seeds must be {least} or more, which are looked at first, found {most}."
-        )
+        raise UsageError(f"--max-seeds must be {least} or more, which are looked at first, found {most}.")
     looks = list(dict.fromkeys((max(n[0], k), max(n[1], k)) for k in range(FIRST_LOOK, most + 1)))
     level = sequential_level(looks)
     store.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)

@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#22262B"
 DOTS_PER_INCH: Final = 130
 MOST_SHOWN: Final = 40
+COLUMNS: Final = 8
+CELL: Final = (1.12, 1.42)  # inches: an image and the two lines above it
+HEADING: Final = 0.4
+MOST_OF_A_NAME: Final = 72
 
 Images = NDArray[np.uint8]
 
@@ -146,6 +151,71 @@ def augmentation(variants: Images) -> bytes:
     return _png(figure)
 
 
+def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> bytes:
+    """Validation error by epoch of results beside each other: a name and, seed by seed, {epoch: accuracy} for each.
+
+    The line is the mean of the seeds that reached an epoch, the band reaches from the best to the worst of them. The
+    scale is logarithmic, as in `curves`; an error of 0, which it has no place for, stands at half the least other.
+    """
+    figure = _figure(9.6, 3.8)
+    (axes,) = figure.subplots(1, 1, squeeze=False).flat
+    floor = _least_error([seed for _, seeds in sides for seed in seeds])
+    epochs = sorted({epoch for _, seeds in sides for seed in seeds for epoch in seed})
+    handles = [
+        _band(axes, seeds, colour, floor=floor, shift=0.0 if len(epochs) > 1 else 0.1 * place - 0.05)
+        for place, ((_, seeds), colour) in enumerate(zip(sides, (BLUE, ORANGE, GREEN, GREY), strict=False))
+    ]
+    _tidy(axes, "validation error in %")
+    axes.set_xlabel("epoch", fontsize=8.5)
+    _whole_epochs(axes, epochs)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_numbers)
+    axes.yaxis.set_minor_formatter(_plain_numbers_if_few(axes))
+    # The names are set afterwards: a legend takes "_name" for one to hide, and "$" for the beginning of a formula.
+    legend = axes.legend(handles, [str(place) for place in range(len(handles))], frameon=False, fontsize=8)
+    for text, (name, _) in zip(legend.get_texts(), sides, strict=False):
+        text.set_parse_math(False)
+        text.set_text(_short(_drawable(name), MOST_OF_A_NAME))
+    return _png(figure)
+
+
+def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> bytes:
+    """Blocks of images below each other: a heading, the images (C, H, W), and what stands above each of them.
+
+    A block without images is left out.
+    """
+    shown = [block for block in blocks if len(block[1])]
+    if not shown:
+        return _note("no image to show")
+    height = sum(HEADING + CELL[1] * math.ceil(len(images) / COLUMNS) for _, images, _ in shown)
+    figure = _figure(CELL[0] * COLUMNS, height)
+    figure.set_layout_engine("none")
+    # All in one system of axes, in inches: one for each image would take four times as long.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    top = 0.0
+    for heading, images, captions in shown:
+        axes.text(0.08, top + 0.2, _drawable(heading), fontsize=9.5, color=INK, va="center", parse_math=False)
+        top += HEADING
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            row, column = divmod(place, COLUMNS)
+            _captioned_picture(axes, image, caption, left=CELL[0] * column, top=top + CELL[1] * row)
+        top += CELL[1] * math.ceil(len(images) / COLUMNS)
+    axes.set_xlim(0, CELL[0] * COLUMNS)
+    axes.set_ylim(height, 0)
+    return _png(figure)
+
+
+def _captioned_picture(axes: Axes, image: Images, caption: str, *, left: float, top: float) -> None:
+    """An image with two lines above it, in the cell that begins there."""
+    lines = [_short(_drawable(line), 14) for line in caption.splitlines()]
+    middle, side = left + CELL[0] / 2, CELL[0] - 0.12
+    text = "\n".join(lines)
+    axes.text(middle, top + 0.33, text, fontsize=8, color=INK, ha="center", va="bottom", parse_math=False)
+    _picture(axes, image)
+    axes.images[-1].set_extent((middle - side / 2, middle + side / 2, top + 0.36 + side, top + 0.36))
+
+
 def _figure(width: float, height: float) -> Figure:
     """Inches. A figure of its own, without pyplot's global state or a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -172,6 +242,44 @@ def _line(axes: Axes, epochs: Sequence[float], values: Sequence[float], colour: 
     axes.plot(
         epochs, values, color=colour, label=label, marker="o", markersize=3.5 if len(epochs) < 30 else 0, linewidth=1.6
     )
+
+
+def _band(axes: Axes, seeds: Sequence[Mapping[int, float]], colour: str, *, floor: float, shift: float) -> Artist:
+    """The mean error of the seeds and the reach from the best to the worst of them; gives what a legend points to."""
+    epochs = sorted({epoch for seed in seeds for epoch in seed})
+    errors = [[max(100 * (1 - seed[epoch]), floor) for seed in seeds if epoch in seed] for epoch in epochs]
+    places, means = [epoch + shift for epoch in epochs], [float(np.mean(some)) for some in errors]
+    low, high = [min(some) for some in errors], [max(some) for some in errors]
+    if len(epochs) == 1:
+        axes.vlines(places, low, high, color=colour, linewidth=5, alpha=0.25)
+    else:
+        axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
+    # The second result is told apart by its marks and dashes too, in print and by those who see no colours.
+    is_first = colour == BLUE
+    (line,) = axes.plot(
+        places,
+        means,
+        color=colour,
+        marker="o" if is_first else "s",
+        markersize=4 if len(epochs) < 30 else 0,
+        linestyle="-" if is_first else (0, (5, 1.5)),
+        linewidth=1.7,
+    )
+    return line
+
+
+def _least_error(seeds: Sequence[Mapping[int, float]]) -> float:
+    """Half the least error in percent that is not 0, for those that are."""
+    found = [100 * (1 - accuracy) for seed in seeds for accuracy in seed.values() if accuracy < 1]
+    return min(found) / 2 if found else 0.01
+
+
+def _drawable(text: str) -> str:
+    """The text in one line, boxes in place of what the font of the pictures has no shape for."""
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(character if ord(character) in known else "□" for character in " ".join(text.split()))
 
 
 def _tidy(axes: Axes, title: str) -> None:
