@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from flyweight.records import Store
 from flyweight.report.comparison import columns, comparison_text, file_name, hanging, plain, write_comparison
 from flyweight.report.plots import captioned, learning
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = '<script>alert(1)</script>"|=cmd()\n\x1b[31m$x$ 数字/../..'
 CHANGES = {
     "better": ("train.lr=0.05",),
@@ -74,6 +76,21 @@ def too_wide(text: str) -> list[str]:
         for line in text.splitlines()
         if columns(line) > 80 and "flyweight " not in line and len(line[13:].split()) > 1
     ]
+
+
+def rendered_width(page: Path, width: int) -> int:
+    """How wide a browser lays the page out in a frame of that width; a window cannot be as narrow as a phone."""
+    measured, frame = page.with_name("measured.html"), page.with_name("frame.html")
+    tell = "<script>onload = () => parent.postMessage(document.documentElement.scrollWidth, '*')</script></body>"
+    measured.write_text(page.read_text(encoding="utf-8").replace("</body>", tell), encoding="utf-8")
+    frame.write_text(
+        f'<iframe src="measured.html" style="width: {width}px; border: 0"></iframe>'
+        "<script>onmessage = event => { document.title = `width ${event.data}` }</script>"
+    )
+    browser = [BROWSER, "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={page.parent / 'profile'}"]
+    asked = [*browser, "--window-size=1400,900", "--virtual-time-budget=3000", "--dump-dom", frame.as_uri()]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+    return int(re.search(r"<title>width (\d+)", done.stdout)[1])
 
 
 @pytest.mark.parametrize("kind", CHANGES)
@@ -326,6 +343,17 @@ def test_blocks_of_images_show_grey_and_colour(tmp_path):
         seen = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert (seen == (165, 165, 165)).all(1).sum() > 9 * 5000
     assert (seen[:, 0] > seen[:, 1] + 150).sum() > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("name", ["own/base", "a-name-without-a-blank-" * 8])
+def test_nothing_is_wider_than_the_window(store, name, width):
+    """On a desk and on a phone the page fits; what is wider scrolls in its own place."""
+    page = write_comparison(store, made(store, "confounded", name=name))
+
+    assert rendered_width(page, width) == width
 
 
 def test_a_page_needs_no_torch(store):

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from made_runs import OFTEN, SELDOM, recipe, train
 from markdown_it import MarkdownIt
-from test_comparison_page import HOSTILE, Page, too_wide
+from test_comparison_page import BROWSER, HOSTILE, Page, rendered_width, too_wide
 
 from flyweight.evidence.journal import Journal, journal
 from flyweight.recipe import recipe_hash
@@ -241,6 +241,17 @@ def test_a_very_long_journal_draws_less(store):
     assert "<polyline" not in page
     assert f"up to {MOST_DRAWN} steps" in page
     assert page.count('class="reach"') == len(rows) // 5 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("words", ["half the lr", "a-word-without-a-blank-" * 8])
+def test_nothing_is_wider_than_the_window(store, words, width):
+    """On a desk the table fits, on a phone each step is a card."""
+    page = write_journal(store, made(store, words=words))
+
+    assert rendered_width(page, width) == width
 
 
 def test_an_axis_of_errors():
