@@ -8,21 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from documented import made_short, set_stage
 from flyweight.cli.app import run
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
 
 # What these print depends on the machine, the hour, or how long they train.
-UNSTEADY = {"train", "report", "runs", "predict"}
+UNSTEADY = {"train", "report", "runs", "predict", "compare", "journal"}
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,7 @@ def flyweight_commands() -> list[Shown]:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted: a folder with a trained run, a photo, a recipe of one's own."""
     folder = tmp_path_factory.mktemp("stage")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
-        assert run(["train", *SHORT]) == 0
-        assert run(["copy", "own/20k-fast", "mine.toml"]) == 0
-    with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
-        Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
+    set_stage(folder)
     return folder
 
 
@@ -69,8 +60,7 @@ def test_a_documented_command_runs_and_prints_what_is_shown(one, stage, monkeypa
     verb = arguments[0]
     if verb == "copy":
         arguments.append("--overwrite")
-    if verb == "train" and "--resume" not in arguments:
-        arguments += SHORT
+    arguments = made_short(arguments, stage)
     if verb == "train" and "--resume" in arguments:
         pytest.skip("run by the tests of the command line, which stop a run first")
 

@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from documented import made_short, set_stage
 from flyweight.cli.app import VERBS, application, run
+from flyweight.cli.journal import note
+from flyweight.cli.journal import show as show_journal
 from flyweight.errors import EXIT_CODES
 from flyweight.records.store import Store
 from tiny import write_recipe
@@ -344,7 +347,8 @@ def test_help_loads_neither_torch_nor_the_database():
 
 def examples() -> list[list[str]]:
     """The commands in the verbs' help, without their "$ flyweight"."""
-    lines = [line.strip() for verb in VERBS for line in (verb.__doc__ or "").splitlines()]
+    documented = [*VERBS.values(), show_journal, note]
+    lines = [line.strip() for verb in documented for line in (verb.__doc__ or "").splitlines()]
     return [split(line)[2:] for line in lines if line.startswith("$ flyweight")]
 
 
@@ -363,9 +367,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
         interrupted(recipe)
-        assert run(["train", "own/20k-fast", *SHORT]) == 0
+    set_stage(folder)
     with np.load(folder / "digits.npz") as digits:
-        for name in ("seven.png", "scan.jpg", "photo.png"):
+        for name in ("scan.jpg", "photo.png"):
             Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(folder / name)
         for number, (image, label) in enumerate(zip(digits["x_train"], digits["y_train"], strict=True)):
             photos = folder / "photos" / f"digit {label}"
@@ -395,23 +399,23 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     if example[:2] == ["train", "--resume"]:
         stopped = Store.open().runs(status="interrupted")[0]
         example = [stopped.id if word == "@latest" else word for word in example]
-    elif example[0] == "train":
-        example = [*example, *SHORT]
+    elif example[0] in ("train", "compare"):
+        example = made_short(example, stage)
     elif example[:2] == ["data", "photos/"]:
         example = [*example, "--validation", "40"]
     elif example == ["bench"]:
         example = ["bench", "answers", "--quick"]
 
-    code, out, _ = flyweight(*example)
+    code, out, err = flyweight(*example)
 
-    assert code == (3 if example[0] == "check" and "8k" in example else 0)
-    assert out
+    assert code == (3 if example[0] == "check" and "8k" in example else 0), err
+    assert out or example[:2] == ["journal", "note"]
 
 
 def test_every_verb_has_an_example():
     """The test above found one for each verb."""
-    assert {example[0] for example in examples()} == {verb.__name__ for verb in VERBS}
-    assert len(VERBS) == 10
+    assert {example[0] for example in examples()} == set(VERBS)
+    assert len(VERBS) == 13
 
 
 def test_every_exit_code_is_told_in_the_help(flyweight):

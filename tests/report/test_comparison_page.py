@@ -69,6 +69,17 @@ def made(store: Store, kind: str, *, name: str = "own/base", **more: object) -> 
     return found
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Store, Comparison]]:
+    """A comparison of each kind with its store, for the tests that leave the runs as they are."""
+    found = {}
+    for kind in CHANGES:
+        home = tmp_path_factory.mktemp("home")
+        store = Store.open(f"sqlite:///{home / 'records.db'}", home)
+        found[kind] = store, made(store, kind)
+    return found
+
+
 def too_wide(text: str) -> list[str]:
     """Lines beyond 80 columns that could have been broken: those with paths and commands cannot."""
     return [
@@ -94,9 +105,9 @@ def rendered_width(page: Path, width: int) -> int:
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_every_verdict_is_told_in_80_columns(store, kind):
+def test_every_verdict_is_told_in_80_columns(known, kind):
     """Both sides, what changed, the verdict and each caution, whatever came out; pipes get the same."""
-    comparison = made(store, kind)
+    _, comparison = known[kind]
 
     text = comparison_text(comparison)
     assert not too_wide(text)
@@ -106,9 +117,9 @@ def test_every_verdict_is_told_in_80_columns(store, kind):
     assert all(" ".join(caution.split()) in told for caution in comparison.cautions)
 
 
-def test_figures_are_those_of_the_comparison(store):
+def test_figures_are_those_of_the_comparison(known):
     """The effect with interval and p, the images, and only the costs that differ, with unit and per cent."""
-    text = " ".join(comparison_text(made(store, "better")).split())
+    text = " ".join(comparison_text(known["better"][1]).split())
 
     for expected in (
         "97.86 ± 0.11% (n=5) [test]",
@@ -123,22 +134,21 @@ def test_figures_are_those_of_the_comparison(store):
     assert "training a seed" not in text
 
 
-def test_costs_that_differ_are_told_from_old_to_new(store):
+def test_costs_that_differ_are_told_from_old_to_new(known):
     """A larger net costs more parameters, MACs and bytes, each with its unit."""
-    text = " ".join(comparison_text(made(store, "confounded")).split())
+    text = " ".join(comparison_text(known["confounded"][1]).split())
 
     assert "parameters 3,600 → 3,700 (+2.8%)" in text
     assert "weights 14.4 kB → 14.8 kB (+2.8%)" in text
 
 
-def test_what_was_not_answered_is_told_how_to_ask_on(store):
+def test_what_was_not_answered_is_told_how_to_ask_on(known):
     """One seed, or too few: the command that adds seeds by a plan; an answer needs none."""
-    one, shown = comparison_text(made(store, "one seed"), options=" --home x"), "--until-sure"
-    again = Store.open(f"sqlite:///{store.home / 'other.db'}", store.home)
+    texts = {kind: comparison_text(comparison, options=" --home x") for kind, (_, comparison) in known.items()}
 
-    assert "--until-sure --home x" in one
-    assert "these two nets" in one
-    assert shown not in comparison_text(made(again, "better"))
+    asks_on = {kind for kind, text in texts.items() if re.search(r"compare \w+ \w+ --until-sure --home x", text)}
+    assert asks_on == {"one seed", "no evidence"}
+    assert "these two nets" in texts["one seed"]
 
 
 def test_long_names_stand_above_their_figures():
@@ -153,9 +163,9 @@ def test_long_names_stand_above_their_figures():
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_page_loads_nothing_and_tells_the_verdict(store, kind):
+def test_a_page_loads_nothing_and_tells_the_verdict(known, kind):
     """One file with all pictures in it; every figure of the text is on it."""
-    comparison = made(store, kind)
+    store, comparison = known[kind]
 
     page = write_comparison(store, comparison)
 
@@ -175,9 +185,9 @@ def test_a_page_loads_nothing_and_tells_the_verdict(store, kind):
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_the_way_between_two_recipes_is_written(store):
+def test_the_way_between_two_recipes_is_written(known):
     """Each recipe loads again, and differs from the one before it in one thing, up to both ends."""
-    comparison = made(store, "confounded")
+    store, comparison = known["confounded"]
 
     page = write_comparison(store, comparison)
 
@@ -260,9 +270,9 @@ def test_images_that_no_run_kept_are_counted(store):
     assert (page.parent / "images.png").exists()
 
 
-def test_the_validation_images_are_not_in_run_folders(store):
+def test_the_validation_images_are_not_in_run_folders(known):
     """A comparison on them says so, and its commands ask for them again."""
-    comparison = made(store, "better")
+    store, comparison = known["better"]
     comparison = compare(store, comparison.baseline, comparison.changed, part="validation")
 
     page = write_comparison(store, comparison)
@@ -356,9 +366,9 @@ def test_nothing_is_wider_than_the_window(store, name, width):
     assert rendered_width(page, width) == width
 
 
-def test_a_page_needs_no_torch(store):
+def test_a_page_needs_no_torch(known):
     """Comparisons are read where nothing was installed to train."""
-    made(store, "better")
+    store, _ = known["better"]
     script = (
         "import sys; from pathlib import Path; from flyweight.records import Store;"
         "import flyweight.report.comparison, flyweight.report.journal;"

@@ -49,9 +49,17 @@ def made(store: Store, *, study: str = "widths", words: str = "half the lr") -> 
     return journal(store, study)
 
 
-def test_a_step_is_a_line(store):
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Journal]:
+    """A journal with its store, for the tests that leave the runs as they are."""
+    home = tmp_path_factory.mktemp("home")
+    store = Store.open(f"sqlite:///{home / 'records.db'}", home)
+    return store, made(store)
+
+
+def test_a_step_is_a_line(known):
     """Where it came from, what it changed, its result, effect and verdict, in 80 columns, and the words below."""
-    found = made(store)
+    _, found = known
 
     text = journal_text(found)
 
@@ -70,9 +78,9 @@ def test_a_step_is_a_line(store):
     assert all(f"mind {flag}" in told for flag in found.flags)
 
 
-def test_a_wider_terminal_shows_more(store):
+def test_a_wider_terminal_shows_more(known):
     """The run and the seconds come where there is room, and what changed is cut less."""
-    found = made(store)
+    _, found = known
 
     narrow, wide = journal_text(found), journal_text(found, width=140)
 
@@ -95,9 +103,9 @@ def test_columns_that_say_nothing_are_left_out(store):
     assert alone.rows[0].run[:12] in journal_text(alone)
 
 
-def test_ten_thousand_steps_are_quick(store):
+def test_ten_thousand_steps_are_quick(known):
     """The table of a very long journal is made in well under a second."""
-    found = made(store)
+    _, found = known
     long = replace(found, rows=tuple(replace(row, number=place) for place, row in enumerate(found.rows * 2000)))
 
     began = time.perf_counter()
@@ -108,9 +116,9 @@ def test_ten_thousand_steps_are_quick(store):
     assert seconds < 1.5  # 0.2 s on an idle core; the rest is for busy ones
 
 
-def test_rows_are_for_programs(store):
+def test_rows_are_for_programs(known):
     """Fractions, full ids and whole words, the same keys in each row, and JSON takes them."""
-    found = made(store)
+    _, found = known
 
     rows = journal_rows(found)
 
@@ -220,9 +228,9 @@ def test_studies_never_share_a_page(store):
     assert {"all.html", "a-b.html"} <= pages
 
 
-def test_missing_runs_are_left_out(store):
+def test_missing_runs_are_left_out(known):
     """A page of steps whose runs are no longer on record is written without their lines."""
-    found = made(store)
+    store, found = known
     gone = replace(found, rows=tuple(replace(row, run=row.run[::-1]) for row in found.rows))
 
     source = write_journal(store, gone).read_text(encoding="utf-8")
@@ -231,9 +239,9 @@ def test_missing_runs_are_left_out(store):
     assert source.count('class="reach"') == 4
 
 
-def test_a_very_long_journal_draws_less(store):
+def test_a_very_long_journal_draws_less(known):
     """Beyond some hundred steps how each learned is not drawn, and the page says so."""
-    found = made(store)
+    store, found = known
     rows = tuple(replace(row, number=place) for place, row in enumerate(found.rows * (MOST_DRAWN // 5 + 1), 1))
 
     page = write_journal(store, replace(found, rows=rows)).read_text(encoding="utf-8")

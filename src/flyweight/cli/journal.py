@@ -28,9 +28,9 @@ def show(
 
     $ flyweight journal
 
-    $ flyweight journal widths --md
+    $ flyweight journal rates --md
 
-    $ flyweight journal note @latest --study widths --after "as wide as it needs"
+    $ flyweight journal note @latest --after "as fast as it goes"
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def note(
 
     What was written before is kept on record and no longer shown.
 
-    $ flyweight journal note @latest --before "half the width, the same accuracy"
+    $ flyweight journal note @latest --before "half the rate, the same accuracy"
 
     Parameters
     ----------

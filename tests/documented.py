@@ -1,0 +1,47 @@
+"""What the examples of the pages and the help texts take for granted, made small: trainings of 300 images."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flyweight.cli.app import run
+from flyweight.records.store import Store
+
+SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
+RESULTS = "results.json"
+
+
+def set_stage(folder: Path) -> None:
+    """In an empty folder: a home with a study of three results, a recipe of one's own, a photo of a seven."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
+        wider = ["--study", "rates"]
+        assert run(["train", "own/8k", *wider, *SHORT, "--set", "name=eight"]) == 0
+        assert run(["train", "own/20k-fast", *wider, *SHORT, "--set", "train.lr=0.05", "--set", "name=mine"]) == 0
+        assert run(["train", "own/20k-fast", *wider, *SHORT]) == 0
+        assert run(["copy", "own/20k-fast", "mine.toml"]) == 0
+        ids = {record.name: record.id for record in Store.open().runs()}
+    results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}
+    (folder / RESULTS).write_text(json.dumps(results))
+    with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
+        Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
+
+
+def made_short(arguments: list[str], folder: Path) -> list[str]:
+    """The same command on the stage: trainings cut to a few images, results named by the runs that stand for them."""
+    verb = arguments[0]
+    if verb == "train" and "--resume" not in arguments:
+        return [*arguments, *SHORT]
+    if verb == "compare":
+        runs = json.loads((folder / RESULTS).read_text())
+        if "--max-seeds" in arguments:
+            arguments = [*arguments[: arguments.index("--max-seeds") + 1], "3"]
+        return [runs.get(word, word) for word in arguments]
+    return arguments
