@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flyweight.recipe import load as load_recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
-    from flyweight.report.comparison import write_comparison
+    from flyweight.report.comparison_page import write_comparison
     from flyweight.report.journal import write_journal
     from flyweight.report.page import write_report
 
@@ -64,7 +64,7 @@ _HOMES = {
     "tracking": "flyweight.exchange",
     "until_sure": "flyweight.experiment.until_sure",
     "walk": "flyweight.model.cost",
-    "write_comparison": "flyweight.report.comparison",
+    "write_comparison": "flyweight.report.comparison_page",
     "write_journal": "flyweight.report.journal",
     "write_report": "flyweight.report.page",
     "write_table": "flyweight.exchange",

@@ -238,10 +238,9 @@ def test_what_else_differed_is_told(store):
     record_seeds(store, GOOD)
     record_seeds(store, [982], first_seed=0)
     record_seeds(store, BETTER, "train.epochs=6", environment={"threads": 2, "torch": "2.12.0", "code": "a"})
-    record_seeds(
-        store, [990], "train.epochs=6", first_seed=5, environment={"threads": 2, "torch": "2.12.0", "code": "b"}
-    )
-    record_seeds(store, [0], "train.epochs=6", first_seed=6, status="diverged")
+    other = {"threads": 2, "torch": "2.12.0", "code": "b"}
+    record_seeds(store, [990], "train.epochs=6", first_seed=5, environment=other)
+    record_seeds(store, [0], "train.epochs=6", first_seed=6, status="diverged", environment=other)
     record_seeds(store, [0], "train.epochs=6", first_seed=7, status="interrupted")
 
     told = "\n".join(compared(store, "train.epochs=6").cautions)

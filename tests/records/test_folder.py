@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flyweight.errors import DataError
-from flyweight.records.folder import replacing, verify, write_bytes, write_checksums, write_json, write_text
+from flyweight.records.folder import (
+    read_result,
+    replacing,
+    verify,
+    write_bytes,
+    write_checksums,
+    write_json,
+    write_text,
+)
 
 kept_folder = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 values = st.recursive(
@@ -151,3 +159,12 @@ def write_half_and_stop(path: Path) -> None:
     with replacing(path) as unfinished:
         unfinished.write_text("half")
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"words"', "not JSON"])
+def test_figures_that_are_none_are_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    """JSON of another kind is no more a run's figures than text that is no JSON."""
+    (tmp_path / "result.json").write_text(content)
+
+    with pytest.raises(DataError, match=r"result\.json: must hold"):
+        read_result(tmp_path)

@@ -20,8 +20,11 @@ from PIL import Image
 from flyweight.evidence.compare import Comparison, compare
 from flyweight.recipe import diff, factor, has_effect, load
 from flyweight.records import Store
-from flyweight.report.comparison import columns, comparison_text, file_name, hanging, plain, write_comparison
+from flyweight.report.comparison import comparison_text
+from flyweight.report.comparison_page import write_comparison
 from flyweight.report.plots import captioned, learning
+from flyweight.report.rendering import file_name
+from flyweight.report.wording import columns, hanging, plain
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = '<script>alert(1)</script>"|=cmd()\n\x1b[31m$x$ 数字/../..'
@@ -371,11 +374,11 @@ def test_a_page_needs_no_torch(known):
     store, _ = known["better"]
     script = (
         "import sys; from pathlib import Path; from flyweight.records import Store;"
-        "import flyweight.report.comparison, flyweight.report.journal;"
+        "import flyweight.report.comparison_page, flyweight.report.journal;"
         "assert 'matplotlib' not in sys.modules;"
         "from flyweight.evidence.compare import compare; from flyweight.evidence.groups import groups;"
         "store = Store.open(sys.argv[1], Path(sys.argv[2])); found = compare(store, *groups(store.runs()));"
-        "flyweight.report.comparison.write_comparison(store, found); print('torch' in sys.modules)"
+        "flyweight.report.comparison_page.write_comparison(store, found); print('torch' in sys.modules)"
     )
 
     done = subprocess.run(

@@ -17,7 +17,6 @@ from test_comparison_page import BROWSER, HOSTILE, Page, rendered_width, too_wid
 from flyweight.evidence.journal import Journal, journal
 from flyweight.recipe import recipe_hash
 from flyweight.records import Store
-from flyweight.report.comparison import columns, plain
 from flyweight.report.journal import (
     MOST_DRAWN,
     Scale,
@@ -28,6 +27,7 @@ from flyweight.report.journal import (
     journal_text,
     write_journal,
 )
+from flyweight.report.wording import columns, plain
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_studies_never_share_a_page(store):
 def test_missing_runs_are_left_out(known):
     """A page of steps whose runs are no longer on record is written without their lines."""
     store, found = known
-    gone = replace(found, rows=tuple(replace(row, run=row.run[::-1]) for row in found.rows))
+    gone = replace(found, rows=tuple(replace(row, runs=tuple(run[::-1] for run in row.runs)) for row in found.rows))
 
     source = write_journal(store, gone).read_text(encoding="utf-8")
 

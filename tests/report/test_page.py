@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from flyweight.errors import DataError
 from flyweight.model.cost import walk
 from flyweight.records.folder import verify, write_checksums
+from flyweight.report import plots
 from flyweight.report.page import write_report
 
 
@@ -204,3 +205,19 @@ def test_a_report_needs_no_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_names_of_classes_are_drawn_as_they_are():
+    """Dollar signs begin no formula, a character without a shape is a box, and nothing warns."""
+    names = ["$\\frac{$", "数字", "_hidden", "two\nlines"]
+    counts = np.array([[1, 2, 0, 1]] * 4)
+    images = np.zeros((4, 1, 8, 8), np.uint8)
+    labels, answers = np.arange(4), np.arange(4)[::-1]
+
+    drawn = [
+        plots.confusion(counts, names),
+        plots.misread(images, labels, answers, np.full((4, 4), 0.25, np.float32), names),
+        plots.class_grid([images] * 4, names),
+    ]
+
+    assert all(picture.startswith(b"\x89PNG") for picture in drawn)

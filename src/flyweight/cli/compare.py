@@ -127,14 +127,16 @@ def _tell(look: Look) -> None:
 
 
 def _told(comparisons: tuple[Comparison, ...], store: Store, place: Place, *, as_json: bool) -> None:
-    from flyweight.report.comparison import comparison_text, write_comparison
+    from flyweight.report.comparison import comparison_text
+    from flyweight.report.comparison_page import write_comparison
 
-    pages = [write_comparison(store, comparison) for comparison in comparisons]
+    options = place.options()
+    pages = [write_comparison(store, comparison, options=options) for comparison in comparisons]
     if as_json:
         found = [
             comparison.as_dict() | {"page": str(page)} for comparison, page in zip(comparisons, pages, strict=True)
         ]
         say_json(found)
         return
-    for number, comparison in enumerate(comparisons):
-        say(("\n" if number else "") + comparison_text(comparison, options=place.options()))
+    for number, (comparison, page) in enumerate(zip(comparisons, pages, strict=True)):
+        say(("\n" if number else "") + comparison_text(comparison, page=page, options=options))

@@ -125,10 +125,12 @@ class Comparison:
             "cost": [asdict(line) for line in self.cost],
             "effect": None if self.effect is None else asdict(self.effect),
             "level": self.level,
+            "plan": None if self.plan is None else self.plan.looks,
             "permutation": None if self.permutation is None else asdict(self.permutation),
             "images": None if self.images is None else asdict(self.images),
             "outlook": None if self.outlook is None else asdict(self.outlook),
             "cautions": list(self.cautions),
+            "bridges": [bridge.model_dump(mode="json") for bridge in self.bridges],
             "verdict": asdict(self.verdict),
         }
 
@@ -355,7 +357,7 @@ def _cost(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord]) -
 def _results(store: Store, group: Group[RunRecord]) -> list[dict[str, Any]]:
     """The figures of the run folders that are here."""
     found = []
-    for run in group.runs:
+    for run in (*group.runs, *group.diverged):
         try:
             found.append(read_result(store.folder(run.id)))
         except DataError:
@@ -434,7 +436,7 @@ def _within(group: Group[RunRecord]) -> list[str]:
         )
     if group.n_open:
         found.append(f"{group.name}: {_runs(group.n_open)} not over or without a result; left out")
-    if len({run.environment.get("code") for run in group.runs}) > 1:
+    if len({run.environment.get("code") for run in (*group.runs, *group.diverged)}) > 1:
         found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
     return found
 
@@ -446,7 +448,7 @@ def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]
         found.append("they were trained on different splits: the images that one held out, the other may have learnt")
     for name in ROUNDING:
         ours, theirs = (
-            sorted({str(run.environment[name]) for run in group.runs if name in run.environment})
+            sorted({str(run.environment[name]) for run in (*group.runs, *group.diverged) if name in run.environment})
             for group in (baseline, changed)
         )
         if ours != theirs:

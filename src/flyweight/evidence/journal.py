@@ -36,7 +36,8 @@ class Row:
     number: from 1, in the order in which the steps were begun. parent: the number of the step it is held against.
     changes: against the parent's recipe. result: over the seeds; low and high: its 95 % interval, Student's over
     several seeds, Wilson's for one. p: of the effect alone. p_adjusted: among all steps of the journal.
-    run: the newest run. flags: what a reader should know of this step.
+    run: the newest run. runs: all that count, each of the seed at its place in `seeds`, the diverged ones last.
+    flags: what a reader should know of this step.
     """
 
     number: int
@@ -44,6 +45,8 @@ class Row:
     name: str
     recipe_hash: str
     run: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
     changed: str
     changes: tuple[Change, ...]
     params: int
@@ -202,6 +205,8 @@ def _row(
         name=step.name,
         recipe_hash=step.first.recipe_hash,
         run=max(run.id for run in (*step.runs, *step.diverged)),
+        runs=tuple(run.id for run in (*step.runs, *step.diverged)),
+        seeds=tuple(run.seed for run in (*step.runs, *step.diverged)),
         changed=START if parent is None else all_in_words(changes),
         changes=changes,
         params=step.first.params,

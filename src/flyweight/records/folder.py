@@ -79,7 +79,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise DataError(f"run {folder.name}: its folder {folder} is gone; only what `flyweight runs` lists is left.")
     try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(
             f"run {folder.name}: there must be figures in {path}, found none; a run has them when it is over "
@@ -87,6 +87,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise DataError(f"{path}: must hold JSON, found something else ({error}); train again.") from error
+    if not isinstance(result, dict):
+        raise DataError(f"{path}: must hold the figures of a run by name, found other JSON; train again.")
     return result
 
 

@@ -14,23 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.evidence.groups import Group, groups
 from flyweight.evidence.journal import Journal, Row
 from flyweight.evidence.verdict import p_value
 from flyweight.records.folder import make_folder, write_text
-from flyweight.records.record import Note, RunFigures
-from flyweight.report.comparison import (
-    SHORT_ID,
-    WIDTH,
-    columns,
-    file_name,
-    hanging,
-    in_points,
-    padded,
-    plain,
-    render,
-    report_links,
-)
+from flyweight.records.record import Note
+from flyweight.report.comparison import SHORT_ID
+from flyweight.report.rendering import file_name, render, report_links
+from flyweight.report.wording import WIDTH, columns, hanging, in_points, padded, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -147,8 +137,7 @@ def write_journal(store: Store, journal: Journal, path: Path | None = None) -> P
     path = path or store.home / "journals" / f"{_page_name(journal.study)}.html"
     folder = make_folder(path.parent)
     is_drawn = len(journal.rows) <= MOST_DRAWN
-    steps = _steps(store, journal) if journal.rows and is_drawn else {}
-    learned = {number: _learned(store, step) for number, step in steps.items()}
+    learned = {row.number: _learned(store, row) for row in journal.rows} if is_drawn else {}
     results = _scale(error for row in journal.rows for error in _errors(row))
     validation = _scale(1 - accuracy for seeds in learned.values() for seed in seeds for _, accuracy in seed)
     longest = max((epoch for seeds in learned.values() for seed in seeds for epoch, _ in seed), default=1)
@@ -173,7 +162,7 @@ def write_journal(store: Store, journal: Journal, path: Path | None = None) -> P
                 "reached": _reached(row, results),
                 "learned": _curves(learned.get(row.number, []), validation, longest),
                 "notes": [(NOTES[kind], note) for kind, note in row.notes().items() if note],
-                "runs": [(seed, run, link(run)) for seed, run in _runs(row, steps.get(row.number))],
+                "runs": [(seed, run, link(run)) for seed, run in zip(row.seeds, row.runs, strict=True)],
             }
             for row in journal.rows
         ],
@@ -357,27 +346,14 @@ def _page_name(study: str | None) -> str:
     return safe if safe == study != "all" else f"{safe}-{hashlib.sha256(study.encode()).hexdigest()[:8]}"
 
 
-def _steps(store: Store, journal: Journal) -> dict[int, Group[RunFigures]]:
-    """The runs of each row by its number, those of the steps from outside the study included."""
-    figures = store.figures(study=journal.study)
-    outside = {row.recipe_hash for row in journal.rows} - {run.recipe_hash for run in figures}
-    more = [run for recipe_hash in sorted(outside) for run in store.figures(recipe_hash=recipe_hash)]
-    by_run = {run.id: step for step in groups((*more, *figures)) for run in (*step.runs, *step.diverged)}
-    return {row.number: by_run[row.run] for row in journal.rows if row.run in by_run}
-
-
 Learned = list[list[tuple[int, float]]]
 
 
-def _learned(store: Store, step: Group[RunFigures]) -> Learned:
+def _learned(store: Store, row: Row) -> Learned:
     """Validation accuracy by epoch, a line for each seed."""
     found = [
-        [
-            (line.epoch, line.validation_accuracy)
-            for line in store.epochs(run.id)
-            if line.validation_accuracy is not None
-        ]
-        for run in (*step.runs, *step.diverged)
+        [(line.epoch, line.validation_accuracy) for line in store.epochs(run) if line.validation_accuracy is not None]
+        for run in row.runs
     ]
     return [_thinned(seed) for seed in found if seed]
 
@@ -386,11 +362,6 @@ def _thinned(seed: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """No more points than can be seen; the last is always among them."""
     stride = math.ceil(len(seed) / MOST_POINTS)
     return seed[::-stride][::-1]
-
-
-def _runs(row: Row, step: Group[RunFigures] | None) -> list[tuple[int | None, str]]:
-    """Seed and id of each run of a row; of a row that is not drawn, the newest alone."""
-    return [(None, row.run)] if step is None else [(run.seed, run.id) for run in (*step.runs, *step.diverged)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from flyweight.evidence.stats import wilson
 from flyweight.records.folder import read_result, write_bytes, write_text
 from flyweight.report import plots
+from flyweight.report.rendering import REPORT, render
 from flyweight.report.summary import accuracy, confusions
 
-PAGE: Final = "report.html"
 MOST_CONFUSIONS: Final = 6
 
 TITLES: Final = {
@@ -57,8 +57,8 @@ def write_report(folder: Path) -> Path:
     pictures = _pictures(folder, result)
     for name, content in pictures.items():
         write_bytes(folder / f"{name}.png", content)
-    write_text(folder / PAGE, _page(folder, result, pictures))
-    return folder / PAGE
+    write_text(folder / REPORT, _page(folder, result, pictures))
+    return folder / REPORT
 
 
 def _pictures(folder: Path, result: Mapping[str, Any]) -> dict[str, bytes]:
@@ -109,17 +109,9 @@ def _first_filters(folder: Path) -> NDArray[np.float32] | None:
 
 
 def _page(folder: Path, result: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("flyweight.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     inlined = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         result=result,
         parts=[_part(name, result[name]) for name in ("train", "validation", "test") if result[name]],
         confusions=confusions(folder, most=MOST_CONFUSIONS) if result["test"] else [],

@@ -72,8 +72,9 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
             colour = GREY if row == column else "white" if is_dark else INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
     turned = 90 if max(map(len, names)) > 3 else 0
-    axes.set_xticks(range(n), names, fontsize=max(size, 5), rotation=turned)
-    axes.set_yticks(range(n), names, fontsize=max(size, 5))
+    shown = [_drawable(name) for name in names]
+    axes.set_xticks(range(n), shown, fontsize=max(size, 5), rotation=turned, parse_math=False)
+    axes.set_yticks(range(n), shown, fontsize=max(size, 5), parse_math=False)
     axes.set_xlabel("read as", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     axes.tick_params(length=0)
@@ -100,9 +101,8 @@ def misread(
         axes.set_axis_off()
     for axes, image, label, answer, row in zip(grid.flat, images, labels, answers, probabilities, strict=False):
         _picture(axes, image)
-        axes.set_title(
-            f"{_short(names[label])} → {_short(names[answer])}\n{row[answer]:.0%}", fontsize=8, color=INK, pad=3
-        )
+        told = f"{_short(names[label])} → {_short(names[answer])}\n{row[answer]:.0%}"
+        axes.set_title(told, fontsize=8, color=INK, pad=3, parse_math=False)
     return _png(figure)
 
 
@@ -129,9 +129,8 @@ def class_grid(examples: Sequence[Images], names: Sequence[str]) -> bytes:
     for axes in grid.flat:
         axes.set_axis_off()
     for row, images, name in zip(grid, examples, names, strict=True):
-        row[0].text(
-            -0.35, 0.5, _short(name, 14), transform=row[0].transAxes, ha="right", va="center", fontsize=9, color=INK
-        )
+        beside = {"transform": row[0].transAxes, "ha": "right", "va": "center", "parse_math": False}
+        row[0].text(-0.35, 0.5, _short(name, 14), fontsize=9, color=INK, **beside)
         for axes, image in zip(row, images, strict=False):
             _picture(axes, image)
     return _png(figure)
@@ -175,7 +174,7 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
     legend = axes.legend(handles, [str(place) for place in range(len(handles))], frameon=False, fontsize=8)
     for text, (name, _) in zip(legend.get_texts(), sides, strict=False):
         text.set_parse_math(False)
-        text.set_text(_short(_drawable(name), MOST_OF_A_NAME))
+        text.set_text(_short(name, MOST_OF_A_NAME))
     return _png(figure)
 
 
@@ -208,7 +207,7 @@ def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> 
 
 def _captioned_picture(axes: Axes, image: Images, caption: str, *, left: float, top: float) -> None:
     """An image with two lines above it, in the cell that begins there."""
-    lines = [_short(_drawable(line), 14) for line in caption.splitlines()]
+    lines = [_short(line, 14) for line in caption.splitlines()]
     middle, side = left + CELL[0] / 2, CELL[0] - 0.12
     text = "\n".join(lines)
     axes.text(middle, top + 0.33, text, fontsize=8, color=INK, ha="center", va="bottom", parse_math=False)
@@ -278,6 +277,8 @@ def _drawable(text: str) -> str:
     """The text in one line, boxes in place of what the font of the pictures has no shape for."""
     from matplotlib.font_manager import findfont, get_font
 
+    if text.isascii() and text.isprintable():
+        return text
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     return "".join(character if ord(character) in known else "□" for character in " ".join(text.split()))
 
@@ -320,4 +321,5 @@ def _picture(axes: Axes, image: Images) -> None:
 
 
 def _short(name: str, length: int = 9) -> str:
+    name = _drawable(name)
     return name if len(name) <= length else f"{name[: length - 1]}…"
