@@ -22,10 +22,10 @@ def set_stage(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
-        wider = ["--study", "rates"]
-        assert run(["train", "own/8k", *wider, *SHORT, "--set", "name=eight"]) == 0
-        assert run(["train", "own/20k-fast", *wider, *SHORT, "--set", "train.lr=0.05", "--set", "name=mine"]) == 0
-        assert run(["train", "own/20k-fast", *wider, *SHORT]) == 0
+        study = ["--study", "parts"]
+        assert run(["train", "own/8k", *study, *SHORT, "--set", "name=eight"]) == 0
+        assert run(["train", "own/20k-fast", *study, *SHORT, "--set", "train.lr=0.05", "--set", "name=mine"]) == 0
+        assert run(["train", "own/20k-fast", *study, *SHORT]) == 0
         assert run(["copy", "own/20k-fast", "mine.toml"]) == 0
         ids = {record.name: record.id for record in Store.open().runs()}
     results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}

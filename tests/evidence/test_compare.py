@@ -235,15 +235,16 @@ def test_a_result_is_not_compared_with_itself(store):
 
 def test_what_else_differed_is_told(store):
     """Threads, versions, other code, other epochs, repeats, diverged and open runs: each has its line."""
+    changes = ("train.epochs=6", "train.lr=0.2")
     record_seeds(store, GOOD)
     record_seeds(store, [982], first_seed=0)
-    record_seeds(store, BETTER, "train.epochs=6", environment={"threads": 2, "torch": "2.12.0", "code": "a"})
+    record_seeds(store, BETTER, *changes, environment={"threads": 2, "torch": "2.12.0", "code": "a"})
     other = {"threads": 2, "torch": "2.12.0", "code": "b"}
-    record_seeds(store, [990], "train.epochs=6", first_seed=5, environment=other)
-    record_seeds(store, [0], "train.epochs=6", first_seed=6, status="diverged", environment=other)
-    record_seeds(store, [0], "train.epochs=6", first_seed=7, status="interrupted")
+    record_seeds(store, [990], *changes, first_seed=5, environment=other)
+    record_seeds(store, [0], *changes, first_seed=6, status="diverged", environment=other)
+    record_seeds(store, [0], *changes, first_seed=7, status="interrupted")
 
-    told = "\n".join(compared(store, "train.epochs=6").cautions)
+    told = "\n".join(compared(store, *changes).cautions)
 
     assert "threads differ: 1 and 2" in told
     assert "torch differ: 2.13.0 and 2.12.0" in told
@@ -252,6 +253,14 @@ def test_what_else_differed_is_told(store):
     assert "1 run of seeds that ran again" in told
     assert "1 of 7 seeds of base diverged" in told
     assert "1 run not over or without a result" in told
+
+
+def test_a_longer_training_that_is_the_change_needs_no_caution(store):
+    """It is what was asked about."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.epochs=6")
+
+    assert compared(store, "train.epochs=6").cautions == ()
 
 
 def test_a_side_that_diverged_has_no_effect(store):

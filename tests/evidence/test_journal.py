@@ -153,8 +153,8 @@ def test_what_was_expected_before_the_run_is_not_flagged(store):
 def test_flags_tell_a_reader_what_to_know(store):
     """Openings of the test set, other epochs, single seeds, wrong counts, validation images that are the test ones."""
     record_seeds(store, SEEDS, "description='1,500 parameters'", study="rates")
-    record_seeds(store, [990], "train.epochs=6", study="rates", parent_hash=hash_of())
-    record_seeds(store, [0], "train.epochs=6", study="rates", first_seed=1, status="diverged")
+    record_seeds(store, [990], "train.epochs=6", "train.lr=0.2", study="rates", parent_hash=hash_of())
+    record_seeds(store, [0], "train.epochs=6", "train.lr=0.2", study="rates", first_seed=1, status="diverged")
     leaky = record_seeds(store, [990], "train.lr=0.9", study="rates", status="running")
     store.finish(
         leaky[0].id,
@@ -169,7 +169,7 @@ def test_flags_tell_a_reader_what_to_know(store):
     assert "steps of 5 to 6 epochs" in told
     assert "2 of 3 steps have one seed" in told
     assert "its description says 1,500 parameters, counted are 1,554" in found.rows[0].flags
-    assert "epochs 5 → 6: the effect includes it" in found.rows[1].flags
+    assert "epochs 5 → 6: the effect includes the other length of training" in found.rows[1].flags
     assert "1 of 2 seeds diverged" in found.rows[1].flags
     assert "validation and test are the same images: the epoch was chosen on the test set" in found.rows[2].flags
 

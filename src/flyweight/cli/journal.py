@@ -28,7 +28,7 @@ def show(
 
     $ flyweight journal
 
-    $ flyweight journal rates --md
+    $ flyweight journal parts --md
 
     $ flyweight journal note @latest --after "as fast as it goes"
 

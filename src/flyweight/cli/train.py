@@ -49,7 +49,7 @@ def train(
 
     $ flyweight train own/20k-fast --seeds 5
 
-    $ flyweight train own/8k --set train.lr=0.05 --budget 8k --study rates
+    $ flyweight train own/8k --set train.lr=0.05 --budget 8k --study parts
 
     $ flyweight train --resume @latest
 

@@ -416,12 +416,15 @@ def _cautions(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Se
         *_within(baseline),
         *_within(changed),
         *_between(baseline, changed),
-        *(
-            f"{in_words(change)}: the effect includes the other length of training"
-            for change in changes
-            if change.key == "train.epochs"
-        ),
+        *other_length(changes),
     )
+
+
+def other_length(changes: Sequence[Change]) -> list[str]:
+    """That one side was trained for longer, where this is not the very thing that was changed."""
+    is_alone = not any(has_effect(change) and change.key != "train.epochs" for change in changes)
+    longer = [change for change in changes if change.key == "train.epochs" and not is_alone]
+    return [f"{in_words(change)}: the effect includes the other length of training" for change in longer]
 
 
 def _within(group: Group[RunRecord]) -> list[str]:

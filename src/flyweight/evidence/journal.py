@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from flyweight.evidence.compare import other_length
 from flyweight.evidence.effect import Effect, difference
 from flyweight.evidence.groups import Group, groups
 from flyweight.evidence.sequential import holm
 from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
-from flyweight.recipe import Change, all_in_words, diff_stored, factor, flat, has_effect, in_words
+from flyweight.recipe import Change, all_in_words, diff_stored, factor, flat, has_effect
 from flyweight.records.record import Note, Part, RunFigures
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _row_flags(
     before: Note | None,
     after: Note | None,
 ) -> tuple[str, ...]:
-    found = [f"{in_words(change)}: the effect includes it" for change in changes if change.key == "train.epochs"]
+    found = other_length(changes)
     if step.diverged and step.runs:
         found.append(f"{len(step.diverged)} of {step.n + len(step.diverged)} seeds diverged")
     if any(_is_validated_on_test(run) for run in step.runs):
