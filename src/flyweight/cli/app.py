@@ -45,11 +45,15 @@ VERBS: Final[dict[str, Any]] = {
     "bench": bench,
 }
 
+OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000  # 700 unless told
+
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its documented exit code."""
+    # Reading thousands of records makes nothing but things that stay: to look for cycles among them takes a tenth.
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
     # The interpreter's last collection walks all that was imported: a third of a second with scipy and matplotlib.
     gc.freeze()

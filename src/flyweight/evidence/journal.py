@@ -18,7 +18,7 @@ from flyweight.evidence.sequential import holm
 from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
-from flyweight.recipe import Change, all_in_words, diff_stored, factor, flat, has_effect
+from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
 from flyweight.records.record import Note, Part, RunFigures
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ def written(
 ) -> Journal:
     """The journal of these steps: a pure function of what is on record."""
     parents = _parents(steps, in_order=study is not None)
+    asked = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
     differences = [
-        () if parent is None else diff_stored(_recipe(steps[parent], recipes), _recipe(step, recipes))
-        for step, parent in zip(steps, parents, strict=True)
+        () if parent is None else diff_flat(asked[parent], asked[place]) for place, parent in enumerate(parents)
     ]
     effects = [
         None if parent is None else _effect(steps[parent], step, part)
@@ -132,7 +132,7 @@ def written(
             step,
             number=place + 1,
             parent=numbers[place],
-            recipe=_recipe(step, recipes),
+            recipe=asked[place],
             changes=differences[place],
             effect=effects[place],
             p_adjusted=adjusted[place],
@@ -175,10 +175,6 @@ def _same_images(one: Figures, other: Figures) -> bool:
     return one.first.data_hash == other.first.data_hash
 
 
-def _recipe(step: Figures, recipes: Recipes) -> Mapping[str, Any]:
-    return recipes.get(step.first.recipe_hash, {})
-
-
 def _effect(parent: Figures, step: Figures, part: Part) -> Effect | None:
     before, after = parent.accuracies(part), step.accuracies(part)
     if not before or not after or (part == "validation" and parent.first.split_hash != step.first.split_hash):
@@ -199,7 +195,8 @@ def _row(
     part: Part,
 ) -> Row:
     before, after = (notes.get((step.first.recipe_hash, kind)) for kind in ("before", "after"))
-    low, high = _bounds(step, part)
+    result = step.summary(part)
+    low, high = _bounds(result, step.count(part))
     return Row(
         number=number,
         parent=parent,
@@ -214,7 +211,7 @@ def _row(
         epochs=max(run.epochs_done for run in (*step.runs, *step.diverged)),
         n=step.n,
         n_diverged=len(step.diverged),
-        result=step.summary(part),
+        result=result,
         low=low,
         high=high,
         effect=effect,
@@ -238,15 +235,11 @@ def _verdict(
     return judge(effect, p=p_adjusted, level=LEVEL, factors=factors)
 
 
-def _bounds(step: Figures, part: Part) -> tuple[float | None, float | None]:
-    """The 95 % interval of the result."""
-    found = step.summary(part)
-    if found is None:
+def _bounds(result: Summary | None, count: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a result; a single run's is that of its `count` images."""
+    if result is None:
         return None, None
-    if found.n > 1:
-        return found.low, found.high
-    count = step.count(part)
-    return wilson(round(found.mean * count), count)
+    return (result.low, result.high) if result.n > 1 else wilson(round(result.mean * count), count)
 
 
 def _seconds(step: Figures) -> float | None:
@@ -268,7 +261,7 @@ def _row_flags(
         found.append("validation and test are the same images: the epoch was chosen on the test set")
     if before is not None and before.written_at > min(run.started_at for run in (*step.runs, *step.diverged)):
         found.append("what was expected was written after the first run began")
-    words = {"its description": str(flat(recipe).get("description", ""))}
+    words = {"its description": str(recipe.get("description", ""))}
     words |= {f"the note {kind}": note.text for kind, note in (("before", before), ("after", after)) if note}
     for place, text in words.items():
         found += [

@@ -1,7 +1,7 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
 from flyweight.recipe.catalogue import copy, describe, is_recipe, names, text
-from flyweight.recipe.difference import Change, diff, diff_stored, flat, has_effect, recipe_hash, value_at
+from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
 from flyweight.recipe.reading import draft, dumps, load, loads, override, parent
 from flyweight.recipe.recipe import (
@@ -30,6 +30,7 @@ __all__ = [
     "copy",
     "describe",
     "diff",
+    "diff_flat",
     "diff_stored",
     "draft",
     "dumps",

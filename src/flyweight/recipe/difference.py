@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -39,17 +40,24 @@ def diff(old: Recipe, new: Recipe) -> tuple[Change, ...]:
 
 def diff_stored(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
     """`diff` of two recipes as records keep them; keys that this version does not know count too, and stand last."""
-    was, now = flat(old), flat(new)
-    known = [key for key in fields_of(Recipe) if key in was or key in now]
-    unknown = sorted((was.keys() | now.keys()) - set(known))
-    return tuple(
-        Change(key=key, old=was.get(key), new=now.get(key))
-        for key in (*known, *unknown)
-        if key not in IDENTITY and was.get(key) != now.get(key)
-    )
+    return diff_flat(flat(old), flat(new))
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def diff_flat(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
+    """`diff_stored` of recipes that are `flat` already: for thousands of them."""
+    keys = _known_keys()
+    differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in IDENTITY]
+    differing.sort(key=lambda key: (keys.get(key, len(keys)), key))
+    return tuple(Change(key=key, old=old.get(key), new=new.get(key)) for key in differing)
+
+
+@functools.cache
+def _known_keys() -> dict[str, int]:
+    """The place of each key in the file."""
+    return {key: place for place, key in enumerate(fields_of(Recipe))}
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested tables as one, by dotted keys.
 
     >>> flat({"name": "a", "train": {"lr": 0.1}})
@@ -57,7 +65,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            for inner, one in flat(value).items():
+                found[f"{key}.{inner}"] = one
+        else:
+            found[key] = value
     return found
 
 
