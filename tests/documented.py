@@ -35,13 +35,18 @@ def set_stage(folder: Path) -> None:
 
 
 def made_short(arguments: list[str], folder: Path) -> list[str]:
-    """The same command on the stage: trainings cut to a few images, results named by the runs that stand for them."""
+    """The same command on the stage: few seeds of a few images, results named by the runs that stand for them."""
     verb = arguments[0]
     if verb == "train" and "--resume" not in arguments:
-        return [*arguments, *SHORT]
+        return [*with_value(arguments, "--seeds", "2"), *SHORT]
     if verb == "compare":
         runs = json.loads((folder / RESULTS).read_text())
-        if "--max-seeds" in arguments:
-            arguments = [*arguments[: arguments.index("--max-seeds") + 1], "3"]
-        return [runs.get(word, word) for word in arguments]
+        limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]
+        return [*(runs.get(word, word) for word in with_value(arguments, "--max-seeds", "3")), *limit]
     return arguments
+
+
+def with_value(arguments: list[str], option: str, value: str) -> list[str]:
+    """The arguments with another value of an option, if it is among them."""
+    after = {place + 1 for place, word in enumerate(arguments) if word == option}
+    return [value if place in after else word for place, word in enumerate(arguments)]
