@@ -107,16 +107,26 @@ def net_in_words(old: str, new: str) -> str:
     '+bn (2 times), c16 → c12'
     >>> net_in_words("c8 r gap flat fc10", "flat fc10")
     '-c8 -r -gap'
+    >>> net_in_words("c8 r m2 c16 r gap flat fc10", "c12 r m2 c24 r gap flat fc10")
+    'c8 → c12, c16 → c24'
     """
     was, now = old.split(), new.split()
-    matcher = difflib.SequenceMatcher(a=was, b=now, autojunk=False)
-    if matcher.ratio() < LEAST_IN_COMMON and was:
-        return f"→ {new}"
     steps: Counter[str] = Counter()
-    for what, start, end, new_start, new_end in matcher.get_opcodes():
-        if what != "equal":
-            steps.update(_steps(was[start:end], now[new_start:new_end]))
+    if len(was) == len(now) and _share(map(str.__eq__, was, now), len(was)) >= 0.5:
+        # Word by word: looking for what was moved would tell of a net whose widths all changed as taken apart.
+        steps.update(f"{one} → {other}" for one, other in zip(was, now, strict=True) if one != other)
+    else:
+        matcher = difflib.SequenceMatcher(a=was, b=now, autojunk=False)
+        if matcher.ratio() < LEAST_IN_COMMON and was:
+            return f"→ {new}"
+        for what, start, end, new_start, new_end in matcher.get_opcodes():
+            if what != "equal":
+                steps.update(_steps(was[start:end], now[new_start:new_end]))
     return ", ".join(step if n == 1 else f"{step} ({n} times)" for step, n in steps.items())
+
+
+def _share(found: Iterable[bool], n: int) -> float:
+    return sum(found) / n if n else 1.0
 
 
 def _steps(gone: list[str], come: list[str]) -> Iterator[str]:
