@@ -44,7 +44,7 @@ def made(store: Store, *, study: str = "widths", words: str = "half the lr") -> 
     train(store, slower, SELDOM, study=study, parent=base)
     store.write_note(recipe_hash(slower), "after", f"{words} is enough", author=f"Ada {words}", study=study)
     train(store, others, OFTEN, study=study, parent=slower)
-    train(store, recipe("train.epochs=1"), OFTEN[:1], study=study, parent=base, epochs=1)
+    train(store, recipe("train.epochs=1", "train.lr=0.2"), OFTEN[:1], study=study, parent=base, epochs=1)
     train(store, recipe("train.lr=5"), OFTEN[:2], study=study, parent=base, status="diverged")
     return journal(store, study)
 
@@ -74,7 +74,7 @@ def test_a_step_is_a_line(known):
     told = " ".join(text.split())
     assert re.search(r"step 2 expected: half the lr \(Ada, \d{4}-\d\d-\d\d\)", told)
     assert "found: half the lr is enough" in told
-    assert "step 4 mind: epochs 3 → 1: the effect includes it" in told
+    assert "step 4 mind: epochs 3 → 1: the effect includes the other length of training" in told
     assert all(f"mind {flag}" in told for flag in found.flags)
 
 
@@ -159,7 +159,7 @@ def test_markdown_shows_what_was_written(store, words):
     assert rows[2][heads.index("found")].startswith(f"{plain(words)} is enough (Ada {plain(words)}, ")
     assert rows[2][3].startswith("99.12 ± 0.08 (5) [99.02 to 99.22]")
     assert set(found.flags) <= set(items)
-    assert "step 4: epochs 3 → 1: the effect includes it" in items
+    assert "step 4: epochs 3 → 1: the effect includes the other length of training" in items
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "a$b$c", "a#b", "1|2", "<b>"])
