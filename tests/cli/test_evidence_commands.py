@@ -101,7 +101,7 @@ def test_compare_as_json_has_every_figure(flyweight, study):
     [
         (["tiny"], "needs two results, found one"),
         (["tiny", "lo"], "no run 'lo'"),
-        (["tiny", "tiny"], "they are seeds of one result"),
+        (["tiny", "tiny"], "its runs are seeds of one result"),
         (["tiny", "low", "--max-seeds", "4"], "--max-seeds goes with --until-sure"),
         (["tiny", "low", "low", "--until-sure"], "--until-sure compares two results, found 3"),
         (["tiny", "low", "--study", "rate"], "Did you mean 'rates'"),
@@ -171,6 +171,41 @@ def test_notes_stand_in_the_journal_with_their_author(flyweight, study):
     assert "it \\| breaks" in flyweight("journal", study, "--md")[1]
 
 
+def test_a_note_goes_to_the_study_of_the_run_that_is_named(flyweight, study, tmp_path):
+    """Also of a run that was stopped; of a recipe in several studies it must be said which."""
+    first = Store.open().runs(study=study)[-1]
+    flyweight("train", "tiny.toml", "--seed", "5", "--study", "more")
+
+    assert flyweight("journal", "note", first.id, "--after", "one")[0] == 0
+    code, _, err = flyweight("journal", "note", "tiny", "--after", "two")
+    assert (code, "is in the studies more, rates; say which with --study" in err) == (2, True)
+    assert flyweight("journal", "note", "tiny", "--after", "two", "--study", "more")[0] == 0
+    stopped = Store.open().start(**{**STARTED, "study": "stopped"})
+    assert flyweight("journal", "note", stopped.id, "--before", "three")[0] == 0
+
+    assert [(note.text, note.study) for note in Store.open().notes()] == [
+        ("one", "rates"),
+        ("two", "more"),
+        ("three", "stopped"),
+    ]
+
+
+STARTED = {
+    "name": "by hand",
+    "seed": 0,
+    "recipe": {},
+    "recipe_hash": "ab",
+    "params": 1,
+    "macs": 1,
+    "registered_params": 1,
+    "data_name": "mnist",
+    "data_hash": "d",
+    "split_hash": "s",
+    "environment": {},
+    "epochs_planned": 1,
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -186,7 +221,7 @@ def test_a_note_that_cannot_be_meant_is_not_kept(flyweight, study, arguments, to
 
     assert code == 2
     assert told in err
-    assert Store.open().notes(study=study) == ()
+    assert Store.open().notes() == ()
 
 
 def test_a_step_knows_what_it_was_changed_from(flyweight, recipe, tmp_path):
@@ -210,6 +245,7 @@ def test_a_step_knows_what_it_was_changed_from(flyweight, recipe, tmp_path):
     ("arguments", "told"),
     [
         (["--study", " "], "--study must be a name"),
+        (["--study", "note"], "--study must be a name and not 'note'"),
         (["--expect", ""], "--expect needs words"),
         (["--track", "clipboard"], "clipboard"),
     ],

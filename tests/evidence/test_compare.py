@@ -229,7 +229,7 @@ def test_a_result_is_not_compared_with_itself(store):
     """Two of its seeds are no two recipes."""
     record_seeds(store, GOOD)
 
-    with pytest.raises(UsageError, match="they are seeds of one result"):
+    with pytest.raises(UsageError, match="found base on both sides: its runs are seeds of one result"):
         compared(store)
 
 
@@ -290,6 +290,19 @@ def test_a_plan_lowers_the_level_for_good(store):
     assert after.effect.low < 0 < before.effect.low
     assert after.verdict.kind == "no evidence"
     assert any("plan of 2 looks" in caution for caution in after.cautions)
+
+
+def test_a_plan_that_looked_at_other_images_is_told(store):
+    """The number of seeds was chosen by what the test images said; the validation images are not free of that."""
+    record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+    question = {"data_hash": "d" * 64, "part": "test"}
+    store.make_plan(hash_of(), hash_of("train.lr=0.2"), looks=[(5, 5)], level=0.05, **question)
+
+    found = compared(store, "train.lr=0.2", part="validation")
+
+    assert found.plan is None
+    assert any("looked at the test images; it does not hold for these" in caution for caution in found.cautions)
 
 
 def test_the_same_records_give_the_same_comparison(store):

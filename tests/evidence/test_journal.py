@@ -45,8 +45,22 @@ def test_a_step_is_a_row_with_what_changed_and_what_came_out(store):
     assert second.run == store.runs(study="rates")[0].id
 
 
-def test_a_step_without_a_parent_on_record_is_held_against_the_one_before(store):
-    """In a study steps follow each other; in the journal of everything they do not."""
+def test_a_step_without_a_parent_on_record_is_held_against_the_nearest_before(store):
+    """In a study, the earlier step that differs in the fewest things, the first of equals; elsewhere there is none."""
+    lost = {"study": "siblings", "parent_hash": "0" * 64}
+    record_seeds(store, SEEDS, "train.batch_size=32", **lost)
+    record_seeds(store, SEEDS, "train.batch_size=32", "train.lr=0.2", **lost)
+    record_seeds(store, [0, 0], "train.batch_size=32", "train.lr=50.0", status="diverged", **lost)
+    record_seeds(store, SEEDS, "train.batch_size=32", "augment.rotate=5.0", **lost)
+    record_seeds(store, SEEDS, "train.batch_size=32", "augment.rotate=5.0", "train.momentum=0.8", **lost)
+    record_seeds(store, SEEDS, "train.batch_size=32", "train.eval_batch_size=100", **lost)
+
+    assert [row.parent for row in journal(store, "siblings").rows] == [None, 1, 1, 1, 4, 1]
+    assert {row.parent for row in journal(store).rows} == {None}
+
+
+def test_a_lost_parent_does_not_hide_those_on_record(store):
+    """One step knows its parent, the other takes the nearest."""
     record_seeds(store, SEEDS, study="rates")
     record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash="0" * 64)
     record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of())
@@ -77,7 +91,7 @@ def test_a_circle_of_parents_ends(store):
     record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
     record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of("train.lr=0.3"))
 
-    assert [row.parent for row in journal(store, "rates").rows] == [2, 1, 2]
+    assert [row.parent for row in journal(store, "rates").rows] == [2, 1, 1]
 
 
 def test_verdicts_allow_for_how_many_steps_there_are(store):
@@ -148,6 +162,78 @@ def test_what_was_expected_before_the_run_is_not_flagged(store):
 
     assert row.before.written_at < store.runs()[0].started_at + timedelta(seconds=60)
     assert row.flags == ()
+
+
+def test_what_was_expected_in_time_is_not_replaced_by_what_came_later(store):
+    """A prediction stands, whatever is thought of it when the figures are there."""
+    store.write_note(hash_of(), "before", "worse", author="Ada", study="rates")
+    store.write_note(hash_of(), "before", "better", author="Ada", study="rates")
+    record_seeds(store, SEEDS, study="rates")
+    store.write_note(hash_of(), "before", "just so", author="Ada", study="rates")
+
+    (row,) = journal(store, "rates").rows
+
+    assert row.before.text == "better"
+    assert row.flags == ()
+
+
+def test_the_journal_of_everything_has_the_notes_of_every_study(store):
+    """They are on record too."""
+    record_seeds(store, SEEDS, study="rates")
+    store.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
+
+    assert journal(store).rows[0].after.text == "fine"
+
+
+def test_every_opening_of_the_test_set_counts(store):
+    """That of a seed that ran again too, which has no other place in the journal than to be told."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, [985], study="rates")
+
+    found = journal(store, "rates")
+
+    assert found.test_openings == 4
+    assert found.rows[0].flags == ("1 run of seeds that ran again; the newest of a seed counts, once",)
+
+
+def test_later_runs_do_not_rewrite_what_a_step_was(store):
+    """Name, place and parent are those of its first run, in the study or of all."""
+    record_seeds(store, SEEDS, study="rates")
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
+    before = [(row.name, row.parent, row.changed) for row in journal(store).rows]
+
+    record_seeds(store, [984], "train.lr=0.2", first_seed=3, name="other name")
+    record_seeds(store, [984], first_seed=3, study="more", parent_hash=hash_of("train.lr=0.2"))
+
+    assert [(row.name, row.parent, row.changed) for row in journal(store).rows] == before
+    assert [(row.name, row.parent, row.changed) for row in journal(store, "rates").rows] == before
+
+
+def test_a_result_has_all_its_seeds_whichever_study_they_were_for(store):
+    """A study with one run of its own baseline knows no less than one with none."""
+    record_seeds(store, SEEDS)
+    record_seeds(store, [983], first_seed=3, study="rates")
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
+
+    found = journal(store, "rates")
+
+    assert [row.n for row in found.rows] == [4, 3]
+    assert found.test_openings == 4
+
+
+def test_a_plan_is_held_to_by_the_journal_too(store):
+    """What the comparison does not call shown, the journal does not either; and it says why."""
+    record_seeds(store, [980, 982, 984], study="rates")
+    record_seeds(store, [985, 987, 989], "train.lr=0.2", study="rates", parent_hash=hash_of())
+    effect = journal(store, "rates").rows[1].effect
+    assert journal(store, "rates").rows[1].verdict.kind == "better"
+    pair = (hash_of("train.lr=0.2"), hash_of())
+    store.make_plan(*pair, data_hash="d" * 64, part="test", looks=[(3, 3), (4, 4)], level=effect.p / 2)
+
+    row = journal(store, "rates").rows[1]
+
+    assert row.verdict.kind == "no evidence"
+    assert any("plan of 2 looks" in flag for flag in row.flags)
 
 
 def test_flags_tell_a_reader_what_to_know(store):

@@ -178,10 +178,26 @@ def test_a_stopped_question_goes_on_with_its_plan(store, files):
     assert len(store.runs()) == 8
 
 
+def test_both_sides_are_alike_from_the_first_look_on(store, files):
+    """The side that has more seeds on record says at how many; runs that were stopped are gone on with first."""
+    run_seeds_here(store, files[0])
+    run(load(files[0]), seed=3, store=store)
+    stopped = run(load(files[1]), seed=0, store=store, should_stop=lambda: True)
+    with pytest.raises(UsageError, match="must be 4 or more, since 4 of one side are on record, found 3"):
+        until_sure(*files, store=store, max_seeds=3)
+
+    found = until_sure(*files, store=store, max_seeds=4)
+
+    assert (found.baseline.n, found.changed.n) == (4, 4)
+    assert store.get(stopped.id).status == "finished"
+    assert found.changed.n_open == 0
+    assert {run.parent_hash for run in found.changed.runs if run.id != stopped.id} == {found.baseline.first.recipe_hash}
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_too_few_seeds_to_be_sure_are_refused_before_anything_is_trained(store, files, most):
     """Three are the least that tell a spread."""
-    with pytest.raises(UsageError, match=f"--max-seeds must be 3 or more, .* found {most}"):
+    with pytest.raises(UsageError, match=f"--max-seeds must be 3 or more, found {most}"):
         until_sure(*files, store=store, max_seeds=most)
 
     assert store.runs() == ()

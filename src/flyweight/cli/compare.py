@@ -54,7 +54,7 @@ def compare(
     max_seeds
         With --until-sure: at most so many seeds a side, 10 unless told.
     study
-        Look at the runs of this study only; with --until-sure, the study that new runs belong to.
+        Look for the results in this study; with --until-sure, the study that new runs belong to.
     device
         With --until-sure: where to compute.
     at_once
@@ -123,6 +123,9 @@ def _until_sure(
 def _tell(look: Look) -> None:
     """What a look saw."""
     found = look.comparison
+    if look.was_stopped:
+        talk(f"stopped at {found.baseline.n} and {found.changed.n} seeds; the same command goes on")
+        return
     talk(f"look {look.number} of {look.of}, {found.baseline.n} and {found.changed.n} seeds: {found.verdict.sentence}")
 
 

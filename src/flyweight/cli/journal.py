@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shutil import get_terminal_size
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -43,6 +44,7 @@ def show(
     """
     from flyweight.evidence.journal import journal as journal_of
     from flyweight.report.journal import journal_markdown, journal_rows, journal_text, write_journal
+    from flyweight.report.wording import WIDTH
 
     store, form = (place or Place()).store(), form or Form()
     found = journal_of(store, study, part=on)
@@ -51,7 +53,7 @@ def show(
             raise UsageError(f"one format must be chosen, found --html and --{form.name}; leave one out.")
         say(str(write_journal(store, found)))
         return
-    if not found.rows:
+    if not found.rows and not store.runs(limit=1):
         talk("no runs yet; `flyweight train` makes one.")
     match form.name:
         case "json":
@@ -61,7 +63,7 @@ def show(
         case "md":
             say(journal_markdown(found))
         case _:
-            say(journal_text(found))
+            say(journal_text(found, width=max(WIDTH, get_terminal_size().columns)))
 
 
 @journal.command
@@ -94,7 +96,7 @@ def note(
     author
         Who writes; FLYWEIGHT_AUTHOR or the name you are logged in as unless told.
     """
-    from flyweight.experiment.question import find
+    from flyweight.experiment.question import runs_of_step
     from flyweight.records.author import author_or_default
 
     store = (place or Place()).store()
@@ -102,14 +104,17 @@ def note(
     given = {kind: text.strip() for kind, text in texts.items() if text is not None}
     if not given or not all(given.values()):
         raise UsageError('a note needs words: give --before "..." or --after "...".')
-    step = find(run, store=store, study=study).first
-    study = study if study is not None else step.study
+    step = runs_of_step(run, store=store, study=study)
+    studies = sorted({one.study for one in step if one.study is not None})
+    if study is None and len(studies) > 1:
+        raise UsageError(f"{run} is in the studies {', '.join(studies)}; say which with --study.")
+    study = study if study is not None else next(iter(studies), None)
     for kind, text in given.items():
         written = store.write_note(
-            step.recipe_hash,
+            step[0].recipe_hash,
             "before" if kind == "before" else "after",
             text,
             author=author_or_default(author),
             study=study,
         )
-        talk(f"noted {kind}, by {written.author}: {step.name}" + (f" in {study}" if study else ""))
+        talk(f"noted {kind}, by {written.author}: {step[0].name}" + (f" in {study}" if study else ""))

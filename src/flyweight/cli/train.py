@@ -116,8 +116,8 @@ def _lineage(asked: Recipe, parent: Recipe | None, study: str | None) -> Lineage
     from flyweight.experiment.plan import as_recorded
     from flyweight.recipe import recipe_hash
 
-    if study is not None and not study.strip():
-        raise UsageError("--study must be a name, found an empty one; leave it out for none.")
+    if study is not None and study.strip() in ("", "note"):  # `journal note` is a verb
+        raise UsageError(f"--study must be a name and not 'note', found {study!r}; leave it out for none.")
     changed = None if parent is None else recipe_hash(as_recorded(parent))
     is_other = changed is not None and changed != recipe_hash(as_recorded(asked))
     return {"study": study, "parent_hash": changed if is_other else None}

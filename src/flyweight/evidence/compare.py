@@ -164,7 +164,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     level = LEVEL if plan is None else plan.level
     effect = _effect(baseline, changed, part, level)
     outlook = _outlook(effect, level)
-    images, missing = _image_evidence(store, baseline, changed, part)
+    images, missing = _image_evidence(store, baseline, changed, part, level)
     factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
     between = bridges(changed.first.recipe, changes) if len(factors) > 1 else ()
     verdict = _verdict(effect, baseline, changed, level=level, factors=factors, outlook=outlook, images=images)
@@ -182,7 +182,12 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         permutation=_permutation(baseline, changed, part),
         images=images,
         outlook=outlook,
-        cautions=(*_cautions(baseline, changed, changes), *_planned(plan, effect), *missing),
+        cautions=(
+            *_cautions(baseline, changed, changes),
+            *planned(plan, effect),
+            *_planned_elsewhere(store, baseline, changed, part),
+            *missing,
+        ),
         bridges=between,
         verdict=verdict,
     )
@@ -270,8 +275,8 @@ def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], p
         )
     if ours.recipe_hash == theirs.recipe_hash and ours.split_hash == theirs.split_hash:
         raise UsageError(
-            f"a comparison needs two recipes, found runs {ours.id[:12]} and {theirs.id[:12]} of the same one "
-            f"({ours.name}): they are seeds of one result; `flyweight journal` shows it."
+            f"a comparison needs two recipes, found {baseline.name} on both sides: its runs are seeds of one result; "
+            "`flyweight journal` shows it."
         )
 
 
@@ -299,10 +304,7 @@ def _outlook(effect: Effect | None, level: float) -> Outlook | None:
     shows = smallest_effect(effect.sd, n, alpha=level)
     known = effect.n_a + effect.n_b - 2
     more = None if shows is None else seeds_needed(shows / 2, effect.sd, degrees_of_freedom=known, alpha=level)
-    more_shows = None if more is None else smallest_effect(effect.sd, more, alpha=level)
-    if shows is None or more is None or more_shows is None:
-        return None
-    return Outlook(n=n, shows=shows, more=more, more_shows=more_shows)
+    return None if shows is None or more is None else Outlook(n=n, shows=shows, more=more, more_shows=shows / 2)
 
 
 def _verdict(
@@ -371,7 +373,7 @@ def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def _image_evidence(
-    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, level: float
 ) -> tuple[ImageEvidence | None, tuple[str, ...]]:
     """What the images tell, or the caution that says what cannot be told."""
     if not baseline.runs or not changed.runs:
@@ -383,10 +385,10 @@ def _image_evidence(
         lacking = "the images that differ and the bootstrap cannot be told, the effect over seeds can"
         return None, (f"{lacking}: {error}",)
     n = baseline.n
-    return _on_images(replace(both, right=both.right[:n]), replace(both, right=both.right[n:])), ()
+    return _on_images(replace(both, right=both.right[:n]), replace(both, right=both.right[n:]), level), ()
 
 
-def _on_images(ours: Answers, theirs: Answers) -> ImageEvidence:
+def _on_images(ours: Answers, theirs: Answers, level: float) -> ImageEvidence:
     shares = ours.right.mean(0), theirs.right.mean(0)
     gained, lost = (shares[1] > 0.5) & (shares[0] < 0.5), (shares[0] > 0.5) & (shares[1] < 0.5)
     apart = np.abs(shares[1] - shares[0]) * (gained | lost)
@@ -406,7 +408,9 @@ def _on_images(ours: Answers, theirs: Answers) -> ImageEvidence:
             for index in clearest
         ),
         mcnemar=mcnemar(ours.right[0], theirs.right[0]) if single else None,
-        bootstrap=bootstrap(ours.right, theirs.right, generator=np.random.default_rng(0)) if several else None,
+        bootstrap=bootstrap(ours.right, theirs.right, generator=np.random.default_rng(0), confidence=1 - level)
+        if several
+        else None,
     )
 
 
@@ -435,10 +439,10 @@ def _within(group: Group[RunRecord]) -> list[str]:
         found.append(f"{len(group.diverged)} of {total} seeds of {group.name} diverged; the figures are of the others")
     if group.n_repeats:
         found.append(
-            f"{group.name}: {_runs(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
+            f"{group.name}: {runs_of(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
         )
     if group.n_open:
-        found.append(f"{group.name}: {_runs(group.n_open)} not over or without a result; left out")
+        found.append(f"{group.name}: {runs_of(group.n_open)} not over or without a result; left out")
     if len({run.environment.get("code") for run in (*group.runs, *group.diverged)}) > 1:
         found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
     return found
@@ -459,17 +463,30 @@ def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]
     return found
 
 
-def _planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
+def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
     """That seeds were added until the answer was clear, which makes every single look worth less."""
     if plan is None or effect is None:
         return ()
-    last = plan.looks[-1]
-    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p below {plan.level:.3f}"
-    beyond = "; these are more seeds than planned" if effect.n_a > last[0] or effect.n_b > last[1] else ""
-    return (told + beyond,)
+    last = max(plan.looks[-1])
+    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p of at most {plan.level:.3f}"
+    n = max(effect.n_a, effect.n_b)
+    end = "; these are more seeds than planned" if n > last else "; the plan has come to its end" if n == last else ""
+    return (told + end,)
 
 
-def _runs(n: int) -> str:
+def _planned_elsewhere(
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
+) -> tuple[str, ...]:
+    """That the number of seeds was decided by looking at the other images."""
+    ours, theirs = baseline.first, changed.first
+    other: Part = "validation" if part == "test" else "test"
+    if store.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
+        return ()
+    return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)
+
+
+def runs_of(n: int) -> str:
+    """So many runs, in words."""
     return "1 run" if n == 1 else f"{n} runs"
 
 

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.evidence.compare import other_length
+from flyweight.evidence.compare import other_length, planned, runs_of
 from flyweight.evidence.effect import Effect, difference
-from flyweight.evidence.groups import Group, groups
+from flyweight.evidence.groups import Group, Key, groups, key
 from flyweight.evidence.sequential import holm
 from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
 from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
-from flyweight.records.record import Note, Part, RunFigures
+from flyweight.records.record import Note, Part, Plan, RunFigures
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -28,6 +28,7 @@ Figures = Group[RunFigures]
 Recipes = Mapping[str, Mapping[str, Any]]
 
 START: Final = "start"
+MOST_LOOKED_BACK: Final = 200  # steps; further back no person looks either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +106,37 @@ def journal(store: Store, study: str | None = None, *, part: Part = "test") -> J
     Raises:
         UsageError: a study that has no runs; the message names those that have.
     """
-    runs = store.figures(study=study)
-    ancestors = _ancestors(store, runs) if study is not None else ()
-    recipes = store.recipes(run.recipe_hash for run in (*ancestors, *runs))
-    return written(groups((*ancestors, *runs)), recipes, store.notes(study=study), study=study, part=part)
+    looked_at = store.figures(study=study)
+    runs = looked_at if study is None else _with_ancestors(store, looked_at)
+    # The words of the study itself stand last, so that they are the ones shown.
+    heard = [note for note in store.notes() if study is None or note.study in (None, study)]
+    notes = sorted(heard, key=lambda note: (study is not None and note.study == study, note.id))
+    return written(
+        runs,
+        store.recipes(run.recipe_hash for run in runs),
+        notes,
+        plans=store.plans(),
+        study=study,
+        part=part,
+        test_openings=sum(run.test_openings for run in looked_at),
+    )
 
 
 def written(
-    steps: Sequence[Figures], recipes: Recipes, notes: Sequence[Note], *, study: str | None, part: Part
+    runs: Sequence[RunFigures],
+    recipes: Recipes,
+    notes: Sequence[Note],
+    *,
+    plans: Sequence[Plan] = (),
+    study: str | None,
+    part: Part,
+    test_openings: int,
 ) -> Journal:
-    """The journal of these steps: a pure function of what is on record."""
-    parents = _parents(steps, in_order=study is not None)
+    """The journal of these runs: a pure function of what is on record."""
+    origins = _origins(runs, study)
+    steps = _in_order(groups(runs), origins, study)
     asked = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
+    parents = _parents(steps, origins, asked, in_study=study is not None)
     differences = [
         () if parent is None else diff_flat(asked[parent], asked[place]) for place, parent in enumerate(parents)
     ]
@@ -124,55 +144,110 @@ def written(
         None if parent is None else _effect(steps[parent], step, part)
         for step, parent in zip(steps, parents, strict=True)
     ]
+    of_part = [plan for plan in plans if plan.part == part]
+    by_pair = {_pair(plan.baseline_hash, plan.changed_hash, plan.data_hash): plan for plan in of_part}
+    pairs = [
+        None if parent is None else _pair(_hash(steps[parent]), _hash(step), step.first.data_hash)
+        for step, parent in zip(steps, parents, strict=True)
+    ]
     numbers = [None if parent is None else parent + 1 for parent in parents]
     adjusted = holm([None if effect is None else effect.p for effect in effects])
-    latest: dict[tuple[str, str], Note] = {(note.recipe_hash, note.kind): note for note in notes}
+    by_step = _notes_by_step(notes)
     rows = tuple(
         _row(
             step,
             number=place + 1,
+            name=origins[key(step.first)].name,
             parent=numbers[place],
+            plan=None if (pair := pairs[place]) is None else by_pair.get(pair),
             recipe=asked[place],
             changes=differences[place],
             effect=effects[place],
             p_adjusted=adjusted[place],
-            notes=latest,
+            notes=by_step.get(_hash(step), {}),
             part=part,
         )
         for place, step in enumerate(steps)
     )
-    openings = sum(run.test_openings for step in steps for run in step.runs)
-    return Journal(study=study, part=part, rows=rows, test_openings=openings, flags=_flags(steps, rows, openings, part))
+    flags = _flags(steps, rows, test_openings, part)
+    return Journal(study=study, part=part, rows=rows, test_openings=test_openings, flags=flags)
 
 
-def _ancestors(store: Store, runs: Sequence[RunFigures]) -> tuple[RunFigures, ...]:
-    """The runs of the recipes that a study's own were changed from, and of what those were changed from."""
+def _with_ancestors(store: Store, runs: Sequence[RunFigures]) -> tuple[RunFigures, ...]:
+    """All runs of a study's recipes, and of the recipes that those were changed from, and so on, on the same images."""
     found: dict[str, tuple[RunFigures, ...]] = {}
-    known = {run.recipe_hash for run in runs}
     images = {run.data_hash for run in runs}
-    missing = {run.parent_hash for run in runs} - known - {None}
-    while missing:
-        wanted = missing.pop()
-        assert wanted is not None
-        found[wanted] = tuple(run for run in store.figures(recipe_hash=wanted) if run.data_hash in images)
-        missing |= {run.parent_hash for run in found[wanted]} - known - found.keys() - {None}
+    missing = {run.recipe_hash for run in runs} | {run.parent_hash for run in runs}
+    while wanted := missing - found.keys() - {None}:
+        for recipe_hash in wanted:
+            assert recipe_hash is not None
+            found[recipe_hash] = tuple(run for run in store.figures(recipe_hash=recipe_hash) if run.data_hash in images)
+            missing |= {run.parent_hash for run in found[recipe_hash][:1]}
     return tuple(run for some in found.values() for run in some)
 
 
-def _parents(steps: Sequence[Figures], *, in_order: bool) -> list[int | None]:
-    """The place of the step that each is held against: its recipe's parent, else, in a study, the step before."""
-    places = {(step.first.recipe_hash, step.first.data_hash): place for place, step in enumerate(steps)}
-    found: list[int | None] = []
-    for place, step in enumerate(steps):
-        declared = {(run.parent_hash or "", run.data_hash) for run in (*step.runs, *step.diverged)}
-        named = [places[one] for one in declared if one in places]
-        before = [place - 1] if in_order and place and _same_images(steps[place - 1], step) else []
-        found.append(next((one for one in (*named, *before) if one != place), None))
+def _origins(runs: Sequence[RunFigures], study: str | None) -> dict[Key, RunFigures]:
+    """The run that each result began with, in the study if it was run there: it says name and parent for good."""
+    found: dict[Key, RunFigures] = {}
+    for run in sorted(runs, key=lambda run: (study is not None and run.study != study, run.id)):
+        found.setdefault(key(run), run)
     return found
 
 
-def _same_images(one: Figures, other: Figures) -> bool:
-    return one.first.data_hash == other.first.data_hash
+def _in_order(steps: Sequence[Figures], origins: Mapping[Key, RunFigures], study: str | None) -> list[Figures]:
+    """As they were begun; what a study's steps were changed from elsewhere comes first."""
+    begun = {key(step.first): origins[key(step.first)] for step in steps}
+    return sorted(
+        steps,
+        key=lambda step: (study is not None and begun[key(step.first)].study == study, begun[key(step.first)].id),
+    )
+
+
+def _parents(
+    steps: Sequence[Figures],
+    origins: Mapping[Key, RunFigures],
+    asked: Sequence[Mapping[str, Any]],
+    *,
+    in_study: bool,
+) -> list[int | None]:
+    """The place of the step that each is held against: its recipe's parent, else, in a study, the earlier step that
+    differs from it in the fewest things, the first of equals."""
+    places = {(_hash(step), step.first.data_hash): place for place, step in enumerate(steps)}
+    found: list[int | None] = []
+    for place, step in enumerate(steps):
+        declared = places.get((origins[key(step.first)].parent_hash or "", step.first.data_hash))
+        if declared is not None and declared != place:
+            found.append(declared)
+            continue
+        earlier = [
+            one
+            for one in range(max(0, place - MOST_LOOKED_BACK), place)
+            if steps[one].runs and steps[one].first.data_hash == step.first.data_hash
+        ]
+        nearest = min(earlier, key=lambda one: len(_factors(diff_flat(asked[one], asked[place]))), default=None)
+        found.append(nearest if in_study else None)
+    return found
+
+
+def _factors(changes: Sequence[Change]) -> tuple[str, ...]:
+    """The things that were changed, each once."""
+    return tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
+
+
+def _hash(step: Figures) -> str:
+    return step.first.recipe_hash
+
+
+def _pair(one: str, other: str, data_hash: str) -> tuple[frozenset[str], str]:
+    """What a plan is about, whichever side was called the baseline."""
+    return frozenset((one, other)), data_hash
+
+
+def _notes_by_step(notes: Sequence[Note]) -> dict[str, dict[str, list[Note]]]:
+    found: dict[str, dict[str, list[Note]]] = {}
+    for note in notes:
+        found.setdefault(note.recipe_hash, {}).setdefault(note.kind, []).append(note)
+    return found
 
 
 def _effect(parent: Figures, step: Figures, part: Part) -> Effect | None:
@@ -186,21 +261,23 @@ def _row(
     step: Figures,
     *,
     number: int,
+    name: str,
     parent: int | None,
+    plan: Plan | None,
     recipe: Mapping[str, Any],
     changes: tuple[Change, ...],
     effect: Effect | None,
     p_adjusted: float | None,
-    notes: Mapping[tuple[str, str], Note],
+    notes: Mapping[str, Sequence[Note]],
     part: Part,
 ) -> Row:
-    before, after = (notes.get((step.first.recipe_hash, kind)) for kind in ("before", "after"))
+    before, after = _expected(notes.get("before", ()), step), next(iter(reversed(notes.get("after", ()))), None)
     result = step.summary(part)
     low, high = _bounds(result, step.count(part))
     return Row(
         number=number,
         parent=parent,
-        name=step.name,
+        name=name,
         recipe_hash=step.first.recipe_hash,
         run=max(run.id for run in (*step.runs, *step.diverged)),
         runs=tuple(run.id for run in (*step.runs, *step.diverged)),
@@ -216,23 +293,28 @@ def _row(
         high=high,
         effect=effect,
         p_adjusted=p_adjusted,
-        verdict=_verdict(step, effect, p_adjusted, changes),
+        verdict=_verdict(step, effect, p_adjusted, changes, LEVEL if plan is None else plan.level),
         seconds=_seconds(step),
         before=before,
         after=after,
-        flags=_row_flags(step, recipe, changes, before, after),
+        flags=(*_row_flags(step, recipe, changes, before, after), *planned(plan, effect)),
     )
 
 
 def _verdict(
-    step: Figures, effect: Effect | None, p_adjusted: float | None, changes: Sequence[Change]
+    step: Figures, effect: Effect | None, p_adjusted: float | None, changes: Sequence[Change], level: float
 ) -> Verdict | None:
     if not step.runs:
         return Verdict(kind="diverged", sentence=f"diverged: none of {len(step.diverged)} seeds has a figure")
     if effect is None:
         return None
-    factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
-    return judge(effect, p=p_adjusted, level=LEVEL, factors=factors)
+    return judge(effect, p=p_adjusted, level=level, factors=_factors(changes))
+
+
+def _expected(notes: Sequence[Note], step: Figures) -> Note | None:
+    """What was written last before the first run began; what was written later does not take its place."""
+    in_time = [note for note in notes if note.written_at <= step.begun.started_at]
+    return next(reversed(in_time or list(notes)), None)
 
 
 def _bounds(result: Summary | None, count: int) -> tuple[float | None, float | None]:
@@ -255,11 +337,13 @@ def _row_flags(
     after: Note | None,
 ) -> tuple[str, ...]:
     found = other_length(changes)
+    if step.n_repeats:
+        found.append(f"{runs_of(step.n_repeats)} of seeds that ran again; the newest of a seed counts, once")
     if step.diverged and step.runs:
         found.append(f"{len(step.diverged)} of {step.n + len(step.diverged)} seeds diverged")
     if any(_is_validated_on_test(run) for run in step.runs):
         found.append("validation and test are the same images: the epoch was chosen on the test set")
-    if before is not None and before.written_at > min(run.started_at for run in (*step.runs, *step.diverged)):
+    if before is not None and before.written_at > step.begun.started_at:
         found.append("what was expected was written after the first run began")
     words = {"its description": str(recipe.get("description", ""))}
     words |= {f"the note {kind}": note.text for kind, note in (("before", before), ("after", after)) if note}
@@ -287,12 +371,12 @@ def _flags(steps: Sequence[Figures], rows: Sequence[Row], openings: int, part: P
             f"the test set was opened {openings} times for {len(rows)} steps: choose by --on validation, since the "
             "best of many test figures is partly luck"
         )
-    lengths = {row.epochs for row in rows}
+    lengths = {row.epochs for row in rows if row.n}
     if len(lengths) > 1:
         found.append(f"steps of {min(lengths)} to {max(lengths)} epochs stand beside each other")
     single = sum(row.n == 1 for row in rows)
     if single:
-        found.append(f"{single} of {len(rows)} steps have one seed, and so no verdict")
+        found.append(f"{single} of {len(rows)} steps have one seed, of which nothing can be said over seeds")
     n_open = sum(step.n_open for step in steps)
     if n_open:
         found.append(f"{n_open} runs are not over or without a result, and are left out")

@@ -29,7 +29,7 @@ def compare(
     part: Part = "test",
     study: str | None = None,
 ) -> tuple[Comparison, ...]:
-    """Each of the results `changed` against `baseline`; `study` leaves out the runs of no or another study.
+    """Each of the results `changed` against `baseline`; `study` looks for the results among those that it has runs of.
 
     A result is named by any of its runs, by the name of its recipe, or by a recipe file.
 
@@ -54,6 +54,19 @@ def find(selector: str, *, store: Store, study: str | None = None) -> Group[RunR
     return _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
 
 
+def runs_of_step(selector: str, *, store: Store, study: str | None = None) -> tuple[RunRecord, ...]:
+    """The run that is meant by an id or a shortcut, whatever became of it, or all runs of a recipe by name or file.
+
+    Raises:
+        UsageError: none, or runs of several recipes, could be meant; the message lists them.
+    """
+    recipe = named_recipe(selector)
+    if recipe is None and not store.runs(name=selector, limit=1):
+        return (store.get(selector),)
+    found = _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
+    return _alike(found.first, store)
+
+
 def named_recipe(selector: str) -> Recipe | None:
     """The recipe that a word means, as its runs are recorded, if it is a file or in the catalogue."""
     return as_recorded(load(selector)) if selector.endswith(".toml") or selector in names() else None
@@ -62,17 +75,18 @@ def named_recipe(selector: str) -> Recipe | None:
 def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -> Group[RunRecord]:
     exact = groups(store.runs(recipe_hash=recipe_hash(recipe), study=study))
     if exact:
-        return exact[-1]
+        return _whole(exact[-1], store)
     named = groups(store.runs(name=recipe.name, study=study))
     asked = recipe.model_dump(mode="json")
     # A limit that was not reached changed nothing: those runs are what was asked for.
     same = [group for group in named if not any(map(has_effect, diff_stored(asked, group.first.recipe)))]
     if same:
-        return same[-1]
+        return _whole(same[-1], store)
     others = f" Results of the same name, by a run of each:{_listed(named, asked)}" if named else ""
+    place, option = (f" in the study {study!r}", f" --study {study}") if study else ("", "")
     raise UsageError(
-        f"{selector} as it stands has no run on record that is over; `flyweight train {selector} --seeds 3` makes "
-        f"some.{others}"
+        f"{selector} as it stands has no run on record{place} that is over; `flyweight train {selector} --seeds 3"
+        f"{option}` makes some.{others}"
     )
 
 
@@ -83,17 +97,23 @@ def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]
         listed = _listed(named, named[0].first.recipe)
         raise UsageError(f"{selector!r} names {len(named)} results; give a run of the one that is meant:{listed}")
     if named:
-        return named[0]
+        return _whole(named[0], store)
     run = store.get(selector)
-    alike = groups(
-        store.runs(recipe_hash=run.recipe_hash, data_hash=run.data_hash, split_hash=run.split_hash, study=study)
-    )
+    alike = groups(_alike(run, store))
     if not alike:
-        place = f" in the study {study!r}" if study else ""
-        raise UsageError(
-            f"run {run.id} is {run.status} and no seed of its recipe has a result{place}; compare runs that are over."
-        )
+        raise UsageError(f"run {run.id} is {run.status} and no seed of its recipe has a result; name one that is over.")
+    if study is not None and all(one.study != study for one in _alike(run, store)):
+        raise UsageError(f"run {run.id} is of a recipe that has no run in the study {study!r}; leave --study out.")
     return alike[0]
+
+
+def _whole(group: Group[RunRecord], store: Store) -> Group[RunRecord]:
+    """The result with all its seeds, whichever study they were trained for."""
+    return groups(_alike(group.first, store))[0]
+
+
+def _alike(run: RunRecord, store: Store) -> tuple[RunRecord, ...]:
+    return store.runs(recipe_hash=run.recipe_hash, data_hash=run.data_hash, split_hash=run.split_hash)
 
 
 def _listed(named: Sequence[Group[RunRecord]], reference: Mapping[str, Any]) -> str:

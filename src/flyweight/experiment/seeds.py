@@ -35,10 +35,14 @@ SECONDS_BETWEEN_QUESTIONS: Final = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A recipe and the seeds to train of it, as one group; `study` and `parent_hash` are those of `run`."""
+    """A recipe and the seeds to train of it, as one group; `study` and `parent_hash` are those of `run`.
+
+    resumed: stopped runs of it to go on with first, which stay in their own groups.
+    """
 
     recipe: Recipe
     seeds: tuple[int, ...]
+    resumed: tuple[str, ...] = ()
     study: str | None = None
     parent_hash: str | None = None
 
@@ -115,11 +119,17 @@ def run_side_by_side(
     The seeds of the recipes take turns, so that those of one do not wait for all of another.
     """
     for one in asked:
-        require_counts(seeds=len(one.seeds), at_once=at_once)
+        require_counts(seeds=len(one.seeds) + len(one.resumed), at_once=at_once)
         plan(one.recipe).require()
         sources.load(one.recipe.data.name, resize=one.recipe.data.resize)  # downloads happen once, not in each process
     groups = [_Group(id=new_run_id(), asked=one) for one in asked]
-    jobs = [[_Job(group=group, seed=seed) for seed in group.asked.seeds] for group in groups]
+    jobs = [
+        [
+            *(_Job(group=group, seed=store.get(run_id).seed, resumed=run_id) for run_id in group.asked.resumed),
+            *(_Job(group=group, seed=seed) for seed in group.asked.seeds),
+        ]
+        for group in groups
+    ]
     in_turns = [job for turn in zip_longest(*jobs) for job in turn if job is not None]
     _work_off(in_turns, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
     return tuple(group.records(store) for group in groups)

@@ -7,7 +7,7 @@ after every seed would find a difference in nothing far more often than in 5 % o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flyweight.errors import UsageError
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from flyweight.records.store import Store
     from flyweight.train.device import DeviceName
 
-FIRST_LOOK: Final = 3  # seeds a side: with two, the spread is hardly known
+FIRST_LOOK: Final = 3  # seeds a side at least: with two, the spread is hardly known
 DEFAULT_MOST: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One look of so many planned, and what was seen."""
+    """One look of so many that are left, and what was seen; `was_stopped` if it is none, for want of seeds."""
 
     number: int
     of: int
     comparison: Comparison
+    was_stopped: bool = False
 
 
 def nobody(_look: Look) -> None:
@@ -72,12 +73,16 @@ def until_sure(
     require_counts(max_seeds=max_seeds, at_once=at_once)
     sides = tuple(_side(selector, store) for selector in (baseline, changed))
     looks = _looks(store, sides, part=part, most=max_seeds)
+    if sides[1].parent_hash is None and not _n(sides[1], store):
+        # Of two new recipes the changed one comes from the baseline; a journal cannot tell it from who began first.
+        sides = (sides[0], replace(sides[1], parent_hash=sides[0].hash))
     for number, look in enumerate(looks, start=1):
         if not should_stop():
             _grow(sides, look, store, study, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
         ours, theirs = (_measured(side, store) for side in sides)
         comparison = compare_groups(store, ours, theirs, part=part)
-        told(Look(number=number, of=len(looks), comparison=comparison))
+        was_stopped = should_stop() and (ours.n, theirs.n) != look
+        told(Look(number=number, of=len(looks), comparison=comparison, was_stopped=was_stopped))
         if comparison.is_settled or should_stop():
             break
     return comparison
@@ -125,10 +130,12 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
     if made is not None:
         return _left(made, n, most=most, is_turned=made.baseline_hash != ours.hash)
     most = max(DEFAULT_MOST, *n) if most is None else most
+    # Both sides alike from the first look on: Welch's test keeps its promise less well where they are not.
     least = max(FIRST_LOOK, *n)
     if most < least:
-        raise UsageError(f"--max-seeds must be {least} or more, which are looked at first, found {most}.")
-    looks = list(dict.fromkeys((max(n[0], k), max(n[1], k)) for k in range(FIRST_LOOK, most + 1)))
+        there = f", since {max(n)} of one side are on record" if max(n) == least else ""
+        raise UsageError(f"--max-seeds must be {least} or more{there}, found {most}.")
+    looks = [(k, k) for k in range(least, most + 1)]
     level = sequential_level(looks)
     store.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)
     return looks
@@ -172,9 +179,19 @@ def _grow(
         missing = wanted - _n(side, store)
         if missing > 0:
             plan(side.recipe).require()
-            used = {run.seed for run in store.runs(recipe_hash=side.hash)}
-            seeds = tuple(seed for seed in range(len(used) + missing) if seed not in used)[:missing]
-            asked.append(Asked(recipe=side.recipe, seeds=seeds, study=study, parent_hash=side.parent_hash))
+            known = store.runs(recipe_hash=side.hash)
+            stopped = tuple(run.id for run in known if run.status in ("interrupted", "lost"))[:missing]
+            used = {run.seed for run in known}
+            fresh = [seed for seed in range(len(used) + missing) if seed not in used]
+            asked.append(
+                Asked(
+                    recipe=side.recipe,
+                    seeds=tuple(fresh[: missing - len(stopped)]),
+                    resumed=stopped,
+                    study=study,
+                    parent_hash=side.parent_hash,
+                )
+            )
     if asked:
         run_side_by_side(asked, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
 

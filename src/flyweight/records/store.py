@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Engine, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from flyweight.errors import UsageError, nearest
 from flyweight.records.database import open_database, reading, require_writable, writing
@@ -314,11 +314,10 @@ class Store:
             connection.execute(insert(notes).values(asdict(note)))
         return note
 
-    def notes(self, *, study: str | None = None) -> tuple[Note, ...]:
-        """All notes of a study, or those of no study, oldest first."""
-        query = select(notes).where(notes.c.study.is_not_distinct_from(study)).order_by(notes.c.id)
+    def notes(self) -> tuple[Note, ...]:
+        """All notes, oldest first."""
         with reading(self._engine) as connection:
-            return tuple(Note(**row) for row in connection.execute(query).mappings())
+            return tuple(Note(**row) for row in connection.execute(select(notes).order_by(notes.c.id)).mappings())
 
     def make_plan(
         self,
@@ -345,14 +344,16 @@ class Store:
             connection.execute(insert(plans).values(asdict(plan)))
         return plan
 
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans, oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(Plan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
+
     def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: Part) -> Plan | None:
         """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
-        pairs = ((baseline_hash, changed_hash), (changed_hash, baseline_hash))
-        same = or_(*((plans.c.baseline_hash == a) & (plans.c.changed_hash == b) for a, b in pairs))
-        query = select(plans).where(same, plans.c.data_hash == data_hash, plans.c.part == part)
-        with reading(self._engine) as connection:
-            found = connection.execute(query.order_by(plans.c.id)).mappings().first()
-        return None if found is None else Plan(**found)
+        about = {baseline_hash, changed_hash}, data_hash, part
+        found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)
+        return next(found, None)
 
 
 def default_home() -> Path:
