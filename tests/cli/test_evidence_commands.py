@@ -81,7 +81,8 @@ def test_compare_prints_the_difference_and_writes_its_page(flyweight, study):
     assert "no evidence of a difference" in out or "better" in out or "worse" in out
     pages = list((Path(os.environ["FLYWEIGHT_HOME"]) / "comparisons").glob("*/comparison.html"))
     assert len(pages) == 1
-    assert all(len(line) <= 80 or "/" in line for line in out.splitlines())
+    assert all(len(line) <= 80 or "/" in line or "flyweight compare" in line for line in out.splitlines())
+    assert "--until-sure --study rates" in out or "no evidence" not in out
 
 
 def test_compare_as_json_has_every_figure(flyweight, study):
@@ -291,7 +292,7 @@ def test_runs_are_told_to_trackers_as_they_happen(flyweight, recipe, home, monke
     code, out, _ = flyweight("sync")
     assert (code, "still waiting" in out) == (1, True)
     blocked.unlink()
-    assert flyweight("sync")[:2] == (0, "1 sent\n")
+    assert flyweight("sync")[:2] == (0, "sent: 1 to tensorboard\n")
     assert flyweight("sync", "tensorboard", "--json")[0] == 0
     monkeypatch.setenv("FLYWEIGHT_TRACK", "tensorboard")
     flyweight("train", recipe)

@@ -130,7 +130,7 @@ def test_figures_are_those_of_the_comparison(known):
         "lr 0.1 → 0.05",
         "+1.26 points on the 1,000 test images, 95% interval +1.11 to +1.41, p < 0.001 (Welch's t test over seeds)",
         "p = 0.008; 5 and 5 seeds can give no less than 0.0079",
-        "13 read now and not before, 1 the other way round",
+        "13 read by most seeds now and not before, 1 the other way round",
         "cost the same parameters and MACs verdict better",
     ):
         assert expected in text

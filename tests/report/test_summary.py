@@ -27,6 +27,8 @@ class Record:
     started_at: datetime = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
     group_id: str | None = None
     data_name: str = "mnist"
+    study: str | None = None
+    recipe_hash: str = "ab"
 
 
 def result(seed: int = 0, **changed: object) -> dict[str, object]:

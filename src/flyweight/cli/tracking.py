@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,5 +91,6 @@ def sync(
         for parcel in (*done.gone, *done.still_pending):
             talk(f"{parcel.tracker}: run {parcel.run_id}: {parcel.reason}")
         waiting = f", {len(done.still_pending)} still waiting" if done.still_pending else ""
-        say(f"{len(done.sent)} sent{waiting}" if done.sent or done.still_pending else "nothing was waiting")
+        to = ", ".join(f"{n} to {name}" for name, n in Counter(parcel.tracker for parcel in done.sent).items())
+        say(f"sent: {to or 'none'}{waiting}" if done.sent or done.still_pending else "nothing was waiting")
     return FlyweightError.exit_code if any(not parcel.is_at_work for parcel in done.still_pending) else 0

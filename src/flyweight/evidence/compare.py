@@ -36,6 +36,8 @@ from flyweight.records.record import Part, Plan, RunRecord
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
+Figures = Mapping[str, Any]
+
 MOST_IMAGES: Final = 40
 FEWEST_PAIRS_TO_PERMUTE: Final = 6  # five pairs cannot give a p below 0.05
 
@@ -164,6 +166,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     level = LEVEL if plan is None else plan.level
     effect = _effect(baseline, changed, part, level)
     outlook = _outlook(effect, level)
+    results = _results(store, baseline), _results(store, changed)
     images, missing = _image_evidence(store, baseline, changed, part, level)
     factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
     between = bridges(changed.first.recipe, changes) if len(factors) > 1 else ()
@@ -175,7 +178,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         baseline=baseline,
         changed=changed,
         changes=changes,
-        cost=_cost(store, baseline, changed),
+        cost=_cost(baseline, changed, results),
         effect=effect,
         level=level,
         plan=plan,
@@ -186,6 +189,8 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
             *_cautions(baseline, changed, changes),
             *planned(plan, effect),
             *_planned_elsewhere(store, baseline, changed, part),
+            *_without_figures(baseline, results[0]),
+            *_without_figures(changed, results[1]),
             *missing,
         ),
         bridges=between,
@@ -336,8 +341,10 @@ def _two_nets(found: McNemar) -> str:
     return f"{told} on these images (exact McNemar test, {p_value(found.p)})"
 
 
-def _cost(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord]) -> tuple[CostLine, ...]:
-    ours, theirs = _results(store, baseline), _results(store, changed)
+def _cost(
+    baseline: Group[RunRecord], changed: Group[RunRecord], results: tuple[Sequence[Figures], Sequence[Figures]]
+) -> tuple[CostLine, ...]:
+    ours, theirs = results
     lines = [
         CostLine(name="parameters", unit="", baseline=baseline.first.params, changed=changed.first.params),
         CostLine(name="MACs", unit="", baseline=baseline.first.macs, changed=changed.first.macs),
@@ -356,15 +363,23 @@ def _cost(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord]) -
     return tuple(lines)
 
 
-def _results(store: Store, group: Group[RunRecord]) -> list[dict[str, Any]]:
+def _results(store: Store, group: Group[RunRecord]) -> list[Figures]:
     """The figures of the run folders that are here."""
-    found = []
+    found: list[Figures] = []
     for run in (*group.runs, *group.diverged):
         try:
             found.append(read_result(store.folder(run.id)))
         except DataError:
             continue
     return found
+
+
+def _without_figures(group: Group[RunRecord], results: Sequence[Figures]) -> list[str]:
+    """That bytes and memory are those of some seeds only."""
+    lacking = group.n + len(group.diverged) - len(results)
+    return [f"{group.name}: {runs_of(lacking)} without readable figures (result.json); its bytes are of the others"] * (
+        lacking > 0
+    )
 
 
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:

@@ -93,7 +93,10 @@ def _told_effect(comparison: Comparison) -> Lines:
     found = [("effect", told)]
     if images is not None and images.bootstrap is not None:
         reach = range_in_points(images.bootstrap.low, images.bootstrap.high)
-        found.append(("elsewhere", f"{reach} points with other seeds on other such images (95%, bootstrap over both)"))
+        sure = confidence(comparison.level)
+        found.append(
+            ("elsewhere", f"{reach} points with other seeds on other such images ({sure}, bootstrap over both)")
+        )
     if permuted is not None:
         seeds = f"{effect.n_a} and {effect.n_b} seeds"
         found.append(("permuted", f"{p_value(permuted.p)}; {seeds} can give no less than {permuted.smallest_p:.2g}"))
@@ -106,7 +109,8 @@ def _told_images(comparison: Comparison) -> Lines:
         return []
     if not images.gained and not images.lost:
         return [("images", "none is read by one side and not by the other")]
-    return [("images", f"{images.gained:,} read now and not before, {images.lost:,} the other way round")]
+    whose = "" if comparison.baseline.n == comparison.changed.n == 1 else "by most seeds "
+    return [("images", f"{images.gained:,} read {whose}now and not before, {images.lost:,} the other way round")]
 
 
 def _told_cost(comparison: Comparison) -> Lines:
@@ -141,7 +145,23 @@ def _told_more_seeds(comparison: Comparison, options: str) -> list[str]:
     n = max(comparison.baseline.n, comparison.changed.n)
     if comparison.plan is not None or comparison.verdict.kind not in UNANSWERED or n >= ENOUGH_SEEDS:
         return []
-    return [f"{margin('try')}{compare_command(*named_sides(comparison), comparison.part)} --until-sure{options}"]
+    question = compare_command(*named_sides(comparison), comparison.part)
+    return [f"{margin('try')}{question} --until-sure{study_option(comparison)}{options}"]
+
+
+def study_option(comparison: Comparison) -> str:
+    """The study of the changed side as an option, so that what is tried next stands in its journal."""
+    study = comparison.changed.begun.study
+    return "" if study is None else f" --study {shlex.quote(study)}"
+
+
+def confidence(level: float) -> str:
+    """How sure an interval is that belongs to a level.
+
+    >>> confidence(0.05), confidence(0.0153)
+    ('95%', '98.5%')
+    """
+    return f"{100 * (1 - level):.3g}%"
 
 
 def named_sides(comparison: Comparison) -> tuple[str, str]:
@@ -157,7 +177,8 @@ def training_commands(comparison: Comparison, folder: Path, options: str) -> lis
     """The commands that train the recipes between the two."""
     n = max(FEWEST_SEEDS, comparison.baseline.n, comparison.changed.n)
     return [
-        f"flyweight train {shlex.quote(str(path))} --seeds {n}{options}" for path in recipe_files(comparison, folder)
+        f"flyweight train {shlex.quote(str(path))} --seeds {n}{study_option(comparison)}{options}"
+        for path in recipe_files(comparison, folder)
     ]
 
 

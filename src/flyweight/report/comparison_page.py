@@ -6,6 +6,7 @@ Everything is made from records and run folders; what a folder no longer has is 
 from __future__ import annotations
 
 import base64
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from flyweight.records.folder import make_folder, read_result, write_bytes, writ
 from flyweight.records.record import RunRecord
 from flyweight.report.comparison import (
     compare_command,
+    confidence,
     costs_of,
     count,
     named_sides,
@@ -58,7 +60,8 @@ def write_comparison(store: Store, comparison: Comparison, folder: Path | None =
     Raises:
         UsageError, MissingError: a folder that cannot be made.
     """
-    folder = make_folder(folder or store.home / "comparisons" / "-".join(named_sides(comparison)))
+    other = () if comparison.part == "test" else (comparison.part,)
+    folder = make_folder(folder or store.home / "comparisons" / "-".join((*named_sides(comparison), *other)))
     pixels = _pixels(store, comparison)
     pictures = _pictures(store, comparison, pixels)
     for name in PICTURES:
@@ -150,7 +153,7 @@ def _tests(comparison: Comparison) -> list[Test]:
                 reach=interval(effect, level=comparison.level),
                 p=p_value(effect.p),
                 means="Would other seeds of the same recipes differ too? Were the recipes equally good, chance alone "
-                f"would part them this far in about {_share(effect.p)} of all such comparisons.",
+                f"would part them this far in {_share(effect.p)} of all such comparisons.",
             )
         )
     if permuted is not None:
@@ -173,7 +176,7 @@ def _tests(comparison: Comparison) -> list[Test]:
         found.append(
             Test(
                 name="bootstrap over images and seeds",
-                reach=f"95% interval {range_in_points(resampled.low, resampled.high)}",
+                reach=f"{confidence(comparison.level)} interval {range_in_points(resampled.low, resampled.high)}",
                 p="",
                 means="Would it hold for other images as well? Images and seeds are drawn anew, thousands of times. "
                 f"Most of this width comes from the {leads}: {more}.",
@@ -197,9 +200,9 @@ def _share(p: float) -> str:
     """A probability in words that need no statistics.
 
     >>> _share(0.5), _share(0.012), _share(0.00001)
-    ('50%', '1.2%', 'less than 0.1%')
+    ('about 50%', 'about 1.2%', 'less than 0.1%')
     """
-    return "less than 0.1%" if p < 0.001 else f"{p:.0%}" if p >= 0.1 else f"{p:.1%}"
+    return "less than 0.1%" if p < 0.001 else f"about {p:.0%}" if p >= 0.1 else f"about {p:.1%}"
 
 
 def _seeds(store: Store, comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
@@ -225,15 +228,26 @@ def _seeds(store: Store, comparison: Comparison, folder: Path) -> list[dict[str,
 
 
 def _again(store: Store, comparison: Comparison, options: str) -> list[str]:
-    """The commands that train both sides again and compare them."""
+    """The commands that train both sides again, the very seeds, and compare them."""
     found = []
     for group in (comparison.baseline, comparison.changed):
         recipe = store.folder(newest(group)) / "recipe.toml"
-        seeds = [run.seed for run in (*group.runs, *group.diverged)]
         if os.path.exists(recipe):
-            first = f" --seed {min(seeds)}" if min(seeds) else ""
-            found.append(f"flyweight train {shlex.quote(str(recipe))}{first} --seeds {len(seeds)}{options}")
+            seeds = sorted(run.seed for run in (*group.runs, *group.diverged))
+            train = f"flyweight train {shlex.quote(str(recipe))}"
+            found += [f"{train} --seed {first} --seeds {n}{options}" for first, n in _stretches(seeds)]
     return [*found, compare_command(*named_sides(comparison), comparison.part) + options]
+
+
+def _stretches(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Seeds that follow each other, as the first and how many.
+
+    >>> list(_stretches([0, 2, 3, 4]))
+    [(0, 1), (2, 3)]
+    """
+    starts = [seed for seed in seeds if seed - 1 not in seeds]
+    for start, end in zip(starts, [*starts[1:], math.inf], strict=True):
+        yield start, sum(start <= seed < end for seed in seeds)
 
 
 def _between(comparison: Comparison, folder: Path, options: str) -> list[str]:

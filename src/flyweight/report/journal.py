@@ -49,6 +49,7 @@ SIGNS: Final = {
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]#|~$])")
 NUMBERS: Final = ("parameters", "effect, points", "seconds")
 NOTHING: Final = "no step has a result yet; one has when a run of it is over."
+LEGEND: Final = "Mean ± s.d. (n seeds) \\[95 % interval: Student's over seeds, for one Wilson's over images\\]."
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
@@ -59,11 +60,12 @@ def journal_text(journal: Journal, *, width: int = WIDTH) -> str:
     """
     if not journal.rows:
         return NOTHING
+    table = _table(journal, width)
     return "\n".join(
         [
-            *_table(journal, width),
+            *table,
             "",
-            *(hanging("", told) for told in (_held_against(journal),) if told),
+            *(hanging("", told) for told in (_held_against(journal), _left_out(table)) if told),
             *(line for row in journal.rows for line in _words_of(row)),
             *(hanging("mind", flag) for flag in journal.flags),
         ]
@@ -120,7 +122,7 @@ def journal_markdown(journal: Journal) -> str:
     ]
     parts = [
         "\n".join(f"| {' | '.join(line)} |" for line in lines if line),
-        f"Mean ± s.d. (n seeds) \\[95 % interval\\]. {in_markdown(_held_against(journal))}".rstrip(),
+        f"{LEGEND} {in_markdown(_held_against(journal))}".rstrip(),
         "\n".join(f"- {in_markdown(flag)}" for flag in flags),
     ]
     return "\n\n".join(part for part in parts if part) if cells else NOTHING
@@ -271,6 +273,13 @@ def _held_against(journal: Journal) -> str:
     tested = sum(row.p_adjusted is not None for row in journal.rows)
     holm = f"; verdicts hold for all {tested} tests together (Holm)" if tested > 1 else ""
     return f"Effects are points of {journal.part} accuracy, against the step that each was changed from{holm}."
+
+
+def _left_out(table: list[str]) -> str:
+    """What the columns without a whole word mean, and where those are that found no room."""
+    heads = table[0].split()
+    seconds = "s: median seconds of training a seed. " if "s" in heads else ""
+    return seconds + ("" if "run" in heads else "A wider terminal, --md and --html name the runs.")
 
 
 def _words_of(row: Row) -> Iterator[str]:

@@ -48,6 +48,10 @@ class Listed(Protocol):
     def group_id(self) -> str | None: ...
     @property
     def data_name(self) -> str: ...
+    @property
+    def study(self) -> str | None: ...
+    @property
+    def recipe_hash(self) -> str: ...
 
 
 def run_summary(result: Mapping[str, Any], folder: Path, *, options: str = "") -> str:
@@ -104,10 +108,12 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
             "seed": record.seed,
             "status": record.status,
             "params": record.params,
-            "epochs": record.epochs_done,
+            "epochs_done": record.epochs_done,
             "started_at": record.started_at.isoformat(timespec="seconds"),
-            "group": record.group_id,
-            "data": record.data_name,
+            "group_id": record.group_id,
+            "study": record.study,
+            "recipe_hash": record.recipe_hash,
+            "data_name": record.data_name,
             "validation_accuracy": record.validation_accuracy,
             "test_accuracy": record.test_accuracy,
             "train_seconds": record.train_seconds,
