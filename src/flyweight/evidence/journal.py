@@ -218,15 +218,20 @@ def _parents(
         declared = places.get((origins[key(step.first)].parent_hash or "", step.first.data_hash))
         if declared is not None and declared != place:
             found.append(declared)
-            continue
-        earlier = [
-            one
-            for one in range(max(0, place - MOST_LOOKED_BACK), place)
-            if steps[one].runs and steps[one].first.data_hash == step.first.data_hash
-        ]
-        nearest = min(earlier, key=lambda one: len(_factors(diff_flat(asked[one], asked[place]))), default=None)
-        found.append(nearest if in_study else None)
+        else:
+            found.append(_nearest(steps, place, asked) if in_study else None)
     return found
+
+
+def _nearest(steps: Sequence[Figures], place: int, asked: Sequence[Mapping[str, Any]]) -> int | None:
+    """The earlier step with a result that differs in the fewest things from the one at `place`."""
+    images = steps[place].first.data_hash
+    earlier = [
+        one
+        for one in range(max(0, place - MOST_LOOKED_BACK), place)
+        if steps[one].runs and steps[one].first.data_hash == images
+    ]
+    return min(earlier, key=lambda one: len(_factors(diff_flat(asked[one], asked[place]))), default=None)
 
 
 def _factors(changes: Sequence[Change]) -> tuple[str, ...]:
