@@ -192,7 +192,7 @@ def test_a_page_shows_every_step(store):
         "✕ diverged",
         "expected: half the lr",
         "+1.26",
-        "seed 4",
+        "seeds 0",
     ):
         assert expected in " ".join(page.words.split())
     links = [target for target in page.targets if target.endswith("report.html")]
