@@ -86,12 +86,26 @@ def test_parents_outside_the_study_are_followed_to_the_root(store):
 
 
 def test_a_circle_of_parents_ends(store):
-    """Whatever the records claim, every step is shown once."""
+    """Whatever the records claim, every step is shown once, held against earlier ones only."""
     record_seeds(store, SEEDS, study="rates", parent_hash=hash_of("train.lr=0.2"))
     record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
     record_seeds(store, SEEDS, "train.lr=0.3", study="rates", parent_hash=hash_of("train.lr=0.3"))
 
-    assert [row.parent for row in journal(store, "rates").rows] == [2, 1, 1]
+    rows = journal(store, "rates").rows
+
+    assert len({row.recipe_hash for row in rows}) == 3
+    assert [row.parent for row in rows] == [None, 1, 1]
+
+
+def test_a_step_that_began_before_its_parent_stands_after_it(store):
+    """Seeds of both sides of a question start side by side; the one that was asked about comes from the other."""
+    record_seeds(store, SEEDS, "train.lr=0.2", study="rates", parent_hash=hash_of())
+    record_seeds(store, SEEDS, study="rates")
+
+    assert [(row.parent, row.changed) for row in journal(store, "rates").rows] == [
+        (None, "start"),
+        (1, "lr 0.1 → 0.2"),
+    ]
 
 
 def test_verdicts_allow_for_how_many_steps_there_are(store):

@@ -194,6 +194,26 @@ def test_both_sides_are_alike_from_the_first_look_on(store, files):
     assert {run.parent_hash for run in found.changed.runs if run.id != stopped.id} == {found.baseline.first.recipe_hash}
 
 
+def test_a_side_that_diverges_is_an_answer(store, files):
+    """After the first look: more seeds would have no figures either."""
+    run_seeds_here(store, files[0])
+    Path(files[1]).write_text('extends = "good.toml"\n[train]\nlr = 1e30\n')
+    looks: list[Look] = []
+
+    found = until_sure(*files, store=store, max_seeds=6, told=looks.append)
+
+    assert found.verdict.sentence == "diverged: no seed of the changed side has a figure to compare"
+    assert (len(looks), len(found.changed.diverged)) == (1, 3)
+
+
+def test_a_question_stopped_before_its_first_seed_has_no_answer(store, files):
+    """Nothing is compared, the plan is kept, and nothing is lost."""
+    assert until_sure(*files, store=store, max_seeds=3, should_stop=lambda: True) is None
+
+    assert len(store.plans()) == 1
+    assert store.runs() == ()
+
+
 @pytest.mark.parametrize("most", [1, 2])
 def test_too_few_seeds_to_be_sure_are_refused_before_anything_is_trained(store, files, most):
     """Three are the least that tell a spread."""

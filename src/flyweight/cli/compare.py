@@ -77,7 +77,9 @@ def compare(
             device=device,
             at_once=at_once,
         )
-        comparisons: tuple[Comparison, ...] = (comparison,)
+        comparisons: tuple[Comparison, ...] = () if comparison is None else (comparison,)
+        if comparison is None:
+            talk("stopped and saved before there was anything to compare; the same command goes on")
     else:
         if max_seeds is not None:
             raise UsageError("--max-seeds goes with --until-sure; give both or neither.")
@@ -98,8 +100,8 @@ def _until_sure(
     max_seeds: int | None,
     device: Literal["auto", "cpu", "cuda", "mps"],
     at_once: int | None,
-) -> tuple[Comparison, int]:
-    """The comparison, and the exit code of whoever stopped it."""
+) -> tuple[Comparison | None, int]:
+    """The comparison, if there was time for one, and the exit code of whoever stopped it."""
     from flyweight.cli.watch import watching
     from flyweight.experiment.signals import stopping_on_signals
     from flyweight.experiment.until_sure import until_sure

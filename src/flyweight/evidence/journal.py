@@ -195,12 +195,25 @@ def _origins(runs: Sequence[RunFigures], study: str | None) -> dict[Key, RunFigu
 
 
 def _in_order(steps: Sequence[Figures], origins: Mapping[Key, RunFigures], study: str | None) -> list[Figures]:
-    """As they were begun; what a study's steps were changed from elsewhere comes first."""
-    begun = {key(step.first): origins[key(step.first)] for step in steps}
-    return sorted(
-        steps,
-        key=lambda step: (study is not None and begun[key(step.first)].study == study, begun[key(step.first)].id),
-    )
+    """As they were begun, but none before what it was changed from; a study's ancestors from elsewhere come first."""
+
+    def moment(step: Figures) -> tuple[bool, str]:
+        begun = origins[key(step.first)]
+        return study is not None and begun.study == study, begun.id
+
+    by_hash = {(_hash(step), step.first.data_hash): step for step in steps}
+    found: dict[Key, Figures] = {}
+    for step in sorted(steps, key=moment):
+        way = [step]
+        while (above := by_hash.get(_declared(way[-1], origins))) is not None and above not in way:
+            way.append(above)
+        found |= {key(one.first): one for one in reversed(way) if key(one.first) not in found}
+    return list(found.values())
+
+
+def _declared(step: Figures, origins: Mapping[Key, RunFigures]) -> tuple[str, str]:
+    """The recipe that a step was changed from, and the images."""
+    return origins[key(step.first)].parent_hash or "", step.first.data_hash
 
 
 def _parents(
@@ -215,8 +228,9 @@ def _parents(
     places = {(_hash(step), step.first.data_hash): place for place, step in enumerate(steps)}
     found: list[int | None] = []
     for place, step in enumerate(steps):
-        declared = places.get((origins[key(step.first)].parent_hash or "", step.first.data_hash))
-        if declared is not None and declared != place:
+        declared = places.get(_declared(step, origins))
+        # A later one can only be a parent where the records claim a circle.
+        if declared is not None and declared < place:
             found.append(declared)
         else:
             found.append(_nearest(steps, place, asked) if in_study else None)

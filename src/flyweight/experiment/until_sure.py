@@ -61,11 +61,12 @@ def until_sure(
     watch: Callable[[Event], None] = ignore,
     told: Callable[[Look], None] = nobody,
     should_stop: Callable[[], bool] = never,
-) -> Comparison:
+) -> Comparison | None:
     """Compare two recipes, training seeds of both until the answer is clear or each side has `max_seeds` (10).
 
     Both may have runs on record or none yet. Asked again, it goes on with the plan that was made the first time.
-    `told` hears of each look; new runs belong to `study`.
+    `told` hears of each look; new runs belong to `study`. None is returned if it was stopped before there was
+    anything to compare.
 
     Raises:
         UsageError: recipes that cannot be compared, a limit below what is on record, or one beyond the plan's.
@@ -76,14 +77,17 @@ def until_sure(
     if sides[1].parent_hash is None and not _n(sides[1], store):
         # Of two new recipes the changed one comes from the baseline; a journal cannot tell it from who began first.
         sides = (sides[0], replace(sides[1], parent_hash=sides[0].hash))
+    comparison: Comparison | None = None
     for number, look in enumerate(looks, start=1):
         if not should_stop():
             _grow(sides, look, store, study, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
         ours, theirs = (_measured(side, store) for side in sides)
+        if ours is None or theirs is None:
+            break
         comparison = compare_groups(store, ours, theirs, part=part)
         was_stopped = should_stop() and (ours.n, theirs.n) != look
         told(Look(number=number, of=len(looks), comparison=comparison, was_stopped=was_stopped))
-        if comparison.is_settled or should_stop():
+        if comparison.is_settled or comparison.verdict.kind == "diverged" or should_stop():
             break
     return comparison
 
@@ -196,8 +200,7 @@ def _grow(
         run_side_by_side(asked, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
 
 
-def _measured(side: _Side, store: Store) -> Group[RunRecord]:
+def _measured(side: _Side, store: Store) -> Group[RunRecord] | None:
+    """All seeds of a side that are over; None if there is none."""
     alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash))
-    if not alike:
-        raise UsageError(f"{side.recipe.name}: no seed has a result yet; go on with those that were stopped first.")
-    return alike[-1]
+    return alike[-1] if alike else None
