@@ -323,10 +323,9 @@ def _verdict(
     images: ImageEvidence | None,
 ) -> Verdict:
     if effect is None:
-        gone = [group.name for group in (baseline, changed) if not group.runs]
-        return Verdict(
-            kind="diverged", sentence=f"diverged: no seed of {' and of '.join(gone)} has a figure to compare"
-        )
+        sides = {"the baseline": baseline, "the changed side": changed}
+        gone = " and of ".join(side for side, group in sides.items() if not group.runs)
+        return Verdict(kind="diverged", sentence=f"diverged: no seed of {gone} has a figure to compare")
     found = judge(effect, p=effect.p, level=level, factors=factors, outlook=outlook)
     if found.kind == "one seed" and images is not None and images.mcnemar is not None:
         return replace(found, sentence=f"{found.sentence}; {_two_nets(images.mcnemar)}")
