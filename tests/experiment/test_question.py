@@ -229,5 +229,8 @@ def test_the_same_recipe_twice_is_no_question(store, files):
         until_sure(files[0], files[0], store=store)
     with pytest.raises(UsageError, match="same images"):
         until_sure(files[0], "own/8k", store=store)
+    Path(files[1]).write_text('extends = "good.toml"\n[data]\nsplit_seed = 1\n')
+    with pytest.raises(UsageError, match="validated on the same images"):
+        until_sure(*files, store=store, part="validation")
 
     assert store.runs() == ()

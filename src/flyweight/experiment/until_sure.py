@@ -129,6 +129,12 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
             "two results must be measured on the same images, found "
             f"{ours.recipe.data.name} and {theirs.recipe.data.name}."
         )
+    held_out = [(side.recipe.data.validation, side.recipe.data.split_seed) for side in sides]
+    if part == "validation" and held_out[0] != held_out[1]:
+        raise UsageError(
+            "two results must be validated on the same images, found two splits (data.validation or data.split_seed "
+            "differs); compare them on the test images."
+        )
     n = (_n(ours, store), _n(theirs, store))
     made = store.plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part)
     if made is not None:
