@@ -204,10 +204,12 @@ def _in_order(steps: Sequence[Figures], origins: Mapping[Key, RunFigures], study
     by_hash = {(_hash(step), step.first.data_hash): step for step in steps}
     found: dict[Key, Figures] = {}
     for step in sorted(steps, key=moment):
-        way = [step]
-        while (above := by_hash.get(_declared(way[-1], origins))) is not None and above not in way:
-            way.append(above)
-        found |= {key(one.first): one for one in reversed(way) if key(one.first) not in found}
+        way: dict[Key, Figures] = {}
+        above: Figures | None = step
+        while above is not None and key(above.first) not in way and key(above.first) not in found:
+            way[key(above.first)] = above
+            above = by_hash.get(_declared(above, origins))
+        found |= reversed(way.items())
     return list(found.values())
 
 
