@@ -14,7 +14,8 @@ from recorded import BASE, N_TEST, hash_of, record_seeds, rights
 from scipy import stats
 
 from flyweight.errors import UsageError
-from flyweight.evidence.compare import bridges, compare
+from flyweight.evidence.bridges import bridges
+from flyweight.evidence.compare import compare
 from flyweight.evidence.groups import groups
 from flyweight.recipe import Recipe, diff, factor, override
 from flyweight.records import Store
@@ -201,6 +202,18 @@ def test_a_pickle_among_the_predictions_is_never_loaded(store):
 
     assert found.images is None
     assert any("must hold the run's answers" in caution for caution in found.cautions)
+
+
+def test_figures_that_cannot_be_read_are_told(store):
+    """Memory and bytes are then those of the other runs."""
+    runs = record_seeds(store, GOOD)
+    record_seeds(store, BETTER, "train.lr=0.2")
+    (store.folder(runs[0].id) / "result.json").write_text("[]")
+
+    found = compared(store, "train.lr=0.2")
+
+    assert any("base: 1 run without readable figures" in caution for caution in found.cautions)
+    assert {line.baseline for line in found.cost if line.name == "weights"} == {6_304}
 
 
 def test_results_on_other_images_are_refused(store):

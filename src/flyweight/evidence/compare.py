@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from flyweight.errors import DataError, RecipeError, UsageError
+from flyweight.errors import DataError, UsageError
 from flyweight.evidence.answers import Answers, read_answers
+from flyweight.evidence.bridges import bridges
+from flyweight.evidence.cautions import of_runs, planned, planned_elsewhere, without_figures
 from flyweight.evidence.effect import (
     Bootstrapped,
     Effect,
@@ -29,7 +31,7 @@ from flyweight.evidence.effect import (
 from flyweight.evidence.groups import Group
 from flyweight.evidence.power import seeds_needed, smallest_effect
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
-from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words, override
+from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words
 from flyweight.records.folder import read_result
 from flyweight.records.record import Part, Plan, RunRecord
 
@@ -40,9 +42,6 @@ Figures = Mapping[str, Any]
 
 MOST_IMAGES: Final = 40
 FEWEST_PAIRS_TO_PERMUTE: Final = 6  # five pairs cannot give a p below 0.05
-
-# What changes the last digits of a run, and so its answer to a few images, without being a change of the recipe.
-ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +185,11 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         images=images,
         outlook=outlook,
         cautions=(
-            *_cautions(baseline, changed, changes),
+            *of_runs(baseline, changed, changes),
             *planned(plan, effect),
-            *_planned_elsewhere(store, baseline, changed, part),
-            *_without_figures(baseline, results[0]),
-            *_without_figures(changed, results[1]),
+            *planned_elsewhere(store, baseline, changed, part),
+            *without_figures(baseline, results[0]),
+            *without_figures(changed, results[1]),
             *missing,
         ),
         bridges=between,
@@ -223,47 +222,6 @@ def side_as_dict(group: Group[Any], part: str) -> dict[str, Any]:
         "diverged": [run.id for run in group.diverged],
         "summary": None if found is None else asdict(found),
     }
-
-
-def bridges(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Recipe, ...]:
-    """The recipes from the baseline to the changed one, one factor a step, both ends left out.
-
-    changed: the changed recipe as stored. Changes that cannot be meant without one another go together.
-    """
-    end = Recipe.model_validate(dict(changed))
-    steps: dict[str, list[Change]] = {}
-    for change in changes:
-        steps.setdefault(factor(change.key), []).append(change)
-    # The changes without an effect go with the first step: they are part of the way and cost no step of their own.
-    idle = [change for change in changes if not has_effect(change)]
-    names = [name for name, of_step in steps.items() if any(map(has_effect, of_step))]
-    found = []
-    for done in range(1, len(names)):
-        undone = [change for name in names[done:] for change in steps[name] if change not in idle]
-        between = _undo(end, undone)
-        if between is not None:
-            told = ", ".join(names[:done])
-            found.append(
-                between.model_copy(
-                    update={
-                        "name": f"{end.name}-step{done}-{names[done - 1]}",
-                        "description": f"Between two recipes that differ in more: only {told} changed.",
-                    }
-                )
-            )
-    return tuple(found)
-
-
-def _undo(recipe: Recipe, changes: Sequence[Change]) -> Recipe | None:
-    """The recipe with the old values; None where they cannot be meant with what stays."""
-    values = recipe.model_dump()
-    for change in changes:
-        section, _, name = change.key.partition(".")
-        values[section][name] = change.old
-    try:
-        return override(Recipe.model_validate(values), ())
-    except (RecipeError, KeyError, TypeError):
-        return None
 
 
 def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> None:
@@ -373,14 +331,6 @@ def _results(store: Store, group: Group[RunRecord]) -> list[Figures]:
     return found
 
 
-def _without_figures(group: Group[RunRecord], results: Sequence[Figures]) -> list[str]:
-    """That bytes and memory are those of some seeds only."""
-    lacking = group.n + len(group.diverged) - len(results)
-    return [f"{group.name}: {runs_of(lacking)} without readable figures (result.json); its bytes are of the others"] * (
-        lacking > 0
-    )
-
-
 def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
     found = [float(result[key]) for result in results if result.get(key) is not None]
     return statistics.median(found) if found else None
@@ -428,85 +378,5 @@ def _on_images(ours: Answers, theirs: Answers, level: float) -> ImageEvidence:
     )
 
 
-def _cautions(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Sequence[Change]) -> tuple[str, ...]:
-    """What a reader must know before believing the figures."""
-    return (
-        *_within(baseline),
-        *_within(changed),
-        *_between(baseline, changed),
-        *other_length(changes),
-    )
-
-
-def other_length(changes: Sequence[Change]) -> list[str]:
-    """That one side was trained for longer, where this is not the very thing that was changed."""
-    is_alone = not any(has_effect(change) and change.key != "train.epochs" for change in changes)
-    longer = [change for change in changes if change.key == "train.epochs" and not is_alone]
-    return [f"{in_words(change)}: the effect includes the other length of training" for change in longer]
-
-
-def _within(group: Group[RunRecord]) -> list[str]:
-    """What is odd about one side alone."""
-    total = group.n + len(group.diverged)
-    found = []
-    if group.diverged and group.runs:
-        found.append(f"{len(group.diverged)} of {total} seeds of {group.name} diverged; the figures are of the others")
-    if group.n_repeats:
-        found.append(
-            f"{group.name}: {runs_of(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
-        )
-    if group.n_open:
-        found.append(f"{group.name}: {runs_of(group.n_open)} not over or without a result; left out")
-    if len({run.environment.get("code") for run in (*group.runs, *group.diverged)}) > 1:
-        found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
-    return found
-
-
-def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]:
-    """Where the two sides ran otherwise without being asked to."""
-    found = []
-    if baseline.first.split_hash != changed.first.split_hash:
-        found.append("they were trained on different splits: the images that one held out, the other may have learnt")
-    for name in ROUNDING:
-        ours, theirs = (
-            sorted({str(run.environment[name]) for run in (*group.runs, *group.diverged) if name in run.environment})
-            for group in (baseline, changed)
-        )
-        if ours != theirs:
-            found.append(f"{name} differ: {_or_unknown(ours)} and {_or_unknown(theirs)}; the last digits may too")
-    return found
-
-
-def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
-    """That seeds were added until the answer was clear, which makes every single look worth less."""
-    if plan is None or effect is None:
-        return ()
-    last = max(plan.looks[-1])
-    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p of at most {plan.level:.3f}"
-    n = max(effect.n_a, effect.n_b)
-    end = "; these are more seeds than planned" if n > last else "; the plan has come to its end" if n == last else ""
-    return (told + end,)
-
-
-def _planned_elsewhere(
-    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
-) -> tuple[str, ...]:
-    """That the number of seeds was decided by looking at the other images."""
-    ours, theirs = baseline.first, changed.first
-    other: Part = "validation" if part == "test" else "test"
-    if store.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
-        return ()
-    return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)
-
-
-def runs_of(n: int) -> str:
-    """So many runs, in words."""
-    return "1 run" if n == 1 else f"{n} runs"
-
-
 def _counted(n: int) -> str:
     return "the recipe" if n == 1 else f"the {n} recipes"
-
-
-def _or_unknown(values: Sequence[str]) -> str:
-    return " or ".join(values) or "unknown"

@@ -1,0 +1,102 @@
+"""What a reader must know before believing a comparison: a line for each thing that was not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from flyweight.evidence.effect import Effect
+from flyweight.evidence.groups import Group
+from flyweight.recipe import Change, has_effect, in_words
+from flyweight.records.record import Part, Plan, RunRecord
+
+if TYPE_CHECKING:
+    from flyweight.records.store import Store
+
+Figures = Mapping[str, Any]
+
+# What changes the last digits of a run, and so its answer to a few images, without being a change of the recipe.
+ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
+
+
+def of_runs(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Sequence[Change]) -> tuple[str, ...]:
+    """What is odd about either side, and where they ran otherwise than the recipes say."""
+    return (*_within(baseline), *_within(changed), *_between(baseline, changed), *other_length(changes))
+
+
+def other_length(changes: Sequence[Change]) -> list[str]:
+    """That one side was trained for longer, where this is not the very thing that was changed."""
+    is_alone = not any(has_effect(change) and change.key != "train.epochs" for change in changes)
+    longer = [change for change in changes if change.key == "train.epochs" and not is_alone]
+    return [f"{in_words(change)}: the effect includes the other length of training" for change in longer]
+
+
+def _within(group: Group[RunRecord]) -> list[str]:
+    """What is odd about one side alone."""
+    total = group.n + len(group.diverged)
+    found = []
+    if group.diverged and group.runs:
+        found.append(f"{len(group.diverged)} of {total} seeds of {group.name} diverged; the figures are of the others")
+    if group.n_repeats:
+        found.append(
+            f"{group.name}: {runs_of(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
+        )
+    if group.n_open:
+        found.append(f"{group.name}: {runs_of(group.n_open)} not over or without a result; left out")
+    if len({run.environment.get("code") for run in (*group.runs, *group.diverged)}) > 1:
+        found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
+    return found
+
+
+def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]:
+    """Where the two sides ran otherwise without being asked to."""
+    found = []
+    if baseline.first.split_hash != changed.first.split_hash:
+        found.append("they were trained on different splits: the images that one held out, the other may have learnt")
+    for name in ROUNDING:
+        ours, theirs = (
+            sorted({str(run.environment[name]) for run in (*group.runs, *group.diverged) if name in run.environment})
+            for group in (baseline, changed)
+        )
+        if ours != theirs:
+            found.append(f"{name} differ: {_or_unknown(ours)} and {_or_unknown(theirs)}; the last digits may too")
+    return found
+
+
+def without_figures(group: Group[RunRecord], results: Sequence[Figures]) -> tuple[str, ...]:
+    """That bytes and memory are those of some runs only; results: the figures that could be read of the group."""
+    lacking = group.n + len(group.diverged) - len(results)
+    if not lacking:
+        return ()
+    return (f"{group.name}: {runs_of(lacking)} without readable figures (result.json); its bytes are of the others",)
+
+
+def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
+    """That seeds were added until the answer was clear, which makes every single look worth less."""
+    if plan is None or effect is None:
+        return ()
+    last = max(plan.looks[-1])
+    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p of at most {plan.level:.3f}"
+    n = max(effect.n_a, effect.n_b)
+    end = "; these are more seeds than planned" if n > last else "; the plan has come to its end" if n == last else ""
+    return (told + end,)
+
+
+def planned_elsewhere(
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
+) -> tuple[str, ...]:
+    """That the number of seeds was decided by looking at the other images."""
+    ours, theirs = baseline.first, changed.first
+    other: Part = "validation" if part == "test" else "test"
+    if store.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
+        return ()
+    return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)
+
+
+def runs_of(n: int) -> str:
+    """So many runs, in words."""
+    return "1 run" if n == 1 else f"{n} runs"
+
+
+def _or_unknown(values: Sequence[str]) -> str:
+    return " or ".join(values) or "unknown"
