@@ -39,10 +39,11 @@ class Result(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """One run: what was asked, where it ran, what came out. Accuracies are fractions, derived from the counts.
+class RunFigures:
+    """What a journal needs of a run: without the recipe and the environment, so that thousands load at once.
 
-    A loss that is None was not measured or was not a number; `status` tells which.
+    Accuracies are fractions, derived from the counts. A loss that is None was not measured or was not a number;
+    `status` tells which. parent_hash: the `recipe_hash` of the recipe that this one was changed from.
     """
 
     id: str
@@ -50,26 +51,13 @@ class RunRecord:
     group_id: str | None
     status: Status
     seed: int
-    recipe: dict[str, Any]
     recipe_hash: str
     params: int
-    registered_params: int
-    macs: int
     data_name: str
     data_hash: str
     split_hash: str
-    environment: dict[str, Any]
-    epochs_planned: int
-    host: str
-    pid: int
-    process_started: str
     started_at: datetime
-    finished_at: datetime | None
     epochs_done: int
-    best_epoch: int | None
-    train_correct: int | None
-    train_count: int | None
-    train_loss: float | None
     validation_correct: int | None
     validation_count: int | None
     validation_loss: float | None
@@ -78,9 +66,38 @@ class RunRecord:
     test_loss: float | None
     test_openings: int
     train_seconds: float | None
-    message: str
     study: str | None = None
     parent_hash: str | None = None
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Fraction of the validation images answered rightly, at the kept epoch."""
+        return _fraction(self.validation_correct, self.validation_count)
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Fraction of the test images answered rightly; None while the test set is closed."""
+        return _fraction(self.test_correct, self.test_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(RunFigures):
+    """One run in full: its figures, what was asked, and where it ran."""
+
+    recipe: dict[str, Any]
+    registered_params: int
+    macs: int
+    environment: dict[str, Any]
+    epochs_planned: int
+    host: str
+    pid: int
+    process_started: str
+    finished_at: datetime | None
+    best_epoch: int | None
+    train_correct: int | None
+    train_count: int | None
+    train_loss: float | None
+    message: str
 
     def _repr_html_(self) -> str:
         """What a notebook shows: what it is, how it ended, and its accuracies; all text is escaped."""
@@ -104,57 +121,6 @@ class RunRecord:
     def train_accuracy(self) -> float | None:
         """Fraction of the training images answered rightly, at the kept epoch."""
         return _fraction(self.train_correct, self.train_count)
-
-    @property
-    def validation_accuracy(self) -> float | None:
-        """Fraction of the validation images answered rightly, at the kept epoch."""
-        return _fraction(self.validation_correct, self.validation_count)
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """Fraction of the test images answered rightly; None while the test set is closed."""
-        return _fraction(self.test_correct, self.test_count)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFigures:
-    """What a journal needs of a run: a record without the recipe and the environment, so that thousands load at once.
-
-    parent_hash: the `recipe_hash` of the recipe that this one was changed from.
-    """
-
-    id: str
-    name: str
-    group_id: str | None
-    status: Status
-    seed: int
-    recipe_hash: str
-    params: int
-    data_name: str
-    data_hash: str
-    split_hash: str
-    started_at: datetime
-    epochs_done: int
-    validation_correct: int | None
-    validation_count: int | None
-    validation_loss: float | None
-    test_correct: int | None
-    test_count: int | None
-    test_loss: float | None
-    test_openings: int
-    train_seconds: float | None
-    study: str | None
-    parent_hash: str | None
-
-    @property
-    def validation_accuracy(self) -> float | None:
-        """Fraction of the validation images answered rightly, at the kept epoch."""
-        return _fraction(self.validation_correct, self.validation_count)
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """Fraction of the test images answered rightly; None while the test set is closed."""
-        return _fraction(self.test_correct, self.test_count)
 
 
 @dataclass(frozen=True, kw_only=True)
