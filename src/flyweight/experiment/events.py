@@ -60,3 +60,8 @@ Event = Started | Stepped | EpochDone | Ended
 
 def ignore(_event: Event) -> None:
     """Watch nothing."""
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False

@@ -6,7 +6,7 @@ Goes in: names, files or runs. Comes out: comparisons. What a figure means is de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flyweight.errors import UsageError
 from flyweight.evidence.compare import Comparison
@@ -14,12 +14,11 @@ from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
 from flyweight.experiment.plan import as_recorded
 from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, load, names, recipe_hash
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import Part, RunRecord
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
-
-SHORT_ID: Final = 12
 
 
 def compare(

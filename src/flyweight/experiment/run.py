@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.errors import DataError
-from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore
+from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
 from flyweight.experiment.workbench import Workbench, prepare
@@ -26,11 +26,6 @@ from flyweight.train.loop import Outcome, Training
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
-
-
-def never() -> bool:
-    """Nobody asks the run to stop."""
-    return False
 
 
 def run(

@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from flyweight.data import sources
 from flyweight.errors import FlyweightError, UsageError
-from flyweight.experiment.events import Event, ignore
+from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan, require_counts
-from flyweight.experiment.run import never, resume, run
+from flyweight.experiment.run import resume, run
 from flyweight.experiment.signals import stopping_on_signals
 from flyweight.recipe import Recipe, load
 from flyweight.records.ids import new_run_id

@@ -15,7 +15,7 @@ from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
 from flyweight.evidence.sequential import sequential_level
-from flyweight.experiment.events import Event, ignore
+from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan, require_counts
 from flyweight.experiment.question import find, named_recipe
 from flyweight.recipe import Recipe, recipe_hash
@@ -41,11 +41,6 @@ class Look:
 
 def nobody(_look: Look) -> None:
     """Tell nobody."""
-
-
-def never() -> bool:
-    """Nobody asks to stop."""
-    return False
 
 
 def until_sure(

@@ -15,13 +15,13 @@ from flyweight.evidence.compare import Comparison, CostLine, spread
 from flyweight.evidence.groups import Group
 from flyweight.evidence.verdict import interval, p_value, points
 from flyweight.recipe import in_words
+from flyweight.records.ids import SHORT_ID
 from flyweight.report.rendering import file_name
 from flyweight.report.wording import INDENT, WIDTH, columns, hanging, in_points, margin, padded, plain
 
 if TYPE_CHECKING:
     pass
 
-SHORT_ID: Final = 12
 FEWEST_SEEDS: Final = 3  # below, a bridge would tell no more than the comparison it is to explain
 UNANSWERED: Final = ("one seed", "no evidence")
 ENOUGH_SEEDS: Final = 10  # what `flyweight compare --until-sure` adds seeds up to

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from flyweight.evidence.journal import Journal, Row
 from flyweight.evidence.verdict import p_value
 from flyweight.records.folder import make_folder, write_text
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import Note
-from flyweight.report.comparison import SHORT_ID
 from flyweight.report.rendering import file_name, render, report_links
 from flyweight.report.wording import WIDTH, columns, hanging, in_points, padded, plain
 

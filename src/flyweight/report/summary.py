@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
+from flyweight.records.ids import SHORT_ID
 
 MOST_CONFUSIONS: Final = 3
 LABEL_WIDTH: Final = 11
-SHORT_ID: Final = 12
 PARTS: Final = ("train", "validation", "test")
 
 
