@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import labels, pictures
 
-from flyweight.data.imageset import image_set
-from flyweight.data.splits import channel_statistics, shuffled, split, summary, train_part, validation_part
+from flyweight.data.imageset import blocks, image_set
+from flyweight.data.splits import Split, channel_statistics, shuffled, split, summary, train_part, validation_part
 from flyweight.errors import UsageError
 
 GOLDEN_ORDER = [11, 3, 2, 1, 8, 6, 0, 7, 4, 10, 5, 9]
@@ -105,11 +105,33 @@ def test_statistics_are_those_of_numpy_in_double_precision(n, channels, seed):
     assert (mean, std) == channel_statistics(images, np.sort(chosen))
 
 
-def test_statistics_over_more_than_one_chunk_are_whole():
-    """5,000 images, half of them black and half white, have mean and deviation of one half, exactly."""
-    images = np.repeat(np.array([0, 255], np.uint8), 2500).reshape(5000, 1, 1, 1)
+@pytest.mark.parametrize(("n", "side"), [(5000, 28), (4, 1100)])
+def test_statistics_over_more_than_one_block_are_whole(n, side):
+    """Many images or large ones, half of them black and half white: mean and deviation of one half, exactly."""
+    images = np.repeat(np.array([0, 255], np.uint8), n * side * side // 2).reshape(n, 1, side, side)
 
-    assert channel_statistics(images, np.arange(5000)) == ((0.5,), (0.5,))
+    assert len(list(blocks(images.shape))) > 1
+    assert channel_statistics(images, np.arange(n)) == ((0.5,), (0.5,))
+
+
+@given(n=st.integers(0, 40), row_bytes=st.integers(0, 2**21))
+def test_blocks_cover_every_row_once_and_are_small(n, row_bytes):
+    """In order, without a gap, and of more than a megabyte only where one row is."""
+    found = list(blocks((n, row_bytes)))
+
+    assert [row for rows in found for row in range(n)[rows]] == list(range(n))
+    assert all(rows.stop - rows.start == 1 or (rows.stop - rows.start) * row_bytes <= 2**20 for rows in found)
+
+
+def test_own_validation_images_are_handed_out_uncopied():
+    """All of them in their order need no second place in memory; a choice among them is looked up."""
+    images = a_set(30, own_validation=4)
+    whole = split(images, seed=0)
+
+    some = Split(train=whole.train, validation=np.array([2, 0]))
+
+    assert validation_part(images, whole)[0] is images.validation_images
+    np.testing.assert_array_equal(validation_part(images, some)[0], images.validation_images[[2, 0]])
 
 
 @pytest.mark.parametrize("own_validation", [0, 4])

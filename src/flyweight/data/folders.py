@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.data.idx import read_idx
-from flyweight.data.imageset import Images, ImageSet, Labels, check_size, image_set
+from flyweight.data.idx import map_idx, mappable_bytes, read_idx
+from flyweight.data.imageset import Images, ImageSet, Labels, check_size, image_set, is_large
 from flyweight.data.npz import channels_first
 from flyweight.errors import DataError
 
@@ -75,7 +75,10 @@ def find_idx(folder: Path) -> dict[str, Path]:
 
 
 def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterable[str] | None = None) -> ImageSet:
-    """The images of IDX files, as `find_idx` names them; labels of several columns (QMNIST) count by their first."""
+    """The images of IDX files, as `find_idx` names them; labels of several columns (QMNIST) count by their first.
+
+    Images that are many stay in their files, mapped, where those are not packed.
+    """
     parts = (
         ("train", "test", "validation")
         if {"validation_images", "validation_labels"} & set(files)
@@ -88,7 +91,12 @@ def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterabl
     if missing:
         found = ", ".join(path.name for path in files.values())
         raise DataError(f"{name}: IDX files of {', '.join(missing)} are missing, found {found}.")
-    pairs = {part: _idx_pair(files, part) for part in parts}
+    image_paths = {part: files[f"{part}_images"] for part in parts}
+    read_images = map_idx if is_large(sum(map(mappable_bytes, image_paths.values()))) else read_idx
+    pairs = {
+        part: (channels_first(read_images(path), str(path)), first_column(read_idx(files[f"{part}_labels"])))
+        for part, path in image_paths.items()
+    }
     return image_set(
         name=name,
         train=pairs["train"],
@@ -96,11 +104,6 @@ def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterabl
         validation=pairs.get("validation"),
         class_names=class_names,
     )
-
-
-def _idx_pair(files: Mapping[str, Path], part: str) -> tuple[Images, NDArray[Any]]:
-    path = files[f"{part}_images"]
-    return channels_first(read_idx(path), str(path)), first_column(read_idx(files[f"{part}_labels"]))
 
 
 def first_column(labels: NDArray[Any]) -> NDArray[Any]:
@@ -234,8 +237,10 @@ def _read_images(paths: list[Path], resize: int | None) -> Images:
     is_colour = any(array.shape[2] == 3 for array in arrays)
     if is_colour:
         check_size(str(paths[0].parent.parent), len(arrays) * 3 * arrays[0].shape[0] * arrays[0].shape[1])
-        arrays = [np.broadcast_to(array, (*array.shape[:2], 3)) for array in arrays]
-    return np.ascontiguousarray(np.stack(arrays).transpose(0, 3, 1, 2))
+    images = np.empty((len(arrays), 3 if is_colour else 1, *arrays[0].shape[:2]), np.uint8)
+    for target, array in zip(images, arrays, strict=True):
+        target[:] = array.transpose(2, 0, 1)
+    return images
 
 
 def read_picture(path: Path, resize: int | None = None) -> Images:

@@ -1,11 +1,12 @@
 """IDX, the file format of MNIST: a magic number with type and rank, big-endian sizes, then the values.
 
-Goes in: a path, plain or gzipped, or an open stream. Comes out: an array, or a DataError that says what the file
-should have held and what it holds. The header is believed only as far as the file bears it out.
+Goes in: a path, plain or gzipped, or an open stream. Comes out: an array, in memory or mapped, or a DataError that says
+what the file should have held and what it holds. The header is believed only as far as the file bears it out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import struct
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.data.imageset import check_size
+from flyweight.data.imageset import check_size, mapped
 from flyweight.errors import DataError
 
 TYPES: Final = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -34,6 +35,28 @@ def read_idx(path: Path) -> NDArray[Any]:
             return read_idx_stream(stream, str(path))  # type: ignore[arg-type]  # GzipFile reads as BinaryIO does
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def map_idx(path: Path) -> NDArray[Any]:
+    """The array that `read_idx` gives, its values left in the file until they are looked at.
+
+    What is packed, has more than a byte a value or is not whole is read as ever, or refused in the same words.
+    """
+    size = mappable_bytes(path)
+    if size:
+        # A file that cannot be opened is told by read_idx.
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            kind, shape = _header(stream, str(path))
+            start, n_bytes = stream.tell(), math.prod(shape)
+            if kind == "u1" and start + n_bytes == size:
+                check_size(str(path), n_bytes)
+                return mapped(stream, offset=start, shape=shape)
+    return read_idx(path)
+
+
+def mappable_bytes(path: Path) -> int:
+    """The size of a file that is not packed; 0 of one that is, or is not there."""
+    return path.stat().st_size if path.suffix != ".gz" and path.is_file() else 0
 
 
 def read_idx_stream(stream: BinaryIO, what: str) -> NDArray[Any]:

@@ -1,16 +1,18 @@
-"""A set of labelled images in memory: what every source yields and everything later reads.
+"""A set of labelled images: what every source yields and everything later reads.
 
 Goes in: arrays of a source and its name. Comes out: an `ImageSet` that keeps its promises, or a DataError that says
-which one is broken. How images were stored is not known here.
+which one is broken. Images lie in memory, or, where they are many, in their file, mapped. How that file is laid out is
+not known here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,17 @@ from flyweight.errors import DataError
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-# The whole set lives in memory, once as uint8; what is larger is a mistake or an attack (a decompression bomb).
+# A device or a resized set holds everything, once as uint8; what is larger is a mistake or an attack (a decompression
+# bomb).
 MAX_BYTES: Final = 2 * 2**30
+
+# Images of more bytes than this are mapped where their file lets them: half a gigabyte leaves room for torch and a net
+# in 1.5 GB, and the file's pages are one copy for all the seeds that train side by side. A million images of 28 x 28
+# are above it, every set of the catalogue is below.
+MAPPED_ABOVE_BYTES: Final = 2**29
+
+# How much is looked at in one go; counting pixels takes eight times as much for a moment.
+_BLOCK_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,9 +72,10 @@ class ImageSet:
         digest = hashlib.sha256()
         for name, images, labels in self.parts():
             for array in (images, labels):
-                stored = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-                digest.update(f"{name} {stored.dtype.str} {stored.shape};".encode())
-                digest.update(stored.data)
+                little_endian = array.dtype.newbyteorder("<")
+                digest.update(f"{name} {little_endian.str} {array.shape};".encode())
+                for rows in blocks(array.shape, array.itemsize):
+                    digest.update(np.ascontiguousarray(array[rows], little_endian).data)
         return digest.hexdigest()
 
     def parts(self) -> tuple[tuple[str, Images, Labels], ...]:
@@ -117,6 +129,26 @@ def check_size(what: str, n_bytes: int) -> None:
             f"{what}: unpacks to {n_bytes:,} bytes, and at most {MAX_BYTES:,} are read; "
             "use smaller images (they live in memory as a whole) or fewer of them."
         )
+
+
+def is_large(n_bytes: int) -> bool:
+    """Whether so many bytes of images stay in their file, where it lets them be mapped."""
+    return n_bytes > MAPPED_ABOVE_BYTES
+
+
+def mapped(stream: BinaryIO, *, offset: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> NDArray[Any]:
+    """uint8 values of an open file as an array that is read where it is looked at; the file is never written.
+
+    Private to the process, and so writable: torch shares the memory and warns about arrays that it may not write to.
+    The caller has made sure that the file holds the values.
+    """
+    return np.asarray(np.memmap(stream, np.uint8, mode="c", offset=offset, shape=shape, order=order))
+
+
+def blocks(shape: tuple[int, ...], itemsize: int = 1) -> Iterator[slice]:
+    """Slices of rows, in order and about a megabyte each, that make up an array of that shape."""
+    rows = max(1, _BLOCK_BYTES // max(1, itemsize * math.prod(shape[1:])))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
 def _check_pair(name: str, key: str, images: Images, labels: NDArray[Any]) -> None:

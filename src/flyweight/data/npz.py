@@ -1,27 +1,32 @@
 """One .npz file as a set of images: the layout of Keras's mnist.npz.
 
 Keys x_train, y_train, x_test, y_test; optionally x_validation, y_validation and class_names. Sizes and types are read
-from the headers before anything is unpacked, and nothing is ever unpickled.
+from the headers before anything is unpacked, and nothing is ever unpickled. Images that are many and not compressed
+stay in the file, mapped.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.data.imageset import Images, ImageSet, check_size, image_set
+from flyweight.data.imageset import Images, ImageSet, check_size, image_set, is_large, mapped
 from flyweight.errors import DataError
 
 REQUIRED: Final = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL: Final = ("x_validation", "y_validation", "class_names")
+_CHUNK: Final = 2**20
+# Of the zip format's local file header only the last two are asked for: the lengths of the name and of the extra field.
+_LOCAL_HEADER: Final = struct.Struct("<26x2H")
 
 
 def read_npz(path: Path, *, name: str, class_names: Iterable[str] | None = None) -> ImageSet:
@@ -63,12 +68,18 @@ def channels_first(images: NDArray[Any], what: str) -> Images:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             _check_keys(path, members)
             wanted = [members[key] for key in (*REQUIRED, *OPTIONAL) if key in members]
             check_size(str(path), sum(info.file_size for info in wanted))
-            return {info.filename.removesuffix(".npy"): _read_array(archive, info, path) for info in wanted}
+            to_map = _to_map(wanted)
+            return {
+                info.filename.removesuffix(".npy"): _map_array(archive, info, path, stream)
+                if info in to_map
+                else _read_array(archive, info, path)
+                for info in wanted
+            }
     # RuntimeError: a password; NotImplementedError: an unknown way of packing; TokenError: a header that is no Python.
     except (
         zipfile.BadZipFile,
@@ -94,22 +105,57 @@ def _check_keys(path: Path, members: Mapping[str, object]) -> None:
         raise DataError(f"{path}: needs the arrays {', '.join(required)}; {', '.join(missing)} missing, found {found}.")
 
 
+def _to_map(wanted: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    """The members of images that lie in the file as they are, if together they are large."""
+    stored = [
+        info
+        for info in wanted
+        if info.filename.startswith("x_")
+        and info.compress_type == zipfile.ZIP_STORED
+        # Unequal with a password, or when the directory lies: reading finds out.
+        and info.compress_size == info.file_size
+    ]
+    return stored if is_large(sum(info.file_size for info in stored)) else []
+
+
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     with archive.open(info) as stream:
-        _check_header(stream, f"{path}: {info.filename}", info.file_size)
+        _checked_header(stream, f"{path}: {info.filename}", info.file_size)
     with archive.open(info) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         stream.read()  # to the end, where zipfile compares the CRC
         return array
 
 
-def _check_header(stream: IO[bytes], what: str, file_size: int) -> None:
-    """A header may claim any shape and numpy would allocate it: the values must fit into the member."""
+def _map_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, stream: BinaryIO) -> NDArray[Any]:
+    """The array of `_read_array`, left in the file that `stream` has open; its bytes are checked all the same."""
+    with archive.open(info) as member:
+        shape, is_fortran, dtype = _checked_header(member, f"{path}: {info.filename}", info.file_size)
+        if dtype != np.uint8:
+            return _read_array(archive, info, path)
+        values = member.tell()
+        while member.read(_CHUNK):  # to the end, where zipfile compares the CRC
+            pass
+    return mapped(stream, offset=_start(stream, info) + values, shape=shape, order="F" if is_fortran else "C")
+
+
+def _start(stream: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin: after its own header, whose extra field is not always the directory's."""
+    stream.seek(info.header_offset)
+    lengths: tuple[int, int] = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+    return info.header_offset + _LOCAL_HEADER.size + sum(lengths)
+
+
+def _checked_header(stream: IO[bytes], what: str, file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type.
+
+    A header may claim any shape and numpy would allocate it: the values must fit into the member.
+    """
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
         raise DataError(f"{what}: plain arrays are of .npy version 1 or 2, found {version[0]}.")
     if dtype.hasobject:
@@ -119,6 +165,7 @@ def _check_header(stream: IO[bytes], what: str, file_size: int) -> None:
     needed = stream.tell() + math.prod(shape) * dtype.itemsize
     if needed != file_size:
         raise DataError(f"{what}: {dtype} of shape {shape} needs {needed:,} bytes, found {file_size:,}.")
+    return shape, is_fortran, dtype
 
 
 def _pair(path: Path, arrays: Mapping[str, NDArray[Any]], part: str) -> tuple[Images, NDArray[Any]]:

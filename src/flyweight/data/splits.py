@@ -1,7 +1,7 @@
 """Which training images train and which validate, and the figures that follow from it.
 
 Goes in: an `ImageSet` and a split seed. Comes out: indices with a hash, statistics of the training images, a summary.
-Nothing is copied here and nothing depends on how the images were stored.
+Only a part that is asked for is copied, and nothing depends on how the images were stored.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.data.imageset import Images, ImageSet, Labels
+from flyweight.data.imageset import Images, ImageSet, Labels, blocks
 from flyweight.errors import UsageError
 
 Indices = NDArray[np.int64]
 
 DEFAULT_VALIDATION: Final = 5000
-
-_CHUNK: Final = 2048
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,10 +118,18 @@ def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
 
 
 def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
-    """The images and labels to validate on, copied, from wherever the set keeps them."""
+    """The images and labels to validate on: copied out of the training images, or the set's own as they are."""
+    images, labels = _validated_on(image_set)
+    if np.array_equal(split.validation, np.arange(len(labels))):
+        return images, labels
+    return images[split.validation], labels[split.validation]
+
+
+def _validated_on(image_set: ImageSet) -> tuple[Images, Labels]:
+    """What the validation indices of a split count in."""
     if image_set.validation_images is not None and image_set.validation_labels is not None:
-        return image_set.validation_images[split.validation], image_set.validation_labels[split.validation]
-    return image_set.train_images[split.validation], image_set.train_labels[split.validation]
+        return image_set.validation_images, image_set.validation_labels
+    return image_set.train_images, image_set.train_labels
 
 
 def channel_statistics(images: Images, indices: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -133,8 +139,10 @@ def channel_statistics(images: Images, indices: NDArray[Any]) -> tuple[tuple[flo
     """
     channels = images.shape[1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(indices), _CHUNK):
-        chosen = images[indices[start : start + _CHUNK]]
+    # From the first to the last: a mapped file is read in one sweep.
+    ordered = np.sort(indices)
+    for rows in blocks((len(indices), *images.shape[1:])):
+        chosen = images[ordered[rows]]
         for channel in range(channels):
             counts[channel] += np.bincount(chosen[:, channel].ravel(), minlength=256)
     values = np.arange(256, dtype=np.int64)
@@ -150,7 +158,7 @@ def summary(image_set: ImageSet, split: Split) -> Summary:
     mean, std = channel_statistics(image_set.train_images, split.train)
     labels = {
         "train": image_set.train_labels[split.train],
-        "validation": validation_part(image_set, split)[1],
+        "validation": _validated_on(image_set)[1][split.validation],
         "test": image_set.test_labels,
     }
     return Summary(
