@@ -17,14 +17,15 @@ PACKAGE = Path(flyweight.__file__).parent
 # Each room and the rooms that it may use (docs/architecture.md).
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "model": {"errors"},
+    "kernels": set(),
+    "model": {"errors", "kernels"},
     "recipe": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "kernels"},
     "records": {"errors"},
     "evidence": {"errors", "recipe", "records"},
     "exchange": {"errors", "records"},
     "digit": {"errors"},
-    "train": {"errors", "data"},
+    "train": {"errors", "data", "kernels"},
     "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence"},
     "report": {"errors", "evidence", "recipe", "records"},
     "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment"},

@@ -49,8 +49,16 @@ class Augmentation:
 
     @property
     def is_idle(self) -> bool:
-        crops = self.crop_size is not None and self.crop_probability > 0
-        return not (self.is_affine or self.elastic or crops or self.erase_probability)
+        return not (self.is_affine or self.elastic or self.crops or self.erase_probability)
+
+    @property
+    def crops(self) -> bool:
+        return self.crop_size is not None and self.crop_probability > 0
+
+    @property
+    def is_one_warp(self) -> bool:
+        """Pixels are looked up at other places, and nothing else is done."""
+        return bool(self.is_affine or self.elastic) and not (self.crops or self.erase_probability)
 
 
 def augment(images: Tensor, generator: Generator, settings: Augmentation) -> Tensor:
@@ -58,23 +66,28 @@ def augment(images: Tensor, generator: Generator, settings: Augmentation) -> Ten
     if settings.crop_size is not None and settings.crop_probability > 0:
         images = centre_crop(images, generator, size=settings.crop_size, probability=settings.crop_probability)
     if settings.is_affine or settings.elastic:
-        grid = affine_grid(affine_matrices(images.shape, generator, settings, device=images.device), images.shape)
-        if settings.elastic:
-            grid = grid + elastic_field(
-                images.shape,
-                generator,
-                pixels=settings.elastic,
-                smoothness=settings.elastic_smoothness,
-                device=images.device,
-            )
-        if settings.probability < 1:
-            chosen = _chosen(len(images), generator, settings.probability, images.device)
-            still = affine_grid(_identity(len(images), images.device), images.shape)
-            grid = torch.where(chosen, grid, still)
-        images = warp(images, grid, settings.interpolation)
+        matrices, field = draw_warp(images.shape, generator, settings, device=images.device)
+        grid = affine_grid(matrices, images.shape)
+        images = warp(images, grid if field is None else grid + field, settings.interpolation)
     if settings.erase_probability > 0:
         images = erase(images, generator, probability=settings.erase_probability, size=settings.erase_size)
     return images
+
+
+def draw_warp(
+    shape: torch.Size, generator: Generator, settings: Augmentation, *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor | None]:
+    """The warp of a batch: (N, 2, 3) matrices as of `affine_matrices`, and (N, H, W, 2) displacements if elastic."""
+    matrices = affine_matrices(shape, generator, settings, device=device)
+    field = None
+    if settings.elastic:
+        amount = {"pixels": settings.elastic, "smoothness": settings.elastic_smoothness}
+        field = elastic_field(shape, generator, **amount, device=device)
+    if settings.probability < 1:
+        chosen = _chosen(shape[0], generator, settings.probability, device)
+        matrices = torch.where(chosen[..., 0], matrices, _identity(shape[0], device))
+        field = None if field is None else field * chosen
+    return matrices, field
 
 
 def affine_matrices(

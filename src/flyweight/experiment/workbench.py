@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class Workbench:
     @property
     def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
         """The training images as they are."""
-        return self.batches.images.cpu().numpy(), self.batches.labels.cpu().numpy()
+        rows = self.batches.rows.numpy()
+        return self.image_set.train_images[rows], self.image_set.train_labels[rows]
 
 
 def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
@@ -66,8 +68,9 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
     chosen = parts.train[: recipe.data.train_limit]
     mean, std = channel_statistics(image_set.train_images, chosen)
     batches = Batches(
-        torch.from_numpy(image_set.train_images[chosen]).to(where),
-        torch.from_numpy(image_set.train_labels[chosen]).to(where),
+        _tensor(image_set.train_images).to(where),
+        _tensor(image_set.train_labels).to(where),
+        rows=torch.from_numpy(chosen),
         mean=mean,
         std=std,
         batch_size=recipe.train.batch_size,
@@ -130,4 +133,11 @@ def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> n
 def _evaluate(
     model: nn.Module, images: np.ndarray, labels: np.ndarray, *, device: torch.device, **settings: Any
 ) -> Evaluation:
-    return evaluate(model, torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), **settings)
+    return evaluate(model, _tensor(images).to(device), _tensor(labels).to(device), **settings)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    """The same memory as a tensor; torch warns about what may not be written, which nobody does here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(values)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from flyweight.kernels import chain
+from flyweight.kernels.dropout import SeededDropout
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
     Activation,
@@ -62,9 +64,7 @@ class _Chain(nn.Module):
                 self.order.append(name)
 
     def forward(self, x: Tensor) -> Tensor:
-        for name in self.order:
-            x = self._modules[name](x)  # type: ignore[misc]
-        return x
+        return chain.run([self._modules[name] for name in self.order], x)  # type: ignore[misc]
 
 
 class _Shared(_Chain):
@@ -141,7 +141,7 @@ def _module(layer: Layer, in_shape: Shape) -> nn.Module:
         case AdaptivePool(_, size):
             return nn.AdaptiveAvgPool2d(size)
         case Dropout(p, spatial):
-            return nn.Dropout2d(p) if spatial else nn.Dropout(p)
+            return nn.Dropout2d(p) if spatial else SeededDropout(p)
         case Flatten():
             return nn.Flatten()
         case Linear(features, bias):

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from flyweight.errors import MissingError
+from flyweight.kernels.library import library, why_not
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -87,6 +88,7 @@ def describe(device: torch.device) -> dict[str, object]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_format": "channels_last",
+        "kernels": found.id if (found := library()) else f"torch alone: {why_not()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 

@@ -1,0 +1,61 @@
+"""Layers one after the other, by the kernels where they have them and by the layers themselves elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flyweight.kernels import functions
+from flyweight.kernels.library import library
+
+
+def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What the modules make of x (N, ...), in their order.
+
+    Batch norm takes the activation and the 2 x 2 max pooling behind it along. A layer that somebody watches with a
+    hook is called itself, and nothing is fused while torch records a graph, for an export say.
+    """
+    if not _may_fuse(x):
+        for module in modules:
+            x = module(x)
+        return x
+    at = 0
+    while at < len(modules):
+        used, x = _step(modules[at : at + 3], x)
+        at += used
+    return x
+
+
+def _may_fuse(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and library() is not None
+
+
+def _step(modules: Sequence[nn.Module], x: Tensor) -> tuple[int, Tensor]:
+    """How many of the modules were done, and what came out."""
+    first = modules[0]
+    if x.ndim != 4 or x.dtype not in functions.DTYPES or _is_watched(first):
+        return 1, first(x)
+    if functions.is_two_by_two(first) and min(x.shape[2:]) > 1:
+        return 1, functions.max_pool(x)
+    if not (isinstance(first, nn.BatchNorm2d) and _can_normalise(first, x)):
+        return 1, first(x)
+    following = [None if _is_watched(module) else module for module in modules[1:]] + [None, None]
+    activation = functions.fusable_activation(following[0])
+    used = 1 if activation is None else 2
+    pools = functions.is_two_by_two(following[used - 1]) and min(x.shape[2:]) > 1
+    return used + pools, functions.norm(x, first, activation or functions.IDENTITY, pools=pools)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _can_normalise(module: nn.BatchNorm2d, x: Tensor) -> bool:
+    """Single precision, running averages with a fixed momentum, and a batch to take a variance of."""
+    averages = module.running_mean
+    is_usual = averages is not None and averages.dtype == torch.float32 and module.momentum is not None
+    if module.training:
+        return is_usual and x.numel() > x.shape[1]
+    return is_usual and not torch.is_grad_enabled()

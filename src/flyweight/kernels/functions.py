@@ -1,0 +1,201 @@
+"""Layers that the kernels carry out, as torch functions with gradients: batch norm and what follows, pooling, dropout.
+
+All of them take and give float32 or bfloat16 in channels-last memory, on the CPU. They agree with torch's own layers
+within rounding; the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from flyweight.kernels.library import Library, library
+
+# Activations that are fused into batch norm, by the number that kernels.cpp gives them, and their slope below zero.
+IDENTITY: Final = (0, 0.0)
+DTYPES: Final = (torch.float32, torch.bfloat16)
+
+
+def fusable_activation(module: nn.Module | None) -> tuple[int, float] | None:
+    """Number and slope of an activation that the kernels have; None for any other module."""
+    match module:
+        case nn.ReLU():
+            return 1, 0.0
+        case nn.LeakyReLU():
+            return 1, float(module.negative_slope)
+        case nn.SiLU():
+            return 2, 0.0
+    return None
+
+
+def is_two_by_two(module: nn.Module | None) -> bool:
+    """True for max pooling of 2 x 2 places that do not overlap."""
+    if not isinstance(module, nn.MaxPool2d):
+        return False
+    settings = (module.kernel_size, module.stride, module.padding, module.dilation)
+    return settings == (2, 2, 0, 1) and not module.ceil_mode and not module.return_indices
+
+
+def norm(x: Tensor, module: nn.BatchNorm2d, activation: tuple[int, float] = IDENTITY, *, pools: bool = False) -> Tensor:
+    """`module` over x (N, C, H, W), then the activation, then 2 x 2 max pooling if it `pools`."""
+    if module.training and module.num_batches_tracked is not None:
+        module.num_batches_tracked.add_(1)
+    result: Tensor = _Norm.apply(x, module.weight, module.bias, module, activation, pools)  # type: ignore[no-untyped-call]
+    return result
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """2 x 2 max pooling of x (N, C, H, W); an odd last row or column is left out."""
+    result: Tensor = _MaxPool.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def drop(x: Tensor, *, p: float, seed: int) -> Tensor:
+    """`x` with each value 0 with probability `p`, the others divided by 1 - p; which ones follows from `seed` alone."""
+    result: Tensor = _Drop.apply(x, p, seed)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _library() -> Library:
+    found = library()
+    assert found is not None, "asked for kernels that were not built"
+    return found
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _like(x: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty((*x.shape[:2], height, width), dtype=dtype, memory_format=torch.channels_last)
+
+
+def _sides(x: Tensor) -> tuple[int, int, int, int]:
+    """Images, height, width, channels: the order in memory."""
+    n, channels, height, width = x.shape
+    return n, height, width, channels
+
+
+def _address(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        module: nn.BatchNorm2d,
+        activation: tuple[int, float],
+        pools: bool,
+    ) -> Tensor:
+        x = _channels_last(x)
+        n, height, width, channels = _sides(x)
+        shape = (height // 2, width // 2) if pools else (height, width)
+        y = _like(x, *shape, x.dtype)
+        place = _like(x, *shape, torch.uint8) if pools else None
+        saved = torch.empty((4, channels))
+        _library().norm(
+            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), _address(place), n, height, width, channels),
+            *(_address(weight), _address(bias), _address(module.running_mean), _address(module.running_var)),
+            *(module.training, module.momentum, module.eps, saved.data_ptr(), *activation, torch.get_num_threads()),
+        )
+        ctx.save_for_backward(x, weight, saved, place)
+        ctx.activation = activation
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, saved, place = ctx.saved_tensors
+        n, height, width, channels = _sides(x)
+        dy, dx, of_weight_and_bias = _channels_last(dy), torch.empty_like(x), torch.empty((2, channels))
+        _library().norm_backward(
+            *(x.dtype == torch.float32, x.data_ptr(), dy.data_ptr(), _address(place), dx.data_ptr()),
+            *(n, height, width, channels, _address(weight), saved.data_ptr()),
+            *(of_weight_and_bias[0].data_ptr(), of_weight_and_bias[1].data_ptr()),
+            *(*ctx.activation, torch.get_num_threads()),
+        )
+        of_weight, of_bias = (None, None) if weight is None else of_weight_and_bias
+        return dx, of_weight, of_bias, None, None, None
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = _channels_last(x)
+        n, height, width, channels = _sides(x)
+        y, place = (_like(x, height // 2, width // 2, dtype) for dtype in (x.dtype, torch.uint8))
+        _library().pool(
+            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), place.data_ptr(), n, height, width, channels),
+            torch.get_num_threads(),
+        )
+        ctx.save_for_backward(place)
+        ctx.shape = x.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        (place,) = ctx.saved_tensors
+        dy = _channels_last(dy)
+        dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=torch.channels_last)
+        _library().pool_backward(
+            *(dy.dtype == torch.float32, dy.data_ptr(), place.data_ptr(), dx.data_ptr(), *_sides(dx)),
+            torch.get_num_threads(),
+        )
+        return dx
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float, seed: int) -> Tensor:
+        ctx.p, ctx.seed = p, seed
+        return _dropped(x, p, seed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        return _dropped(dy, ctx.p, ctx.seed), None, None
+
+
+def _dropped(x: Tensor, p: float, seed: int) -> Tensor:
+    """Kept or not by place in channels-last order, whatever the order in memory was."""
+    x = _channels_last(x) if x.ndim == 4 else x.contiguous()
+    if x.device.type != "cpu" or x.dtype not in DTYPES or library() is None:
+        return torch.where(kept(x.shape, p, seed, x.device), x / (1 - p), 0)
+    y = torch.empty_like(x)
+    _library().dropout(
+        *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), x.numel()),
+        *(seed, _threshold(p), 1 / (1 - p), torch.get_num_threads()),
+    )
+    return y
+
+
+def _threshold(p: float) -> int:
+    return min(round(p * 2**32), 2**32 - 1)
+
+
+def kept(shape: torch.Size, p: float, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    """Which values dropout keeps: the mask of the kernel, by torch alone.
+
+    A draw is a hash of place and seed (the mixing function "lowbias32" of Wellons, 2018).
+    """
+    place = torch.arange(shape.numel(), device=device)
+    draws = _mixed(_mixed(place) ^ seed) >= _threshold(p)
+    if len(shape) != 4:
+        return draws.view(shape)
+    n, channels, height, width = shape
+    return draws.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    low = 0xFFFFFFFF
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & low
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & low
+    return x ^ (x >> 16)

@@ -1,0 +1,152 @@
+"""The kernels as a library: compiled once for this processor by the C++ compiler that is here, loaded by ctypes.
+
+Where there is no compiler, or FLYWEIGHT_KERNELS=off, `library()` is None and everything works by torch alone, slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from ctypes import c_float, c_int32, c_int64, c_uint32, c_void_p
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+from platformdirs import user_cache_dir
+
+SOURCE: Final = Path(__file__).with_name("kernels.cpp")
+
+# Whole vectors, and fused multiply-add; what a not-a-number does stays as written.
+FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+SECONDS_TO_COMPILE: Final = 120
+
+# The functions of kernels.cpp; pointers are addresses.
+FUNCTIONS: Final[dict[str, Sequence[type]]] = {
+    "norm": (
+        *(c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
+        *(c_void_p, c_int32, c_float, c_float, c_void_p, c_int32, c_float, c_int32),
+    ),
+    "norm_backward": (
+        *(c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p),
+        *(c_void_p, c_void_p, c_int32, c_float, c_int32),
+    ),
+    "pool": (c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32),
+    "pool_backward": (c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32),
+    "dropout": (c_int32, c_void_p, c_void_p, c_int64, c_uint32, c_uint32, c_float, c_int32),
+    "warp": (
+        *(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p),
+        *(c_int32, c_int32),
+    ),
+}
+
+
+class Library:
+    """The compiled functions, by their names in `FUNCTIONS`."""
+
+    norm: Callable[..., None]
+    norm_backward: Callable[..., None]
+    pool: Callable[..., None]
+    pool_backward: Callable[..., None]
+    dropout: Callable[..., None]
+    warp: Callable[..., None]
+
+    def __init__(self, path: Path) -> None:
+        loaded = ctypes.CDLL(str(path))
+        for name, arguments in FUNCTIONS.items():
+            function = getattr(loaded, f"flyweight_{name}")
+            function.argtypes, function.restype = arguments, None
+            setattr(self, name, function)
+        self.id = path.stem
+
+
+@functools.cache
+def _found() -> tuple[Library | None, str]:
+    """The library, or None and why."""
+    if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
+        return None, "FLYWEIGHT_KERNELS=off"
+    if platform.system() not in ("Linux", "Darwin"):
+        return None, f"not built for {platform.system()}"
+    compiler = _compiler()
+    if compiler is None:
+        return None, "no C++ compiler found (c++, g++, clang++ or $CXX)"
+    try:
+        return Library(_compiled(compiler)), ""
+    except (OSError, subprocess.SubprocessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        return None, f"{compiler} could not build them: {said.strip().partition(chr(10))[0]}"
+
+
+def library() -> Library | None:
+    """The compiled kernels, built at the first call on a machine (about five seconds); None where they cannot be."""
+    return _found()[0]
+
+
+def why_not() -> str:
+    """Why there are no kernels; "" where there are."""
+    return _found()[1]
+
+
+def _compiler() -> str | None:
+    wanted = os.environ.get("CXX", "c++")
+    return next(filter(None, map(shutil.which, (wanted, "g++", "clang++"))), None)
+
+
+def _compiled(compiler: str) -> Path:
+    """The library for this source, compiler and processor, from the cache or built now; never half a file."""
+    command = [compiler, *FLAGS, *_flags_for_threads(compiler)]
+    folder = Path(user_cache_dir("flyweight")) / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_identity(command)}.so"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                built = Path(scratch) / path.name
+                subprocess.run(  # noqa: S603  # a compiler that the user has, over our own source
+                    [*command, str(SOURCE), "-o", str(built)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS_TO_COMPILE,
+                )
+                built.replace(path)
+    return path
+
+
+def _flags_for_threads(compiler: str) -> tuple[str, ...]:
+    """OpenMP where it is the runtime that torch brings along already: two runtimes would wait for each other."""
+    version = _output(compiler, "--version")
+    is_gnu = "Free Software Foundation" in version and sys.platform == "linux"
+    return (
+        ("-fopenmp", "-mprefer-vector-width=512")
+        if is_gnu and platform.machine() == "x86_64"
+        else (("-fopenmp",) if is_gnu else ("-Wno-unknown-pragmas",))
+    )
+
+
+def _identity(command: Sequence[str]) -> str:
+    """Of all that decides the machine code: source, compiler, flags and the processor's abilities."""
+    digest = hashlib.sha256(SOURCE.read_bytes())
+    for part in (*command, _output(command[0], "--version"), _abilities()):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _abilities() -> str:
+    """The processor's model and instruction sets: a home may be shared by machines that differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout  # noqa: S603

@@ -1,0 +1,54 @@
+"""A batch taken from a set of uint8 images, warped and normalised in one go.
+
+The same as `augment.warp` over the chosen images, then the normalisation; within rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from flyweight.kernels.library import library
+
+
+def can_warp(images: Tensor) -> bool:
+    """True for uint8 images in plain memory of this machine, where the kernels are."""
+    return (
+        images.device.type == "cpu"
+        and images.dtype == torch.uint8
+        and images.is_contiguous()
+        and images[0].numel() > 0
+        and library() is not None
+    )
+
+
+def warped(
+    images: Tensor,
+    rows: Tensor,
+    matrices: Tensor,
+    field: Tensor | None,
+    *,
+    scale: Tensor,
+    offset: Tensor,
+    interpolation: Literal["bilinear", "nearest"],
+) -> Tensor:
+    """The images at `rows`, looked up at other places: (len(rows), C, H, W) float32, times scale plus offset.
+
+    images: (N, C, H, W) uint8. matrices: (len(rows), 2, 3), from a place in the result to one in the image, in pixels
+    from the centre; field: (len(rows), H, W, 2) added to that. Beyond the frame is 0. scale, offset: one per channel.
+    """
+    found = library()
+    assert found is not None, "asked for kernels that were not built"
+    rows, matrices = rows.contiguous(), matrices.contiguous()
+    if int(rows.amin()) < 0 or int(rows.amax()) >= len(images):
+        raise IndexError(f"rows must be 0 to {len(images) - 1}, found {int(rows.amin())} to {int(rows.amax())}")
+    out = torch.empty((len(rows), *images.shape[1:]))
+    field = None if field is None else field.contiguous()
+    found.warp(
+        *(images.data_ptr(), rows.data_ptr(), matrices.data_ptr(), None if field is None else field.data_ptr()),
+        *(out.data_ptr(), *out.shape, scale.data_ptr(), offset.data_ptr()),
+        *(interpolation == "nearest", torch.get_num_threads()),
+    )
+    return out
