@@ -6,31 +6,29 @@ processes with two threads each wait for one another (docs/notebook.md has the m
 
 from __future__ import annotations
 
-import math
-import multiprocessing
-import queue
-import signal
-import time
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flyweight.data import sources
-from flyweight.errors import FlyweightError, UsageError
+from flyweight.errors import UsageError
+from flyweight.experiment import workers
 from flyweight.experiment.events import Event, ignore, never
+from flyweight.experiment.places import places, seeds_in_memory
 from flyweight.experiment.plan import plan, require_counts
-from flyweight.experiment.run import resume, run
-from flyweight.experiment.signals import stopping_on_signals
 from flyweight.recipe import Recipe, load
 from flyweight.records.ids import new_run_id
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
-from flyweight.train.device import DeviceName, usable_cores
 
-SECONDS_BETWEEN_QUESTIONS: Final = 0.1
+if TYPE_CHECKING:
+    from flyweight.train.device import DeviceName
+
+# What a training has loaded when it takes its first step; the making of an optimizer loads torch's compiler.
+LOADED: Final = ("flyweight.experiment.seeds", "flyweight.experiment.run", "torch._dynamo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +66,6 @@ class _Job:
     resumed: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Failed:
-    """What kept a process from doing its job."""
-
-    error: Exception
-
-
 def run_seeds(
     recipe: Recipe,
     *,
@@ -89,10 +80,10 @@ def run_seeds(
 ) -> tuple[RunRecord, ...]:
     """Train every seed and return their records in the order of `seeds`; all share one `group_id`.
 
-    `at_once` is how many train side by side, by default one per core. When asked to stop, each run is saved where
-    it stands. `study` and `parent_hash` are those of `run`.
+    `at_once` is how many train side by side at most, by default one per core and those that are left over beside the
+    last of them. When asked to stop, each run is saved where it stands. `study` and `parent_hash` are those of `run`.
 
-    A script that calls this needs the usual `if __name__ == "__main__":`, since processes are spawned.
+    A script that calls this needs the usual `if __name__ == "__main__":`, since each process imports it anew.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -121,6 +112,8 @@ def run_side_by_side(
     for one in asked:
         require_counts(seeds=len(one.seeds) + len(one.resumed), at_once=at_once)
         plan(one.recipe).require()
+    workers.make_ready(*LOADED)
+    for one in asked:
         sources.load(one.recipe.data.name, resize=one.recipe.data.resize)  # downloads happen once, not in each process
     groups = [_Group(id=new_run_id(), asked=one) for one in asked]
     jobs = [
@@ -145,6 +138,7 @@ def resume_seeds(
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Go on with what is left of a group: its stopped runs, and its seeds that never began."""
+    workers.make_ready(*LOADED)
     records = store.group(group_id)
     planned = tuple(records[0].environment["group_seeds"])
     recipe = load(store.folder(records[0].id) / "recipe.toml")
@@ -168,81 +162,54 @@ def _work_off(
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Start a process per job, so many at once, pass on what they tell, and close what they leave open."""
-    context = multiprocessing.get_context("spawn")
-    told: Any = context.Queue()
-    waiting, running = list(jobs), list[BaseProcess]()
-    errors: list[Exception] = []
-    is_stopping = False
-    while waiting or running:
-        if should_stop() and not is_stopping:
-            is_stopping = True  # once: a second SIGTERM would end a process before it has saved
-            waiting.clear()
-            for process in running:
-                process.terminate()
-        while waiting and len(running) < (at_once or usable_cores()):
-            job = waiting.pop(0)
-            arguments = (job, store.url, store.home, device, told)
-            running.append(_start(context.Process(target=_work, args=arguments, name=f"seed {job.seed}", daemon=True)))
-        _pass_on(told, watch, errors, until=time.monotonic() + SECONDS_BETWEEN_QUESTIONS)
-        ended = [process for process in running if not process.is_alive()]
-        errors += [_died(process) for process in ended if process.exitcode and not is_stopping]
-        running = [process for process in running if process not in ended]
-    _pass_on(told, watch, errors, until=math.inf)
-    store.mark_lost()
-    if errors:
-        raise errors[0]
-
-
-def _start(process: BaseProcess) -> BaseProcess:
-    """A process that never sees Ctrl-C: the terminal sends it to all of us, and the parent asks each to stop."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do the jobs side by side, and close what a process that was ended leaves open."""
     try:
-        process.start()
+        workers.work_off(
+            [
+                workers.Job(name=f"seed {job.seed}", work=functools.partial(_train, job, store.url, store.home, device))
+                for job in jobs
+            ],
+            places=_places(len(jobs), at_once),
+            watch=watch,
+            should_stop=should_stop,
+        )
     finally:
-        signal.signal(signal.SIGINT, before)
-    return process
+        store.mark_lost()
 
 
-def _pass_on(told: Any, watch: Callable[[Event], None], errors: list[Exception], *, until: float) -> None:
-    """What the processes told, until they are silent for a moment or the clock (time.monotonic) is at `until`."""
-    while time.monotonic() < until:
-        try:
-            event = told.get(timeout=SECONDS_BETWEEN_QUESTIONS)
-        except queue.Empty:
-            return
-        if isinstance(event, _Failed):
-            errors.append(event.error)
-        else:
-            watch(event)
+def _places(n_jobs: int, at_once: int | None) -> Callable[[int], int]:
+    """From how many have begun to how many may train at once; a number that was asked for is never exceeded."""
+    if at_once is not None:
+        return lambda _started: at_once
+    from flyweight.train.device import usable_cores
+
+    return functools.partial(places, n_jobs=n_jobs, cores=usable_cores(), most=seeds_in_memory())
 
 
-def _died(process: BaseProcess) -> FlyweightError:
-    return FlyweightError(
-        f"{process.name}: its process must end by itself, found it ended with code {process.exitcode} "
-        "(a negative code is a signal, -9 often means too little memory); train fewer seeds at once."
-    )
+def _train(
+    job: _Job,
+    url: str,
+    home: Path,
+    device: DeviceName,
+    tell: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """One job, in a process of its own; only here is torch needed."""
+    from flyweight.experiment.run import resume, run
 
-
-def _work(job: _Job, url: str, home: Path, device: DeviceName, told: Any) -> None:
-    """One job, in a process of its own; its errors travel to the parent as values."""
     store, asked = Store.open(url, home=home), job.group.asked
-    with stopping_on_signals() as should_stop:
-        try:
-            if job.resumed:
-                resume(job.resumed, store=store, device=device, watch=told.put, should_stop=should_stop)
-            else:
-                run(
-                    asked.recipe,
-                    seed=job.seed,
-                    store=store,
-                    device=device,
-                    group_id=job.group.id,
-                    group_seeds=asked.seeds,
-                    study=asked.study,
-                    parent_hash=asked.parent_hash,
-                    watch=told.put,
-                    should_stop=should_stop,
-                )
-        except Exception as error:
-            told.put(_Failed(error=error))
+    if job.resumed:
+        resume(job.resumed, store=store, device=device, watch=tell, should_stop=should_stop)
+        return
+    run(
+        asked.recipe,
+        seed=job.seed,
+        store=store,
+        device=device,
+        group_id=job.group.id,
+        group_seeds=asked.seeds,
+        study=asked.study,
+        parent_hash=asked.parent_hash,
+        watch=tell,
+        should_stop=should_stop,
+    )
