@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types wheel clean
+.PHONY: help train test lint types wheel bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -24,6 +24,10 @@ types: $(VENV)/.developed  ## check types
 
 wheel: $(VENV)/.developed  ## build a wheel into dist/
 	$(BIN)/python -m build --wheel
+
+bench: $(VENV)/.installed  ## measure speed, short, and compare ratios with benchmarks/reference.json
+	$(BIN)/flyweight bench --quick --to benchmarks/latest.json \
+	  $(if $(wildcard benchmarks/reference.json),--against benchmarks/reference.json) $(ARGS)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist

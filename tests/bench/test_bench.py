@@ -10,10 +10,17 @@ import pytest
 import torch
 from scipy import ndimage
 
-from flyweight.bench.notebook import Pictures, loader, train_epoch
-from flyweight.bench.record import keep, measure
-from flyweight.bench.timing import Timing, alternate
+from flyweight.bench.growth import start
+from flyweight.bench.notebook import Notebook, Pictures, loader, plain_net, train_epoch
+from flyweight.bench.record import SECTIONS, Benchmark, keep, measure, read
+from flyweight.bench.rows import row, side_by_side, spread
+from flyweight.bench.shown import WIDTH, shown_rows, text_tables
+from flyweight.bench.task import NET, Images
+from flyweight.bench.timing import alternate
+from flyweight.errors import DataError, UsageError
 from flyweight.model.build import build
+
+LONG = "a note that is too long to stand beside its row"
 
 
 @pytest.fixture
@@ -32,18 +39,30 @@ def test_contenders_take_turns():
     found = alternate({"a": lambda: told.append("a"), "b": lambda: told.append("b")}, rounds=3, warm_up=2)
 
     assert told == ["a", "b"] * 5
-    assert {name: len(timing.seconds) for name, timing in found.items()} == {"a": 3, "b": 3}
+    assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
 
 
 def test_a_median_has_its_middle_half():
-    """The quartiles are numpy's; one round has no spread."""
-    seconds = (5.0, 1.0, 3.0, 2.0, 10.0)
+    """The quartiles are numpy's; one round has no spread, none at all no figure."""
+    values = [5.0, 1.0, 3.0, 2.0, 10.0]
 
-    timing = Timing(name="x", seconds=seconds)
+    found = row("train", "x", "s", values)
 
-    assert timing.median == 3.0
-    assert timing.quartiles == pytest.approx(tuple(np.quantile(seconds, (0.25, 0.75))))
-    assert Timing(name="x", seconds=(2.0,)).quartiles == (2.0, 2.0)
+    assert (found.quartile_low, found.median, found.quartile_high) == pytest.approx(
+        tuple(np.quantile(values, (0.25, 0.5, 0.75)))
+    )
+    assert spread([2.0]) == (2.0, 2.0, 2.0)
+    assert row("train", "x", "s", []).median is None
+
+
+def test_a_ratio_says_how_many_times_better():
+    """Half the seconds and twice the rate are both 2; a figure that could not be had has none."""
+    seconds = side_by_side([row("x", "a", "s", [4.0]), row("x", "b", "s", [2.0]), row("x", "c", "s", [])])
+    rates = side_by_side([row("x", "a", "1/s", [4.0]), row("x", "b", "1/s", [8.0])], more_is_better=True)
+
+    assert [one.ratio for one in seconds] == [1.0, 2.0, None]
+    assert [one.ratio for one in rates] == [1.0, 2.0]
+    assert side_by_side([]) == []
 
 
 def test_the_notebooks_pictures_are_turned_shifted_and_normalised(images):
@@ -80,16 +99,113 @@ def test_the_notebooks_way_learns(images):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_the_notebooks_net_is_ours(images):
+    """Written in plain torch it has the same weights in the same order, and answers the same with them."""
+    torch.manual_seed(0)
+    plain, ours = plain_net(), build(NET, (1, 28, 28))
+    ours.load_state_dict(dict(zip(ours.state_dict(), plain.state_dict().values(), strict=True)))
+    pixels = torch.from_numpy(images).unsqueeze(1).float() / 255
+
+    with torch.no_grad():
+        answers = plain.eval()(pixels), ours.eval()(pixels)
+
+    assert torch.allclose(*answers, atol=1e-5)
+    assert all(type(layer).__module__.startswith("torch.nn") for layer in plain)
+
+
+def test_the_notebooks_way_goes_on_into_the_next_epoch(images):
+    """Steps are taken over the ends of epochs, so a round has as many as it was asked for."""
+    made = Images(
+        images=images[:, None],
+        labels=np.arange(40) % 10,
+        test_images=images[:, None],
+        test_labels=np.arange(40) % 10,
+        mean=0.1,
+        std=0.2,
+    )
+    notebook = Notebook(made, workers=0)
+    counted = notebook.model[1].num_batches_tracked
+
+    notebook.take(steps=3)
+    after_three = int(counted)
+    notebook.take(steps=2)
+
+    assert (after_three, int(counted)) == (3, 5)
+
+
+def test_ours_takes_as_many_steps_as_it_is_asked_for():
+    """In pieces or at once, over the ends of epochs: the weights are the same bit for bit."""
+    at_once, in_pieces = (start(count=48, net="c4 bn r gap flat fc10", batch_size=16, threads=1) for _ in range(2))
+
+    at_once.take(steps=8)
+    for steps in (1, 3, 4):
+        in_pieces.take(steps=steps)
+
+    assert (at_once.training.epoch, at_once.training.step) == (3, 2)
+    found, expected = in_pieces.model.state_dict(), at_once.model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_a_benchmark_is_kept_with_its_machine(tmp_path):
-    """The record holds every row, the machine and whether it was a quick one; both sides learned alike."""
-    found = measure(["training"], quick=True, threads=1)
+    """The record holds every row, the machine and how it was measured, and is read again as the same value."""
+    found = measure(["answers"], quick=True)
 
     path = keep(found, home=tmp_path)
 
     kept = json.loads(path.read_text())
     assert kept["is_quick"]
     assert kept["machine"]["torch"] == torch.__version__
-    assert [row["contender"] for row in kept["rows"]][-1] == "flyweight"
-    assert len(kept["rows"]) == len(found.shown()) == 3
-    assert all(row["median_seconds"] > 0 for row in kept["rows"])
-    assert kept["rows"][0]["ratio"] == 1.0
+    assert [one["contender"] for one in kept["rows"]] == ["flyweight --help", "flyweight show", "flyweight train"]
+    assert all(one["median"] > 0 for one in kept["rows"])
+    assert read(path) == found
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{"section": "train"}]}', '{"rows": 3}'])
+def test_a_file_that_is_no_benchmark_is_refused(tmp_path, content):
+    """The message names the file and the command that makes a right one."""
+    path = tmp_path / "other.json"
+    path.write_text(content)
+
+    with pytest.raises(DataError, match=r"other\.json.*flyweight bench --to"):
+        read(path)
+    with pytest.raises(DataError, match=r"nothing\.json.*found none"):
+        read(tmp_path / "nothing.json")
+
+
+def test_a_count_of_nothing_is_refused():
+    """Before anything is measured."""
+    with pytest.raises(UsageError, match="--threads must be 1"):
+        measure(["answers"], threads=0)
+    with pytest.raises(UsageError, match="--seeds must be 1"):
+        measure(["answers"], seeds=0)
+
+
+def test_text_fits_a_terminal():
+    """A short note stands beside its row, a long one under the table, once; figures stand in eighty columns."""
+    rows = [
+        row("train", "flyweight bfloat16, 2 threads", "until ready, s", [1.5, 2.5, 3.5], ratio=1234.5, note=LONG),
+        row("train", "notebook, 0 loaders", "s", [], note=LONG),
+        row("limit", "memory copy", "GB/s", [12_345.6], note="short"),
+    ]
+
+    (train, limit) = text_tables(rows)
+
+    assert (train[0], limit[0]) == ("train", "limit")
+    assert [one[""] for one in train[1]] == ["(1)", "(1)"]
+    assert train[2] == [f"(1) {LONG}"]
+    assert [one[""] for one in limit[1]] == ["short"]
+    assert limit[1][0]["median"] == "12,346"
+    widths = [max(len(name), *(len(one[name]) for one in train[1])) for name in train[1][0]]
+    assert sum(widths) + len(widths) - 1 <= WIDTH
+    assert len(shown_rows(rows)) == 3
+
+
+def test_the_sections_are_those_of_the_command():
+    """What may be asked for is what there is."""
+    from typing import get_args
+
+    from flyweight.cli.bench import Section
+
+    assert get_args(Section) == tuple(SECTIONS)
+    assert len(SECTIONS) == 7
+    assert Benchmark.__doc__

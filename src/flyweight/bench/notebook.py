@@ -1,13 +1,16 @@
 """Training the way course notebooks do it: pictures turned and shifted one by one with Pillow, fed by a DataLoader.
 
-This is the other side of the comparison, written from what the documents describe (document 003, experiment 17); no
-torchvision is needed for it.
+This is the other side of the comparison, written from what the documents describe (document 003, experiment 17): a
+plain net in eager float32, the plain memory layout, torch's own number of threads. No torchvision is needed for it, and
+nothing of our engine is used.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,7 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from flyweight.bench.task import BATCH_SIZE, LR, MOMENTUM, ROTATE, TRANSLATE, Images, digits
+
 Pair = tuple[Tensor, int]
+
+# What our program may have set for itself before torch loads, and a notebook has not.
+NOT_A_NOTEBOOKS: Final = ("OMP_WAIT_POLICY",)
 
 
 class Pictures(Dataset[Pair]):
@@ -44,8 +52,64 @@ class Pictures(Dataset[Pair]):
         return (pixels - self.mean) / self.std, int(self.labels[index])
 
 
+def plain_net() -> nn.Sequential:
+    """The net of `task.NET` as a notebook writes it."""
+    return nn.Sequential(
+        *_convolution(1, 14),
+        *_convolution(14, 14),
+        *_convolution(14, 14),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.1),
+        *_convolution(14, 24),
+        *_convolution(24, 24),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.1),
+        *_convolution(24, 16),
+        *_convolution(16, 16),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(16, 50),
+        nn.ReLU(),
+        nn.Linear(50, 10),
+    )
+
+
+def _convolution(channels: int, filters: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()
+
+
+class Notebook:
+    """The notebook's way at work, some steps at a time; `workers` processes prepare pictures beside the training."""
+
+    def __init__(self, images: Images, *, workers: int) -> None:
+        torch.manual_seed(0)
+        random.seed(0)
+        self.images = images
+        self.model = plain_net()
+        pictures = Pictures(
+            images.images[:, 0], images.labels, mean=images.mean, std=images.std, rotate=ROTATE, translate=TRANSLATE
+        )
+        self._losses = self._train(loader(pictures, batch_size=BATCH_SIZE, workers=workers))
+
+    def take(self, *, steps: int) -> None:
+        """So many steps, on into the next epoch where one ends."""
+        for _loss in islice(self._losses, steps):
+            pass
+
+    def _train(self, batches: DataLoader[Pair]) -> Iterator[float]:
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
+        while True:
+            yield from train_epoch(self.model, batches, optimizer)
+
+
+def start_notebook(*, count: int | None = None, test_count: int | None = None, workers: int) -> Notebook:
+    """The notebook's way over the first `count` digits."""
+    return Notebook(digits(count=count, test_count=test_count), workers=workers)
+
+
 def loader(pictures: Pictures, *, batch_size: int, workers: int) -> DataLoader[Pair]:
-    """A shuffled DataLoader as in the documents; `workers` processes prepare pictures beside the training."""
+    """A shuffled DataLoader as in the documents."""
     return DataLoader(
         pictures, batch_size=batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )

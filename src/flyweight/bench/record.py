@@ -1,81 +1,136 @@
-"""A benchmark as a record: the machine, the settings, the rows; kept as JSON beside the runs."""
+"""A benchmark as a record: the machine, what was asked, the rows; kept as JSON and read again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.bench import sections
-from flyweight.bench.sections import Row
+from flyweight.bench.answers import answers
+from flyweight.bench.growth import growth
+from flyweight.bench.limit import limit
+from flyweight.bench.machine import cores_taken, describe_machine
+from flyweight.bench.predict import predict
+from flyweight.bench.rows import Row
+from flyweight.bench.seeds import seeds
+from flyweight.bench.sizes import FULL, QUICK, Size
+from flyweight.bench.time_to import time_to
+from flyweight.bench.train import train
+from flyweight.errors import DataError
+from flyweight.experiment.plan import require_counts
 from flyweight.records.folder import make_folder, write_json
 from flyweight.records.ids import new_run_id
-from flyweight.train.device import DEFAULT_THREADS
 
+SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
+    "train": train,
+    "limit": limit,
+    "predict": predict,
+    "seeds": seeds,
+    "growth": growth,
+    "time-to": time_to,
+    "answers": answers,
+}
 
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is measured."""
-
-    rounds: int
-    steps: int
-    seeds: int
-    train_limit: int
-
-
-FULL: Final = Size(rounds=7, steps=60, seeds=4, train_limit=55_000)
-QUICK: Final = Size(rounds=2, steps=8, seeds=2, train_limit=512)
+# Cores taken by others, above which figures are not those of an idle machine.
+BUSY: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What one run of `flyweight bench` found."""
+    """What one run of `flyweight bench` found.
+
+    cores_taken: those of ours that others kept busy when it began. machine: see `train.device.describe`.
+    threads, seeds: as asked, None for what each section takes by itself.
+    """
 
     id: str
     is_quick: bool
+    threads: int | None
+    seeds: int | None
+    cores_taken: float
     machine: dict[str, Any]
     rows: tuple[Row, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def shown(self) -> list[dict[str, Any]]:
-        """Rows for people: seconds with their middle half, and the ratio to the section's first contender."""
-        return [
-            {
-                "section": row.section,
-                "contender": row.contender,
-                "median s": f"{row.median_seconds:.2f}",
-                "middle half": f"{row.quartile_low:.2f} to {row.quartile_high:.2f}",
-                "n": row.rounds,
-                "times faster": f"{row.ratio:.2f}",
-                "note": row.note,
-            }
-            for row in self.rows
-        ]
-
 
 def measure(
-    names: Sequence[str], *, quick: bool, threads: int | None, told: Callable[[str], None] = lambda _words: None
+    names: Sequence[str] = tuple(SECTIONS),
+    *,
+    quick: bool = False,
+    threads: int | None = None,
+    seeds: int | None = None,
+    told: Callable[[str], None] = lambda _words: None,
 ) -> Benchmark:
-    """Measure the named sections; `told` hears what is going on."""
-    size, threads = QUICK if quick else FULL, threads or DEFAULT_THREADS
-    measured = {
-        "training": lambda: sections.training(rounds=size.rounds, steps=size.steps, threads=threads),
-        "seeds": lambda: sections.seeds(count=size.seeds, train_limit=size.train_limit),
-        "answers": lambda: sections.answers(rounds=size.rounds),
-    }
+    """Measure the named sections; `told` hears what is going on.
+
+    Raises:
+        UsageError: no threads or seeds. FlyweightError: a process of the benchmark ended by itself.
+    """
+    require_counts(threads=threads, seeds=seeds)
+    size = QUICK if quick else FULL
+    size = replace(size, seeds=seeds) if seeds else size
+    taken = cores_taken()
+    if taken > BUSY:
+        told(f"others keep {taken:.1f} of these cores busy: figures will not be those of an idle machine")
     rows: list[Row] = []
     for name in dict.fromkeys(names):
         told(f"measuring {name} ...")
-        rows += measured[name]()
-    return Benchmark(id=new_run_id(), is_quick=quick, machine=sections.describe_machine(), rows=tuple(rows))
+        rows += section_rows(name, size, threads=threads)
+    return Benchmark(
+        id=new_run_id(),
+        is_quick=quick,
+        threads=threads,
+        seeds=seeds,
+        cores_taken=taken,
+        machine=describe_machine(),
+        rows=tuple(rows),
+    )
+
+
+def section_rows(name: str, size: Size, *, threads: int | None) -> list[Row]:
+    """The rows of one section, measured now."""
+    return SECTIONS[name](size, threads=threads)
 
 
 def keep(benchmark: Benchmark, *, home: Path) -> Path:
-    """Write it as a JSON file into the home's folder of benchmarks."""
-    folder = make_folder(home / "benchmarks")
-    path = folder / f"{benchmark.id}.json"
+    """Write it into the home's folder of benchmarks."""
+    return write(benchmark, make_folder(home / "benchmarks") / f"{benchmark.id}.json")
+
+
+def write(benchmark: Benchmark, path: Path) -> Path:
+    """Write it as a JSON file of that name.
+
+    Raises:
+        UsageError, MissingError: the folder cannot be made.
+    """
+    make_folder(path.parent)
     write_json(path, benchmark.as_dict())
     return path
+
+
+def read(path: Path) -> Benchmark:
+    """A benchmark from the file that `keep` or `write` made.
+
+    Raises:
+        DataError: no such file, or one that holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(Row(**one) for one in found.pop("rows"))
+        benchmark = Benchmark(**found, rows=rows)
+    except OSError as error:
+        raise DataError(
+            f"{path}: must be a record of `flyweight bench`, found none ({error.strerror}); "
+            f"`flyweight bench --to {path}` makes one."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        known = ", ".join(field.name for field in fields(Benchmark))
+        raise DataError(
+            f"{path}: must be a record of `flyweight bench` with {known}, found other content ({error}); make it "
+            f"again with `flyweight bench --to {path}`."
+        ) from error
+    return benchmark

@@ -1,44 +1,91 @@
-"""`flyweight bench`: how fast this machine trains, against the notebook's way, in one run."""
+"""`flyweight bench`: how fast this machine trains and answers, side by side, in one run."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from flyweight.cli.output import Flag, Form, Place, print_rows, say_json, talk
+from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
 
-Section = Literal["training", "seeds", "answers"]
+if TYPE_CHECKING:
+    from flyweight.bench.against import Against
+    from flyweight.bench.record import Benchmark
+
+Section = Literal["train", "limit", "predict", "seeds", "growth", "time-to", "answers"]
 
 
 def bench(
     *sections: Section,
     quick: Annotated[bool, Flag] = False,
     threads: int | None = None,
+    seeds: int | None = None,
+    against: Path | None = None,
+    to: Path | None = None,
     form: Form | None = None,
     place: Place | None = None,
-) -> None:
+) -> int:
     """Measure speed side by side: contenders take turns, and medians are compared as ratios.
 
     $ flyweight bench
 
-    $ flyweight bench training --quick --md
+    $ flyweight bench predict --quick --md
 
     Parameters
     ----------
     sections
-        What to measure, all unless told: training (against pictures transformed one by one in a DataLoader),
-        seeds (one after the other against side by side), answers (help, a table, the first line of a training).
+        What to measure, all unless told: train (against pictures transformed one by one in a DataLoader), limit (the
+        machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime), seeds (one
+        after the other against side by side), growth (with images, batch, parameters, threads, epochs), time-to
+        (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training).
     quick
-        Few and short rounds: enough to see that it works, not to quote.
+        Few and short rounds, under two minutes in all: enough to see that it works, not to quote.
     threads
-        Threads for training, on both sides; 1 unless told.
+        Threads for our side. Unless told, train has rows for 1 and for all cores, limit and predict take all cores,
+        the others what `flyweight train` takes.
+    seeds
+        Seeds for seeds and time-to; 5 unless told, 2 with --quick.
+    against
+        A record to compare ratios with, never seconds; the exit code is 1 if one fell below 0.6 of the stored one.
+        Ratios of another machine are told, not judged.
+    to
+        Keep the record in this file. Default: a new one in the home's folder of benchmarks.
     """
-    from flyweight.bench.record import keep, measure
+    from flyweight.bench.against import against as hold_against
+    from flyweight.bench.record import SECTIONS, keep, measure, read, write
 
-    found = measure(sections or ("training", "seeds", "answers"), quick=quick, threads=threads, told=talk)
-    path = keep(found, home=(place or Place()).store().home)
-    form = form or Form()
-    if form.name == "json":
-        say_json(found.as_dict())
-    else:
-        print_rows(found.shown(), form)
+    stored = read(against) if against else None
+    found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, told=talk)
+    path = write(found, to) if to else keep(found, home=(place or Place()).store().home)
+    comparison = hold_against(found, stored) if stored else None
     talk(f"kept in {path}")
+    return tell(found, comparison, form or Form())
+
+
+def tell(found: Benchmark, comparison: Against | None, form: Form) -> int:
+    """Print what was found, or how it compares; the exit code says whether a ratio fell."""
+    if form.name == "json":
+        say_json({**found.as_dict(), **({"against": comparison.as_dict()} if comparison else {})})
+    elif comparison:
+        print_rows([one.shown() for one in comparison.verdicts], form, gap=1)
+    else:
+        _print(found, form)
+    if comparison:
+        talk(f"against the stored one: {comparison.summary()}")
+    return 1 if comparison and comparison.fallen else 0
+
+
+def _print(found: Benchmark, form: Form) -> None:
+    from flyweight.bench.shown import WIDTH, shown_rows, text_tables
+
+    if form.name == "csv":
+        print_rows(found.as_dict()["rows"], form)
+    elif form.name == "md":
+        print_rows(shown_rows(found.rows), form)
+    else:
+        for section, rows, notes in text_tables(found.rows):
+            say(f"{section}\n{'-' * len(section)}")
+            print_rows(rows, form, gap=1)
+            for note in notes:
+                say(textwrap.fill(note, WIDTH, subsequent_indent="    "))
+            say("")

@@ -1,0 +1,49 @@
+"""`answers`: how soon the program says something; every command is a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Final
+
+from flyweight.bench.rows import Row, row
+from flyweight.bench.sizes import Size
+from flyweight.bench.timing import alternate
+
+SECTION: Final = "answers"
+PROGRAM: Final = (sys.executable, "-m", "flyweight")
+TRAINING: Final = ("train", "own/20k-fast", "--set", "data.train_limit=64", "--set", "train.epochs=1")
+
+
+def answers(size: Size, *, threads: int | None) -> list[Row]:
+    """Rows for the seconds until help and a table are there, and the first line of a training."""
+    with_threads = ("--threads", str(threads)) if threads else ()
+    with tempfile.TemporaryDirectory() as home:
+        seconds = alternate(
+            {
+                "flyweight --help": functools.partial(until_end, ["--help"]),
+                "flyweight show": functools.partial(until_end, ["show", "own/20k-fast"]),
+                "flyweight train": functools.partial(until_first_line, [*TRAINING, *with_threads, "--home", home]),
+            },
+            rounds=size.rounds,
+        )
+    # These do different work: a ratio between them would mean nothing.
+    notes = {"flyweight show": "own/20k-fast", "flyweight train": "own/20k-fast, until its first line"}
+    return [row(SECTION, name, "s", taken, note=notes.get(name, "")) for name, taken in seconds.items()]
+
+
+def until_end(words: Sequence[str]) -> None:
+    """Run a command and read all that it prints."""
+    subprocess.run([*PROGRAM, *words], capture_output=True, check=True)  # noqa: S603  # our own program
+
+
+def until_first_line(words: Sequence[str]) -> None:
+    """Run a command until it says something, on stderr as trainings do, and end it there."""
+    command = [*PROGRAM, *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.kill()

@@ -1,0 +1,106 @@
+"""Our side of the comparisons: the engine at work, some steps at a time, as `flyweight train` would have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from flyweight.bench.task import BATCH_SIZE, LR, MOMENTUM, NET, ROTATE, SHAPE, TRANSLATE, Images, Precision, digits
+from flyweight.data.augment import Augmentation
+from flyweight.data.batches import Batches
+from flyweight.model.build import build
+from flyweight.train import device as devices
+from flyweight.train import loop, optim
+from flyweight.train.evaluate import Evaluation, evaluate
+
+
+class Ours:
+    """A training of `net` on `images`, ready for its first step."""
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        threads: int,
+        net: str = NET,
+        batch_size: int = BATCH_SIZE,
+        precision: Precision = "float32",
+    ) -> None:
+        devices.prepare(threads=threads)
+        self.images = images
+        self.precision: Precision = precision
+        self.model = devices.settle(new_net(net), torch.device("cpu"))
+        optimizer = optim.optimizer_for(
+            self.model,
+            name="sgd",
+            lr=LR,
+            momentum=MOMENTUM,
+            nesterov=False,
+            beta2=0.0,
+            weight_decay=0.0,
+            weight_decay_on="all",
+        )
+        self.training = loop.start(self.model, optimizer, ema=0.0)
+        self.batches = Batches(
+            torch.from_numpy(images.images),
+            torch.from_numpy(images.labels),
+            mean=[images.mean],
+            std=[images.std],
+            batch_size=batch_size,
+            seed=0,
+            augmentation=Augmentation(rotate=ROTATE, translate=TRANSLATE, whole_pixels=True, interpolation="nearest"),
+        )
+
+    def take(self, *, steps: int) -> None:
+        """So many steps of the loop, on into the next epoch where one ends; nothing is validated."""
+        asked = iter(range(1, steps + 1))
+        # No epoch is the last before the steps are done, even if each has a single one.
+        last = self.training.epoch + steps
+        status = self._fit(epochs=last, validate=_not_measured, should_stop=lambda: next(asked) == steps)
+        assert status == "interrupted", status
+
+    def epochs(self, *, count: int) -> None:
+        """So many whole epochs, each validated on the test images."""
+        self._fit(epochs=self.training.epoch - 1 + count, validate=self.evaluate)
+
+    def evaluate(self, model: nn.Module) -> Evaluation:
+        """What the engine makes of the test images."""
+        images = self.images
+        return evaluate(
+            model,
+            torch.from_numpy(images.test_images),
+            torch.from_numpy(images.test_labels),
+            mean=[images.mean],
+            std=[images.std],
+        )
+
+    def _fit(self, *, epochs: int, validate: Callable[[nn.Module], Evaluation], **settings: Any) -> str:
+        outcome = loop.fit(
+            self.training,
+            self.batches,
+            validate=validate,
+            epochs=epochs,
+            lr=lambda _progress: LR,
+            precision=self.precision,
+            **settings,
+        )
+        return outcome.status
+
+
+def start_ours(
+    *, count: int | None = None, test_count: int | None = None, threads: int, precision: Precision = "float32"
+) -> Ours:
+    """Our engine over the first `count` digits."""
+    return Ours(digits(count=count, test_count=test_count), threads=threads, precision=precision)
+
+
+def new_net(net: str = NET) -> nn.Module:
+    """The net with its first weights, the same each time."""
+    return build(net, SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def _not_measured(_model: nn.Module) -> Evaluation:
+    return Evaluation(loss=0.0, correct=0, count=1, probabilities=torch.empty(0))

@@ -1,0 +1,79 @@
+"""`seeds`: several seeds of own/20k-fast one after the other, against all of them side by side."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from flyweight.bench.alone import once
+from flyweight.bench.rows import Row, row, side_by_side
+from flyweight.bench.sizes import Size
+from flyweight.bench.timing import alternate
+from flyweight.bench.train import counted
+from flyweight.experiment.run import run
+from flyweight.experiment.seeds import run_seeds
+from flyweight.experiment.signals import stopping_on_signals
+from flyweight.recipe import Recipe, load
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from flyweight.train.device import usable_cores
+
+SECTION: Final = "seeds"
+
+
+def seeds(size: Size, *, threads: int | None) -> list[Row]:
+    """Rows for the seconds of all seeds, of one epoch each, from the first start to the last record."""
+    return once(_measured, size=size, threads=threads)
+
+
+def _measured(size: Size, threads: int | None) -> list[Row]:
+    overrides = ["train.epochs=1"] + [f"data.train_limit={size.train_limit}"] * bool(size.train_limit)
+    recipe = load("own/20k-fast", overrides=overrides)
+    ways = _ways(recipe, range(size.seeds), threads)
+    answers: dict[str, list[int | None]] = {}
+    with tempfile.TemporaryDirectory() as folder, stopping_on_signals() as should_stop:
+        store = Store.open(home=Path(folder))
+
+        def work(name: str) -> None:
+            records = ways[name](store, should_stop)
+            answers[name] = [record.test_correct for record in records]
+
+        seconds = alternate(
+            {name: lambda name=name: work(name) for name in ways},  # type: ignore[misc]  # a default binds it
+            rounds=size.seed_rounds,
+            warm_up=0,
+        )
+    first = next(iter(answers.values()))
+    rows = [
+        row(SECTION, name, f"s, {size.seeds} seeds", taken, note=_agreement(first, answers[name]))
+        for name, taken in seconds.items()
+    ]
+    # With few images the start of processes is most of it, and a ratio would be of that.
+    return side_by_side(rows) if size.train_limit is None else rows
+
+
+Way = Callable[[Store, Callable[[], bool]], Sequence[RunRecord]]
+
+
+def _ways(recipe: Recipe, numbers: range, threads: int | None) -> dict[str, Way]:
+    """One after the other as `flyweight train` does it, the same with all cores for each, and side by side."""
+
+    def one_after_the_other(n_threads: int | None) -> Way:
+        return lambda store, should_stop: [
+            run(recipe, seed=seed, store=store, threads=n_threads, should_stop=should_stop) for seed in numbers
+        ]
+
+    ways = {"one after the other": one_after_the_other(threads)}
+    if threads is None and usable_cores() > 1:
+        ways[f"the same, {counted(usable_cores())}"] = one_after_the_other(usable_cores())
+    ways["side by side"] = lambda store, should_stop: run_seeds(
+        recipe, seeds=numbers, store=store, should_stop=should_stop
+    )
+    return ways
+
+
+def _agreement(first: list[int | None], others: list[int | None]) -> str:
+    same = sum(one == other for one, other in zip(first, others, strict=True))
+    return f"{same} of {len(first)} seeds with the same test result as the first way"

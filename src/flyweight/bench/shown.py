@@ -1,0 +1,55 @@
+"""Rows for people: figures short, notes beside the row where there is room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flyweight.bench.rows import Row
+
+WIDTH: Final = 80
+
+
+def shown_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """All columns, for a table that may be as wide as it must."""
+    return [{"section": row.section, **_figures(row), "note": row.note} for row in rows]
+
+
+def text_tables(rows: Sequence[Row]) -> list[tuple[str, list[dict[str, Any]], list[str]]]:
+    """(section, its rows, its long notes): a note of its row stays there if it is short, else its number does."""
+    sections = dict.fromkeys(row.section for row in rows)
+    return [(name, *_with_notes([row for row in rows if row.section == name])) for name in sections]
+
+
+def _with_notes(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
+    figures = [_figures(row) for row in rows]
+    room = WIDTH - sum(max(map(len, (name, *(one[name] for one in figures)))) + 1 for name in figures[0])
+    long = [note for note in dict.fromkeys(row.note for row in rows) if len(note) > room]
+    marks = {note: f"({number})" for number, note in enumerate(long, start=1)}
+    shown = [{**one, "": marks.get(row.note, row.note)} for one, row in zip(figures, rows, strict=True)]
+    return shown, [f"{mark} {note}" for note, mark in marks.items()]
+
+
+def _figures(row: Row) -> dict[str, str]:
+    return {
+        "contender": row.contender,
+        "quantity": row.quantity,
+        "median": number(row.median),
+        "middle half": "" if row.rounds < 2 else f"{number(row.quartile_low)}-{number(row.quartile_high)}",
+        "n": str(row.rounds or ""),
+        "ratio": "" if row.ratio is None else f"{row.ratio:.2f}",
+    }
+
+
+def number(value: float | None) -> str:
+    """Three digits that mean something, or all of a whole number's.
+
+    >>> [number(value) for value in (12345.6, 12.34, 0.01234, None)]
+    ['12,346', '12.3', '0.0123', '']
+    """
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    digits = next((places for limit, places in ((10, 1), (1, 2), (0.1, 3), (0.01, 4)) if abs(value) >= limit), 5)
+    return f"{value:.{digits}f}"

@@ -1,0 +1,99 @@
+"""The work that is measured: what document 003, experiment 17, trains, and on what.
+
+Both sides of a comparison take what they share from here: images, batch size, augmentation, learning rate. How either
+side works is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flyweight.data import sources
+from flyweight.data.splits import channel_statistics
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
+
+# The net as it ran, with its rotation (degrees), shift (fraction of the side) and batch size.
+NET: Final = (
+    "c14p1 bn r c14p1 bn r c14p1 bn r m2 do.1 c24p1 bn r c24p1 bn r m2 do.1 c16p1 bn r c16p1 bn r gap flat do.1 "
+    "fc50 r fc10"
+)
+ROTATE: Final = 7.0
+TRANSLATE: Final = 0.1
+BATCH_SIZE: Final = 128
+LR: Final = 0.05
+MOMENTUM: Final = 0.9
+SHAPE: Final = (1, 28, 28)
+WHOLE_EPOCH: Final = 60_000
+STEPS_PER_EPOCH: Final = -(-WHOLE_EPOCH // BATCH_SIZE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Images (N, 1, 28, 28) uint8 with labels (N,) int64; mean and std are of all training images, in 0..1."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    mean: float
+    std: float
+
+
+def digits(*, count: int | None = None, test_count: int | None = None) -> Images:
+    """MNIST: the first `count` training images, all unless told, and the first `test_count` test images."""
+    found = sources.load("mnist")
+    (mean,), (std,) = channel_statistics(found.train_images, np.arange(len(found.train_images)))
+    return Images(
+        images=found.train_images[:count],
+        labels=found.train_labels[:count],
+        test_images=found.test_images[:test_count],
+        test_labels=found.test_labels[:test_count],
+        mean=mean,
+        std=std,
+    )
+
+
+class Contender(Protocol):
+    """A training that is taken on by so many steps at a time, on into the next epoch where one ends."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def images(self) -> Images: ...
+
+    def take(self, *, steps: int) -> None: ...
+
+
+def accuracy(contender: Contender) -> float:
+    """Which fraction of its test images a contender reads, computed in the plainest way."""
+    images = contender.images
+    answers = plain_answers(contender.model, images.test_images, mean=images.mean, std=images.std)
+    return float((answers.argmax(1) == images.test_labels).mean())
+
+
+@torch.no_grad()
+def plain_answers(
+    model: nn.Module, images: np.ndarray, *, mean: float, std: float, batch_size: int = 1000
+) -> np.ndarray:
+    """(N, 10) float32 probabilities for (N, 1, 28, 28) uint8, in plain eager torch."""
+    was_training = model.training
+    model.eval()
+    found = [
+        model(_normalised(torch.from_numpy(images[start : start + batch_size]), mean, std)).softmax(1)
+        for start in range(0, len(images), batch_size)
+    ]
+    model.train(was_training)
+    answers: np.ndarray = torch.cat(found).numpy()
+    return answers
+
+
+def _normalised(images: Tensor, mean: float, std: float) -> Tensor:
+    return (images.float() / 255 - mean) / std
