@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from flyweight.errors import MissingError, OverBudgetError
 from flyweight.experiment.events import Ended, EpochDone, Event
 from flyweight.experiment.run import run
 from flyweight.experiment.seeds import resume_seeds, run_seeds
+from flyweight.experiment.workers import METHOD
 from flyweight.records.store import Store
 from tiny import tiny_recipe
 
@@ -79,6 +83,41 @@ def test_runs_that_talk_without_a_pause_still_hear_that_they_should_stop(tmp_pat
 def test_a_group_that_is_stopped_before_it_begins_has_no_runs(tmp_path, store):
     """Nothing was started, so there is nothing to save, and that is no error."""
     assert run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, should_stop=lambda: True) == ()
+
+
+SCRIPT = """
+from flyweight.experiment.events import never
+from flyweight.experiment.seeds import PRELOAD
+from flyweight.experiment.workers import Job, make_ready, work_off
+from test_seeds import tell_of_this_process
+
+if __name__ == "__main__":
+    make_ready(PRELOAD)
+    work_off([Job(name="only", work=tell_of_this_process)], places=lambda _: 1, watch=print, should_stop=never)
+"""
+
+
+def tell_of_this_process(tell, should_stop):
+    """Which of a training's modules were loaded before this one, and what the process holds that no fork bears."""
+    before = dict(zip(sys.modules, range(len(sys.modules)), strict=True))
+    loaded = [name for name in ("flyweight.experiment.run", "torch._dynamo") if before[name] < before["test_seeds"]]
+    tell((loaded, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized()))
+
+
+@pytest.mark.skipif(METHOD != "forkserver", reason="processes are not forked on this platform")
+def test_a_training_begins_with_all_that_it_needs(tmp_path):
+    """A process is forked with torch and our engine loaded, with one thread and no GPU in use; the program has none."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "(['flyweight.experiment.run', 'torch._dynamo'], 1, False)\n"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

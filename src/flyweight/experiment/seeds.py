@@ -27,8 +27,7 @@ from flyweight.records.store import Store
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
-# What a training has loaded when it takes its first step; the making of an optimizer loads torch's compiler.
-LOADED: Final = ("flyweight.experiment.seeds", "flyweight.experiment.run", "torch._dynamo")
+PRELOAD: Final = "flyweight.experiment.preload"  # a name: it is loaded in another process, while this one stays light
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def run_side_by_side(
     for one in asked:
         require_counts(seeds=len(one.seeds) + len(one.resumed), at_once=at_once)
         plan(one.recipe).require()
-    workers.make_ready(*LOADED)
+    workers.make_ready(PRELOAD)
     for one in asked:
         sources.load(one.recipe.data.name, resize=one.recipe.data.resize)  # downloads happen once, not in each process
     groups = [_Group(id=new_run_id(), asked=one) for one in asked]
@@ -138,7 +137,7 @@ def resume_seeds(
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Go on with what is left of a group: its stopped runs, and its seeds that never began."""
-    workers.make_ready(*LOADED)
+    workers.make_ready(PRELOAD)
     records = store.group(group_id)
     planned = tuple(records[0].environment["group_seeds"])
     recipe = load(store.folder(records[0].id) / "recipe.toml")

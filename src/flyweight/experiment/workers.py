@@ -63,15 +63,15 @@ class _Worker:
         return message
 
 
-def make_ready(*modules: str) -> None:
-    """Begin to load these modules where processes will be forked from, in the background; called again it does nothing.
+def make_ready(module: str) -> None:
+    """Begin to load this module where processes are forked from, in the background; called again it does nothing.
 
-    Loading must start no threads and touch no GPU: neither survives a fork.
+    Loading it must start no threads and touch no GPU: neither survives a fork.
     """
     if METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        forkserver.set_forkserver_preload(list(modules))
+        forkserver.set_forkserver_preload([module])
         with _deaf_to_ctrl_c():
             forkserver.ensure_running()
 
