@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from flyweight.bench.notebook import Notebook, Pictures, loader, plain_net, trai
 from flyweight.bench.record import SECTIONS, Benchmark, keep, measure, read
 from flyweight.bench.rows import row, side_by_side, spread
 from flyweight.bench.shown import WIDTH, shown_rows, text_tables
-from flyweight.bench.task import NET, Images
+from flyweight.bench.task import NET, Images, accuracy, take
 from flyweight.bench.timing import alternate
 from flyweight.errors import DataError, UsageError
 from flyweight.model.build import build
@@ -131,6 +133,20 @@ def test_the_notebooks_way_goes_on_into_the_next_epoch(images):
     notebook.take(steps=2)
 
     assert (after_three, int(counted)) == (3, 5)
+
+
+def test_the_notebooks_process_is_free_of_our_engine():
+    """What it imports, and what is asked of it, load nothing that could make it faster or slower."""
+    script = (
+        "import sys, flyweight.bench.notebook, flyweight.bench.task;"
+        "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('flyweight.')};"
+        "print(*sorted(rooms))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["bench", "data", "errors"]
+    assert {take.__module__, accuracy.__module__} == {"flyweight.bench.task"}
 
 
 def test_ours_takes_as_many_steps_as_it_is_asked_for():

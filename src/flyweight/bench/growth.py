@@ -24,7 +24,7 @@ from flyweight.bench.task import BATCH_SIZE, NET, SHAPE, Images
 from flyweight.bench.timing import seconds_of
 from flyweight.bench.train import MEGABYTE, counted
 from flyweight.model.cost import walk
-from flyweight.train.device import usable_cores
+from flyweight.train.device import DEFAULT_THREADS, usable_cores
 
 SECTION: Final = "growth"
 
@@ -50,7 +50,7 @@ class Point:
 
 def growth(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the seconds and the peak memory at each point of each series."""
-    n = threads or 1
+    n = threads or DEFAULT_THREADS
     return [
         *_series("s/epoch", _by_images(size, n)),
         *_series("ms/step", _by_batch(size, n)),

@@ -25,9 +25,9 @@ from typing import Final
 from flyweight.bench.alone import Alone
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
-from flyweight.bench.task import BATCH_SIZE, WHOLE_EPOCH
+from flyweight.bench.task import BATCH_SIZE, WHOLE_EPOCH, take
 from flyweight.bench.timing import alternate
-from flyweight.bench.train import notebooks, take
+from flyweight.bench.train import notebooks
 from flyweight.errors import FlyweightError
 from flyweight.experiment.events import EpochDone, Event, Started
 from flyweight.experiment.run import run

@@ -18,7 +18,7 @@ from flyweight.bench.notebook import NOT_A_NOTEBOOKS, start_notebook
 from flyweight.bench.ours import start_ours
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
-from flyweight.bench.task import BATCH_SIZE, PRECISIONS, STEPS_PER_EPOCH, WHOLE_EPOCH, Contender, accuracy
+from flyweight.bench.task import BATCH_SIZE, PRECISIONS, STEPS_PER_EPOCH, WHOLE_EPOCH, Contender, accuracy, take
 from flyweight.bench.timing import alternate, seconds_of
 from flyweight.train.device import usable_cores
 
@@ -112,10 +112,6 @@ def take_turns(openers: Mapping[str, Opener], size: Size) -> dict[str, Taken]:
             )
             for name, alone in opened.items()
         }
-
-
-def take(contender: Contender, *, steps: int) -> None:
-    contender.take(steps=steps)
 
 
 def _median(taken: Taken) -> float:
