@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -183,17 +183,72 @@ def test_dropout_follows_torchs_generator_and_rests_in_evaluation():
     assert SeededDropout(0.0)(x) is x
 
 
+def _convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """By the kernel where it is; torch's own sums gradients in an order of its own for each number of threads."""
+    return functions.convolve(x, convolution) if functions.can_convolve(x, convolution) else x
+
+
 def test_bits_do_not_depend_on_threads():
     """One thread and two give the same bits, forwards and backwards."""
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        x, module = pictures((64, 14, 28, 28), seed=5), nn.BatchNorm2d(14)
+        torch.manual_seed(0)
+        x, convolution, module = pictures((64, 14, 28, 28), seed=5), nn.Conv2d(14, 14, 3), nn.BatchNorm2d(14)
         for pools in (False, True):
-            y = functions.norm(x, module, functions.fusable_activation(nn.ReLU()), pools=pools)
+            y = functions.norm(_convolved(x, convolution), module, functions.fusable_activation(nn.ReLU()), pools=pools)
             functions.drop(y, p=0.2, seed=3).square().sum().backward()
-        found.append((x.grad, module.weight.grad, module.bias.grad, module.running_mean, module.running_var))
+        found.append([x.grad, *(p.grad for p in (*convolution.parameters(), *module.parameters())), *module.buffers()])
     torch.set_num_threads(1)
 
-    assert len(found[0]) == 5
+    assert len(found[0]) == 8
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+@given(
+    n=st.integers(1, 4),
+    channels=st.sampled_from([1, 2, 3, 14, 16, 17, 40, 64]),
+    out=st.sampled_from([1, 5, 16, 20, 33, 48, 64]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 31),
+    kernel=st.sampled_from([1, 2, 3, 5]),
+    padding=st.integers(0, 4),
+    bias=st.booleans(),
+    dtype=st.sampled_from(functions.DTYPES),
+    seed=st.integers(0, 1000),
+)
+def test_convolve_is_torchs_convolution(n, channels, out, height, width, kernel, padding, bias, dtype, seed):
+    """Output and all gradients are those of torch in double precision, for weights rounded as the type has them."""
+    x = pictures((n, channels, height, width), seed=seed, dtype=dtype)
+    module = nn.Conv2d(channels, out, kernel, padding=padding, bias=bias)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        assume(functions.can_convolve(x, module))
+        y = functions.convolve(x, module)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    y.backward(dy)
+
+    reference, x64 = copy.deepcopy(module).double(), x.detach().double().requires_grad_()
+    reference.weight.data = module.weight.detach().to(dtype).double()
+    expected = reference(x64)
+    expected.backward(dy.double())
+
+    rounding = 1e-5 if dtype == torch.float32 else 5e-3
+    assert_close(y, expected, rounding)
+    assert_close(x.grad, x64.grad, rounding)
+    assert_close(module.weight.grad, reference.weight.grad, 1e-5)
+    if bias:
+        assert_close(module.bias.grad, reference.bias.grad, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "reflect", "padding": 1}, {"padding": 3}],
+    ids=str,
+)
+def test_other_convolutions_are_left_to_torch(settings):
+    """Strides, dilation, groups, other borders and padding beyond the kernel are torch's; so are many channels."""
+    x = torch.ones((1, 4, 9, 9))
+
+    assert not functions.can_convolve(x, nn.Conv2d(4, 4, 3, **settings))
+    assert not functions.can_convolve(x, nn.Conv2d(4, functions.MOST_CHANNELS + 1, 3))
+    assert not functions.can_convolve(x[:, :, :2], nn.Conv2d(4, 4, 3))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from flyweight.kernels import functions
 from flyweight.kernels.library import library
@@ -15,7 +16,7 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     """What the modules make of x (N, ...), in their order.
 
     Batch norm takes the activation and the 2 x 2 max pooling behind it along. A layer that somebody watches with a
-    hook is called itself, and nothing is fused while torch records a graph, for an export say.
+    hook is called itself, and nothing is fused while torch records what is called, for an export or a count.
     """
     if not _may_fuse(x):
         for module in modules:
@@ -29,7 +30,8 @@ def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def _may_fuse(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and library() is not None
+    is_recorded = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    return x.device.type == "cpu" and not is_recorded and library() is not None
 
 
 def _step(modules: Sequence[nn.Module], x: Tensor) -> tuple[int, Tensor]:
@@ -37,6 +39,8 @@ def _step(modules: Sequence[nn.Module], x: Tensor) -> tuple[int, Tensor]:
     first = modules[0]
     if x.ndim != 4 or x.dtype not in functions.DTYPES or _is_watched(first):
         return 1, first(x)
+    if isinstance(first, nn.Conv2d) and functions.can_convolve(x, first):
+        return 1, functions.convolve(x, first)
     if functions.is_two_by_two(first) and min(x.shape[2:]) > 1:
         return 1, functions.max_pool(x)
     if not (isinstance(first, nn.BatchNorm2d) and _can_normalise(first, x)):

@@ -39,6 +39,36 @@ def is_two_by_two(module: nn.Module | None) -> bool:
     return settings == (2, 2, 0, 1) and not module.ceil_mode and not module.return_indices
 
 
+# Wider convolutions are as fast or faster by torch's own.
+MOST_CHANNELS: Final = 64
+
+
+def can_convolve(x: Tensor, module: nn.Conv2d) -> bool:
+    """True for a square, dense convolution of stride 1 and few channels, on a processor that the kernels are for."""
+    kernel, padding = module.kernel_size[0], int(module.padding[0])
+    is_plain = (
+        module.kernel_size == (kernel, kernel)
+        and module.padding == (padding, padding)
+        and (module.stride, module.dilation, module.groups) == ((1, 1), (1, 1), 1)
+        and module.padding_mode == "zeros"
+        and module.weight.dtype == torch.float32
+    )
+    if not is_plain or padding >= kernel or kernel > min(x.shape[2:]) + 2 * padding or not len(x):
+        return False
+    has = {torch.float32: _library().convolves_float32, torch.bfloat16: _library().convolves_bfloat16}
+    return has.get(_working_type(x), False) and max(module.in_channels, module.out_channels) <= MOST_CHANNELS
+
+
+def convolve(x: Tensor, module: nn.Conv2d) -> Tensor:
+    """`module` over x (N, C, H, W); under autocast in its type, with the weights rounded and their gradients not."""
+    result: Tensor = _Convolve.apply(x.to(_working_type(x)), module.weight, module.bias, module.padding[0])  # type: ignore[no-untyped-call]
+    return result
+
+
+def _working_type(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
 def norm(x: Tensor, module: nn.BatchNorm2d, activation: tuple[int, float] = IDENTITY, *, pools: bool = False) -> Tensor:
     """`module` over x (N, C, H, W), then the activation, then 2 x 2 max pooling if it `pools`."""
     if module.training and module.num_batches_tracked is not None:
@@ -81,6 +111,44 @@ def _sides(x: Tensor) -> tuple[int, int, int, int]:
 
 def _address(x: Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        x, weight = _channels_last(x), weight.contiguous()
+        n, height, width, channels = _sides(x)
+        out, _, kernel, _ = weight.shape
+        grown = 2 * padding - kernel + 1
+        y = torch.empty((n, out, height + grown, width + grown), dtype=x.dtype, memory_format=torch.channels_last)
+        _library().convolve(
+            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), weight.data_ptr(), _address(bias)),
+            *(n, height, width, channels, out, kernel, padding, False, torch.get_num_threads()),
+        )
+        ctx.save_for_backward(x, weight)
+        ctx.padding, ctx.has_bias = padding, bias is not None
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        dy = _channels_last(dy)
+        is_wide, threads = x.dtype == torch.float32, torch.get_num_threads()
+        n, height, width, out = _sides(dy)
+        kernel, channels, dx = weight.shape[2], weight.shape[1], None
+        if ctx.needs_input_grad[0]:
+            dx = torch.empty_like(x)
+            _library().convolve(
+                *(is_wide, dy.data_ptr(), dx.data_ptr(), weight.data_ptr(), None, n, height, width, out, channels),
+                *(kernel, kernel - 1 - ctx.padding, True, threads),
+            )
+        of_weight, of_bias = torch.empty_like(weight), torch.empty(out) if ctx.has_bias else None
+        _library().convolve_weights(
+            *(is_wide, x.data_ptr(), dy.data_ptr(), of_weight.data_ptr(), _address(of_bias), *_sides(x), out),
+            *(kernel, ctx.padding, threads),
+        )
+        return dx, of_weight, of_bias, None
 
 
 class _Norm(torch.autograd.Function):

@@ -22,13 +22,13 @@ from typing import Final
 from filelock import FileLock
 from platformdirs import user_cache_dir
 
-SOURCE: Final = Path(__file__).with_name("kernels.cpp")
+SOURCES: Final = Path(__file__).with_name("source")
 
 # Whole vectors, and fused multiply-add; what a not-a-number does stays as written.
 FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SECONDS_TO_COMPILE: Final = 120
 
-# The functions of kernels.cpp; pointers are addresses.
+# The functions of source/kernels.cpp; pointers are addresses.
 FUNCTIONS: Final[dict[str, Sequence[type]]] = {
     "norm": (
         *(c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p),
@@ -40,6 +40,14 @@ FUNCTIONS: Final[dict[str, Sequence[type]]] = {
     ),
     "pool": (c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32),
     "pool_backward": (c_int32, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int32),
+    "convolve": (
+        *(c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, c_int64),
+        *(c_int64, c_int32, c_int32),
+    ),
+    "convolve_weights": (
+        *(c_int32, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, c_int64),
+        *(c_int64, c_int32),
+    ),
     "dropout": (c_int32, c_void_p, c_void_p, c_int64, c_uint32, c_uint32, c_float, c_int32),
     "warp": (
         *(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p),
@@ -55,6 +63,8 @@ class Library:
     norm_backward: Callable[..., None]
     pool: Callable[..., None]
     pool_backward: Callable[..., None]
+    convolve: Callable[..., None]
+    convolve_weights: Callable[..., None]
     dropout: Callable[..., None]
     warp: Callable[..., None]
 
@@ -65,6 +75,8 @@ class Library:
             function.argtypes, function.restype = arguments, None
             setattr(self, name, function)
         self.id = path.stem
+        loaded.flyweight_convolves.argtypes, loaded.flyweight_convolves.restype = (c_int32,), c_int32
+        self.convolves_float32, self.convolves_bfloat16 = (bool(loaded.flyweight_convolves(wide)) for wide in (1, 0))
 
 
 @functools.cache
@@ -85,7 +97,7 @@ def _found() -> tuple[Library | None, str]:
 
 
 def library() -> Library | None:
-    """The compiled kernels, built at the first call on a machine (about five seconds); None where they cannot be."""
+    """The compiled kernels, built at the first call on a machine (some ten seconds); None where they cannot be."""
     return _found()[0]
 
 
@@ -110,7 +122,7 @@ def _compiled(compiler: str) -> Path:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 built = Path(scratch) / path.name
                 subprocess.run(  # noqa: S603  # a compiler that the user has, over our own source
-                    [*command, str(SOURCE), "-o", str(built)],
+                    [*command, str(SOURCES / "kernels.cpp"), "-o", str(built)],
                     check=True,
                     capture_output=True,
                     text=True,
@@ -133,7 +145,7 @@ def _flags_for_threads(compiler: str) -> tuple[str, ...]:
 
 def _identity(command: Sequence[str]) -> str:
     """Of all that decides the machine code: source, compiler, flags and the processor's abilities."""
-    digest = hashlib.sha256(SOURCE.read_bytes())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir())))
     for part in (*command, _output(command[0], "--version"), _abilities()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
