@@ -67,6 +67,7 @@ def test_its_memory_is_its_own():
 
     with Alone(counter, start=1) as alone:
         assert 1_000_000 < alone.peak_bytes < BIG
+        assert 0 <= alone.file_bytes <= alone.peak_bytes
 
 
 def test_its_environment_can_lack_what_ours_has(monkeypatch):

@@ -15,7 +15,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +69,11 @@ class Alone(Generic[Held]):
         """The most memory that the process has held so far, without that of processes which it started."""
         return self.ask(_peak_bytes)
 
+    @property
+    def file_bytes(self) -> int:
+        """Of what it holds now, the pages of files, which the system takes back when others need them; 0 if unknown."""
+        return self.ask(_file_bytes)
+
     def close(self, *, at_once: bool = False) -> None:
         """Let the process come to its end; `at_once` does not wait until it has answered."""
         self._pipe.close()
@@ -114,14 +119,12 @@ def once(work: Callable[..., Found], /, **settings: Any) -> Found:
 
 def _serve(pipe: Connection, make: Callable[..., Any], settings: dict[str, Any]) -> None:
     """The life of such a process: make, tell that it is made, answer until nobody asks any more."""
-    made, found = _tried(functools.partial(make, **settings))
-    pipe.send((made, None))
-    while made is None:
-        try:
+    error, found = _tried(functools.partial(make, **settings))
+    with suppress(EOFError, ConnectionError):
+        pipe.send((error, None))
+        while error is None:
             work, arguments = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_tried(functools.partial(work, found, **arguments)))
+            pipe.send(_tried(functools.partial(work, found, **arguments)))
 
 
 def _tried(work: Callable[[], Any]) -> tuple[Exception | None, Any]:
@@ -138,16 +141,27 @@ def _itself(held: Any) -> Any:
 
 
 def _peak_bytes(_held: object) -> int:
-    """Of this process; the kernel's own figure for it also counts, on Linux, what its parent held when it began."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
+    """Of this process; the system's own figure for it also counts, on Linux, what its parent held when it began."""
+    found = _status_bytes("VmHWM")
+    if found is None:
         from flyweight.train.device import peak_memory_bytes
 
         return peak_memory_bytes()
-    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.M)
-    assert found is not None
-    return int(found[1]) * 1024
+    return found
+
+
+def _file_bytes(_held: object) -> int:
+    return _status_bytes("RssFile") or 0
+
+
+def _status_bytes(field: str) -> int | None:
+    """What Linux says of this process; None elsewhere."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s*(\d+) kB", status, re.M)
+    return int(found[1]) * 1024 if found else None
 
 
 @contextmanager

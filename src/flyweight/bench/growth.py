@@ -40,12 +40,17 @@ CLASSES: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one process of a series measured: `x` is what grows, `values` are those of its quantity, per round."""
+    """What one process of a series measured: `x` is what grows, `values` are those of its quantity, per round.
+
+    file_bytes: how much of its memory are pages of files.
+    """
 
     name: str
     x: float
     values: list[float]
     peak_bytes: int
+    file_bytes: int = 0
+    is_mapped: bool = False
 
 
 def growth(size: Size, *, threads: int | None) -> list[Row]:
@@ -82,10 +87,16 @@ def _series(quantity: str, points: Iterator[Point], *, is_compared: bool = False
     """The seconds of all points, then their memory; only what does the same work is compared."""
     found = list(points)
     seconds = [row(SECTION, point.name, quantity, point.values) for point in found]
-    memory = [row(SECTION, point.name, "peak MB", [point.peak_bytes / MEGABYTE]) for point in found]
+    memory = [row(SECTION, point.name, "peak MB", [point.peak_bytes / MEGABYTE], note=_pages(point)) for point in found]
     for rows in (side_by_side(seconds) if is_compared else seconds, memory):
-        yield replace(rows[0], note=_slope_words(found, rows))
+        yield replace(rows[0], note=_slope_words(found, rows) or rows[0].note)
         yield from rows[1:]
+
+
+def _pages(point: Point) -> str:
+    if not point.is_mapped:
+        return ""
+    return f"{point.file_bytes / MEGABYTE:,.0f} MB are pages of files, which the system takes back when it needs them"
 
 
 def _slope_words(points: list[Point], rows: list[Row]) -> str:
@@ -107,6 +118,7 @@ def _by_images(size: Size, threads: int) -> Iterator[Point]:
             yield replace(
                 found,
                 name=found.name + (", mapped" if path else ""),
+                is_mapped=path is not None,
                 values=[found.values[0] + later * n_later for later in found.values[1:]],
             )
 
@@ -156,7 +168,7 @@ def _point(name: str, x: float, make: Callable[..., Ours], *, steps: int) -> Poi
         first = seconds_of(functools.partial(alone.ask, Ours.take, steps=1))
         take = functools.partial(alone.ask, Ours.take, steps=steps)
         later = [seconds_of(take) / steps for _ in range(ROUNDS)]
-        return Point(name=name, x=x, values=[first, *later], peak_bytes=alone.peak_bytes)
+        return Point(name=name, x=x, values=[first, *later], peak_bytes=alone.peak_bytes, file_bytes=alone.file_bytes)
 
 
 def _later(point: Point) -> Point:

@@ -12,6 +12,7 @@ from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.timing import alternate
 from flyweight.bench.train import counted
+from flyweight.errors import FlyweightError
 from flyweight.experiment.run import run
 from flyweight.experiment.seeds import run_seeds
 from flyweight.experiment.signals import stopping_on_signals
@@ -38,6 +39,8 @@ def _measured(size: Size, threads: int | None) -> list[Row]:
 
         def work(name: str) -> None:
             records = ways[name](store, should_stop)
+            if should_stop():
+                raise FlyweightError("the benchmark was stopped before it had trained all seeds; measure again.")
             answers[name] = [record.test_correct for record in records]
 
         seconds = alternate(
@@ -62,7 +65,9 @@ def _ways(recipe: Recipe, numbers: range, threads: int | None) -> dict[str, Way]
 
     def one_after_the_other(n_threads: int | None) -> Way:
         return lambda store, should_stop: [
-            run(recipe, seed=seed, store=store, threads=n_threads, should_stop=should_stop) for seed in numbers
+            run(recipe, seed=seed, store=store, threads=n_threads, should_stop=should_stop)
+            for seed in numbers
+            if not should_stop()
         ]
 
     ways = {"one after the other": one_after_the_other(threads)}
