@@ -190,7 +190,7 @@ def _fit(
         lr=functools.partial(learning_rate, recipe=recipe),
         label_smoothing=settings.label_smoothing,
         loss_reduction=settings.loss_reduction,
-        precision=settings.precision,
+        precision=bench.precision,
         patience=settings.patience,
         stop_at_accuracy=recipe.target.accuracy if recipe.target.stop else None,
         seconds_limit=recipe.budget.seconds,

@@ -26,7 +26,7 @@ from flyweight.model.build import build
 from flyweight.recipe import Recipe
 from flyweight.train import device as devices
 from flyweight.train import loop, optim
-from flyweight.train.device import DeviceName
+from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.loop import Training
 
@@ -35,6 +35,7 @@ from flyweight.train.loop import Training
 class Workbench:
     """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
 
+    precision: the numbers that a step computes in on this device.
     evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
     """
 
@@ -45,6 +46,7 @@ class Workbench:
     training: Training
     batches: Batches
     evaluate: Callable[[nn.Module, np.ndarray, np.ndarray], Evaluation]
+    precision: Precision
     environment: dict[str, Any]
 
     @property
@@ -67,6 +69,7 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
     parts = split(image_set, seed=recipe.data.split_seed, validation=recipe.data.validation)
     chosen = parts.train[: recipe.data.train_limit]
     mean, std = channel_statistics(image_set.train_images, chosen)
+    precision = devices.working_precision(recipe.train.precision, where)
     batches = Batches(
         _tensor(image_set.train_images).to(where),
         _tensor(image_set.train_labels).to(where),
@@ -88,7 +91,13 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
         evaluate=functools.partial(
             _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
         ),
-        environment={"flyweight": __version__, "code": code_fingerprint(), **devices.describe(where)},
+        precision=precision,
+        environment={
+            "flyweight": __version__,
+            "code": code_fingerprint(),
+            **devices.describe(where),
+            "precision": precision,
+        },
     )
 
 

@@ -164,7 +164,9 @@ class TrainSection(_Value):
     patience: MaybeWhole = Field(
         default=None, ge=1, description="Stop after so many epochs without a better validation accuracy."
     )
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Numbers the step computes in.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Numbers the step computes in; bfloat16 where the device has it, else float32."
+    )
     eval_batch_size: Whole = Field(default=1000, ge=1, description="Images a step when nothing is learnt.")
 
 

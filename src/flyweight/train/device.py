@@ -20,6 +20,7 @@ from flyweight.errors import MissingError
 from flyweight.kernels.library import library, why_not
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
 
 # A small net does not fill two threads, and waits for the slower of them: one is as fast on an idle machine, and two to
 # three times faster on a busy one (docs/notebook.md).
@@ -68,6 +69,20 @@ def _keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, GIBIBYTE)
         libc.mallopt(M_TRIM_THRESHOLD, GIBIBYTE)
+
+
+def working_precision(wanted: Precision, device: torch.device) -> Precision:
+    """The numbers that a step computes in here: bfloat16 where the device multiplies it by itself, else float32.
+
+    A processor that only imitates bfloat16 is several times slower with it than with float32.
+    """
+    if wanted == "float32" or device.type == "mps":
+        return "float32"
+    if device.type == "cuda":
+        return wanted if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    abilities = torch.cpu.get_capabilities()
+    has = any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return wanted if has else "float32"
 
 
 def settle(model: nn.Module, device: torch.device) -> nn.Module:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.train.device import Precision
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.metrics import EpochMetrics
 
@@ -104,7 +105,7 @@ def fit(
     lr: Callable[[float], float],
     label_smoothing: float = 0.0,
     loss_reduction: Literal["mean", "sum"] = "mean",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     patience: int | None = None,
     stop_at_accuracy: float | None = None,
     seconds_limit: float | None = None,
@@ -150,7 +151,7 @@ def _epoch(
     lr: Callable[[float], float],
     label_smoothing: float,
     loss_reduction: Literal["mean", "sum"],
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     seconds_limit: float | None,
     on_step: StepReporter | None,
     should_stop: Callable[[], bool],
