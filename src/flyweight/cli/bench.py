@@ -39,7 +39,7 @@ def bench(
         after the other against side by side), growth (with images, batch, parameters, threads, epochs), time-to
         (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training).
     quick
-        Few and short rounds, under two minutes in all: enough to see that it works, not to quote.
+        Few and short rounds, two minutes or so in all: enough to see that it works, not to quote.
     threads
         Threads for our side. Unless told, train has rows for 1 and for all cores, limit and predict take all cores,
         the others what `flyweight train` takes.
