@@ -14,9 +14,9 @@ from flyweight.bench.record import BUSY, Benchmark
 from flyweight.bench.rows import Row
 
 # Rounds of a few steps scatter, more so where others use the machine too; what falls further than this has a reason. A
-# smaller loss is for the full benchmark on an idle machine to show. Busy cores only help us: the same code was 1.4 times
-# as fast as the notebook's way, whose threads wait for one another, and 8.4 times on a busier machine. So a stored record
-# from a busy machine is not judged by.
+# smaller loss is for the full benchmark on an idle machine to show. Busy cores flatter us: the same code was 1.4 times
+# as fast as the notebook's way, whose threads wait for one another, and 8.4 times while another program kept cores busy
+# (n=1 each). So a stored record from a busy machine is not judged by.
 LEAST_SHARE: Final = 0.6
 
 # What makes a machine another one; versions are not among them, for what they change is what one wants to see.
