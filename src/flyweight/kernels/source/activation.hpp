@@ -59,8 +59,7 @@ void with_activation(int32_t kind, float slope, Body body) {
 template <class T, class Y, class Activation>
 void activate(const T* __restrict x, Y* __restrict y, const float* __restrict scale, const float* __restrict shift,
               int64_t n, Activation activation) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) store(y[j], activation(load(x[j]) * scale[j] + shift[j]));
+    fill(y, n, [=](int64_t j) { return activation(load(x[j]) * scale[j] + shift[j]); });
 }
 
 }  // namespace

@@ -9,12 +9,17 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace {
 
 constexpr int64_t LANES = 16;
 // Values per chunk: small enough to stay in a core's second-level cache between two passes.
 constexpr int64_t CHUNK_VALUES = 1 << 15;
+// Values a tile has at least, where channels are few: enough work for one call of an inner loop.
+constexpr int64_t TILE_VALUES = 256;
 // Below so many values, waking a second thread takes longer than the work.
 constexpr int64_t SERIAL_VALUES = 1 << 15;
 
@@ -62,6 +67,7 @@ class Tile {
   public:
     explicit Tile(int64_t channels) : channels_(channels), pixels_(1) {
         while (pixels_ * channels % LANES) ++pixels_;
+        pixels_ *= std::max<int64_t>(1, TILE_VALUES / length());
     }
     int64_t pixels() const { return pixels_; }
     int64_t length() const { return pixels_ * channels_; }
@@ -84,10 +90,35 @@ inline void by_tiles(const Tile& tile, int64_t values, Body body) {
     if (at < values) body(at, values - at);
 }
 
-template <class From, class To>
-void convert(const From* __restrict from, To* __restrict to, int64_t n) {
+// out[j] = value(j); bfloat16 by way of a few vectors of float, since the processor rounds whole vectors at once.
+template <class To, class Value>
+inline void fill(To* __restrict out, int64_t n, Value value) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) store(to[j], load(from[j]));
+    for (int64_t j = 0; j < n; ++j) store(out[j], value(j));
+}
+
+#ifdef __AVX512BF16__
+template <class Value>
+inline void fill(bfloat16* __restrict out, int64_t n, Value value) {
+    constexpr int64_t most = 16 * LANES;
+    alignas(64) float block[most];
+    for (int64_t first = 0; first < n; first += most) {
+        const int64_t count = std::min(most, n - first);
+#pragma omp simd
+        for (int64_t j = 0; j < count; ++j) block[j] = value(first + j);
+        int64_t j = 0;
+        for (; j + LANES <= count; j += LANES) {
+            const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_load_ps(block + j));
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + first + j), (__m256i)narrow);
+        }
+        for (; j < count; ++j) store(out[first + j], block[j]);
+    }
+}
+#endif
+
+template <class From, class To>
+inline void convert(const From* __restrict from, To* __restrict to, int64_t n) {
+    fill(to, n, [=](int64_t j) { return load(from[j]); });
 }
 
 int64_t images_per_chunk(int64_t values_per_image) { return std::max<int64_t>(1, CHUNK_VALUES / values_per_image); }

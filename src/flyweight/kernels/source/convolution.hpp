@@ -10,8 +10,7 @@
 
 #include "common.hpp"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
+#ifdef __AVX512F__
 #define FLYWEIGHT_CONVOLVES 1
 #endif
 

@@ -17,11 +17,10 @@ inline uint32_t mixed(uint32_t x) {
 template <class T>
 void drop(const T* __restrict x, T* __restrict y, uint32_t first, int64_t n, uint32_t seed, uint32_t threshold,
           float scale) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
+    fill(y, n, [=](int64_t j) {
         const uint32_t draw = mixed(mixed(first + static_cast<uint32_t>(j)) ^ seed);
-        store(y[j], draw >= threshold ? load(x[j]) * scale : 0.0f);
-    }
+        return draw >= threshold ? load(x[j]) * scale : 0.0f;
+    });
 }
 
 template <class T>

@@ -26,12 +26,11 @@ template <class T, class G, class Activation>
 void set_gradient(const T* __restrict x, const G* __restrict dy, T* __restrict dx, const float* __restrict scale,
                   const float* __restrict shift, const float* __restrict mean, const float* __restrict p,
                   const float* __restrict q, const float* __restrict r, int64_t n, Activation activation) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
+    fill(dx, n, [=](int64_t j) {
         const float value = load(x[j]);
         const float dz = load(dy[j]) * activation.slope(value * scale[j] + shift[j]);
-        store(dx[j], p[j] * dz + (q[j] * (value - mean[j]) + r[j]));
-    }
+        return p[j] * dz + (q[j] * (value - mean[j]) + r[j]);
+    });
 }
 
 // Mean and variance of each channel: two passes over a chunk while it is in the cache; chunks are joined as by Chan,

@@ -117,8 +117,8 @@ void pool_backward(const T* dy, const uint8_t* place, T* dx, int64_t n, int64_t 
             for (int half = 0; half < 2; ++half) {
                 const float* from = half ? rows.lower.data() : rows.upper.data();
                 T* target = to + (2 * h + half) * row;
-#pragma omp simd
-                for (int64_t j = 0; j < row; ++j) store(target[j], j < 2 * out_row ? from[j] : 0.0f);
+                convert(from, target, 2 * out_row);
+                std::memset(static_cast<void*>(target + 2 * out_row), 0, (row - 2 * out_row) * sizeof(T));
             }
         }
         if (height % 2) std::memset(static_cast<void*>(to + (height - 1) * row), 0, row * sizeof(T));
