@@ -25,7 +25,7 @@ from platformdirs import user_cache_dir
 SOURCES: Final = Path(__file__).with_name("source")
 
 # Whole vectors, and fused multiply-add; what a not-a-number does stays as written.
-FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+FLAGS: Final = ("-std=c++17", "-O2", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SECONDS_TO_COMPILE: Final = 120
 
 # The functions of source/kernels.cpp; pointers are addresses.

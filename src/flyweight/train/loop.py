@@ -172,7 +172,7 @@ def _epoch(
         done = (training.epoch - 1) * n_steps + training.step
         for group in optimizer.param_groups:
             group["lr"] = lr(done / total)
-        torch.manual_seed(dropout_seeds[training.step])  # inside fork_rng: dropout has no generator of its own
+        _seed(device, dropout_seeds[training.step])  # inside fork_rng: dropout has no generator of its own
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(images)
         logits = logits.float()
@@ -206,6 +206,13 @@ def _epoch(
     sums.read()
     clock.lap()
     return None
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """Set the generators that a step draws from; torch.manual_seed would note it for every kind of device, each time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 class _Sums:

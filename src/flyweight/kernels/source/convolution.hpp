@@ -28,9 +28,10 @@ struct Floats {
     using Value = float;
     using Element = float;
     static constexpr int64_t per_element = 1;
-    static __m512 multiply_add(__m512 sum, Element x, const Element* weights) {
-        return _mm512_fmadd_ps(_mm512_set1_ps(x), _mm512_loadu_ps(weights), sum);
-    }
+    using Vector = __m512;
+    static Vector vector(const Element* place) { return _mm512_loadu_ps(place); }
+    static Vector spread(Element x) { return _mm512_set1_ps(x); }
+    static __m512 multiply_add(__m512 sum, Vector one, Vector other) { return _mm512_fmadd_ps(one, other, sum); }
     static Element ones() { return 1.0f; }
     static void put(Element& place, int64_t, float value) { place = value; }
 };
@@ -41,9 +42,11 @@ struct Bfloats {
     using Value = bfloat16;
     using Element = uint32_t;
     static constexpr int64_t per_element = 2;
-    static __m512 multiply_add(__m512 sum, Element x, const Element* weights) {
-        const __m512i spread = _mm512_set1_epi32(static_cast<int32_t>(x));
-        return _mm512_dpbf16_ps(sum, (__m512bh)spread, (__m512bh)_mm512_loadu_si512(weights));
+    using Vector = __m512i;
+    static Vector vector(const Element* place) { return _mm512_loadu_si512(place); }
+    static Vector spread(Element x) { return _mm512_set1_epi32(static_cast<int32_t>(x)); }
+    static __m512 multiply_add(__m512 sum, Vector one, Vector other) {
+        return _mm512_dpbf16_ps(sum, (__m512bh)one, (__m512bh)other);
     }
     static Element ones() { return 0x3f803f80u; }
     static void put(Element& place, int64_t half, float value) {
@@ -136,7 +139,8 @@ void places(const typename Ops::Element* in, int64_t pitch, int64_t kernel, int6
             for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
                 for (int v = 0; v < V; ++v)
-                    sums[r][v] = Ops::multiply_add(sums[r][v], base[r / 3][index[r % 3]], weights + v * LANES);
+                    sums[r][v] = Ops::multiply_add(sums[r][v], Ops::spread(base[r / 3][index[r % 3]]),
+                                                   Ops::vector(weights + v * LANES));
         }
     }
     // Whole vectors reach into the next place, which is written after.
@@ -144,6 +148,35 @@ void places(const typename Ops::Element* in, int64_t pitch, int64_t kernel, int6
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + r * channels + v * LANES, sums[r][v]);
+}
+
+// The same for kernels of three and one vector: each value that is read is used by all three columns of the kernel,
+// since loading would take longer than multiplying.
+template <class Ops, int R>
+void places_of_three(const typename Ops::Element* in, int64_t pitch, int64_t, int64_t elements,
+                     const typename Ops::Element* weights, const float* bias, float* out, int64_t channels) {
+    __m512 sums[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sums[r] = _mm512_loadu_ps(bias);
+    for (int64_t y = 0; y < 3; ++y, in += pitch, weights += 3 * elements * LANES) {
+        const typename Ops::Element* base[(R + 4) / 3];
+        for (int g = 0; g < (R + 4) / 3; ++g) base[g] = in + 3 * g * elements;
+        for (int64_t t = 0; t < elements; ++t) {
+            int64_t index[3] = {t, t + elements, t + 2 * elements};
+            __asm__("" : "+r"(index[0]), "+r"(index[1]), "+r"(index[2]));
+            const auto left = Ops::vector(weights + index[0] * LANES), middle = Ops::vector(weights + index[1] * LANES),
+                       right = Ops::vector(weights + index[2] * LANES);
+#pragma GCC unroll 18
+            for (int q = 0; q < R + 2; ++q) {
+                const auto x = Ops::spread(base[q / 3][index[q % 3]]);
+                if (q < R) sums[q] = Ops::multiply_add(sums[q], x, left);
+                if (q >= 1 && q <= R) sums[q - 1] = Ops::multiply_add(sums[q - 1], x, middle);
+                if (q >= 2) sums[q - 2] = Ops::multiply_add(sums[q - 2], x, right);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) _mm512_storeu_ps(out + r * channels, sums[r]);
 }
 
 // Sums over places of input times gradient, for T neighbouring (column, input channel) and V vectors of channels.
@@ -162,7 +195,8 @@ void products(const typename Ops::Element* in, int64_t in_pitch, int64_t in_step
             for (int j = 0; j < T; ++j)
 #pragma GCC unroll 4
                 for (int v = 0; v < V; ++v)
-                    sums[j][v] = Ops::multiply_add(sums[j][v], here[j], gradient + v * LANES);
+                    sums[j][v] =
+                        Ops::multiply_add(sums[j][v], Ops::spread(here[j]), Ops::vector(gradient + v * LANES));
         }
     }
 #pragma GCC unroll 16
@@ -185,6 +219,10 @@ struct Table {
     static std::array<Places, sizeof...(R)> all_places(std::index_sequence<R...>) {
         return {&places<Ops, R + 1, V>...};
     }
+    template <size_t... R>
+    static std::array<Places, sizeof...(R)> all_places_of_three(std::index_sequence<R...>) {
+        return {&places_of_three<Ops, R + 1>...};
+    }
     template <size_t... T>
     static std::array<Products, sizeof...(T)> all_products(std::index_sequence<T...>) {
         return {&products<Ops, T + 1, V>...};
@@ -204,13 +242,14 @@ inline int64_t block_of(int64_t count, int64_t most) {
 template <class Ops, int V>
 void convolve_by(const typename Ops::Value* x, typename Ops::Value* y, const float* weights, const float* bias,
                  int64_t n, const Shape& shape, bool is_back, int32_t threads) {
-    static const auto functions = Table<Ops, V>::all_places(std::make_index_sequence<Table<Ops, V>::most>{});
+    static const auto any = Table<Ops, V>::all_places(std::make_index_sequence<Table<Ops, V>::most>{});
+    static const auto three = Table<Ops, V>::all_places_of_three(std::make_index_sequence<Table<Ops, V>::most>{});
     const auto all = packed<Ops>(weights, shape, is_back);
     std::vector<float> start(V * LANES, 0.0f);
     if (bias) std::copy(bias, bias + shape.out, start.begin());
     const int64_t width = shape.out_width(), height = shape.out_height();
     const int64_t block = block_of(width, Table<Ops, V>::most);
-    const auto function = functions[block - 1];
+    const auto function = (V == 1 && shape.kernel == 3 ? three : any)[block - 1];
     const int64_t images = images_per_chunk(height * width * shape.out);
     in_parallel((n + images - 1) / images, n * height * width * shape.out, threads, [&](int64_t chunk) {
         Framed<Ops> framed(shape);
@@ -229,17 +268,45 @@ void convolve_by(const typename Ops::Value* x, typename Ops::Value* y, const flo
     });
 }
 
-// Each value of a row with the one `ahead` of it, which belongs to the next place: bfloat16 is multiplied in pairs. A
-// float is alone.
-inline void pair_places(const float* from, int64_t, int64_t values, float* to) {
-    std::memcpy(to, from, values * sizeof(float));
-}
+// Some rows of an image with a border of zeros, few enough for the first-level cache. Each value of bfloat16 is paired
+// with that of the next place, as it is multiplied; a float is alone.
+template <class Ops>
+class RowsInPairs {
+  public:
+    using Value = typename Ops::Value;
+    using Element = typename Ops::Element;
+    RowsInPairs(int64_t height, int64_t width, int64_t channels, int64_t border, int64_t pitch, int64_t most)
+        : height_(height), width_(width), channels_(channels), border_(border), pitch_(pitch),
+          line_(pitch + channels, Value{}), all_(most * pitch + LANES * MAX_VECTORS, Element{}) {}
+    // Rows from `top` on, which may lie above or below the image.
+    void fill(const Value* image, int64_t top, int64_t rows) {
+        const int64_t values = width_ * channels_;
+        for (int64_t h = 0; h < rows; ++h) {
+            Element* to = &all_[h * pitch_];
+            if (top + h < 0 || top + h >= height_) {
+                std::fill(to, to + pitch_, Element{});
+                continue;
+            }
+            std::memcpy(static_cast<void*>(&line_[border_ * channels_]), image + (top + h) * values,
+                        values * sizeof(Value));
+            pair(line_.data(), channels_, pitch_, to);
+        }
+    }
+    const Element* row(int64_t h) const { return &all_[h * pitch_]; }
 
-inline void pair_places(const bfloat16* __restrict from, int64_t ahead, int64_t values, uint32_t* __restrict to) {
+  private:
+    static void pair(const float* from, int64_t, int64_t values, float* to) {
+        std::memcpy(to, from, values * sizeof(float));
+    }
+    static void pair(const bfloat16* __restrict from, int64_t ahead, int64_t values, uint32_t* __restrict to) {
 #pragma omp simd
-    for (int64_t j = 0; j < values; ++j)
-        to[j] = static_cast<uint32_t>(from[j].bits) | static_cast<uint32_t>(from[j + ahead].bits) << 16;
-}
+        for (int64_t j = 0; j < values; ++j)
+            to[j] = static_cast<uint32_t>(from[j].bits) | static_cast<uint32_t>(from[j + ahead].bits) << 16;
+    }
+    int64_t height_, width_, channels_, border_, pitch_;
+    std::vector<Value> line_;
+    std::vector<Element> all_;
+};
 
 // Sums over all places of all images. Up to 16 parts of the images are added up apart, then together in their order.
 template <class Ops, int V>
@@ -251,40 +318,30 @@ void weigh_by(const typename Ops::Value* x, const typename Ops::Value* dy, float
     const int64_t height = shape.out_height(), width = shape.out_width(), k = shape.kernel, depth = k * shape.in;
     const int64_t block = block_of(depth, Table<Ops, V>::most), steps = (width + pair - 1) / pair;
     const int64_t row = shape.framed_width() * shape.in, dy_row = steps * pair * shape.out;
-    const int64_t rows_at_once = std::max<int64_t>(1, FIRST_CACHE_BYTES / 2 / 4 / (row + dy_row));
+    const int64_t fitting = FIRST_CACHE_BYTES * 3 / 4 / static_cast<int64_t>(sizeof(Element)) - (k - 1) * row;
+    const int64_t rows_at_once = std::clamp<int64_t>(fitting / (row + dy_row), 1, height);
     const int64_t images = std::max<int64_t>(1, (n + 15) / 16), count = (n + images - 1) / images;
     std::vector<std::vector<float>> parts(count);
     in_parallel(count, n * height * width * shape.out * depth, threads, [&](int64_t chunk) {
         std::vector<float>& sums = parts[chunk];
         sums.assign((k * depth + 1) * lanes, 0.0f);
-        std::vector<typename Ops::Value> line(row + shape.in, typename Ops::Value{});
-        std::vector<typename Ops::Value> slopes(dy_row + shape.out, typename Ops::Value{});
-        std::vector<Element> in(shape.framed_height() * row, Element{});
-        std::vector<Element> gradient(height * dy_row + lanes, Element{});
+        RowsInPairs<Ops> in(shape.height, shape.width, shape.in, shape.padding, row, rows_at_once + k - 1);
+        RowsInPairs<Ops> gradient(height, width, shape.out, 0, dy_row, rows_at_once);
         const Element ones = Ops::ones();
-        for (int64_t i = chunk * images; i < std::min(n, (chunk + 1) * images); ++i) {
-            for (int64_t h = 0; h < shape.height; ++h) {
-                std::memcpy(static_cast<void*>(&line[shape.padding * shape.in]),
-                            x + (i * shape.height + h) * shape.width * shape.in,
-                            shape.width * shape.in * sizeof(typename Ops::Value));
-                pair_places(line.data(), shape.in, row, &in[(h + shape.padding) * row]);
-            }
-            for (int64_t h = 0; h < height; ++h) {
-                std::memcpy(static_cast<void*>(slopes.data()), dy + (i * height + h) * width * shape.out,
-                            width * shape.out * sizeof(typename Ops::Value));
-                pair_places(slopes.data(), shape.out, dy_row, &gradient[h * dy_row]);
-            }
-            for (int64_t top = 0; top < height; top += rows_at_once)
+        for (int64_t i = chunk * images; i < std::min(n, (chunk + 1) * images); ++i)
+            for (int64_t top = 0; top < height; top += rows_at_once) {
+                const int64_t rows = std::min(rows_at_once, height - top);
+                in.fill(x + i * shape.height * shape.width * shape.in, top - shape.padding, rows + k - 1);
+                gradient.fill(dy + i * height * width * shape.out, top, rows);
                 for (int64_t y = 0; y < k; ++y)
                     for (int64_t first = 0; first < depth; first += block)
                         functions[std::min(block, depth - first) - 1](
-                            &in[(top + y) * row + first], row, pair * shape.in, &gradient[top * dy_row], dy_row,
-                            pair * shape.out, std::min(rows_at_once, height - top), steps,
-                            &sums[(y * depth + first) * lanes]);
-            if (d_bias)
-                functions[0](&ones, 0, 0, gradient.data(), dy_row, pair * shape.out, height, steps,
-                             &sums[k * depth * lanes]);
-        }
+                            in.row(y) + first, row, pair * shape.in, gradient.row(0), dy_row, pair * shape.out, rows,
+                            steps, &sums[(y * depth + first) * lanes]);
+                if (d_bias)
+                    functions[0](&ones, 0, 0, gradient.row(0), dy_row, pair * shape.out, rows, steps,
+                                 &sums[k * depth * lanes]);
+            }
     });
     for (int64_t o = 0; o < shape.out; ++o) {
         for (int64_t i = 0; i < shape.in; ++i)
