@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import stat
 import subprocess
@@ -99,3 +100,19 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     assert sum("-c" in command for command in commands) == len(list(SOURCES.glob("*.cpp"))) == 2
     assert all("--version" in command for command in commands[so_far:])
     assert [path.suffix for path in tmp_path.rglob("*.so")] == [".so"]
+
+
+@pytest.mark.skipif(library() is None or platform.machine() != "x86_64", reason="needs a compiler for x86-64")
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_the_sources_compile_for_older_processors(processor, tmp_path):
+    """Without AVX-512, and with it but without bfloat16, all functions are there and the compiler has no complaint."""
+    flags = ["-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-parameter"]
+    target = tmp_path / "library.so"
+
+    subprocess.run(
+        [built._compiler(), *flags, f"-march={processor}", "-fPIC", "-shared", *SOURCES.glob("*.cpp"), "-o", target],
+        check=True,
+    )
+
+    names = subprocess.run(["nm", "-D", target], check=True, capture_output=True, text=True).stdout
+    assert {name for name in FUNCTIONS if f" T flyweight_{name}" not in names} == set()

@@ -209,7 +209,7 @@ def _epoch(
 
 
 def _seed(device: torch.device, seed: int) -> None:
-    """Set the generators that a step draws from; torch.manual_seed would note it for every kind of device, each time."""
+    """Set the generators that a step draws from; torch.manual_seed keeps a note for each kind of absent device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

@@ -121,6 +121,6 @@ inline void convert(const From* __restrict from, To* __restrict to, int64_t n) {
     fill(to, n, [=](int64_t j) { return load(from[j]); });
 }
 
-int64_t images_per_chunk(int64_t values_per_image) { return std::max<int64_t>(1, CHUNK_VALUES / values_per_image); }
+inline int64_t images_per_chunk(int64_t values_per_image) { return std::max<int64_t>(1, CHUNK_VALUES / values_per_image); }
 
 }  // namespace

@@ -24,7 +24,7 @@ int32_t flyweight_convolves(int32_t wide) {
 void flyweight_convolve(int32_t wide, const void* x, void* y, const float* weights, const float* bias, int64_t n,
                         int64_t height, int64_t width, int64_t in, int64_t out, int64_t kernel, int64_t padding,
                         int32_t is_back, int32_t threads) {
-    const Shape shape{height, width, in, out, kernel, padding};
+    [[maybe_unused]] const Shape shape{height, width, in, out, kernel, padding};
 #if defined(FLYWEIGHT_CONVOLVES)
     if (wide) convolve<Floats>(IN(float, x), OUT(float, y), weights, bias, n, shape, is_back != 0, threads);
 #endif
@@ -36,7 +36,7 @@ void flyweight_convolve(int32_t wide, const void* x, void* y, const float* weigh
 void flyweight_convolve_weights(int32_t wide, const void* x, const void* dy, float* d_weights, float* d_bias, int64_t n,
                                 int64_t height, int64_t width, int64_t in, int64_t out, int64_t kernel,
                                 int64_t padding, int32_t threads) {
-    const Shape shape{height, width, in, out, kernel, padding};
+    [[maybe_unused]] const Shape shape{height, width, in, out, kernel, padding};
 #if defined(FLYWEIGHT_CONVOLVES)
     if (wide) weigh<Floats>(IN(float, x), IN(float, dy), d_weights, d_bias, n, shape, threads);
 #endif

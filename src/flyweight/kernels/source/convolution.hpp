@@ -16,6 +16,16 @@
 
 namespace {
 
+// What a convolution is: sides of its input, of its output, and its channels.
+struct Shape {
+    int64_t height, width, in, out, kernel, padding;
+    int64_t out_height() const { return height + 2 * padding - kernel + 1; }
+    int64_t out_width() const { return width + 2 * padding - kernel + 1; }
+    int64_t framed_height() const { return height + 2 * padding; }
+    int64_t framed_width() const { return width + 2 * padding; }
+    int64_t vectors() const { return (out + LANES - 1) / LANES; }
+};
+
 #ifdef FLYWEIGHT_CONVOLVES
 
 // Registers for sums: 32 there are, less a vector of weights per group of 16 channels and the one that is spread.
@@ -56,16 +66,6 @@ struct Bfloats {
     }
 };
 #endif
-
-// What a convolution is: sides of its input, of its output, and its channels.
-struct Shape {
-    int64_t height, width, in, out, kernel, padding;
-    int64_t out_height() const { return height + 2 * padding - kernel + 1; }
-    int64_t out_width() const { return width + 2 * padding - kernel + 1; }
-    int64_t framed_height() const { return height + 2 * padding; }
-    int64_t framed_width() const { return width + 2 * padding; }
-    int64_t vectors() const { return (out + LANES - 1) / LANES; }
-};
 
 // An image (H, W, C) with its border of zeros; the channels are filled up to whole elements.
 template <class Ops>
