@@ -103,7 +103,10 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(library() is None or platform.machine() != "x86_64", reason="needs a compiler for x86-64")
-@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize(
+    "processor",
+    ["x86-64", pytest.param("x86-64-v3", marks=pytest.mark.slow), pytest.param("x86-64-v4", marks=pytest.mark.slow)],
+)
 def test_the_sources_compile_for_older_processors(processor, tmp_path):
     """Without AVX-512, and with it but without bfloat16, all functions are there and the compiler has no complaint."""
     flags = ["-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-parameter"]
