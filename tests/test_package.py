@@ -87,3 +87,25 @@ def test_torch_is_capped_so_that_nothing_drags_another_one_in():
     wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     assert "torch>=2.11,<2.14" in wanted
     assert not [one for one in wanted if one.startswith(("torchvision", "torchaudio"))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP")
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "3000 None"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"),
+        ({"GOMP_SPINCOUNT": "7"}, "7 None"),
+    ],
+    ids=str,
+)
+def test_threads_spin_a_little_unless_the_user_says_otherwise(given, found):
+    """How OpenMP's threads wait is set before torch can load, and a user's word goes before ours."""
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    program = "import flyweight, os; print(*map(os.environ.get, ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')))"
+
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env={**others, **given}, capture_output=True, text=True, check=True
+    )
+
+    assert printed.stdout.strip() == found

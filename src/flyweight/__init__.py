@@ -9,8 +9,16 @@ Everything in `__all__` is loaded when it is first used: importing the package c
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# A thread that waits for another spins for some microseconds and then sleeps: spinning on, it keeps a core from the one
+# it waits for where the machine has other work; asleep at once, it is late for the next of many short waits
+# (docs/speed.md). GNU's OpenMP reads this when torch loads, so it stands before everything else.
+if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
     from flyweight.data.sources import load as load_images

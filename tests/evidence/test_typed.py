@@ -17,7 +17,7 @@ from flyweight.evidence.typed import typed_otherwise
         "19.4k parameters",
         "19.38K trainable parameters",
         "about 19k params",
-        "Under 20,000 parameters, five short epochs.",
+        "Under 20,000 parameters, three short epochs.",
         "up to 0.02M parameters",
         "more than 19k parameters",
         "4 layers, 5 epochs, 99.4 %",

@@ -24,7 +24,7 @@ from flyweight.bench.task import BATCH_SIZE, LR, MOMENTUM, ROTATE, TRANSLATE, Im
 Pair = tuple[Tensor, int]
 
 # What our program may have set for itself before torch loads, and a notebook has not.
-NOT_A_NOTEBOOKS: Final = ("OMP_WAIT_POLICY",)
+NOT_A_NOTEBOOKS: Final = ("GOMP_SPINCOUNT",)
 
 
 class Pictures(Dataset[Pair]):

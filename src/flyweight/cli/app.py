@@ -52,23 +52,12 @@ HELP: Final = "The best image classifier that fits a parameter budget, with evid
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its documented exit code."""
-    wait_asleep()
     # Reading thousands of records makes nothing but things that stay: to look for cycles among them takes a tenth.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
     # The interpreter's last collection walks all that was imported: a third of a second with scipy and matplotlib.
     gc.freeze()
     sys.exit(code)
-
-
-def wait_asleep() -> None:
-    """Let OpenMP's threads sleep where they wait for one another, unless the user says how they should wait.
-
-    A thread that spins keeps a core from the one it waits for, where the machine has other work. OpenMP reads this when
-    torch loads, so it must be set before any verb begins; the processes that a verb starts inherit it.
-    """
-    if sys.platform == "linux" and "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def run(arguments: Sequence[str]) -> int:
