@@ -29,7 +29,19 @@ ROOMS: dict[str, set[str]] = {
     "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence"},
     "report": {"errors", "evidence", "recipe", "records"},
     "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
-    "cli": {"bench", "errors", "evidence", "exchange", "experiment", "model", "recipe", "data", "records", "report"},
+    "cli": {
+        "bench",
+        "errors",
+        "evidence",
+        "exchange",
+        "experiment",
+        "kernels",
+        "model",
+        "recipe",
+        "data",
+        "records",
+        "report",
+    },
 }
 HEAVY = {"torch", "matplotlib"}
 LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "exchange"}

@@ -92,10 +92,12 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(built, "user_cache_dir", lambda _name: str(tmp_path))
     monkeypatch.setattr(built.subprocess, "run", spy)
-    compiler = built._compiler()
+    compiler, _ = built._compiler()
+    before = built.is_to_be_built()
     first, so_far = built._compiled(compiler), len(commands)
     second = built._compiled(compiler)
 
+    assert (before, built.is_to_be_built()) == (True, False)
     assert first == second
     assert sum("-c" in command for command in commands) == len(list(SOURCES.glob("*.cpp"))) == 2
     assert all("--version" in command for command in commands[so_far:])
@@ -113,7 +115,7 @@ def test_the_sources_compile_for_older_processors(processor, tmp_path):
     target = tmp_path / "library.so"
 
     subprocess.run(
-        [built._compiler(), *flags, f"-march={processor}", "-fPIC", "-shared", *SOURCES.glob("*.cpp"), "-o", target],
+        [built._compiler()[0], *flags, f"-march={processor}", "-fPIC", "-shared", *SOURCES.glob("*.cpp"), "-o", target],
         check=True,
     )
 

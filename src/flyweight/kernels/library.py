@@ -26,7 +26,7 @@ from platformdirs import user_cache_dir
 SOURCES: Final = Path(__file__).with_name("source")
 
 # Whole vectors, and fused multiply-add; what a not-a-number does stays as written.
-FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+FLAGS: Final = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 SECONDS_TO_COMPILE: Final = 120
 
 # The functions of the sources; pointers are addresses.
@@ -83,13 +83,9 @@ class Library:
 @functools.cache
 def _found() -> tuple[Library | None, str]:
     """The library, or None and why."""
-    if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
-        return None, "FLYWEIGHT_KERNELS=off"
-    if platform.system() not in ("Linux", "Darwin"):
-        return None, f"not built for {platform.system()}"
-    compiler = _compiler()
+    compiler, reason = _compiler()
     if compiler is None:
-        return None, "no C++ compiler found (c++, g++, clang++ or $CXX)"
+        return None, reason
     try:
         return Library(_compiled(compiler)), ""
     except (OSError, subprocess.SubprocessError) as error:
@@ -107,20 +103,50 @@ def why_not() -> str:
     return _found()[1]
 
 
-def _compiler() -> str | None:
+def is_to_be_built() -> bool:
+    """True if the next call of `library` has to compile."""
+    compiler, _ = _compiler()
+    try:
+        return compiler is not None and not _path(_command(compiler)).exists()
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _compiler() -> tuple[str | None, str]:
+    """The C++ compiler to build with, or None and why there will be no kernels."""
+    if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
+        return None, "FLYWEIGHT_KERNELS=off"
+    if sys.platform not in ("linux", "darwin"):
+        return None, f"not built for {sys.platform}"
     wanted = os.environ.get("CXX", "c++")
-    return next(filter(None, map(shutil.which, (wanted, "g++", "clang++"))), None)
+    found = next(filter(None, map(shutil.which, (wanted, "g++", "clang++"))), None)
+    return found, "" if found else "no C++ compiler found (c++, g++, clang++ or $CXX)"
+
+
+def _command(compiler: str) -> tuple[str, ...]:
+    """The compiler with flags for the processor that is here."""
+    machine = platform.machine()
+    processor = "-mcpu=native" if machine in ("arm64", "aarch64") else "-march=native"
+    is_gnu = "Free Software Foundation" in _output(compiler, "--version")
+    wide = ("-mprefer-vector-width=512",) if is_gnu and machine == "x86_64" else ()
+    # OpenMP where it is the runtime that torch brings along already: two runtimes would wait for each other.
+    threads = "-fopenmp" if is_gnu and sys.platform == "linux" else "-Wno-unknown-pragmas"
+    return (compiler, *FLAGS, processor, *wide, threads)
+
+
+def _path(command: Sequence[str]) -> Path:
+    """Where the library for this source, compiler and processor lies, or will lie."""
+    return Path(user_cache_dir("flyweight")) / "kernels" / f"{_identity(command)}.so"
 
 
 def _compiled(compiler: str) -> Path:
-    """The library for this source, compiler and processor, from the cache or built now; never half a file."""
-    command = [compiler, *FLAGS, *_flags_for_threads(compiler)]
-    folder = Path(user_cache_dir("flyweight")) / "kernels"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_identity(command)}.so"
+    """The library, from the cache or built now; never half a file."""
+    command = _command(compiler)
+    path = _path(command)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 built = Path(scratch) / path.name
                 _build(command, built)
                 built.replace(path)
@@ -139,17 +165,6 @@ def _build(command: Sequence[str], path: Path) -> None:
         for one in compiling:
             one.result()
     _output(*command, "-shared", *map(str, objects), "-o", str(path))
-
-
-def _flags_for_threads(compiler: str) -> tuple[str, ...]:
-    """OpenMP where it is the runtime that torch brings along already: two runtimes would wait for each other."""
-    version = _output(compiler, "--version")
-    is_gnu = "Free Software Foundation" in version and sys.platform == "linux"
-    return (
-        ("-fopenmp", "-mprefer-vector-width=512")
-        if is_gnu and platform.machine() == "x86_64"
-        else (("-fopenmp",) if is_gnu else ("-Wno-unknown-pragmas",))
-    )
 
 
 def _identity(command: Sequence[str]) -> str:
