@@ -15,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CARRIED = (
+    "flyweight/kernels/source/convolution.cpp",
+    "flyweight/kernels/source/layers.cpp",
+    "flyweight/kernels/source/common.hpp",
     "flyweight/data/mnist.npz",
     "flyweight/data/NOTICE.md",
     "flyweight/recipe/own/20k-fast.toml",
