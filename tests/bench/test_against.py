@@ -86,3 +86,12 @@ def test_a_fall_on_a_busy_machine_comes_with_a_caution():
 
     assert found.fallen
     assert "measure again" in found.summary()
+
+
+def test_what_is_not_ours_is_told_and_not_judged():
+    """A notebook that became the slower of two, or a torch that became faster, is no fall of ours."""
+    others = {"notebook, 0 loaders": 1.0, "eager torch": 1.0, "onnxruntime": 1.0}
+
+    found = verdicts(benchmark(**dict.fromkeys(others, 0.1), flyweight=0.1), benchmark(**others, flyweight=1.0))
+
+    assert found == {**dict.fromkeys(others, "told"), "flyweight": "fell"}
