@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +70,8 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
     mean, std = channel_statistics(image_set.train_images, chosen)
     precision = devices.working_precision(recipe.train.precision, where)
     batches = Batches(
-        _tensor(image_set.train_images).to(where),
-        _tensor(image_set.train_labels).to(where),
+        torch.from_numpy(image_set.train_images).to(where),
+        torch.from_numpy(image_set.train_labels).to(where),
         rows=torch.from_numpy(chosen),
         mean=mean,
         std=std,
@@ -142,11 +141,4 @@ def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> n
 def _evaluate(
     model: nn.Module, images: np.ndarray, labels: np.ndarray, *, device: torch.device, **settings: Any
 ) -> Evaluation:
-    return evaluate(model, _tensor(images).to(device), _tensor(labels).to(device), **settings)
-
-
-def _tensor(values: np.ndarray) -> torch.Tensor:
-    """The same memory as a tensor; torch warns about what may not be written, which nobody does here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(values)
+    return evaluate(model, torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), **settings)

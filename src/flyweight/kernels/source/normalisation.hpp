@@ -119,13 +119,12 @@ void join(const std::vector<Sums>& parts, int64_t channels, double* sum_dz, doub
 
 // What turns dz and x into dx: dx = p dz + q (x - mean) + r, and the gradients of weight and bias.
 struct Back {
-    std::vector<float> p, q, r, centre;
+    std::vector<float> p, q, r;
 };
 
-Back back_through(int64_t channels, double pixels, const float* weight, const float* mean, const float* rstd,
-                  const double* sum_dz, const double* sum_dzx, float* d_weight, float* d_bias) {
-    Back back{std::vector<float>(channels), std::vector<float>(channels), std::vector<float>(channels),
-              std::vector<float>(mean, mean + channels)};
+Back back_through(int64_t channels, double pixels, const float* weight, const float* rstd, const double* sum_dz,
+                  const double* sum_dzx, float* d_weight, float* d_bias) {
+    Back back{std::vector<float>(channels), std::vector<float>(channels), std::vector<float>(channels)};
     for (int64_t k = 0; k < channels; ++k) {
         const double scale = (weight ? static_cast<double>(weight[k]) : 1.0) * rstd[k];
         const double with_x_hat = sum_dzx[k] * rstd[k];
@@ -157,7 +156,7 @@ void affine_backward(const T* x, const T* dy, T* dx, int64_t pixels, int64_t cha
         });
         std::vector<double> sum_dz(channels), sum_dzx(channels);
         join(parts, channels, sum_dz.data(), sum_dzx.data());
-        const Back back = back_through(channels, static_cast<double>(pixels), weight, mean, rstd, sum_dz.data(),
+        const Back back = back_through(channels, static_cast<double>(pixels), weight, rstd, sum_dz.data(),
                                        sum_dzx.data(), d_weight, d_bias);
         const std::vector<float> p = tile.repeated(back.p.data()), q = tile.repeated(back.q.data()),
                                  r = tile.repeated(back.r.data());
@@ -210,7 +209,7 @@ void affine_pool_backward(const T* x, const T* dy, const uint8_t* place, T* dx, 
         });
         std::vector<double> sum_dz(channels), sum_dzx(channels);
         join(parts, channels, sum_dz.data(), sum_dzx.data());
-        const Back back = back_through(channels, static_cast<double>(n * height * width), weight, mean, rstd,
+        const Back back = back_through(channels, static_cast<double>(n * height * width), weight, rstd,
                                        sum_dz.data(), sum_dzx.data(), d_weight, d_bias);
         const std::vector<float> p = tile.repeated(back.p.data()), q = tile.repeated(back.q.data()),
                                  r = tile.repeated(back.r.data());
