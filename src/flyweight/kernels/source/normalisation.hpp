@@ -137,85 +137,40 @@ Back back_through(int64_t channels, double pixels, const float* weight, const fl
     return back;
 }
 
-template <class T>
-void affine_backward(const T* x, const T* dy, T* dx, int64_t pixels, int64_t channels, const float* weight,
-                     const float* mean, const float* rstd, const float* scale, const float* shift, float* d_weight,
-                     float* d_bias, int32_t kind, float slope, int32_t threads) {
-    const Tile tile(channels);
-    const std::vector<float> a = tile.repeated(scale), b = tile.repeated(shift), m = tile.repeated(mean);
-    const int64_t chunk = std::max<int64_t>(1, CHUNK_VALUES / tile.length()) * tile.pixels();
-    const int64_t count = (pixels + chunk - 1) / chunk;
-    with_activation(kind, slope, [&](auto activation) {
-        std::vector<Sums> parts(count, Sums(tile.length()));
-        in_parallel(count, pixels * channels, threads, [&](int64_t c) {
-            const int64_t first = c * chunk * channels, n = std::min(chunk, pixels - c * chunk);
-            by_tiles(tile, n * channels, [&](int64_t at, int64_t length) {
-                add_sums(x + first + at, dy + first + at, a.data(), b.data(), m.data(), parts[c].dz.data(),
-                         parts[c].dzx.data(), length, activation);
-            });
-        });
-        std::vector<double> sum_dz(channels), sum_dzx(channels);
-        join(parts, channels, sum_dz.data(), sum_dzx.data());
-        const Back back = back_through(channels, static_cast<double>(pixels), weight, rstd, sum_dz.data(),
-                                       sum_dzx.data(), d_weight, d_bias);
-        const std::vector<float> p = tile.repeated(back.p.data()), q = tile.repeated(back.q.data()),
-                                 r = tile.repeated(back.r.data());
-        in_parallel(count, pixels * channels, threads, [&](int64_t c) {
-            const int64_t first = c * chunk * channels, n = std::min(chunk, pixels - c * chunk);
-            by_tiles(tile, n * channels, [&](int64_t at, int64_t length) {
-                set_gradient(x + first + at, dy + first + at, dx + first + at, a.data(), b.data(), m.data(), p.data(),
-                             q.data(), r.data(), length, activation);
-            });
-        });
-    });
-}
+// What `norm` leaves for the way back, a row of `channels` values each.
+struct Saved {
+    float *mean, *rstd, *scale, *shift;
+    Saved(float* values, int64_t channels)
+        : mean(values), rstd(values + channels), scale(values + 2 * channels), shift(values + 3 * channels) {}
+};
 
-// Batch norm, activation and pooling together: only one in four places has a gradient of its own.
-template <class T>
-void affine_pool_backward(const T* x, const T* dy, const uint8_t* place, T* dx, int64_t n, int64_t height,
-                          int64_t width, int64_t channels, const float* weight, const float* mean, const float* rstd,
-                          const float* scale, const float* shift, float* d_weight, float* d_bias, int32_t kind,
-                          float slope, int32_t threads) {
+// Two passes over all values, cut into `count` parts: for the sums, then for the gradient of x. each(part, body) calls
+// body(first value, gradients behind the activation, how many) for the stretches of a part.
+template <class T, class Each>
+void backward(const T* x, T* dx, int64_t pixels, int64_t channels, int64_t count, const float* weight,
+              const Saved& saved, float* d_weight, float* d_bias, int32_t kind, float slope, int32_t threads, Each each) {
     const Tile tile(channels);
-    const std::vector<float> a = tile.repeated(scale), b = tile.repeated(shift), m = tile.repeated(mean);
-    const int64_t row = width * channels, out_row = width / 2 * channels, out_height = height / 2;
-    const int64_t images = images_per_chunk(height * row), count = (n + images - 1) / images;
-    // body(values, gradients before the activation, first value): each row of the chunk's images.
-    const auto each_row = [&](int64_t c, auto body) {
-        PoolRows rows(width, channels);
-        const std::vector<float> nothing(row, 0.0f);
-        for (int64_t image = c * images; image < std::min(n, (c + 1) * images); ++image) {
-            for (int64_t h = 0; h < out_height; ++h) {
-                const int64_t line = (image * out_height + h) * out_row;
-                read_pooled(rows, dy + line, place + line, out_row);
-                rows.spread(width, channels);
-                std::fill(rows.upper.begin() + 2 * out_row, rows.upper.end(), 0.0f);
-                std::fill(rows.lower.begin() + 2 * out_row, rows.lower.end(), 0.0f);
-                body((image * height + 2 * h) * row, rows.upper.data());
-                body((image * height + 2 * h + 1) * row, rows.lower.data());
-            }
-            if (height % 2) body((image * height + height - 1) * row, nothing.data());
-        }
-    };
+    const std::vector<float> a = tile.repeated(saved.scale), b = tile.repeated(saved.shift),
+                             m = tile.repeated(saved.mean);
     with_activation(kind, slope, [&](auto activation) {
         std::vector<Sums> parts(count, Sums(tile.length()));
-        in_parallel(count, n * height * row, threads, [&](int64_t c) {
-            each_row(c, [&](int64_t first, const float* gradients) {
-                by_tiles(tile, row, [&](int64_t at, int64_t length) {
-                    add_sums(x + first + at, gradients + at, a.data(), b.data(), m.data(), parts[c].dz.data(),
-                             parts[c].dzx.data(), length, activation);
+        in_parallel(count, pixels * channels, threads, [&](int64_t part) {
+            each(part, [&](int64_t first, const auto* gradients, int64_t values) {
+                by_tiles(tile, values, [&](int64_t at, int64_t length) {
+                    add_sums(x + first + at, gradients + at, a.data(), b.data(), m.data(), parts[part].dz.data(),
+                             parts[part].dzx.data(), length, activation);
                 });
             });
         });
         std::vector<double> sum_dz(channels), sum_dzx(channels);
         join(parts, channels, sum_dz.data(), sum_dzx.data());
-        const Back back = back_through(channels, static_cast<double>(n * height * width), weight, rstd,
-                                       sum_dz.data(), sum_dzx.data(), d_weight, d_bias);
+        const Back back = back_through(channels, static_cast<double>(pixels), weight, saved.rstd, sum_dz.data(),
+                                       sum_dzx.data(), d_weight, d_bias);
         const std::vector<float> p = tile.repeated(back.p.data()), q = tile.repeated(back.q.data()),
                                  r = tile.repeated(back.r.data());
-        in_parallel(count, n * height * row, threads, [&](int64_t c) {
-            each_row(c, [&](int64_t first, const float* gradients) {
-                by_tiles(tile, row, [&](int64_t at, int64_t length) {
+        in_parallel(count, pixels * channels, threads, [&](int64_t part) {
+            each(part, [&](int64_t first, const auto* gradients, int64_t values) {
+                by_tiles(tile, values, [&](int64_t at, int64_t length) {
                     set_gradient(x + first + at, gradients + at, dx + first + at, a.data(), b.data(), m.data(),
                                  p.data(), q.data(), r.data(), length, activation);
                 });
@@ -223,13 +178,6 @@ void affine_pool_backward(const T* x, const T* dy, const uint8_t* place, T* dx, 
         });
     });
 }
-
-// What `norm` leaves for the way back, a row of `channels` values each.
-struct Saved {
-    float *mean, *rstd, *scale, *shift;
-    Saved(float* values, int64_t channels)
-        : mean(values), rstd(values + channels), scale(values + 2 * channels), shift(values + 3 * channels) {}
-};
 
 // Batch norm (Ioffe and Szegedy 2015) with its activation, and with 2 x 2 max pooling where `place` is given. While
 // training by the batch's own mean and variance, which move the running ones (the variance as of a sample, n - 1).
@@ -256,17 +204,41 @@ void norm(const T* x, T* y, uint8_t* place, int64_t n, int64_t height, int64_t w
     else affine(x, y, pixels, channels, saved.scale, saved.shift, kind, slope, threads);
 }
 
+// `dy` is behind the pooling where `place` is given: then only one in four places has a gradient of its own.
 template <class T>
 void norm_backward(const T* x, const T* dy, const uint8_t* place, T* dx, int64_t n, int64_t height, int64_t width,
                    int64_t channels, const float* weight, float* values, float* d_weight, float* d_bias, int32_t kind,
                    float slope, int32_t threads) {
     const Saved saved(values, channels);
-    if (place)
-        affine_pool_backward(x, dy, place, dx, n, height, width, channels, weight, saved.mean, saved.rstd, saved.scale,
-                             saved.shift, d_weight, d_bias, kind, slope, threads);
-    else
-        affine_backward(x, dy, dx, n * height * width, channels, weight, saved.mean, saved.rstd, saved.scale,
-                        saved.shift, d_weight, d_bias, kind, slope, threads);
+    const int64_t pixels = n * height * width, row = width * channels;
+    if (!place) {
+        const Tile tile(channels);
+        const int64_t chunk = std::max<int64_t>(1, CHUNK_VALUES / tile.length()) * tile.length();
+        const int64_t all = pixels * channels;
+        backward(x, dx, pixels, channels, (all + chunk - 1) / chunk, weight, saved, d_weight, d_bias, kind, slope,
+                 threads, [&](int64_t part, auto body) {
+                     body(part * chunk, dy + part * chunk, std::min(chunk, all - part * chunk));
+                 });
+        return;
+    }
+    const int64_t out_row = width / 2 * channels, out_height = height / 2, images = images_per_chunk(height * row);
+    backward(x, dx, pixels, channels, (n + images - 1) / images, weight, saved, d_weight, d_bias, kind, slope, threads,
+             [&](int64_t part, auto body) {
+                 PoolRows rows(width, channels);
+                 const std::vector<float> nothing(row, 0.0f);
+                 for (int64_t image = part * images; image < std::min(n, (part + 1) * images); ++image) {
+                     for (int64_t h = 0; h < out_height; ++h) {
+                         const int64_t line = (image * out_height + h) * out_row;
+                         read_pooled(rows, dy + line, place + line, out_row);
+                         rows.spread(width, channels);
+                         std::fill(rows.upper.begin() + 2 * out_row, rows.upper.end(), 0.0f);
+                         std::fill(rows.lower.begin() + 2 * out_row, rows.lower.end(), 0.0f);
+                         body((image * height + 2 * h) * row, rows.upper.data(), row);
+                         body((image * height + 2 * h + 1) * row, rows.lower.data(), row);
+                     }
+                     if (height % 2) body((image * height + height - 1) * row, nothing.data(), row);
+                 }
+             });
 }
 
 }  // namespace
