@@ -24,6 +24,8 @@ class Stream(IntEnum):
     ORDER = 1
     AUGMENTATION = 2
     DROPOUT = 3
+    SPLIT = 4
+    TOLD = 5
 
 
 def seeds(seed: int, stream: Stream, *path: int, count: int = 1) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,18 @@ class Split:
     """Indices, int64, in random order; the first n of `train` are a random sample of it.
 
     train: into `train_images`. validation: into `train_images` and disjoint from `train`; or, where the set brings
-    validation images of its own, all of those, into `validation_images` (see `validation_part`).
+    validation images of its own, all of those, into `validation_images` (see `validation_part`). validated_on: held
+    out images, or none: then all training images train, and `validation` indexes the test or the training images.
     """
 
     train: Indices
     validation: Indices
+    validated_on: Literal["held out", "test", "train"] = "held out"
 
     @property
     def hash(self) -> str:
         """SHA-256 (hex) over both lists of indices, in their order."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"" if self.validated_on == "held out" else f"{self.validated_on};".encode())
         for indices in (self.train, self.validation):
             digest.update(f"{len(indices)};".encode())
             digest.update(np.ascontiguousarray(indices.astype("<i8")).data)
@@ -91,6 +93,14 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
     return Split(train=order[validation:], validation=order[:validation])
 
 
+def nothing_held_out(image_set: ImageSet, *, validated_on: Literal["test", "train"]) -> Split:
+    """All training images train, in the order of the file; there is nothing to choose by but what misleads."""
+    labels = image_set.test_labels if validated_on == "test" else image_set.train_labels
+    return Split(
+        train=np.arange(len(image_set.train_images)), validation=np.arange(len(labels)), validated_on=validated_on
+    )
+
+
 def shuffled(n: int, seed: int) -> Indices:
     """0 .. n - 1 in an order that is the same for a seed with every version of numpy.
 
@@ -119,14 +129,18 @@ def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
 
 def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
     """The images and labels to validate on: copied out of the training images, or the set's own as they are."""
-    images, labels = _validated_on(image_set)
+    images, labels = _validated_on(image_set, split)
     if np.array_equal(split.validation, np.arange(len(labels))):
         return images, labels
     return images[split.validation], labels[split.validation]
 
 
-def _validated_on(image_set: ImageSet) -> tuple[Images, Labels]:
+def _validated_on(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
     """What the validation indices of a split count in."""
+    if split.validated_on == "test":
+        return image_set.test_images, image_set.test_labels
+    if split.validated_on == "train":
+        return image_set.train_images, image_set.train_labels
     if image_set.validation_images is not None and image_set.validation_labels is not None:
         return image_set.validation_images, image_set.validation_labels
     return image_set.train_images, image_set.train_labels
@@ -158,7 +172,7 @@ def summary(image_set: ImageSet, split: Split) -> Summary:
     mean, std = channel_statistics(image_set.train_images, split.train)
     labels = {
         "train": image_set.train_labels[split.train],
-        "validation": _validated_on(image_set)[1][split.validation],
+        "validation": _validated_on(image_set, split)[1][split.validation],
         "test": image_set.test_labels,
     }
     return Summary(

@@ -192,7 +192,7 @@ def settled(recipe: Recipe, *, n_train: int, has_own_validation: bool) -> Recipe
     changes: dict[str, Any] = {}
     if recipe.data.name not in CATALOGUE:
         changes["name"] = str(Path(recipe.data.name).expanduser().resolve())
-    if not has_own_validation:
+    if not has_own_validation and recipe.protocol.evaluate_on == "validation":
         changes["validation"] = held_out(n_train, recipe.data.validation)
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
 

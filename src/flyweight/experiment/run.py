@@ -14,6 +14,7 @@ from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
+from flyweight.experiment.told import Telling
 from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
@@ -171,6 +172,7 @@ def _fit(
 ) -> Outcome:
     settings, folder = recipe.train, store.folder(record.id)
     images, labels = bench.validation
+    tell = Telling(recipe, record, bench, store)
 
     def on_step(training: Training, *, n_steps: int, epochs: int) -> None:
         watch(_look(record, training, bench.batches.batch_size, n_steps=n_steps, epochs=epochs))
@@ -179,6 +181,7 @@ def _fit(
         metrics = training.history[-1]
         store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in LOGGED})
         files.write_text(folder / "metrics.csv", metrics_csv(training.history))
+        tell(training)
         _save(folder, training)
         watch(EpochDone(run_id=record.id, seed=record.seed, epochs=settings.epochs, metrics=metrics))
 

@@ -19,7 +19,7 @@ from flyweight.data import sources
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.imageset import ImageSet
-from flyweight.data.splits import Split, channel_statistics, split, validation_part
+from flyweight.data.splits import Split, channel_statistics, nothing_held_out, split, validation_part
 from flyweight.experiment.plan import is_own_module
 from flyweight.model.build import build
 from flyweight.recipe import Recipe
@@ -65,7 +65,7 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
     where = devices.choose(device)
     devices.prepare(threads=threads or devices.DEFAULT_THREADS)
     image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
-    parts = split(image_set, seed=recipe.data.split_seed, validation=recipe.data.validation)
+    parts = _parts(recipe, image_set, seed)
     chosen = parts.train[: recipe.data.train_limit]
     mean, std = channel_statistics(image_set.train_images, chosen)
     precision = devices.working_precision(recipe.train.precision, where)
@@ -78,7 +78,7 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
         batch_size=recipe.train.batch_size,
         seed=seed,
         shuffle=recipe.train.shuffle,
-        augmentation=Augmentation(**recipe.augment.model_dump()),
+        augmentation=_augmentation(recipe),
     )
     return Workbench(
         image_set=image_set,
@@ -98,6 +98,22 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
             "precision": precision,
         },
     )
+
+
+def _parts(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
+    """Who trains and who validates, as the protocol has it."""
+    data, protocol = recipe.data, recipe.protocol
+    if protocol.evaluate_on != "validation":
+        return nothing_held_out(image_set, validated_on=protocol.evaluate_on)
+    split_seed = seeds(seed, Stream.SPLIT, data.split_seed)[0] if protocol.seed_after_split else data.split_seed
+    return split(image_set, seed=split_seed, validation=data.validation)
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    """What training images go through; none where they share the transform of the evaluation."""
+    if recipe.protocol.shared_transform == "evaluation":
+        return Augmentation()
+    return Augmentation(**recipe.augment.model_dump())
 
 
 @functools.cache

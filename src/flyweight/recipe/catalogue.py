@@ -1,24 +1,51 @@
-"""The recipes that come with the package: named by folder and file, found by looking into the folder.
+"""The recipes that come with the package: our own, and each step of the journeys.
 
-Adding a recipe is adding a file; `own/20k-fast` is own/20k-fast.toml beside this module.
+Adding a recipe is adding a file, and it is named by folder and file: `own/20k-fast` is own/20k-fast.toml beside this
+module. A journey is one file with many steps (docs/journeys.md); a step is named as the file names it, `003-17`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any, Final
 
 from flyweight.errors import MissingError, UsageError, nearest
-from flyweight.recipe.toml import parse_toml
+from flyweight.recipe.toml import format_toml, parse_toml
 
-_SUFFIX = ".toml"
+_SUFFIX: Final = ".toml"
+_JOURNEYS: Final = "journeys"
 
 
 def names() -> tuple[str, ...]:
-    """The names of all packaged recipes, sorted."""
-    return tuple(sorted(_catalogue()))
+    """The names of all packaged recipes: our own, sorted, then the steps of the journeys in their order."""
+    return (*own_names(), *_steps())
+
+
+def own_names() -> tuple[str, ...]:
+    """The names of the recipes that are files of their own, sorted."""
+    return tuple(sorted(_files()))
+
+
+def journey_names() -> tuple[str, ...]:
+    """The names of the journeys, sorted."""
+    return tuple(sorted(_journey_files()))
+
+
+def journey_tables(name: str) -> dict[str, Any]:
+    """A journey as it is written, as nested tables.
+
+    Raises:
+        UsageError: no such journey.
+    """
+    found = _journey_files().get(name)
+    if found is None:
+        raise UsageError(f"there is no journey {name!r}. Journeys are {', '.join(journey_names())}.")
+    return parse_toml(found.read_text(encoding="utf-8"), name)
 
 
 def text(name: str) -> str:
@@ -27,13 +54,17 @@ def text(name: str) -> str:
     Raises:
         UsageError: no such recipe; the message names the nearest.
     """
-    found = _catalogue().get(name)
-    if found is None:
-        hint = nearest(name, names()) or _by_last_part(name)
-        raise UsageError(
-            f"there is no recipe {name!r}.{hint} Recipes are {', '.join(names())}; a file must end in {_SUFFIX}."
-        )
-    return found.read_text(encoding="utf-8")
+    found = _files().get(name)
+    if found is not None:
+        return found.read_text(encoding="utf-8")
+    step = _steps().get(name)
+    if step is not None:
+        return _step_text(step)
+    hint = nearest(name, names()) or _by_last_part(name)
+    raise UsageError(
+        f"there is no recipe {name!r}.{hint} Recipes are {', '.join(own_names())}, and the steps of the journeys "
+        f"{', '.join(journey_names())}; a file must end in {_SUFFIX}."
+    )
 
 
 def is_recipe(given: str) -> bool:
@@ -42,8 +73,9 @@ def is_recipe(given: str) -> bool:
     >>> is_recipe("own/20k-fast"), is_recipe("mine.toml"), is_recipe("c16/5 r gap flat fc10")
     (True, True, False)
     """
-    folders = {name.partition("/")[0] for name in names()}
-    return given.endswith(_SUFFIX) or given.partition("/")[0] in folders or bool(_by_last_part(given))
+    folders = {name.partition("/")[0] for name in own_names()}
+    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or bool(_by_last_part(given))
+    return is_own or given.partition("-")[0] in journey_names()
 
 
 def describe(name: str) -> str:
@@ -73,18 +105,44 @@ def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) ->
     return target
 
 
-def _catalogue() -> dict[str, Traversable]:
+def _files() -> dict[str, Traversable]:
     folders = [folder for folder in files("flyweight.recipe").iterdir() if folder.is_dir()]
     return {
         f"{folder.name}/{file.name.removesuffix(_SUFFIX)}": file
         for folder in folders
+        if folder.name != _JOURNEYS
         for file in folder.iterdir()
         if file.name.endswith(_SUFFIX)
     }
 
 
+def _journey_files() -> dict[str, Traversable]:
+    folder = files("flyweight.recipe") / _JOURNEYS
+    return {file.name.removesuffix(_SUFFIX): file for file in folder.iterdir() if file.name.endswith(_SUFFIX)}
+
+
+@functools.cache
+def _steps() -> dict[str, dict[str, Any]]:
+    """The tables of all steps by name, those of related runs after those of the document."""
+    found = {}
+    for journey in journey_names():
+        tables = journey_tables(journey)
+        for step in (*tables["steps"], *tables.get("related", ())):
+            found[step["name"]] = {**step, "journey": journey, "title": tables["title"]}
+    return found
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    """A step as a recipe file: the change against the step that it came from."""
+    head = {"extends": step["extends"]} if "extends" in step else {}
+    body = format_toml({**head, "description": f"{step['label']} ({step['title']}).", **step["recipe"]})
+    return (
+        f"# Step {step['name']} of the journey {step['journey']}: `flyweight journey show {step['journey']}`.\n{body}"
+    )
+
+
 def _by_last_part(name: str) -> str:
-    same = [known for known in names() if known.rpartition("/")[2] == name]
+    same = [known for known in own_names() if known.rpartition("/")[2] == name]
     return f" Did you mean {same[0]!r}?" if same else ""
 
 

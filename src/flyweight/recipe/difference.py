@@ -11,7 +11,7 @@ from typing import Any
 
 from flyweight.recipe.keys import fields_of
 from flyweight.recipe.reading import IDENTITY
-from flyweight.recipe.recipe import Recipe
+from flyweight.recipe.recipe import ProtocolSection, Recipe
 
 Value = str | bool | int | float | None
 
@@ -88,6 +88,11 @@ def value_at(recipe: Recipe, key: str) -> Value:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 (hex) of everything but name and description: equal if and only if `diff` is empty."""
+    """SHA-256 (hex) of everything but name and description: equal if and only if `diff` is empty.
+
+    A protocol that is off is left out, so that the recipes of runs that know none keep their hash.
+    """
     values = recipe.model_dump(mode="json", exclude=set(IDENTITY))
+    if recipe.protocol == ProtocolSection():
+        del values["protocol"]
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

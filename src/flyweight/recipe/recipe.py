@@ -190,6 +190,39 @@ class TargetSection(_Value):
     stop: Flag = Field(default=False, description="End the run at the epoch that reaches it.")
 
 
+class ProtocolSection(_Value):
+    """What an experiment that is replayed measured otherwise; all of it is off for an honest one.
+
+    It changes what is told beside the honest figures, and who trains on what; docs/recipes.md has each with the reason
+    why it misleads.
+    """
+
+    evaluate_on: Literal["validation", "test", "train"] = Field(
+        default="validation",
+        description="The images that epochs are judged on; with test or train nothing is held out: all images train.",
+    )
+    evaluate_augmented: Flag = Field(
+        default=False, description="Tell what those images give when they are augmented as in training."
+    )
+    shared_transform: Literal["none", "training", "evaluation"] = Field(
+        default="none",
+        description="One transform for both parts of the split: training augments the validation images, too; "
+        "evaluation takes the augmentation from the training images.",
+    )
+    test_every_epoch: Flag = Field(
+        default=False, description="Measure the test images after every epoch, so that one can be picked by them."
+    )
+    seed_after_split: Flag = Field(
+        default=False, description="Each seed splits anew: the seed was set when the split had been drawn."
+    )
+    last_batch_loss: Flag = Field(
+        default=False, description="Tell the loss of an epoch's last batch for the training loss of the epoch."
+    )
+    loss_divided_twice: Flag = Field(
+        default=False, description="Tell evaluation losses as the sum of the batch means over the number of images."
+    )
+
+
 class Recipe(_Value):
     """Everything that decides what a run does, but its seed.
 
@@ -208,6 +241,7 @@ class Recipe(_Value):
     train: TrainSection = TrainSection()
     budget: BudgetSection = BudgetSection()
     target: TargetSection = TargetSection()
+    protocol: ProtocolSection = ProtocolSection()
 
     @model_validator(mode="wrap")
     @classmethod
@@ -237,7 +271,7 @@ def keys() -> tuple[Key, ...]:
 
 def contradictions(recipe: Recipe) -> list[tuple[Fault, set[Location]]]:
     """Values that are sound alone and cannot be meant together, each with the keys involved."""
-    augment, train, target = recipe.augment, recipe.train, recipe.target
+    augment, train, target, protocol = recipe.augment, recipe.train, recipe.target, recipe.protocol
     found = []
     if augment.crop_probability > 0 and augment.crop_size is None:
         found.append(
@@ -269,6 +303,24 @@ def contradictions(recipe: Recipe) -> list[tuple[Fault, set[Location]]]:
                 "target.stop needs target.accuracy, such as 0.994; give it, or set stop to false.",
                 "target.stop",
                 "target.accuracy",
+            )
+        )
+    if protocol.evaluate_on != "validation" and protocol.shared_transform != "none":
+        found.append(
+            _contradiction(
+                "protocol.shared_transform is about the two parts of a split, and protocol.evaluate_on "
+                f'{protocol.evaluate_on!r} makes none; give evaluate_on "validation", or shared_transform "none".',
+                "protocol.shared_transform",
+                "protocol.evaluate_on",
+            )
+        )
+    if protocol.evaluate_on != "validation" and recipe.data.validation is not None:
+        found.append(
+            _contradiction(
+                f"data.validation holds images out, and protocol.evaluate_on {protocol.evaluate_on!r} trains on all; "
+                'give evaluate_on "validation", or leave data.validation out.',
+                "data.validation",
+                "protocol.evaluate_on",
             )
         )
     return found

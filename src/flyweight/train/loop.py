@@ -34,7 +34,10 @@ STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 @dataclass(kw_only=True)
 class Training:
-    """Everything that changes while a net is trained; `epoch` and `step` are the next ones to do."""
+    """Everything that changes while a net is trained; `epoch` and `step` are the next ones to do.
+
+    last_batch: the logits (N, classes) and labels (N,) of the step before, for who wants to know its loss.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -49,6 +52,7 @@ class Training:
     loss_sum: float = 0.0
     correct: int = 0
     count: int = 0
+    last_batch: tuple[Tensor, Tensor] | None = None
 
     @property
     def result(self) -> nn.Module:
@@ -227,6 +231,7 @@ class _Sums:
         self.loss += loss * len(labels)
         self.correct += (logits.detach().argmax(1) == labels).sum()
         self.training.count += len(labels)
+        self.training.last_batch = logits.detach(), labels
 
     def read(self) -> None:
         self.training.loss_sum, self.training.correct = self.loss.item(), int(self.correct)

@@ -1,0 +1,113 @@
+"""What an experiment told of itself, epoch by epoch, where its recipe has a protocol; the honest figures do not depend
+on it.
+
+Goes in: a bench and the protocol of its recipe. Comes out: told.json in the run folder, a row per epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from flyweight.data.augment import Augmentation
+from flyweight.data.batches import Stream, seeds
+from flyweight.data.splits import class_counts, validation_part
+from flyweight.experiment.workbench import Workbench
+from flyweight.recipe import ProtocolSection, Recipe
+from flyweight.records import folder as files
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from flyweight.train.evaluate import Told, evaluate_otherwise, mean_loss
+from flyweight.train.loop import Training
+
+TOLD: Final = "told.json"
+
+
+class Telling:
+    """Measures what the protocol of a recipe tells of each epoch and keeps it; without a protocol it does nothing."""
+
+    def __init__(self, recipe: Recipe, record: RunRecord, bench: Workbench, store: Store) -> None:
+        self.recipe, self.record, self.bench, self.store = recipe, record, bench, store
+        self.path = store.folder(record.id) / TOLD
+        self.rows = _rows_before(self.path, bench.training.epoch)
+
+    def __call__(self, training: Training) -> None:
+        """Told of the epoch that was just measured."""
+        if self.recipe.protocol == ProtocolSection():
+            return
+        self.rows.append(self._row(training))
+        files.write_json(self.path, {"epochs": self.rows, "class_counts": self._class_counts()})
+
+    def _row(self, training: Training) -> dict[str, Any]:
+        metrics = training.history[-1]
+        row: dict[str, Any] = {
+            "epoch": metrics.epoch,
+            "train": {"accuracy": metrics.train_accuracy, **self._train_loss(training)},
+        }
+        protocol = self.recipe.protocol
+        if protocol.evaluate_on == "validation":
+            images, labels = self.bench.validation
+            is_augmented = protocol.shared_transform == "training"
+            row["validation"] = self._told(training, images, labels, is_augmented=is_augmented, stream=0)
+        is_last = metrics.epoch == self.recipe.train.epochs
+        if protocol.evaluate_on != "validation" or protocol.test_every_epoch or is_last:
+            images, labels = self._tested_on()
+            row["test"] = self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)
+            if protocol.evaluate_on != "train":
+                self.store.open_test(self.record.id, f"after epoch {metrics.epoch}, as the protocol has it")
+        return row
+
+    def _tested_on(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the experiment called its test images."""
+        images = self.bench.image_set
+        if self.recipe.protocol.evaluate_on == "train":
+            return images.train_images, images.train_labels
+        return images.test_images, images.test_labels
+
+    def _told(
+        self, training: Training, images: np.ndarray, labels: np.ndarray, *, is_augmented: bool, stream: int
+    ) -> dict[str, Any]:
+        recipe, where = self.recipe, self.bench.batches.images.device
+        seed = seeds(self.record.seed, Stream.TOLD, training.history[-1].epoch, stream)[0]
+        told: Told = evaluate_otherwise(
+            training.result,
+            torch.from_numpy(images).to(where),
+            torch.from_numpy(labels).to(where),
+            mean=self.bench.mean,
+            std=self.bench.std,
+            batch_size=recipe.train.batch_size,
+            augmentation=Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation(),
+            generator=torch.Generator().manual_seed(seed),
+            is_divided_twice=recipe.protocol.loss_divided_twice,
+        )
+        return asdict(told)
+
+    def _train_loss(self, training: Training) -> dict[str, float]:
+        """Of the last batch, if that is what is told, with its standard error; else the mean over the epoch."""
+        if not self.recipe.protocol.last_batch_loss or training.last_batch is None:
+            return {"loss": training.history[-1].train_loss}
+        logits, labels = training.last_batch
+        loss, error = mean_loss(F.cross_entropy(logits, labels, reduction="none").double())
+        return {"loss": loss, "loss_error": error, "count": len(labels)}
+
+    def _class_counts(self) -> dict[str, tuple[int, ...]]:
+        """Images of each class, by which the accuracy of a net that always gives one answer is known."""
+        images = self.bench.image_set
+        labels = {"test": self._tested_on()[1]}
+        if self.recipe.protocol.evaluate_on == "validation":
+            labels["validation"] = validation_part(images, self.bench.split)[1]
+        return {part: class_counts(these, images.n_classes) for part, these in labels.items()}
+
+
+def _rows_before(path: Path, epoch: int) -> list[dict[str, Any]]:
+    """The rows that a run which goes on has already, up to where it goes on."""
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+    return [row for row in rows if row["epoch"] < epoch]

@@ -1,0 +1,137 @@
+"""What came out when a step was trained: small values without weights or images, kept as JSON, read from anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from flyweight.errors import DataError
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A loss with its standard error, and right answers of so many images; None is what was not measured or no number.
+
+    The accuracy of training is that of the batches as they were trained on, and its loss may be that of one batch.
+    """
+
+    accuracy: float | None = None
+    images: int | None = None
+    loss: float | None = None
+    loss_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What the protocol tells of an epoch, by the names that the document gives the images."""
+
+    epoch: int
+    train: Figure
+    validation: Figure | None = None
+    test: Figure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Honest:
+    """The net that the recipe keeps, on the test images as they are; nothing about it was chosen by them."""
+
+    epoch: int
+    correct: int
+    count: int
+    loss: float | None
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """One seed of one step. honest is None where the run diverged. class_counts: of what the document calls its test
+    images, by which a net that gives one answer to all of them is known. seconds: of training."""
+
+    step: str
+    seed: int
+    recipe_hash: str
+    status: str
+    message: str
+    seconds: float
+    epochs: tuple[Epoch, ...]
+    honest: Honest | None
+    class_counts: tuple[int, ...]
+    test_openings: int
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_diverged(self) -> bool:
+        return self.status == "diverged"
+
+
+def to_json(replays: Iterable[Replay]) -> str:
+    """One line a replay, in the order of step and seed, so that a change is a small difference."""
+    ordered = sorted(replays, key=lambda replay: (replay.step, replay.seed))
+    lines = [json.dumps(_small(asdict(replay)), ensure_ascii=False, allow_nan=False) for replay in ordered]
+    return f'{{"format": {FORMAT}, "replays": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def from_json(text: str, label: str) -> tuple[Replay, ...]:
+    """The inverse of `to_json`; `label` is what the text is called in an error.
+
+    Raises:
+        DataError: another format, or a text that is not whole.
+    """
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise DataError(
+                f"{label}: must be of format {FORMAT}, found {document['format']!r}; use the version that wrote it."
+            )
+        return tuple(_replay(replay) for replay in document["replays"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{label}: must hold replays as `flyweight journey report` keeps them, found something else ({error!r})."
+        ) from error
+
+
+def read(path: Path) -> tuple[Replay, ...]:
+    """The replays of a file; none where there is no file."""
+    try:
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}.") from error
+
+
+def merged(kept: Iterable[Replay], new: Iterable[Replay]) -> tuple[Replay, ...]:
+    """Both, one for each step, recipe and seed: the new one where both have it."""
+    by_key = {(one.step, one.recipe_hash, one.seed): one for one in (*kept, *new)}
+    return tuple(by_key[key] for key in sorted(by_key))
+
+
+def _small(value: Any) -> Any:
+    """Without what is empty, and with nine digits: more than a float32 of a loss has."""
+    if isinstance(value, dict):
+        return {key: _small(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_small(inner) for inner in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def _replay(table: dict[str, Any]) -> Replay:
+    honest = table.pop("honest", None)
+    epochs = tuple(_epoch(row) for row in table.pop("epochs"))
+    counts = tuple(table.pop("class_counts"))
+    return Replay(
+        **table, epochs=epochs, class_counts=counts, honest=Honest(**{"loss": None, **honest}) if honest else None
+    )
+
+
+def _epoch(row: Mapping[str, Any]) -> Epoch:
+    figures = {part: Figure(**row[part]) for part in ("train", "validation", "test") if part in row}
+    return Epoch(epoch=row["epoch"], **figures)
