@@ -20,6 +20,7 @@ from flyweight.cli.check import check
 from flyweight.cli.compare import compare
 from flyweight.cli.data import data
 from flyweight.cli.journal import journal
+from flyweight.cli.journey import journey
 from flyweight.cli.output import talk
 from flyweight.cli.predict import predict
 from flyweight.cli.recipes import copy, recipes
@@ -40,6 +41,7 @@ VERBS: Final[dict[str, Any]] = {
     "report": report,
     "compare": compare,
     "journal": journal,
+    "journey": journey,
     "predict": predict,
     "sync": sync,
     "bench": bench,

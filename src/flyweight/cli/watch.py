@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,110 @@ class _Bars:
                     self.progress.remove_task(bar)
                 if event.status != "finished" or event.message:
                     self.lines(event)
+
+
+@contextmanager
+def watching_all(work: Mapping[str, float], runs: Mapping[str, int]) -> Iterator[Callable[[Event], None]]:
+    """One bar over many runs with the time that is left, or a line when a run ends where stderr is no terminal.
+
+    work: what one run of a recipe costs, by the recipe's name, in any unit. runs: how many of it there are to do.
+    """
+    overall = Overall(work, runs)
+    if not sys.stderr.isatty():
+        yield overall
+        return
+    with _overall_progress() as progress:
+        bar = progress.add_task("", total=1.0, figures=overall.figures())
+
+        def show(event: Event) -> None:
+            line = overall.told(event)
+            if line:
+                progress.print(line, highlight=False)
+            progress.update(bar, completed=overall.share, figures=overall.figures())
+
+        yield show
+
+
+class Overall:
+    """How far many runs are, and how long the rest takes at the pace so far."""
+
+    def __init__(
+        self, work: Mapping[str, float], runs: Mapping[str, int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.work, self.n_runs, self.clock = work, sum(runs.values()), clock
+        self.total = sum(work[name] * n for name, n in runs.items())
+        self.began = clock()
+        self.names: dict[str, str] = {}
+        self.shares: dict[str, float] = {}
+        self.first: dict[str, float] = {}
+        self.last_lines: dict[str, str] = {}
+        self.n_over = 0
+
+    def __call__(self, event: Event) -> None:
+        line = self.told(event)
+        if line:
+            talk(f"{line}; {self.figures()}")
+
+    def told(self, event: Event) -> str | None:
+        """Take note of an event; words when a run is over."""
+        match event:
+            case Started():
+                self.names[event.run_id] = event.name
+                self.first[event.run_id] = self.shares[event.run_id] = (event.first_epoch - 1) / event.epochs
+            case Stepped():
+                self.shares[event.run_id] = (event.epoch - 1 + event.step / event.n_steps) / event.epochs
+            case EpochDone():
+                self.shares[event.run_id] = event.metrics.epoch / event.epochs
+                self.last_lines[event.run_id] = f", {event.metrics.validation_accuracy:.2%} after the last epoch"
+            case Ended():
+                if event.status != "interrupted":
+                    self.n_over += 1
+                    self.shares[event.run_id] = 1.0
+                last = f": {event.message}" if event.message else self.last_lines.get(event.run_id, "")
+                return f"{self.names.get(event.run_id, event.run_id)} seed {event.seed}: {event.status}{last}"
+        return None
+
+    @property
+    def share(self) -> float:
+        """Of all the work, by what the runs cost."""
+        return self._done(self.shares) / self.total if self.total else 1.0
+
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None before anything is done."""
+        done = self._done(self.shares)
+        pace = (done - self._done(self.first)) / max(self.clock() - self.began, 1e-9)
+        return (self.total - done) / pace if pace > 0 else None
+
+    def figures(self) -> str:
+        left = self.seconds_left()
+        return f"{self.n_over} of {self.n_runs} runs" + ("" if left is None else f", {time_left(left)} left")
+
+    def _done(self, shares: Mapping[str, float]) -> float:
+        return sum(self.work[self.names[run_id]] * share for run_id, share in shares.items())
+
+
+def time_left(seconds: float) -> str:
+    """As a person would say it.
+
+    >>> time_left(42), time_left(1500), time_left(9000)
+    ('42 s', '25 min', '2 h 30 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _overall_progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f} %  {task.fields[figures]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def _figures(event: Stepped) -> str:

@@ -38,8 +38,11 @@ MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyw
 class Job:
     """A step's recipe with the seeds that are not on record yet, and the runs of it that were stopped."""
 
-    step: str
     asked: Asked
+
+    @property
+    def name(self) -> str:
+        return self.asked.recipe.name
 
     @property
     def n_runs(self) -> int:
@@ -49,8 +52,7 @@ class Job:
     def work(self) -> float:
         """What one run costs, in multiplications of its training: enough to tell how far all of them are."""
         recipe = self.asked.recipe
-        images = recipe.data.train_limit or 1
-        return float(plan(recipe).require().macs * recipe.train.epochs * images)
+        return float(plan(recipe).require().macs * recipe.train.epochs)
 
 
 def hashes(journey: Journey, *, recipes: Mapping[str, Recipe] | None = None) -> dict[str, str]:
@@ -93,7 +95,7 @@ def to_do(
             study=journey.name,
             parent_hash=recipe_hash(as_recorded(parent)) if parent else None,
         )
-        jobs.append(Job(step=step.name, asked=asked))
+        jobs.append(Job(asked=asked))
     return tuple(job for job in jobs if job.n_runs)
 
 
@@ -175,17 +177,15 @@ def _told(folder: Path) -> dict[str, Any]:
 def _epoch(row: Mapping[str, Any]) -> Epoch:
     return Epoch(
         epoch=row["epoch"],
-        train=Figure(accuracy=row["train"]["accuracy"], loss=row["train"]["loss"], **_error(row["train"])),
+        train=Figure(
+            accuracy=row["train"]["accuracy"], loss=row["train"]["loss"], loss_error=row["train"].get("loss_error")
+        ),
         **{part: _figure(row[part]) for part in ("validation", "test") if part in row},
     )
 
 
 def _figure(told: Mapping[str, Any]) -> Figure:
     return Figure(accuracy=told["correct"] / told["count"], images=told["count"], loss=told["loss"], **_error(told))
-
-
-def _error(told: Mapping[str, Any]) -> dict[str, float]:
-    return {"loss_error": told["loss_error"]} if "loss_error" in told else {}
 
 
 def _honest(result: Mapping[str, Any]) -> Honest | None:

@@ -73,6 +73,20 @@ class Claim:
         decimals = len(digits.partition(".")[2])
         return float(f"1e{-decimals - (2 if percent else 0)}")
 
+    @property
+    def subject(self) -> str:
+        """What the claim is about, in words.
+
+        >>> Claim(what="loss", told="0.0274", mark="stated", on="train", epoch=14, kind="last batch").subject
+        'training loss of the last batch, epoch 14'
+        """
+        if self.what == "parameters":
+            return "parameters"
+        of = "training" if self.on == "train" else self.on or ""
+        kind = {"last batch": "of the last batch", "divided twice": "divided twice"}.get(self.kind or "", "")
+        epoch = "" if self.epoch is None else f", {'best of all epochs, ' if self.is_best else ''}epoch {self.epoch}"
+        return " ".join(word for word in (of, self.what, kind) if word) + epoch
+
     def _parts(self) -> tuple[str | None, str, str | None]:
         match = _FIGURE.fullmatch(self.told)
         if match is None:
@@ -177,7 +191,7 @@ def journey(name: str) -> Journey:
     tables = catalogue.journey_tables(name)
     known: dict[str, Step] = {}
     for table in (*tables["steps"], *tables.get("related", ())):
-        known[table["name"]] = _step(table, known)
+        known[table["name"]] = _step(table, known, tables.get("alternatives", {}))
     n_steps = len(tables["steps"])
     return Journey(
         name=name,
@@ -192,21 +206,24 @@ def journey(name: str) -> Journey:
     )
 
 
-def _step(table: Mapping[str, Any], known: Mapping[str, Step]) -> Step:
+def _step(table: Mapping[str, Any], known: Mapping[str, Step], usual: Mapping[str, str]) -> Step:
+    """usual: the alternatives of assumed keys by key or section, where the step gives none of its own."""
     came_from = known.get(table.get("extends", ""))
     written = flat(table.get("recipe", {}))
     marks = dict(came_from.marks) if came_from else {}
     marks |= {key: mark for mark, keys in table.get("marks", {}).items() for key in keys}
-    alternatives = dict(came_from.alternatives) if came_from else {}
     # What was written anew is no longer what its alternatives were given for.
-    alternatives = {key: text for key, text in alternatives.items() if key not in written}
+    inherited = {key: text for key, text in (came_from.alternatives if came_from else {}).items() if key not in written}
+    alternatives = inherited | table.get("alternatives", {})
+    assumed = [key for key, mark in marks.items() if mark == "assumed" and key not in alternatives]
+    alternatives |= {key: usual[at] for key in assumed for at in (key.partition(".")[0], key) if at in usual}
     return Step(
         name=table["name"],
         label=table["label"],
         notes=table.get("notes", ""),
         extends=table.get("extends"),
         marks=marks,
-        alternatives=alternatives | table.get("alternatives", {}),
+        alternatives=alternatives,
         claims=tuple(_claim(claim, table["name"]) for claim in table.get("claims", ())),
         log=_log(table.get("log", {})),
     )

@@ -40,7 +40,7 @@ DECISIVE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimVerdict:
-    """One of KINDS with the sentence that says why. replayed: the figure as the document measures it, over the seeds."""
+    """One of KINDS, and the sentence that says why. replayed: the figure as the document measures it, of the seeds."""
 
     claim: Claim
     kind: Kind
@@ -97,24 +97,25 @@ def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> Step
     recipe, parent, replays = step.recipe, step.parent, by_step[step.name]
     cost = walk(recipe.model.net, INPUT_SHAPE)
     before = by_step.get(step.extends or "", ())
+    known_by = headline(step.claims)
     claims = tuple(judge_claim(claim, step, cost, replays, before) for claim in step.claims)
     return StepVerdict(
         step=step,
         cost=cost,
         changes=diff(parent, recipe) if parent else (),
         claims=claims,
-        told=headline(claims),
+        told=next((verdict for verdict in claims if verdict.claim is known_by), None),
         honest=_honest(replays),
         replays=replays,
     )
 
 
-def headline(claims: Sequence[ClaimVerdict]) -> ClaimVerdict | None:
-    """The claim that a step is known by: its test accuracy, the last told or the one picked; else how it ended."""
-    tested = [one for one in claims if one.claim.what == "accuracy" and one.claim.on == "test"]
-    exact = [one for one in tested if one.claim.sense == "exactly"]
-    picked = [one for one in exact if one.claim.is_best]
-    outcomes = [one for one in claims if one.claim.what == "outcome"]
+def headline(claims: Sequence[Claim]) -> Claim | None:
+    """The claim that a step is known by: its test accuracy, the one picked or the last told; else how it ended."""
+    tested = [claim for claim in claims if claim.what == "accuracy" and claim.on == "test"]
+    exact = [claim for claim in tested if claim.sense == "exactly"]
+    picked = [claim for claim in exact if claim.is_best]
+    outcomes = [claim for claim in claims if claim.what == "outcome"]
     found = picked or exact or tested or outcomes
     return found[-1] if found else None
 

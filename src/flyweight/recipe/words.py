@@ -10,6 +10,7 @@ from typing import Final
 from flyweight.recipe.difference import Change, Value
 
 LEAST_IN_COMMON: Final = 0.4  # share of the words of two nets below which the new one is told whole
+MOST_STEPS: Final = 6  # beyond so many, a list of what became of what is longer than the new net, and harder to read
 
 # What a number counts, where its key does not say so; fractions and rates have no unit.
 UNITS: Final = {
@@ -122,6 +123,8 @@ def net_in_words(old: str, new: str) -> str:
         for what, start, end, new_start, new_end in matcher.get_opcodes():
             if what != "equal":
                 steps.update(_steps(was[start:end], now[new_start:new_end]))
+    if len(steps) > MOST_STEPS:
+        return f"→ {new}"
     return ", ".join(step if n == 1 else f"{step} ({n} times)" for step, n in steps.items())
 
 
