@@ -15,6 +15,13 @@ from flyweight.records.store import Store
 
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
 RESULTS = "results.json"
+EXPERIMENTS = """
+| Exp | Change | Params | Val acc | Test acc |
+|---|---|---|---|---|
+| 1 | three convolutions | 12,026 | 97.02 | 97.10 |
+| 2 | batch norm added | 12,026 | 97.88 | 97.95 |
+| 3 | learning rate 0.01 | 12,110 | 97.90 | 98.005 |
+"""
 
 
 def set_stage(folder: Path) -> None:
@@ -30,6 +37,7 @@ def set_stage(folder: Path) -> None:
         ids = {record.name: record.id for record in Store.open().runs()}
     results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}
     (folder / RESULTS).write_text(json.dumps(results))
+    (folder / "experiments.md").write_text(EXPERIMENTS, encoding="utf-8")
     with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
         Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
 
@@ -39,6 +47,8 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
     verb = arguments[0]
     if verb == "train" and "--resume" not in arguments:
         return [*with_value(arguments, "--seeds", "2"), *SHORT]
+    if arguments[:2] == ["journey", "run"]:
+        return arguments if "--quick" in arguments else [*with_value(arguments, "--seeds", "1"), "--quick"]
     if verb == "compare":
         runs = json.loads((folder / RESULTS).read_text())
         limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]

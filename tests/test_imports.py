@@ -23,11 +23,12 @@ ROOMS: dict[str, set[str]] = {
     "data": {"errors", "kernels"},
     "records": {"errors"},
     "evidence": {"errors", "recipe", "records"},
+    "journey": {"errors", "model", "recipe", "evidence"},
     "exchange": {"errors", "records"},
     "digit": {"errors"},
     "train": {"errors", "data", "kernels"},
-    "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence"},
-    "report": {"errors", "evidence", "recipe", "records"},
+    "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence", "journey"},
+    "report": {"errors", "evidence", "recipe", "records", "model", "journey"},
     "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
     "cli": {
         "bench",
@@ -35,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
         "evidence",
         "exchange",
         "experiment",
+        "journey",
         "kernels",
         "model",
         "recipe",
@@ -44,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 HEAVY = {"torch", "matplotlib"}
-LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "exchange"}
+LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "exchange", "journey"}
 TORCH_IN_MODEL = {"build.py", "trace.py"}
 
 

@@ -22,10 +22,15 @@ from documented import made_short, set_stage
 from flyweight.cli.app import VERBS, application, run
 from flyweight.cli.journal import note
 from flyweight.cli.journal import show as show_journal
+from flyweight.cli.journey import import_table, list_journeys, verify
+from flyweight.cli.journey import report as report_journeys
+from flyweight.cli.journey import run as run_journey
+from flyweight.cli.journey import show as show_journey
 from flyweight.errors import EXIT_CODES
 from flyweight.records.store import Store
 from tiny import write_recipe
 
+JOURNEY = (list_journeys, show_journey, run_journey, verify, report_journeys, import_table)
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1"]
 
 
@@ -347,7 +352,7 @@ def test_help_loads_neither_torch_nor_the_database():
 
 def examples() -> list[list[str]]:
     """The commands in the verbs' help, without their "$ flyweight"."""
-    documented = [*VERBS.values(), show_journal, note]
+    documented = [*VERBS.values(), show_journal, note, *JOURNEY]
     lines = [line.strip() for verb in documented for line in (verb.__doc__ or "").splitlines()]
     return [split(line)[2:] for line in lines if line.startswith("$ flyweight")]
 
@@ -399,7 +404,7 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     if example[:2] == ["train", "--resume"]:
         stopped = Store.open().runs(status="interrupted")[0]
         example = [stopped.id if word == "@latest" else word for word in example]
-    elif example[0] in ("train", "compare"):
+    elif example[0] in ("train", "compare", "journey"):
         example = made_short(example, stage)
     elif example[:2] == ["data", "photos/"]:
         example = [*example, "--validation", "40"]
@@ -415,7 +420,7 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
 def test_every_verb_has_an_example():
     """The test above found one for each verb."""
     assert {example[0] for example in examples()} == set(VERBS)
-    assert len(VERBS) == 13
+    assert len(VERBS) == 14
 
 
 def test_every_exit_code_is_told_in_the_help(flyweight):

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk
 from flyweight.errors import DataError, UsageError
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from flyweight.experiment.journeys import Job
     from flyweight.journey.replays import Replay
     from flyweight.journey.story import Journey, Step
-    from flyweight.journey.verdicts import StepVerdict
-    from flyweight.recipe import Recipe
     from flyweight.records.store import Store
 
 journey = App(name="journey", result_action="return_value")
@@ -131,7 +129,7 @@ def run(
         print_rows(_rehearsed(chosen, gather(story, store, recipes=recipes)), form or Form())
         talk(NO_EVIDENCE)
     else:
-        _print_verdicts(story, store, gather(story, store), chosen, form or Form())
+        _print_verdicts(story, gather(story, store), chosen, form or Form())
     if code:
         talk(f"stopped; go on with: flyweight journey run {' '.join((name, *steps))}{place.options()}")
     return code
@@ -170,7 +168,7 @@ def verify(
     story, store = journey_of(name), (place or Place()).store()
     chosen = story.select(steps)
     replays = gather(story, store) if records is None else _kept(records, story)
-    _print_verdicts(story, store, replays, chosen, form or Form(), claims=claims)
+    _print_verdicts(story, replays, chosen, form or Form(), claims=claims)
 
 
 @journey.command
@@ -391,7 +389,6 @@ def _rehearsed(steps: Sequence[Step], replays: Sequence[Replay]) -> list[dict[st
 
 def _print_verdicts(
     story: Journey,
-    store: Store,
     replays: Sequence[Replay],
     steps: Sequence[Step],
     form: Form,

@@ -185,7 +185,12 @@ def _epoch(row: Mapping[str, Any]) -> Epoch:
 
 
 def _figure(told: Mapping[str, Any]) -> Figure:
-    return Figure(accuracy=told["correct"] / told["count"], images=told["count"], loss=told["loss"], **_error(told))
+    return Figure(
+        accuracy=told["correct"] / told["count"],
+        images=told["count"],
+        loss=told["loss"],
+        loss_error=told["loss_error"],
+    )
 
 
 def _honest(result: Mapping[str, Any]) -> Honest | None:
