@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types wheel bench clean
+.PHONY: help train test lint types wheel bench journeys clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -28,6 +28,9 @@ wheel: $(VENV)/.developed  ## build a wheel into dist/
 bench: $(VENV)/.installed  ## measure speed, short, and compare ratios with benchmarks/reference.json
 	$(BIN)/flyweight bench --quick --to benchmarks/latest.json \
 	  $(if $(wildcard benchmarks/reference.json),--against benchmarks/reference.json) $(ARGS)
+
+journeys: $(VENV)/.installed  ## make docs/journeys again, from its own records and the runs on record
+	$(BIN)/flyweight journey report --to docs/journeys $(ARGS)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist

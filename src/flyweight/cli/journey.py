@@ -397,14 +397,14 @@ def _print_verdicts(
 ) -> None:
     from flyweight.experiment.journeys import hashes
     from flyweight.journey.verdicts import judge
-    from flyweight.report.journey_page import claim_rows, terminal_rows
+    from flyweight.report.journey_page import claim_rows, short_claim_rows, terminal_rows
 
     chosen = {step.name for step in steps}
     verdicts = [one for one in judge(story, replays, hashes=hashes(story)) if one.step.name in chosen]
     if not claims:
         print_rows(terminal_rows(verdicts), form, gap=1)
     elif form.name == "text":
-        say("\n".join(_wrapped(claim_rows(verdicts))))
+        say("\n".join(_wrapped(short_claim_rows(verdicts))))
     else:
         print_rows(claim_rows(verdicts), form)
 

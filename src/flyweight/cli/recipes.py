@@ -9,7 +9,7 @@ from flyweight.cli.output import Flag, Form, print_rows, say, talk
 
 
 def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) -> None:
-    """List the recipes that come with flyweight, or every key that a recipe may have.
+    """List our own recipes, or every key that a recipe may have. The steps of `flyweight journey` are recipes, too.
 
     $ flyweight recipes
 
@@ -25,15 +25,17 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
         _print_keys(form)
         return
     from flyweight.experiment.plan import plan
-    from flyweight.recipe import describe, load, names
+    from flyweight.recipe import describe, journey_names, load, names, own_names
 
     rows = []
-    for name in names():
+    for name in own_names():
         recipe = load(name)
         cost = plan(recipe).require()
         epochs = recipe.train.epochs
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
     print_rows(rows, form)
+    first, *_, last = journey_names()
+    talk(f"and {len(names()) - len(rows)} steps of the journeys {first} to {last}: `flyweight journey` lists them.")
 
 
 def _print_keys(form: Form) -> None:

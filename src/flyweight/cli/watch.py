@@ -171,7 +171,7 @@ class Overall:
         return (self.total - done) / pace if pace > 0 else None
 
     def figures(self) -> str:
-        left = self.seconds_left()
+        left = self.seconds_left() if self.n_over < self.n_runs else None
         return f"{self.n_over} of {self.n_runs} runs" + ("" if left is None else f", {time_left(left)} left")
 
     def _done(self, shares: Mapping[str, float]) -> float:

@@ -12,9 +12,10 @@ import numpy as np
 from safetensors.torch import save
 from torch import nn
 
+from flyweight.experiment.told import last_row
 from flyweight.experiment.workbench import Workbench
 from flyweight.model.cost import Cost
-from flyweight.recipe import Recipe
+from flyweight.recipe import Recipe, protocol_words
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
@@ -42,10 +43,11 @@ def keep_results(
     """Measure the net that the recipe keeps, write the run folder, and return the columns of the record.
 
     A training that diverged has nothing to measure; its folder still says what happened. The test images are looked
-    at here and nowhere else, once, and the record counts it.
+    at here and, unless a protocol has it otherwise, nowhere else, once; the record counts it.
     """
     folder, training = store.folder(record.id), bench.training
-    result = _facts(recipe, record, cost, bench, outcome)
+    openings = store.get(record.id).test_openings
+    result = {**_facts(recipe, record, cost, bench, outcome), "told": last_row(folder), "test_openings": openings}
     columns: dict[str, Any] = {}
     if outcome.status == "finished" and training.best_epoch:
         net = _kept(recipe, training)
@@ -69,7 +71,7 @@ def keep_results(
 
 
 def _kept(recipe: Recipe, training: Training) -> nn.Module:
-    """The best epoch by validation, or the last, as the recipe says; chosen without the test set."""
+    """The best epoch by validation, or the last, as the recipe says; by the test set only if a protocol has it so."""
     if recipe.train.keep == "best":
         training.result.load_state_dict(training.best_weights)
     return training.result
@@ -96,10 +98,11 @@ def _facts(recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outc
         "epochs": len(training.history),
         "best_epoch": training.best_epoch or None,
         "kept": recipe.train.keep,
+        "judged_on": recipe.protocol.evaluate_on,
+        "protocol": list(protocol_words(recipe)),
         "train": None,
         "validation": None,
         "test": None,
-        "test_openings": 0,
         "train_seconds": training.seconds,
         "images_per_second": _images_per_second(training),
         "data": bench.image_set.name,

@@ -185,7 +185,7 @@ def _fit(
         _save(folder, training)
         watch(EpochDone(run_id=record.id, seed=record.seed, epochs=settings.epochs, metrics=metrics))
 
-    return loop.fit(
+    outcome = loop.fit(
         bench.training,
         bench.batches,
         validate=lambda model: bench.evaluate(model, images, labels),
@@ -201,6 +201,9 @@ def _fit(
         on_epoch=on_epoch,
         should_stop=should_stop,
     )
+    if outcome.status == "finished":
+        tell.end(bench.training)
+    return outcome
 
 
 def learning_rate(progress: float, *, recipe: Recipe) -> float:

@@ -42,6 +42,15 @@ class Telling:
         if self.recipe.protocol == ProtocolSection():
             return
         self.rows.append(self._row(training))
+        self._write()
+
+    def end(self, training: Training) -> None:
+        """Told of a training that came to its end: at the least, its last epoch has test figures."""
+        if self.rows and "test" not in self.rows[-1]:
+            self.rows[-1] |= self._tested(training)
+            self._write()
+
+    def _write(self) -> None:
         files.write_json(self.path, {"epochs": self.rows, "class_counts": self._class_counts()})
 
     def _row(self, training: Training) -> dict[str, Any]:
@@ -53,15 +62,20 @@ class Telling:
         protocol = self.recipe.protocol
         if protocol.evaluate_on == "validation":
             images, labels = self.bench.validation
-            is_augmented = protocol.shared_transform == "training"
+            is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
             row["validation"] = self._told(training, images, labels, is_augmented=is_augmented, stream=0)
-        is_last = metrics.epoch == self.recipe.train.epochs
-        if protocol.evaluate_on != "validation" or protocol.test_every_epoch or is_last:
-            images, labels = self._tested_on()
-            row["test"] = self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)
-            if protocol.evaluate_on != "train":
-                self.store.open_test(self.record.id, f"after epoch {metrics.epoch}, as the protocol has it")
+        if protocol.evaluate_on != "validation" or protocol.test_every_epoch:
+            row |= self._tested(training)
         return row
+
+    def _tested(self, training: Training) -> dict[str, Any]:
+        """What the experiment called its test figures, of the epoch that was measured last."""
+        protocol = self.recipe.protocol
+        images, labels = self._tested_on()
+        if protocol.evaluate_on != "train":
+            epoch = training.history[-1].epoch
+            self.store.open_test(self.record.id, f"after epoch {epoch}, as the protocol has it")
+        return {"test": self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)}
 
     def _tested_on(self) -> tuple[np.ndarray, np.ndarray]:
         """What the experiment called its test images."""
@@ -93,7 +107,9 @@ class Telling:
         if not self.recipe.protocol.last_batch_loss or training.last_batch is None:
             return {"loss": training.history[-1].train_loss}
         logits, labels = training.last_batch
-        loss, error = mean_loss(F.cross_entropy(logits, labels, reduction="none").double())
+        smoothing = self.recipe.train.label_smoothing
+        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        loss, error = mean_loss(losses.double())
         return {"loss": loss, "loss_error": error, "count": len(labels)}
 
     def _class_counts(self) -> dict[str, tuple[int, ...]]:
@@ -105,9 +121,19 @@ class Telling:
         return {part: class_counts(these, images.n_classes) for part, these in labels.items()}
 
 
+def last_row(folder: Path) -> dict[str, Any] | None:
+    """What a run told last, from its folder; None for one that has no protocol, or that diverged before."""
+    path = folder / TOLD
+    return _rows(path)[-1] if path.exists() else None
+
+
 def _rows_before(path: Path, epoch: int) -> list[dict[str, Any]]:
     """The rows that a run which goes on has already, up to where it goes on."""
     if not path.exists():
         return []
+    return [row for row in _rows(path) if row["epoch"] < epoch]
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
-    return [row for row in rows if row["epoch"] < epoch]
+    return rows

@@ -50,12 +50,12 @@ class Workbench:
 
     @property
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels held out for choosing."""
+        """Images and labels that epochs are judged on: held out for it, unless a protocol has it otherwise."""
         return validation_part(self.image_set, self.split)
 
     @property
     def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
-        """The training images as they are."""
+        """The images that train, as they are."""
         rows = self.batches.rows.numpy()
         return self.image_set.train_images[rows], self.image_set.train_labels[rows]
 

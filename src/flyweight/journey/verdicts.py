@@ -105,7 +105,7 @@ def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> Step
         changes=diff(parent, recipe) if parent else (),
         claims=claims,
         told=next((verdict for verdict in claims if verdict.claim is known_by), None),
-        honest=_honest(replays),
+        honest=honest_accuracy(replays),
         replays=replays,
     )
 
@@ -373,7 +373,7 @@ def _last_accuracy(replay: Replay) -> float:
     return last.accuracy or 0.0 if last else 0.0
 
 
-def _honest(replays: Sequence[Replay]) -> Summary | None:
+def honest_accuracy(replays: Sequence[Replay]) -> Summary | None:
     measured = [replay.honest for replay in replays if replay.honest is not None]
     if not measured:
         return None

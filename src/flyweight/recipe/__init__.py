@@ -1,8 +1,9 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
-from flyweight.recipe.catalogue import copy, describe, is_recipe, names, text
+from flyweight.recipe.catalogue import copy, describe, is_recipe, journey_names, names, own_names, text
 from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
+from flyweight.recipe.protocol import protocol_words
 from flyweight.recipe.reading import draft, dumps, load, loads, override, parent
 from flyweight.recipe.recipe import (
     AugmentSection,
@@ -41,6 +42,7 @@ __all__ = [
     "has_effect",
     "in_words",
     "is_recipe",
+    "journey_names",
     "keys",
     "keys_table",
     "label",
@@ -49,7 +51,9 @@ __all__ = [
     "names",
     "net_in_words",
     "override",
+    "own_names",
     "parent",
+    "protocol_words",
     "recipe_hash",
     "text",
     "value_at",

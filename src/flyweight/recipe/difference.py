@@ -15,9 +15,20 @@ from flyweight.recipe.recipe import ProtocolSection, Recipe
 
 Value = str | bool | int | float | None
 
-# What only says what a run may cost, is for, or how many images are measured at a time: two runs that differ in
-# nothing else do the same.
-WITHOUT_EFFECT = ("budget.", "target.accuracy", "train.eval_batch_size")
+# What only says what a run may cost, is for, how many images are measured at a time, or what is told beside the honest
+# figures: two runs that differ in nothing else do the same.
+WITHOUT_EFFECT = (
+    "budget.",
+    "target.accuracy",
+    "train.eval_batch_size",
+    "protocol.evaluate_augmented",
+    "protocol.test_every_epoch",
+    "protocol.last_batch_loss",
+    "protocol.loss_divided_twice",
+)
+
+# Recipes of runs from before there were protocols do not name them.
+HONEST = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump().items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +50,16 @@ def diff(old: Recipe, new: Recipe) -> tuple[Change, ...]:
 
 
 def diff_stored(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    """`diff` of two recipes as records keep them; keys that this version does not know count too, and stand last."""
+    """`diff` of two recipes as records keep them; keys that this version does not know count too, and stand last.
+
+    A recipe from before there were protocols is one without.
+    """
     return diff_flat(flat(old), flat(new))
 
 
 def diff_flat(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
     """`diff_stored` of recipes that are `flat` already: for thousands of them."""
-    keys = _known_keys()
+    keys, old, new = _known_keys(), HONEST | dict(old), HONEST | dict(new)
     differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in IDENTITY]
     differing.sort(key=lambda key: (keys.get(key, len(keys)), key))
     return tuple(Change(key=key, old=old.get(key), new=new.get(key)) for key in differing)

@@ -202,7 +202,7 @@ class ProtocolSection(_Value):
         description="The images that epochs are judged on; with test or train nothing is held out: all images train.",
     )
     evaluate_augmented: Flag = Field(
-        default=False, description="Tell what those images give when they are augmented as in training."
+        default=False, description="Tell what validation and test images give when they are augmented as in training."
     )
     shared_transform: Literal["none", "training", "evaluation"] = Field(
         default="none",

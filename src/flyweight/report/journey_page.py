@@ -15,8 +15,7 @@ from typing import Any, Final, TypeAlias
 from flyweight.evidence.stats import Summary, mean_interval
 from flyweight.journey.replays import Replay
 from flyweight.journey.story import MARKS, Claim, Journey, Step
-from flyweight.journey.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict
-from flyweight.journey.verdicts import _honest as honest_summary
+from flyweight.journey.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, honest_accuracy
 from flyweight.model.cost import walk
 from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words
 from flyweight.recipe.toml import format_value
@@ -68,7 +67,7 @@ class Ours:
     @property
     def honest(self) -> Summary | None:
         """Accuracy on the clean test images, over the seeds that did not diverge."""
-        return honest_summary(self.replays)
+        return honest_accuracy(self.replays)
 
     @property
     def seconds(self) -> float | None:

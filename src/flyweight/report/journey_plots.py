@@ -15,7 +15,7 @@ from flyweight.journey.replays import Replay
 from flyweight.journey.story import Journey, Step
 from flyweight.journey.verdicts import StepVerdict
 from flyweight.report.journey_page import last_as_told
-from flyweight.report.plots import BLUE, GREEN, GREY, INK, ORANGE, _drawable, _figure, _png, _short, _tidy
+from flyweight.report.plots import BLUE, GREEN, GREY, INK, ORANGE, drawable, new_figure, png, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -39,7 +39,7 @@ FEW_POINTS: Final = 2
 
 def journey_picture(journey: Journey, verdicts: Sequence[StepVerdict]) -> bytes:
     """Curves by epoch, a panel a step, if a step of the document has more than one epoch; else a row of dots a step."""
-    return _png(draw(journey, verdicts))
+    return png(draw(journey, verdicts))
 
 
 def draw(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
@@ -91,7 +91,7 @@ CURVES: Final = {
 
 def _dots(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
     """A row a step on one axis of accuracy, from a constant answer to the best; what is told stands at its end, too."""
-    figure = _figure(WIDTH, ROW_HEIGHT * len(verdicts) + 1.3)
+    figure = new_figure(WIDTH, ROW_HEIGHT * len(verdicts) + 1.3)
     (axes,) = figure.subplots(1, 1, squeeze=False).flat
     goal = _error(journey.goal.accuracy)
     drawn: list[_Style] = []
@@ -102,7 +102,7 @@ def _dots(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
             errors += found
             axes.plot(found, [row + place] * len(found), **style.options(), clip_on=False)
         _beside(axes, row, verdict.told.claim.told if verdict.told else "")
-    _tidy(axes, "accuracy in %, the error on a logarithmic scale")
+    tidy(axes, "accuracy in %, the error on a logarithmic scale")
     goal_line = axes.axvline(goal, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(range(len(verdicts)), [_step_label(verdict.step) for verdict in verdicts], fontsize=8)
     for text in axes.get_yticklabels():
@@ -147,7 +147,7 @@ def _beside(axes: Axes, row: float, text: str) -> None:
 
 
 def _step_label(step: Step) -> str:
-    return _short(f"{step.name}  {step.label}", LONGEST_LABEL)
+    return short(f"{step.name}  {step.label}", LONGEST_LABEL)
 
 
 def _curves(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
@@ -155,7 +155,7 @@ def _curves(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
     columns = min(PANELS_A_ROW, max(1, len(verdicts)))
     rows = max(1, math.ceil(len(verdicts) / columns))
     height = PANEL_HEIGHT * rows if rows > 1 else LONE_PANEL_HEIGHT
-    figure = _figure(WIDTH, height + 0.7)
+    figure = new_figure(WIDTH, height + 0.7)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     goal = _error(journey.goal.accuracy)
     drawn: list[_Style] = []
@@ -226,10 +226,10 @@ def _replayed(replay: Replay, part: Part) -> Points:
 def _panel(axes: Axes, verdict: StepVerdict, *, is_empty: bool, is_narrow: bool) -> None:
     """The name of a step, and its figures in the corner that curves which come down leave free."""
     step = verdict.step
-    _tidy(axes, "")
+    tidy(axes, "")
     title = f"{step.name}  {step.label}"
     axes.set_title(
-        _short(title, LONGEST_LABEL) if is_narrow else _drawable(title),
+        short(title, LONGEST_LABEL) if is_narrow else drawable(title),
         fontsize=7.5 if is_narrow else 9.5,
         color=INK,
         loc="left",

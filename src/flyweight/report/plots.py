@@ -34,7 +34,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
 
     The error is shown and not the accuracy, on a logarithmic scale: from 99.0 to 99.5 % it is halved.
     """
-    figure = _figure(9.6, 3.1)
+    figure = new_figure(9.6, 3.1)
     loss, error, rate = figure.subplots(1, 3)
     epochs = metrics["epoch"]
     for part, colour in (("train", BLUE), ("validation", ORANGE)):
@@ -43,7 +43,7 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
         _line(error, epochs, percents, colour, part)
     _line(rate, epochs, metrics["lr"], GREEN, "learning rate")
     for axes, title in ((loss, "loss per image"), (error, "error in %"), (rate, "learning rate at the epoch's end")):
-        _tidy(axes, title)
+        tidy(axes, title)
         axes.set_xlabel("epoch", fontsize=8.5)
         _whole_epochs(axes, epochs)
     for axes in (loss, error):
@@ -53,14 +53,14 @@ def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
         axes.legend(frameon=False, fontsize=8)
     rate.set_ylim(bottom=0)
     rate.yaxis.set_major_formatter(_plain_numbers)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
     """Rows are the true classes, columns what was read; only mistakes are coloured, right answers stand in grey."""
     n = len(names)
     side = max(3.6, 0.42 * n + 1.0)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     mistakes = counts.astype(float).copy()
     np.fill_diagonal(mistakes, 0)
@@ -72,14 +72,14 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
             colour = GREY if row == column else "white" if is_dark else INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
     turned = 90 if max(map(len, names)) > 3 else 0
-    shown = [_drawable(name) for name in names]
+    shown = [drawable(name) for name in names]
     axes.set_xticks(range(n), shown, fontsize=max(size, 5), rotation=turned, parse_math=False)
     axes.set_yticks(range(n), shown, fontsize=max(size, 5), parse_math=False)
     axes.set_xlabel("read as", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def misread(
@@ -95,15 +95,15 @@ def misread(
         return _note("no test image was misread")
     columns = min(8, shown)
     rows = math.ceil(shown / columns)
-    figure = _figure(1.12 * columns, 1.42 * rows + 0.1)
+    figure = new_figure(1.12 * columns, 1.42 * rows + 0.1)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, label, answer, row in zip(grid.flat, images, labels, answers, probabilities, strict=False):
         _picture(axes, image)
-        told = f"{_short(names[label])} → {_short(names[answer])}\n{row[answer]:.0%}"
+        told = f"{short(names[label])} → {short(names[answer])}\n{row[answer]:.0%}"
         axes.set_title(told, fontsize=8, color=INK, pad=3, parse_math=False)
-    return _png(figure)
+    return png(figure)
 
 
 def filters(weights: NDArray[np.float32]) -> bytes:
@@ -111,35 +111,35 @@ def filters(weights: NDArray[np.float32]) -> bytes:
     planes = weights.reshape(-1, *weights.shape[2:]) if weights.shape[1] != 1 else weights[:, 0]
     columns = min(8, len(planes))
     rows = math.ceil(len(planes) / columns)
-    figure = _figure(0.95 * columns, 0.95 * rows)
+    figure = new_figure(0.95 * columns, 0.95 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     reach = float(np.abs(planes).max()) or 1.0
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, plane in zip(grid.flat, planes, strict=False):
         axes.imshow(plane, cmap="PuOr_r", vmin=-reach, vmax=reach)
-    return _png(figure)
+    return png(figure)
 
 
 def class_grid(examples: Sequence[Images], names: Sequence[str]) -> bytes:
     """A row of images per class; `examples` has one (n, C, H, W) array for each name."""
     columns = max(map(len, examples))
-    figure = _figure(0.62 * columns + 1.2, 0.62 * len(examples))
+    figure = new_figure(0.62 * columns + 1.2, 0.62 * len(examples))
     grid = figure.subplots(len(examples), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, images, name in zip(grid, examples, names, strict=True):
         beside = {"transform": row[0].transAxes, "ha": "right", "va": "center", "parse_math": False}
-        row[0].text(-0.35, 0.5, _short(name, 14), fontsize=9, color=INK, **beside)
+        row[0].text(-0.35, 0.5, short(name, 14), fontsize=9, color=INK, **beside)
         for axes, image in zip(row, images, strict=False):
             _picture(axes, image)
-    return _png(figure)
+    return png(figure)
 
 
 def augmentation(variants: Images) -> bytes:
     """(n, 1 + variants, C, H, W): in each row an image as it is, then as training sees it."""
     rows, columns = variants.shape[:2]
-    figure = _figure(0.85 * columns, 0.85 * rows + 0.3)
+    figure = new_figure(0.85 * columns, 0.85 * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False)
     for row, images in zip(grid, variants, strict=True):
         for axes, image in zip(row, images, strict=True):
@@ -147,7 +147,7 @@ def augmentation(variants: Images) -> bytes:
             _picture(axes, image)
     grid[0, 0].set_title("as it is", fontsize=8, color=INK)
     grid[0, 1].set_title("augmented", fontsize=8, color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> bytes:
@@ -156,7 +156,7 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
     The line is the mean of the seeds that reached an epoch, the band reaches from the best to the worst of them. The
     scale is logarithmic, as in `curves`; an error of 0, which it has no place for, stands at half the least other.
     """
-    figure = _figure(9.6, 3.8)
+    figure = new_figure(9.6, 3.8)
     (axes,) = figure.subplots(1, 1, squeeze=False).flat
     floor = _least_error([seed for _, seeds in sides for seed in seeds])
     epochs = sorted({epoch for _, seeds in sides for seed in seeds for epoch in seed})
@@ -164,7 +164,7 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
         _band(axes, seeds, colour, floor=floor, shift=0.0 if len(epochs) > 1 else 0.1 * place - 0.05)
         for place, ((_, seeds), colour) in enumerate(zip(sides, (BLUE, ORANGE, GREEN, GREY), strict=False))
     ]
-    _tidy(axes, "validation error in %")
+    tidy(axes, "validation error in %")
     axes.set_xlabel("epoch", fontsize=8.5)
     _whole_epochs(axes, epochs)
     axes.set_yscale("log")
@@ -174,8 +174,8 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
     legend = axes.legend(handles, [str(place) for place in range(len(handles))], frameon=False, fontsize=8)
     for text, (name, _) in zip(legend.get_texts(), sides, strict=False):
         text.set_parse_math(False)
-        text.set_text(_short(name, MOST_OF_A_NAME))
-    return _png(figure)
+        text.set_text(short(name, MOST_OF_A_NAME))
+    return png(figure)
 
 
 def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> bytes:
@@ -187,14 +187,14 @@ def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> 
     if not shown:
         return _note("no image to show")
     height = sum(HEADING + CELL[1] * math.ceil(len(images) / COLUMNS) for _, images, _ in shown)
-    figure = _figure(CELL[0] * COLUMNS, height)
+    figure = new_figure(CELL[0] * COLUMNS, height)
     figure.set_layout_engine("none")
     # All in one system of axes, in inches: one for each image would take four times as long.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     top = 0.0
     for heading, images, captions in shown:
-        axes.text(0.08, top + 0.2, _drawable(heading), fontsize=9.5, color=INK, va="center", parse_math=False)
+        axes.text(0.08, top + 0.2, drawable(heading), fontsize=9.5, color=INK, va="center", parse_math=False)
         top += HEADING
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             row, column = divmod(place, COLUMNS)
@@ -202,12 +202,12 @@ def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> 
         top += CELL[1] * math.ceil(len(images) / COLUMNS)
     axes.set_xlim(0, CELL[0] * COLUMNS)
     axes.set_ylim(height, 0)
-    return _png(figure)
+    return png(figure)
 
 
 def _captioned_picture(axes: Axes, image: Images, caption: str, *, left: float, top: float) -> None:
     """An image with two lines above it, in the cell that begins there."""
-    lines = [_short(line, 14) for line in caption.splitlines()]
+    lines = [short(line, 14) for line in caption.splitlines()]
     middle, side = left + CELL[0] / 2, CELL[0] - 0.12
     text = "\n".join(lines)
     axes.text(middle, top + 0.33, text, fontsize=8, color=INK, ha="center", va="bottom", parse_math=False)
@@ -215,7 +215,7 @@ def _captioned_picture(axes: Axes, image: Images, caption: str, *, left: float, 
     axes.images[-1].set_extent((middle - side / 2, middle + side / 2, top + 0.36 + side, top + 0.36))
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Inches. A figure of its own, without pyplot's global state or a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -225,16 +225,16 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()
 
 
 def _note(text: str) -> bytes:
-    figure = _figure(4, 0.6)
+    figure = new_figure(4, 0.6)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def _line(axes: Axes, epochs: Sequence[float], values: Sequence[float], colour: str, label: str) -> None:
@@ -273,7 +273,7 @@ def _least_error(seeds: Sequence[Mapping[int, float]]) -> float:
     return min(found) / 2 if found else 0.01
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """The text in one line, boxes in place of what the font of the pictures has no shape for."""
     from matplotlib.font_manager import findfont, get_font
 
@@ -283,7 +283,7 @@ def _drawable(text: str) -> str:
     return "".join(character if ord(character) in known else "□" for character in " ".join(text.split()))
 
 
-def _tidy(axes: Axes, title: str) -> None:
+def tidy(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#E3E5E8", linewidth=0.7)
@@ -320,6 +320,6 @@ def _picture(axes: Axes, image: Images) -> None:
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
 
 
-def _short(name: str, length: int = 9) -> str:
-    name = _drawable(name)
+def short(name: str, length: int = 9) -> str:
+    name = drawable(name)
     return name if len(name) <= length else f"{name[: length - 1]}…"

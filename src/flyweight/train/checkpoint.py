@@ -45,6 +45,8 @@ def from_bytes(content: bytes, training: Training) -> None:
         _restore(training.average.state_dict(), _under("average", tensors))
     training.best_weights = _under("best", tensors)
     _restore_optimizer(training.optimizer, _under("optimizer", tensors))
+    last_batch = _under("last_batch", tensors)
+    training.last_batch = (last_batch["logits"], last_batch["labels"]) if last_batch else None
     training.history = [EpochMetrics(**line) for line in state["history"]]
     for name in COUNTERS:
         setattr(training, name, state[name])
@@ -58,6 +60,8 @@ def _tensors(training: Training) -> dict[str, Tensor]:
     }
     if training.average is not None:
         parts["average"] = training.average.state_dict()
+    if training.last_batch is not None:
+        parts["last_batch"] = dict(zip(("logits", "labels"), training.last_batch, strict=True))
     return {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
 
 

@@ -1,0 +1,240 @@
+"""flyweight journey from the outside: what it lists, tells, trains, judges, keeps and reads."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flyweight.cli.app import run
+from flyweight.cli.watch import Overall, time_left
+from flyweight.experiment import journeys as replays_of
+from flyweight.experiment.events import Ended, EpochDone, Started, Stepped
+from flyweight.records.store import Store
+from flyweight.train.metrics import EpochMetrics
+
+Command = Callable[..., tuple[int, str, str]]
+TABLE = """
+| # | change | params | test acc |
+|---|---|---|---|
+| 1 | start | 12,026 | 97.10 |
+| 2 | batch norm | 12,026 | 98.005 |
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Everything happens in an empty folder with a home of its own, 80 columns wide, on few images."""
+    monkeypatch.setenv("FLYWEIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FLYWEIGHT_DATABASE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("TRAIN", 1600), ("TEST", 100), ("VALIDATION", 100)):
+        monkeypatch.setattr(replays_of, f"QUICK_{name}", count)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def flyweight(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command; gives its exit code, what it printed on stdout, and on stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_journeys_are_listed_with_how_much_of_them_is_on_record(flyweight: Command) -> None:
+    """Five of them; a new home has replayed none."""
+    code, out, _ = flyweight("journey", "--json")
+
+    rows = json.loads(out)
+    assert code == 0
+    assert [(row["name"], row["steps"], row["replayed"]) for row in rows] == [
+        ("000", 5, 0),
+        ("001", 10, 0),
+        ("002", 14, 0),
+        ("003", 18, 0),
+        ("004", 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("000", 5), ("001", 10), ("002", 15), ("003", 21), ("004", 1)])
+def test_a_story_has_a_line_for_each_step_within_80_columns(flyweight: Command, name: str, steps: int) -> None:
+    """With its count, what was told, and what was changed in words."""
+    code, out, _ = flyweight("journey", "show", name)
+
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(re.findall(rf"^{name}-|^002-b1", out, re.M)) == steps
+
+
+def test_a_step_is_told_in_full(flyweight: Command) -> None:
+    """Every marked key with its value, every claim, and what the marks mean."""
+    code, out, _ = flyweight("journey", "show", "001", "10")
+
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"^train.batch_size +assumed +48 +\(or 128 or 64; 48 is the last", out, re.M)
+    assert re.search(r"^test accuracy, epoch 1 +stated +95.50 %$", out, re.M)
+    assert "assumed: chosen here" in out
+
+
+def test_without_runs_only_counts_are_judged(flyweight: Command) -> None:
+    """Each claim by a line of its own; nothing is trained, and twice gives the same."""
+    code, out, _ = flyweight("journey", "verify", "003", "10", "--claims", "--json")
+    again = flyweight("journey", "verify", "003", "10", "--claims", "--json")
+
+    rows = json.loads(out)
+    assert code == 0
+    assert again[1] == out
+    assert len(rows) == 5
+    assert sorted({row["verdict"] for row in rows}) == ["not run", "refuted"]
+    assert Store.open().runs() == ()
+
+
+def test_a_rehearsal_trains_and_is_no_evidence(flyweight: Command) -> None:
+    """Each step once, one of which diverges; it says what it is, and no verdict rests on it."""
+    code, out, err = flyweight("journey", "run", "000", "1", "5", "--quick")
+
+    assert code == 0
+    assert re.search(r"^000-1 +1 +diverged$", out, re.M)
+    assert re.search(r"^000-5 +1 +finished +\d+\.\d%$", out, re.M)
+    assert "2 of 2 runs" in err
+    assert "no evidence" in err
+    assert "is no evidence" in err.splitlines()[-1]
+    _, verified, _ = flyweight("journey", "verify", "000", "--claims", "--json")
+    assert {row["verdict"] for row in json.loads(verified)} == {"confirmed", "not run"}
+
+
+def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: Path) -> None:
+    """Page, picture and records for each journey and a list of them; a second time, without any run, the same bytes."""
+    code, out, _ = flyweight("journey", "report", "--to", "pages")
+    first = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
+    flyweight("journey", "report", "--to", "pages", "--home", str(tmp_path / "elsewhere"))
+    second = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
+
+    assert code == 0
+    assert len(out.splitlines()) == 16
+    assert sorted(first) == sorted(
+        ["README.md", *(f"00{n}.{kind}" for n in range(5) for kind in ("json", "md", "png"))]
+    )
+    assert first == second
+    code, out, _ = flyweight("journey", "verify", "004", "--records", "pages", "--json")
+    assert code == 0
+    code, _, err = flyweight("journey", "verify", "004", "--records", "nowhere")
+    assert code == 2
+    assert "found no 004.json in nowhere" in err
+
+
+def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) -> None:
+    """A count that cannot have stayed and an accuracy that 10,000 images cannot give, by row."""
+    (tmp_path / "log.md").write_text(TABLE)
+
+    code, out, err = flyweight("journey", "import", "log.md", "--json")
+
+    doubts = json.loads(out)
+    assert code == 0
+    assert {(doubt["row"], doubt["column"]) for doubt in doubts} >= {(2, "params"), (2, "test acc")}
+    assert "2 rows read" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "009"], 2, "Journeys are 000, 001, 002, 003, 004"),
+        (["run", "000", "9"], 2, "Steps are 000-1, 000-2, 000-3, 000-4, 000-5"),
+        (["verify", "000", "x"], 2, "Steps are 000-1"),
+        (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
+        (["import", "none.md"], 2, "cannot read none.md"),
+        (["import", "."], 2, "cannot read ."),
+        (["report", "009", "--to", "pages"], 2, "Journeys are"),
+        (["import", "ragged.md"], 6, "ragged.md"),
+        (["import", "bytes.md"], 6, "UTF-8"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    flyweight: Command, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    """With the documented exit code; nothing is written."""
+    (tmp_path / "ragged.md").write_text("| params | acc |\n|---|---|\n| 100 | 99.1 | 7 |\n")
+    (tmp_path / "bytes.md").write_bytes(b"\xff\xfe|")
+
+    found, out, err = flyweight("journey", *arguments)
+
+    assert found == code
+    assert words in err
+    assert out == ""
+    assert not (tmp_path / "pages").exists()
+
+
+def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
+    """Ctrl-C ends it with the documented code; the same command goes on with the same run."""
+    command = [sys.executable, "-m", "flyweight", "journey", "run", "004", "--home", "kept"]
+    process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
+    store = Store.open(home=tmp_path / "kept")
+    while not store.runs(status="running"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+
+    (stopped,) = store.runs()
+    assert process.returncode == 130
+    assert stopped.status == "interrupted"
+    assert "go on with: flyweight journey run 004 --home kept" in err
+    assert "not run" in out
+
+
+def test_the_bar_weighs_runs_by_their_work() -> None:
+    """Half of the work done in ten seconds leaves ten; an interrupted run is not over, a resumed one not begun anew."""
+    now = [0.0]
+    bar = Overall({"small": 1.0, "large": 3.0}, {"small": 1, "large": 1}, clock=lambda: now[0])
+    assert bar.figures() == "0 of 2 runs"
+
+    bar.told(Started(run_id="a", seed=0, name="large", params=1, epochs=2))
+    now[0] = 10.0
+    bar.told(
+        Stepped(
+            run_id="a",
+            seed=0,
+            epoch=2,
+            epochs=2,
+            step=1,
+            n_steps=3,
+            loss=0,
+            accuracy=0,
+            images_per_second=0,
+            seconds_left=0,
+        )
+    )
+    assert bar.share == pytest.approx(0.5)
+    assert bar.figures() == "0 of 2 runs, 10 s left"
+
+    metrics = EpochMetrics(
+        epoch=2,
+        train_loss=0,
+        train_accuracy=0,
+        validation_loss=0,
+        validation_accuracy=0.9,
+        lr=0,
+        seconds=1,
+        images_per_second=1,
+    )
+    bar.told(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
+    assert (
+        bar.told(Ended(run_id="a", seed=0, status="finished", message=""))
+        == "large seed 0: finished, 90.00% after the last epoch"
+    )
+    bar.told(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
+    assert bar.share == pytest.approx(3.5 / 4)
+    bar.told(Ended(run_id="b", seed=1, status="interrupted", message=""))
+    assert bar.figures().startswith("1 of 2 runs")
+    assert time_left(5400) == "90 min"
