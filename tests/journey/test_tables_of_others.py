@@ -250,6 +250,16 @@ def test_a_table_with_experiments_as_columns_is_turned() -> None:
     assert told(table) == [("about 13500", "99.40 %"), ("7994", "99.45 %")]
 
 
+def test_a_log_whose_experiments_are_called_by_their_changes_has_changes() -> None:
+    """Where no other column tells them; numbers are no changes."""
+    rows = [["Baseline", "24,498"], ["+BN", "24,498"]]
+    table, numbered = read(markdown(["Model", "Params"], rows)), read(markdown(["#", "Params"], [["1", "24,498"]]))
+
+    assert [row.change for row in table.rows] == ["Baseline", "+BN"]
+    assert kinds(doubts(table)) == ["same count"]
+    assert numbered.rows[0].change == ""
+
+
 def test_a_fault_in_a_turned_table_is_named_by_its_column_and_line() -> None:
     """The line is that of the cell."""
     text = markdown(["", "One", "Two"], [["Parameters", "13,500", "7.994"], ["Accuracy", "99.40", "99.45"]])

@@ -77,6 +77,11 @@ def doubts(
         input_shape: (channels, height, width) of the images that the nets are counted for.
         class_counts: images of each class; None for MNIST's, training and test.
 
+    >>> from flyweight.journey.tables import read_table
+    >>> [doubt] = doubts(read_table("| Exp | Test acc |\\n|--|--|\\n| 1 | 95.685% |", label="log.md"))
+    >>> doubt.sentence
+    '95.685 % of 10,000 images is 9,568.5 right answers; the nearest that can be are 9,568 (95.68 %) and 9,569 (95.69 %)'
+
     Raises:
         UsageError: images or a limit below 1.
     """

@@ -227,7 +227,7 @@ def _places(grid: Grid, named: Mapping[str, str]) -> dict[Role, int]:
     place("change", _fitting(grid, "change"))
     place("net", nets)
     place("step", [0])
-    if "step" in places and any(len(cell.text.split()) > 1 for cell in grid.column(places["step"])):
+    if "step" in places and any(map(str.isalpha, "".join(cell.text for cell in grid.column(places["step"])))):
         # A log whose experiments are called by what was changed.
         places.setdefault("change", places["step"])
     return places
