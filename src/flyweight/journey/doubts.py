@@ -78,9 +78,9 @@ def doubts(
         class_counts: images of each class; None for MNIST's, training and test.
 
     >>> from flyweight.journey.tables import read_table
-    >>> [doubt] = doubts(read_table("| Exp | Test acc |\\n|--|--|\\n| 1 | 95.685% |", label="log.md"))
+    >>> [doubt] = doubts(read_table("| Exp | Test acc |\\n|--|--|\\n| 1 | 99.5% |", label="log.md"), images=100)
     >>> doubt.sentence
-    '95.685 % of 10,000 images is 9,568.5 right answers; the nearest that can be are 9,568 (95.68 %) and 9,569 (95.69 %)'
+    '99.5 % of 100 images is 99.5 right answers; the nearest that can be are 99 (99 %) and 100 (100 %)'
 
     Raises:
         UsageError: images or a limit below 1.
