@@ -24,7 +24,7 @@ TABLE = """
 | # | change | params | test acc |
 |---|---|---|---|
 | 1 | start | 12,026 | 97.10 |
-| 2 | batch norm | 12,026 | 98.005 |
+| 2 | batch norm added | 12,026 | 98.005 |
 """
 
 

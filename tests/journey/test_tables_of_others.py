@@ -15,12 +15,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flyweight.errors import DataError, UsageError
-from flyweight.journey.cells import Accuracy, read_accuracy, read_count
-from flyweight.journey.changes import is_training_only, layers_changed
-from flyweight.journey.doubts import KINDS, MNIST_CLASS_COUNTS, Doubt, doubts
-from flyweight.journey.pipes import pipe_tables
-from flyweight.journey.proportions import p_of_difference, shown_difference
-from flyweight.journey.tables import Row, Table, read_table
+from flyweight.journey.tables.cells import Accuracy, read_accuracy, read_count
+from flyweight.journey.tables.changes import is_training_only, layers_changed
+from flyweight.journey.tables.doubts import KINDS, MNIST_CLASS_COUNTS, Doubt, doubts
+from flyweight.journey.tables.pipes import pipe_tables
+from flyweight.journey.tables.proportions import p_of_difference, shown_difference
+from flyweight.journey.tables.reading import Row, Table, read_table
 from flyweight.model.cost import walk
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
@@ -1029,7 +1029,8 @@ def test_rows_and_tables_can_be_compared_and_shown() -> None:
 
 def test_importing_the_judge_of_tables_is_cheap() -> None:
     """Neither torch nor scipy nor matplotlib."""
-    script = "import sys, flyweight.journey.doubts; print({'torch', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules))"
+    heavy = "{'torch', 'matplotlib', 'scipy', 'numpy'}"
+    script = f"import sys, flyweight.journey.tables.doubts; print({heavy} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 

@@ -208,6 +208,7 @@ def import_table(
     accuracy: str | None = None,
     change: str | None = None,
     net: str | None = None,
+    step: str | None = None,
     images: int = 10_000,
     limit: int | None = None,
     form: Form | None = None,
@@ -233,18 +234,22 @@ def import_table(
         The head of the column that says what was changed.
     net
         The head of the column with the nets, in the notation of flyweight.
+    step
+        The head of the column that names the rows.
     images
         How many images the accuracies were measured on.
     limit
         The most parameters that were allowed.
     """
-    from flyweight.journey.doubts import doubts
-    from flyweight.journey.tables import read_table
+    from flyweight.journey.tables.doubts import doubts
+    from flyweight.journey.tables.reading import read_table
 
-    named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net}
+    named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
     table = read_table(_text(file), label=str(file), columns={key: head for key, head in named.items() if head})
     found = doubts(table, images=images, limit=limit)
     print_rows([_doubt_row(doubt) for doubt in found], form or Form())
+    for note in table.notes:
+        talk(note)
     talk(f"{len(table.rows)} rows read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
 
 
@@ -334,7 +339,7 @@ def _details(step: Step) -> str:
 
     recipe = step.recipe
     lines = [f"{step.name}  {step.label}"]
-    lines += [f"changed from {step.extends}: {_changed(step)}"] if step.extends else []
+    lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", _width()) if step.extends else []
     lines += textwrap.wrap(step.notes, _width())
     values = flat(recipe.model_dump())
     rows = [

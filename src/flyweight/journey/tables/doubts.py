@@ -13,10 +13,10 @@ from itertools import pairwise
 from typing import Final, Literal, TypeAlias, get_args
 
 from flyweight.errors import NotationError, UsageError
-from flyweight.journey.changes import is_training_only, layers_changed
-from flyweight.journey.proportions import p_of_difference, shown_difference
 from flyweight.journey.story import Claim
-from flyweight.journey.tables import Row, Table
+from flyweight.journey.tables.changes import is_training_only, layers_changed
+from flyweight.journey.tables.proportions import p_of_difference, shown_difference
+from flyweight.journey.tables.reading import Row, Table
 from flyweight.model.cost import Cost, walk
 from flyweight.model.walk import Shape
 
@@ -77,7 +77,7 @@ def doubts(
         input_shape: (channels, height, width) of the images that the nets are counted for.
         class_counts: images of each class; None for MNIST's, training and test.
 
-    >>> from flyweight.journey.tables import read_table
+    >>> from flyweight.journey.tables.reading import read_table
     >>> [doubt] = doubts(read_table("| Exp | Test acc |\\n|--|--|\\n| 1 | 99.5% |", label="log.md"), images=100)
     >>> doubt.sentence
     '99.5 % of 100 images is 99.5 right answers; the nearest that can be are 99 (99 %) and 100 (100 %)'

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flyweight.errors import DataError, NotationError, UsageError, nearest
-from flyweight.journey import heads
-from flyweight.journey.cells import (
+from flyweight.journey.story import Claim, Part
+from flyweight.journey.tables import heads
+from flyweight.journey.tables.cells import (
     Accuracy,
     Count,
     epoch_of,
@@ -25,9 +26,8 @@ from flyweight.journey.cells import (
     says_outcome,
     starts_like_figure,
 )
-from flyweight.journey.heads import FIGURES, PREFERRED, ROLES, Role
-from flyweight.journey.pipes import Cell, Grid, pipe_tables, plain
-from flyweight.journey.story import Claim, Part
+from flyweight.journey.tables.heads import FIGURES, PREFERRED, ROLES, Role
+from flyweight.journey.tables.pipes import Cell, Grid, pipe_tables, plain
 from flyweight.model.notation import parse_net
 
 NumberedRow = tuple[int, tuple[Cell, ...]]
