@@ -247,7 +247,7 @@ def import_table(
     named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
     table = read_table(_text(file), label=str(file), columns={key: head for key, head in named.items() if head})
     found = doubts(table, images=images, limit=limit)
-    print_rows([_doubt_row(doubt) for doubt in found], form or Form())
+    _print_wrapped([_doubt_row(doubt) for doubt in found], form or Form())
     for note in table.notes:
         talk(note)
     talk(f"{len(table.rows)} rows read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
@@ -286,6 +286,13 @@ def _story(story: Journey) -> str:
     lines += ["", f"one step in full: flyweight journey show {story.name} STEP"]
     lines += [f"replay them: flyweight journey run {story.name}, or with --quick to rehearse"]
     return "\n".join(lines)
+
+
+def _print_wrapped(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
+    if form.name == "text" and rows:
+        say("\n".join(_wrapped(rows)))
+    else:
+        print_rows(rows, form)
 
 
 def _wrapped(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -408,10 +415,8 @@ def _print_verdicts(
     verdicts = [one for one in judge(story, replays, hashes=hashes(story)) if one.step.name in chosen]
     if not claims:
         print_rows(terminal_rows(verdicts), form, gap=1)
-    elif form.name == "text":
-        say("\n".join(_wrapped(short_claim_rows(verdicts))))
     else:
-        print_rows(claim_rows(verdicts), form)
+        _print_wrapped(short_claim_rows(verdicts) if form.name == "text" else claim_rows(verdicts), form)
 
 
 def _doubt_row(doubt: Any) -> dict[str, Any]:
