@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from image_files import labels, pictures
 
 from flyweight.data.imageset import blocks, image_set
-from flyweight.data.splits import Split, channel_statistics, shuffled, split, summary, train_part, validation_part
+from flyweight.data.splits import (
+    Split,
+    channel_statistics,
+    class_counts,
+    nothing_held_out,
+    shuffled,
+    split,
+    summary,
+    train_part,
+    validation_part,
+)
 from flyweight.errors import UsageError
 
 GOLDEN_ORDER = [11, 3, 2, 1, 8, 6, 0, 7, 4, 10, 5, 9]
@@ -146,3 +156,33 @@ def test_the_counts_of_a_summary_add_up(own_validation):
     assert found.counts["test"] == (2, 2, 2)
     assert (found.shape, len(found.mean), len(found.std)) == ((3, 5, 4), 3, 3)
     assert found.fingerprint == images.fingerprint
+
+
+@pytest.mark.parametrize("own_validation", [0, 4])
+@pytest.mark.parametrize("validated_on", ["test", "train"])
+def test_with_nothing_held_out_every_image_trains_in_the_order_of_the_file(validated_on, own_validation):
+    """All training images train, as they stand in the file, and epochs are judged on the images that are named."""
+    images = a_set(30, own_validation=own_validation)
+
+    found = nothing_held_out(images, validated_on=validated_on)
+
+    judged = {"test": images.test_images, "train": images.train_images}[validated_on]
+    judged_labels = {"test": images.test_labels, "train": images.train_labels}[validated_on]
+    assert found.train.tolist() == list(range(30))
+    np.testing.assert_array_equal(train_part(images, found)[0], images.train_images)
+    np.testing.assert_array_equal(validation_part(images, found)[0], judged)
+    np.testing.assert_array_equal(validation_part(images, found)[1], judged_labels)
+    assert summary(images, found).counts["validation"] == class_counts(judged_labels, images.n_classes)
+
+
+@given(n=st.integers(3, 40), seed=st.integers(0, 2**64))
+def test_no_split_that_holds_images_out_has_the_hash_of_one_that_does_not(n, seed):
+    """Runs that chose by held-out images and runs that did not are never taken for each other."""
+    images = a_set(n)
+    held_out = {split(images, seed=seed, validation=size).hash for size in range(1, n - 1)}
+    others = {nothing_held_out(images, validated_on=part).hash for part in ("test", "train")}
+    in_order = Split(train=np.arange(n), validation=np.arange(n))
+
+    assert len(held_out) == n - 2
+    assert len(others) == 2
+    assert not others & {*held_out, in_order.hash}

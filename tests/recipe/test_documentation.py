@@ -8,6 +8,7 @@ import pytest
 
 from flyweight.errors import RecipeError
 from flyweight.recipe import keys, keys_table, load, reading, recipe, toml
+from flyweight.recipe.protocol import SENTENCES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "recipes.md"
 
@@ -32,8 +33,19 @@ def test_recipes_shown_load(tmp_path: Path) -> None:
         path = tmp_path / text.splitlines()[0].removeprefix("# ")
         path.write_text(text, encoding="utf-8")
 
-    assert {load(path).name for path in tmp_path.iterdir()} == {"mine", "longer"}
-    assert len(shown) == 2
+    assert {load(path).name for path in tmp_path.iterdir()} == {"mine", "longer", "as-told"}
+    assert len(shown) == 3
+
+
+def test_every_switch_of_the_protocol_is_explained() -> None:
+    """The table of the protocol has a line for each position of each switch that is not the honest one."""
+    text = (
+        DOCUMENT.read_text(encoding="utf-8").partition("## Measured otherwise: the protocol")[2].partition("\n## ")[0]
+    )
+    explained = re.findall(r"^\| `(\w+) = (?:\"(\w+)\"|true)` \|", text, flags=re.M)
+
+    assert {(name, word or True) for name, word in explained} == set(SENTENCES)
+    assert len(explained) == len(SENTENCES) == 9
 
 
 def test_faults_shown_are_the_ones_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,8 @@ def recipes(draw) -> Recipe:
         values["data"]["resize"] = None
     values["train"]["warmup"] = min(values["train"]["warmup"], 0.99)
     values["target"]["stop"] &= values["target"]["accuracy"] is not None
+    if values["protocol"]["evaluate_on"] != "validation":
+        values["protocol"]["shared_transform"], values["data"]["validation"] = "none", None
     return Recipe(**values)
 
 
@@ -176,6 +178,15 @@ WRONG = [
     ),
     ("train.warmup = 1", "train.warmup must be below 1 for the one-cycle schedule"),
     ("target.stop = true", "target.stop needs target.accuracy, such as 0.994"),
+    (
+        'protocol.shared_transform = "training"\nprotocol.evaluate_on = "test"',
+        "protocol.shared_transform is about the two parts of a split, and protocol.evaluate_on 'test' makes none; ",
+    ),
+    (
+        'data.validation = 100\nprotocol.evaluate_on = "train"',
+        "data.validation holds images out, and protocol.evaluate_on 'train' trains on all; ",
+    ),
+    ('protocol.evaluate_on = "tests"', "must be 'validation', 'test' or 'train', found 'tests'. Did you mean 'test'?"),
 ]
 
 
@@ -220,7 +231,7 @@ lr = 1
         "  mine.toml, line 4: train.momentun is no key of a recipe. Did you mean 'train.momentum'?",
         "  --set budget.macs=-1: budget.macs must be a whole number of at least 1 or 'none', found -1.",
         "  mine.toml, line 7: [trian] is no section of a recipe. Did you mean 'train'? "
-        "Sections are model, data, augment, train, budget, target.",
+        "Sections are model, data, augment, train, budget, target, protocol.",
         "  mine.toml, line 6: augment.crop_probability needs augment.crop_size, "
         "the side in pixels that is cut out; give it, or 0.",
     ]
@@ -243,7 +254,7 @@ def test_every_key_says_what_it_means_and_what_it_accepts() -> None:
     """Help and documentation are made from these words, so each key has them."""
     told = keys()
 
-    assert len(told) == 51
+    assert len(told) == 58
     assert all(key.meaning.endswith(".") and key.accepts and key.default for key in told)
 
 

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from flyweight.errors import DataError
 from flyweight.model.cost import walk
+from flyweight.recipe.protocol import SENTENCES
 from flyweight.records.folder import verify, write_checksums
 from flyweight.report import plots
 from flyweight.report.page import write_report
@@ -49,6 +50,7 @@ def run_folder(
     shape: tuple[int, int, int] = (1, 28, 28),
     n_wrong: int = 3,
     diverged: bool = False,
+    **more: object,
 ) -> Path:
     """A run folder with the files of docs/architecture.md, made without training."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,7 @@ def run_folder(
         "images_per_second": 5000.0,
         "class_names": names,
         "layers": [vars(row) for row in cost.rows],
+        **more,
     }
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "recipe.toml").write_text(f'name = "{name}"\n')
@@ -106,6 +109,11 @@ def run_folder(
     return folder
 
 
+def words_of(folder: Path) -> str:
+    """What the page of a run says, in one line."""
+    return " ".join(" ".join(Links(write_report(folder).read_text(encoding="utf-8")).words).split())
+
+
 def test_the_page_loads_nothing_from_anywhere(tmp_path):
     """Every picture is inside it, so it opens offline."""
     page = write_report(run_folder(tmp_path)).read_text(encoding="utf-8")
@@ -120,7 +128,7 @@ def test_the_page_loads_nothing_from_anywhere(tmp_path):
 
 def test_the_page_holds_the_figures_of_the_run(tmp_path):
     """Accuracy with its interval, parameters against the budget, layers, confusions, and how to repeat it."""
-    words = " ".join(" ".join(Links(write_report(run_folder(tmp_path)).read_text(encoding="utf-8")).words).split())
+    words = words_of(run_folder(tmp_path))
 
     for expected in ("97.00 %", "91.55 to 98.97", "97 of 100", "of 20,000", "conv1", "train again.toml --seed 0"):
         assert expected in words
@@ -162,6 +170,8 @@ def test_a_report_can_be_written_again(tmp_path):
         {"net": "flat fc10"},
         {"net": "c6 r gap flat fc10 unused(fc5)"},
         {"diverged": True},
+        {"budget": {}},
+        {"budget": {"epochs": 3}},
     ],
     ids=str,
 )
@@ -184,6 +194,58 @@ def test_every_kind_of_run_has_a_page(tmp_path, case):
             assert 50 < picture.height < 4000
     if "unused" in case.get("net", ""):
         assert "Registered and never used" in page
+
+
+def test_a_recipe_without_a_budget_shows_no_limit(tmp_path):
+    """Parameters stand alone where nothing limits them, and beside their limit where it does."""
+    pages = [
+        words_of(run_folder(tmp_path / name, budget=budget))
+        for name, budget in (("none", {}), ("limited", {"params": 20_000}))
+    ]
+
+    assert ["parameters of 20,000" in words for words in pages] == [False, True]
+
+
+@pytest.mark.parametrize(("judged_on", "called"), [("test", "the test images"), ("train", "the training images")])
+def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, judged_on, called):
+    """What was measured otherwise and told; what was not held out is not called validation."""
+    row = {"epoch": 3, "train": {"accuracy": 0.9, "loss": 0.3}, "test": {"correct": 90, "count": 100, "loss": 0.0049}}
+    protocol = [SENTENCES["evaluate_on", judged_on], SENTENCES["loss_divided_twice", True]]
+    folder = run_folder(tmp_path, judged_on=judged_on, protocol=protocol, told=row)
+
+    words = words_of(folder)
+
+    assert words.index("Measured otherwise") < words.index("97.00 %")
+    assert f"This recipe has a protocol: {'; '.join(protocol)}." in words
+    assert "90.00% of 100, loss 0.0049" in words
+    assert f"{called}, judged every epoch" in words
+    assert f"best by {called}: 1" in words
+    assert "validation" not in words
+
+
+def test_a_run_without_a_protocol_has_the_page_of_older_versions(tmp_path):
+    """Figures that say that there is none give the same page as figures that know of none, and it warns of nothing."""
+    honest = {"judged_on": "validation", "protocol": [], "told": None}
+    pages = [
+        write_report(run_folder(tmp_path / name, **more)).read_text(encoding="utf-8")
+        for name, more in (("old", {}), ("new", honest))
+    ]
+
+    assert pages[0] == pages[1]
+    assert "otherwise" not in pages[0]
+
+
+def test_a_diverged_run_with_a_protocol_has_a_page(tmp_path):
+    """It tells what was told, and claims no honest figures."""
+    row = {"epoch": 1, "train": {"accuracy": 0.1, "loss": None}, "test": {"correct": 9, "count": 100, "loss": None}}
+    folder = run_folder(
+        tmp_path, diverged=True, judged_on="test", protocol=[SENTENCES["evaluate_on", "test"]], told=row
+    )
+
+    words = words_of(folder)
+
+    assert "train 10.00%, loss nan; test 9.00% of 100, loss nan" in words
+    assert "measured honestly" not in words
 
 
 def test_a_run_that_is_not_over_has_no_page(tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from flyweight.recipe.protocol import SENTENCES
 from flyweight.report.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
 
 
@@ -29,6 +33,7 @@ class Record:
     data_name: str = "mnist"
     study: str | None = None
     recipe_hash: str = "ab"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result(seed: int = 0, **changed: object) -> dict[str, object]:
@@ -58,6 +63,26 @@ def result(seed: int = 0, **changed: object) -> dict[str, object]:
         "class_names": ["zero", "one", "two"],
         **changed,
     }
+
+
+def told_otherwise(seed: int = 0, *, judged_on: str = "test", **changed: object) -> dict[str, object]:
+    """A run with a protocol, and what it tells beside its honest figures."""
+    row = {
+        "epoch": 5,
+        "train": {"accuracy": 0.9166, "loss": 0.1287, "loss_error": 0.02, "count": 32},
+        "test": {"correct": 9568 + seed, "count": 10000, "loss": 0.0049, "loss_error": 0.0001},
+    }
+    asked = {("evaluate_on", judged_on), ("last_batch_loss", True)}
+    words = [sentence for switch, sentence in SENTENCES.items() if switch in asked]
+    return result(seed, **{"judged_on": judged_on, "protocol": words, "told": row, **changed})
+
+
+def lines_of(text: str, label: str) -> str:
+    """What stands beside a label, over all its lines."""
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(f"  {label} "))
+    more = itertools.takewhile(lambda line: line.startswith(" " * 14), lines[first + 1 :])
+    return " ".join(line[14:] for line in (lines[first], *more))
 
 
 @pytest.fixture
@@ -127,3 +152,82 @@ def test_the_list_is_short_for_people_and_whole_for_programs():
     assert [row["test_accuracy"] for row in whole] == [None, 0.9931]
     assert all(Record().id.startswith(row["run"]) for row in short)
     assert [row["test %"] for row in short] == ["", "99.31"]
+
+
+@pytest.mark.parametrize(("judged_on", "called"), [("test", "the test images"), ("train", "the training images")])
+def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, called):
+    """How it was measured otherwise, what it told, and nothing that is called validation and was not held out."""
+    text = run_summary(told_otherwise(judged_on=judged_on, kept="best"), folder)
+
+    assert lines_of(text, "measured").startswith(f"otherwise: epochs are judged on {called}, and nothing is held out")
+    assert "of the last batch of an epoch" in lines_of(text, "measured")
+    told = lines_of(text, "told")
+    assert told.startswith("epoch 5: train 91.66%, loss 0.1287 of the last batch; ")
+    assert "95.68% of 10,000, loss 0.0049 (the honest figures are above)" in told
+    assert ("training images again 95.68%" in told) == (judged_on == "train")
+    assert f"(the best by {called})" in text
+    assert "validation" not in text
+    assert "99.40%" in lines_of(text, "test")
+    assert max(len(line) for line in text.splitlines() if str(folder) not in line) <= 80
+
+
+def test_a_protocol_that_holds_images_out_keeps_the_line_of_validation(folder):
+    """Its validation images are unseen, so their honest figure is shown as ever, and the told one beside it."""
+    row = {
+        "epoch": 20,
+        "train": {"accuracy": 0.99, "loss": 0.03},
+        "validation": {"correct": 9800, "count": 10000, "loss": 0.0612},
+        "test": {"correct": 9940, "count": 10000, "loss": None},
+    }
+    words = [SENTENCES["shared_transform", "training"]]
+
+    text = run_summary(told_otherwise(judged_on="validation", protocol=words, told=row), folder)
+
+    assert lines_of(text, "validation").startswith("99.40%")
+    assert lines_of(text, "told") == (
+        "epoch 20: train 99.00%, loss 0.0300; validation 98.00% of 10,000, loss 0.0612; test 99.40% of 10,000, "
+        "loss nan (the honest figures are above)"
+    )
+
+
+def test_a_diverged_run_with_a_protocol_tells_its_last_epoch(folder):
+    """There is something told, and no honest figure above it."""
+    nothing = {"best_epoch": None, "train": None, "validation": None, "test": None}
+
+    text = run_summary(told_otherwise(status="diverged", **nothing), folder)
+
+    assert lines_of(text, "told").endswith("(there are no honest figures)")
+    assert "otherwise" in text
+
+
+def test_seeds_with_a_protocol_are_told_and_measured(folder):
+    """The spread of what was told stands beside the honest one; no seed has a validation figure."""
+    text = group_summary([told_otherwise(0), told_otherwise(10), told_otherwise(20)])
+
+    assert lines_of(text, "test").startswith("99.50 ± 0.10% (n=3)")
+    assert lines_of(text, "told").startswith("test 95.78 ± 0.10% (n=3)")
+    assert "epochs are judged on the test images" in lines_of(text, "measured")
+    assert "(the best by the test images)" in text
+    assert "validation" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_figures_of_older_versions_are_still_shown(folder):
+    """A result.json that knows no protocol is told exactly as one without."""
+    older = result()
+    newer = result(judged_on="validation", protocol=[], told=None)
+
+    assert not {"judged_on", "protocol", "told"} & set(older)
+    assert run_summary(older, folder) == run_summary(newer, folder)
+    assert group_summary([older, older]) == group_summary([newer, newer])
+    assert "otherwise" not in run_summary(older, folder)
+
+
+def test_the_list_shows_no_validation_accuracy_where_nothing_was_held_out():
+    """People see an empty cell, programs the images that the figure is of."""
+    records = [Record(), *(Record(recipe={"protocol": {"evaluate_on": part}}) for part in ("validation", "test"))]
+
+    short, whole = short_run_rows(records), run_rows(records)
+
+    assert [row["val %"] for row in short] == ["99.25", "99.25", ""]
+    assert [row["evaluate_on"] for row in whole] == ["validation", "validation", "test"]

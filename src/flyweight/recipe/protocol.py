@@ -9,8 +9,8 @@ from flyweight.recipe.recipe import Recipe
 
 # Each value of each switch that is not the honest one, in the order of the file.
 SENTENCES: Final[Mapping[tuple[str, str | bool], str]] = {
-    ("evaluate_on", "test"): "epochs are judged on the test images; nothing is held out, all training images train",
-    ("evaluate_on", "train"): "epochs are judged on the training images; nothing is held out, all of them train",
+    ("evaluate_on", "test"): "epochs are judged on the test images, and nothing is held out: all training images train",
+    ("evaluate_on", "train"): "epochs are judged on the training images, and nothing is held out: all of them train",
     ("evaluate_augmented", True): "what is told is measured on images that are augmented as in training",
     ("shared_transform", "training"): "the validation figures that are told are of augmented images",
     ("shared_transform", "evaluation"): "training images are not augmented: they share the transform of evaluation",

@@ -20,7 +20,7 @@ from flyweight.evidence.stats import wilson
 from flyweight.records.folder import read_result, write_bytes, write_text
 from flyweight.report import plots
 from flyweight.report.rendering import REPORT, render
-from flyweight.report.summary import accuracy, confusions
+from flyweight.report.summary import accuracy, confusions, judged_on, told
 
 MOST_CONFUSIONS: Final = 6
 
@@ -66,7 +66,7 @@ def _pictures(folder: Path, result: Mapping[str, Any]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     metrics = _metrics(folder)
     if metrics["epoch"]:
-        found["curves"] = plots.curves(metrics)
+        found["curves"] = plots.curves(metrics, judged_on=judged_on(result))
     if result["test"]:
         names = result["class_names"]
         found["confusion"] = plots.confusion(_confusion_counts(folder, len(names)), names)
@@ -113,7 +113,10 @@ def _page(folder: Path, result: Mapping[str, Any], pictures: Mapping[str, bytes]
     return render(
         "report.html",
         result=result,
-        parts=[_part(name, result[name]) for name in ("train", "validation", "test") if result[name]],
+        parts=[_part(name, result) for name in ("train", "validation", "test") if result[name]],
+        judged_on=judged_on(result),
+        protocol=result.get("protocol", []),
+        told=told(result),
         confusions=confusions(folder, most=MOST_CONFUSIONS) if result["test"] else [],
         pictures=[(name, title, inlined[name]) for name, title in TITLES.items() if name in inlined],
         layers=[layer for layer in result["layers"] if layer["is_executed"]],
@@ -123,10 +126,13 @@ def _page(folder: Path, result: Mapping[str, Any], pictures: Mapping[str, bytes]
     )
 
 
-def _part(name: str, figures: Mapping[str, Any]) -> Part:
+def _part(name: str, result: Mapping[str, Any]) -> Part:
+    """Images that a protocol judges the epochs on are called what they are."""
+    figures = result[name]
+    is_held_out = name != "validation" or judged_on(result) == "validation"
     low, high = wilson(figures["correct"], figures["count"])
     return Part(
-        name=name,
+        name=name if is_held_out else f"{judged_on(result)}, judged every epoch",
         accuracy=accuracy(figures),
         low=low,
         high=high,

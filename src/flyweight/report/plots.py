@@ -29,18 +29,20 @@ MOST_OF_A_NAME: Final = 72
 Images = NDArray[np.uint8]
 
 
-def curves(metrics: Mapping[str, Sequence[float]]) -> bytes:
+def curves(metrics: Mapping[str, Sequence[float]], *, judged_on: str = "validation") -> bytes:
     """Loss, error and learning rate by epoch; `metrics` holds the columns of metrics.csv.
+
+    judged_on: what the images are that the epochs were judged on.
 
     The error is shown and not the accuracy, on a logarithmic scale: from 99.0 to 99.5 % it is halved.
     """
     figure = new_figure(9.6, 3.1)
     loss, error, rate = figure.subplots(1, 3)
     epochs = metrics["epoch"]
-    for part, colour in (("train", BLUE), ("validation", ORANGE)):
-        _line(loss, epochs, metrics[f"{part}_loss"], colour, part)
+    for part, colour, name in (("train", BLUE, "train"), ("validation", ORANGE, judged_on)):
+        _line(loss, epochs, metrics[f"{part}_loss"], colour, name)
         percents = [100 * (1 - accuracy) for accuracy in metrics[f"{part}_accuracy"]]
-        _line(error, epochs, percents, colour, part)
+        _line(error, epochs, percents, colour, name)
     _line(rate, epochs, metrics["lr"], GREEN, "learning rate")
     for axes, title in ((loss, "loss per image"), (error, "error in %"), (rate, "learning rate at the epoch's end")):
         tidy(axes, title)

@@ -6,6 +6,7 @@ Goes in: the figures of run folders (result.json), and records with their attrib
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,14 @@ import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.records.ids import SHORT_ID
+from flyweight.report.wording import WIDTH
 
 MOST_CONFUSIONS: Final = 3
 LABEL_WIDTH: Final = 11
 PARTS: Final = ("train", "validation", "test")
+
+# What images are called that a protocol judges the epochs on: they are no validation images.
+JUDGED_ON: Final = {"validation": "validation", "test": "the test images", "train": "the training images"}
 
 
 class Listed(Protocol):
@@ -52,6 +57,8 @@ class Listed(Protocol):
     def study(self) -> str | None: ...
     @property
     def recipe_hash(self) -> str: ...
+    @property
+    def recipe(self) -> Mapping[str, Any]: ...
 
 
 def run_summary(result: Mapping[str, Any], folder: Path, *, options: str = "") -> str:
@@ -63,7 +70,8 @@ def run_summary(result: Mapping[str, Any], folder: Path, *, options: str = "") -
     if result["message"]:
         lines.append(_line("note", result["message"]))
     lines += [_line("parameters", _cost(result)), _line("epochs", _kept(result))]
-    lines += [_line(part, figures(result[part], part)) for part in PARTS if result[part]]
+    lines += [_line(part, figures(result[part], part)) for part in honest_parts(result) if result[part]]
+    lines += _otherwise(result)
     confused = confusions(folder) if result["test"] else []
     if confused:
         lines.append(_line("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
@@ -89,13 +97,15 @@ def group_summary(results: Sequence[Mapping[str, Any]], *, options: str = "") ->
     finished = [result for result in results if result["test"]]
     lines = [f"{first['name']}: {len(finished)} of {len(results)} seeds finished", _line("parameters", _cost(first))]
     if finished:
-        lines += [_line(part, spread([accuracy(result[part]) for result in finished])) for part in PARTS]
+        parts = honest_parts(first)
+        lines += [_line(part, spread([accuracy(result[part]) for result in finished])) for part in parts]
+        lines += [*_measured_otherwise(first), *_told_of_seeds(finished)]
         seconds = [float(result["train_seconds"]) for result in finished]
         lines.append(_line("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: accuracy(result["validation"]), default=None)
     if best is not None:
-        lines.append(_line("next", f"flyweight report {best['run']}{options}  (the best by validation)"))
+        lines.append(_line("next", f"flyweight report {best['run']}{options}  (the best by {judged_on(first)})"))
     return "\n".join(lines)
 
 
@@ -112,6 +122,7 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
             "started_at": record.started_at.isoformat(timespec="seconds"),
             "group_id": record.group_id,
             "study": record.study,
+            "evaluate_on": _evaluate_on(record),
             "recipe_hash": record.recipe_hash,
             "data_name": record.data_name,
             "validation_accuracy": record.validation_accuracy,
@@ -123,7 +134,10 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
 
 
 def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
-    """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent."""
+    """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent.
+
+    Where a protocol held nothing out there is no validation accuracy.
+    """
     return [
         {
             "run": record.id[:SHORT_ID],
@@ -132,11 +146,60 @@ def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
             "seed": record.seed,
             "status": record.status,
             "params": record.params,
-            "val %": _percent(record.validation_accuracy),
+            "val %": _percent(record.validation_accuracy if _evaluate_on(record) == "validation" else None),
             "test %": _percent(record.test_accuracy),
         }
         for record in records
     ]
+
+
+def _evaluate_on(record: Listed) -> str:
+    """The images that epochs were judged on; recipes from before there were protocols do not say."""
+    return str(record.recipe.get("protocol", {}).get("evaluate_on", "validation"))
+
+
+def judged_on(result: Mapping[str, Any]) -> str:
+    """What the best epoch is best by.
+
+    >>> judged_on({}), judged_on({"judged_on": "test"})
+    ('validation', 'the test images')
+    """
+    return JUDGED_ON[result.get("judged_on", "validation")]
+
+
+def honest_parts(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts with figures of their own: images that a protocol judges epochs on are not shown as if held out."""
+    return PARTS if judged_on(result) == "validation" else ("train", "test")
+
+
+def told(result: Mapping[str, Any]) -> str:
+    """What the protocol of a run tells of its last epoch; empty where there is none.
+
+    >>> told({"judged_on": "test", "told": {"epoch": 1, "train": {"accuracy": 0.9166, "loss": 0.1287, "count": 32},
+    ...     "test": {"correct": 9568, "count": 10_000, "loss": 0.0049}}})
+    'epoch 1: train 91.66%, loss 0.1287 of the last batch; test 95.68% of 10,000, loss 0.0049'
+    """
+    row = result.get("told")
+    if not row:
+        return ""
+    last_batch = " of the last batch" if "count" in row["train"] else ""
+    parts = [f"train {row['train']['accuracy']:.2%}, loss {_loss(row['train'])}{last_batch}"]
+    parts += [
+        f"{_told_name(part, result)} {accuracy(row[part]):.2%} of {row[part]['count']:,}, loss {_loss(row[part])}"
+        for part in PARTS[1:]
+        if part in row
+    ]
+    return f"epoch {row['epoch']}: {'; '.join(parts)}"
+
+
+def _told_name(part: str, result: Mapping[str, Any]) -> str:
+    """What the experiment called its test images may be others."""
+    return "training images again" if part == "test" and result.get("judged_on") == "train" else part
+
+
+def _loss(figures: Mapping[str, Any]) -> str:
+    """What is not a number is null in JSON."""
+    return "nan" if figures["loss"] is None else f"{figures['loss']:.4f}"
 
 
 def _percent(fraction: float | None) -> str:
@@ -195,6 +258,32 @@ def _line(label: str, text: str) -> str:
     return f"  {label.ljust(LABEL_WIDTH)} {text}"
 
 
+def _lines(label: str, text: str) -> list[str]:
+    """A label and its text beside it, wrapped."""
+    wrapped = textwrap.wrap(text, WIDTH - len(_line("", "")))
+    return [_line(label if number == 0 else "", line) for number, line in enumerate(wrapped)]
+
+
+def _otherwise(result: Mapping[str, Any]) -> list[str]:
+    """What the figures of a run with a protocol must be read with, and what it tells beside the honest ones."""
+    words = told(result)
+    beside = "the honest figures are above" if result["test"] else "there are no honest figures"
+    return [*_measured_otherwise(result), *(_lines("told", f"{words} ({beside})") if words else [])]
+
+
+def _measured_otherwise(result: Mapping[str, Any]) -> list[str]:
+    words = result.get("protocol")
+    return _lines("measured", f"otherwise: {'; '.join(words)}") if words else []
+
+
+def _told_of_seeds(finished: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [result["told"]["test"] for result in finished if result.get("told")]
+    if not rows:
+        return []
+    name = _told_name("test", finished[0])
+    return _lines("told", f"{name} {spread([accuracy(row) for row in rows])} (the honest figures are above)")
+
+
 def _cost(result: Mapping[str, Any]) -> str:
     allowed = f" of {result['budget']['params']:,}" if "params" in result["budget"] else ""
     unused = result["registered_params"] - result["params"]
@@ -206,7 +295,11 @@ def _cost(result: Mapping[str, Any]) -> str:
 def _kept(result: Mapping[str, Any]) -> str:
     if not result["best_epoch"]:
         return f"{result['epochs']} done, none measured"
-    kept = "the best by validation" if result["kept"] == "best" else f"the last; epoch {result['best_epoch']} was best"
+    kept = (
+        f"the best by {judged_on(result)}"
+        if result["kept"] == "best"
+        else f"the last; epoch {result['best_epoch']} was best"
+    )
     epoch = result["best_epoch"] if result["kept"] == "best" else result["epochs"]
     return f"{result['epochs']} done, epoch {epoch} kept ({kept})"
 
@@ -222,6 +315,7 @@ def _seconds(result: Mapping[str, Any]) -> str:
 def _seed_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for result in results:
-        measured = " ".join(f"{part} {accuracy(result[part]):.2%}" for part in PARTS[1:] if result[part])
+        parts = honest_parts(result)[1:]
+        measured = " ".join(f"{part} {accuracy(result[part]):.2%}" for part in parts if result[part])
         lines.append(f"  seed {result['seed']}  {result['run']}  {measured or result['status']}")
     return lines

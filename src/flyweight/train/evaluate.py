@@ -5,6 +5,7 @@ What an experiment told instead, where it measured otherwise, is measured by `ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -109,4 +110,5 @@ def evaluate_otherwise(
 
 def mean_loss(losses: Tensor) -> tuple[float, float]:
     """The mean of the losses (N,) of single images, and its standard error; one image alone has none, nan."""
-    return float(losses.mean()), float(losses.std()) / len(losses) ** 0.5
+    error = float(losses.std()) / len(losses) ** 0.5 if len(losses) > 1 else math.nan
+    return float(losses.mean()), error
