@@ -91,7 +91,8 @@ def run(
 ) -> int:
     """Train the steps of a journey that are not on record yet, side by side, and judge what came out.
 
-    What is stopped goes on at the next call.
+    What is stopped goes on at the next call. Where no step is named, one of which nothing but its layers is told is left
+    out.
 
     $ flyweight journey run 000
 
@@ -120,7 +121,8 @@ def run(
 
     require_counts(seeds=seeds, at_once=at_once)
     story, place = journey_of(name), place or Place()
-    chosen, store = story.select(steps), place.store()
+    chosen = tuple(step for step in story.select(steps) if steps or step.is_told)
+    store = place.store()
     store.mark_lost()
     recipes = quick_recipes(chosen, store.home) if quick else None
     jobs = to_do(story, chosen, store=store, seeds=1 if quick and seeds is None else seeds, recipes=recipes)

@@ -121,6 +121,11 @@ class Step:
         return load(self.extends) if self.extends else None
 
     @property
+    def is_told(self) -> bool:
+        """Whether anything is told of a run of it, and not of its layers alone."""
+        return any(claim.what != "parameters" for claim in self.claims)
+
+    @property
     def assumed(self) -> tuple[str, ...]:
         """The keys that had to be chosen here."""
         return tuple(key for key, mark in self.marks.items() if mark == "assumed")

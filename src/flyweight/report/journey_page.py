@@ -547,11 +547,13 @@ def _short_spread(summary: Summary | None) -> str:
 
 
 def _short_verdict(verdict: StepVerdict) -> str:
-    """How many claims are confirmed and how many refuted: "4/6 confirmed, 1 refuted"."""
+    """How many claims are confirmed and how many refuted: "4/6 confirmed, 1 refuted"; or that nothing was run."""
     counts = Counter(one.kind for one in verdict.claims)
     if len(counts) < 2:
         return verdict.summary
     refuted = f", {counts['refuted']} refuted" if counts["refuted"] else ""
+    if not verdict.replays:
+        return f"not run{refuted}"
     return f"{counts['confirmed']}/{counts.total()} confirmed{refuted}"
 
 
