@@ -206,7 +206,7 @@ def test_a_recipe_without_a_budget_shows_no_limit(tmp_path):
     assert ["parameters of 20,000" in words for words in pages] == [False, True]
 
 
-@pytest.mark.parametrize(("judged_on", "called"), [("test", "the test images"), ("train", "the training images")])
+@pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, judged_on, called):
     """What was measured otherwise and told; what was not held out is not called validation."""
     row = {"epoch": 3, "train": {"accuracy": 0.9, "loss": 0.3}, "test": {"correct": 90, "count": 100, "loss": 0.0049}}

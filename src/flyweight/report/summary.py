@@ -23,7 +23,7 @@ LABEL_WIDTH: Final = 11
 PARTS: Final = ("train", "validation", "test")
 
 # What images are called that a protocol judges the epochs on: they are no validation images.
-JUDGED_ON: Final = {"validation": "validation", "test": "the test images", "train": "the training images"}
+JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
 
 
 class Listed(Protocol):
@@ -105,7 +105,7 @@ def group_summary(results: Sequence[Mapping[str, Any]], *, options: str = "") ->
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: accuracy(result["validation"]), default=None)
     if best is not None:
-        lines.append(_line("next", f"flyweight report {best['run']}{options}  (the best by {judged_on(first)})"))
+        lines.append(_line("next", f"flyweight report {best['run']}{options}  (best by {judged_on(first)})"))
     return "\n".join(lines)
 
 
@@ -162,7 +162,7 @@ def judged_on(result: Mapping[str, Any]) -> str:
     """What the best epoch is best by.
 
     >>> judged_on({}), judged_on({"judged_on": "test"})
-    ('validation', 'the test images')
+    ('validation', 'test images')
     """
     return JUDGED_ON[result.get("judged_on", "validation")]
 
