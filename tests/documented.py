@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flyweight.cli.app import run
 from flyweight.records.store import Store
 
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
+JOURNEYS = Path(__file__).parent.parent / "docs" / "journeys"
 RESULTS = "results.json"
 EXPERIMENTS = """
 | Exp | Change | Params | Val acc | Test acc |
@@ -37,6 +39,7 @@ def set_stage(folder: Path) -> None:
         ids = {record.name: record.id for record in Store.open().runs()}
     results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}
     (folder / RESULTS).write_text(json.dumps(results))
+    shutil.copytree(JOURNEYS, folder / "docs" / "journeys", dirs_exist_ok=True)
     (folder / "experiments.md").write_text(EXPERIMENTS, encoding="utf-8")
     with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
         Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")

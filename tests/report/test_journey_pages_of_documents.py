@@ -15,7 +15,7 @@ from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.journey.replays import Epoch, Figure, Honest, Replay
 from flyweight.journey.story import Claim, Goal, Journey, Step, journey, journeys
 from flyweight.journey.verdicts import StepVerdict, judge
-from flyweight.recipe import Change, ProtocolSection, load
+from flyweight.recipe import Change, load
 from flyweight.report.journey_page import (
     DASH,
     OTHERWISE,
@@ -321,27 +321,18 @@ def test_a_lesson_is_told_when_there_is_one():
     assert "## What one learns\n\nMeasure once.\n" in page(made(lesson="Measure once."))
 
 
-@pytest.mark.parametrize("key", ProtocolSection.model_fields)
-def test_every_switch_of_the_protocol_has_its_sentence(key):
-    """For each value that it can have but its default."""
-    default = ProtocolSection.model_fields[key].default
-    known = {value for name, value in OTHERWISE if name == f"protocol.{key}"}
-
-    others = {
-        "evaluate_on": {"test", "train"},
-        "shared_transform": {"training", "evaluation"},
-    }.get(key, {True})
-    assert known == others
-    assert default not in known
-    for value in known:
-        assert ProtocolSection.model_validate({key: value})
+def test_what_no_switch_says_has_its_sentence():
+    """A summed loss and images in the order of the file, each in the words of no protocol."""
+    assert {key for key, _ in OTHERWISE} == {"train.loss_reduction", "train.shuffle"}
+    assert otherwise(load("000-1"), has_unused=False)[-2:] == list(OTHERWISE.values())
+    assert otherwise(load("003-17"), has_unused=True)[-1].startswith("the net registers layers")
 
 
 def test_switches_name_the_steps_that_use_them():
     """From 003-14 on training lost its augmentation; an honest recipe does nothing otherwise."""
     lines = under(page(journey("003")), "How it was measured otherwise").splitlines()
 
-    (lost,) = [line for line in lines if "lost its augmentation" in line]
+    (lost,) = [line for line in lines if "training images are not augmented" in line]
     assert lost.endswith("(003-14 to 003-18, 003-16b)")
     assert sum("registers layers" in line for line in lines) == 1
     assert otherwise(load("own/20k-best"), has_unused=False) == []

@@ -91,8 +91,7 @@ def run(
 ) -> int:
     """Train the steps of a journey that are not on record yet, side by side, and judge what came out.
 
-    What is stopped goes on at the next call. Where no step is named, one of which nothing but its layers is told is left
-    out.
+    What is stopped goes on at the next call. Where no step is named, those are left out of which only layers are told.
 
     $ flyweight journey run 000
 

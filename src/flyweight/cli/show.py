@@ -43,14 +43,15 @@ def show(
     from flyweight.model import table
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.edits import edits
-    from flyweight.recipe import dumps, is_recipe, load
+    from flyweight.recipe import dumps, is_recipe, load, protocol_words
 
-    resolved, limits, shape = "", parse_budget(budget), _shape(input)
+    resolved, measured, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
     if is_recipe(net):
         recipe = load(net, overrides=changes)
         shape = shape or images_of(recipe.data.name, resize=recipe.data.resize)[0]
         limits = Budget(**recipe.budget.model_dump()).with_limits(limits)
         net, resolved = recipe.model.net, dumps(recipe)
+        measured = [f"  {sentence}" for sentence in protocol_words(recipe)]
     elif changes:
         raise UsageError("--set changes a recipe, found a net; change the net's text instead.")
     cost = count(net, shape or (1, 28, 28))
@@ -64,6 +65,8 @@ def show(
             say(table.as_csv(cost, limits))
         case _:
             say(table.as_text(cost, limits, helpful))
+            if measured:
+                say("\n".join(["\nmeasured otherwise:", *measured]))
             if resolved:
                 say("\nrecipe, resolved:\n\n" + resolved)
 

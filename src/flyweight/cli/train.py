@@ -257,6 +257,8 @@ def _say_how_to_go_on(records: Sequence[RunRecord], place: Place) -> None:
 
 def _exit_code(results: Sequence[dict[str, Any]]) -> int:
     """Diverged before target missed before done; a target is held against the mean over the seeds."""
+    from flyweight.report.summary import judged_on
+
     if any(result["status"] == "diverged" for result in results):
         for result in results:
             if result["status"] == "diverged":
@@ -267,6 +269,8 @@ def _exit_code(results: Sequence[dict[str, Any]]) -> int:
     target = results[0]["target"]
     shares = [result["validation"]["correct"] / result["validation"]["count"] for result in results]
     if target is not None and fmean(shares) < target:
-        talk(f"flyweight: validation must reach {target:.2%}, found {fmean(shares):.2%}; the runs are kept.")
+        talk(
+            f"flyweight: {judged_on(results[0])} must reach {target:.2%}, found {fmean(shares):.2%}; the runs are kept."
+        )
         return TargetMissedError.exit_code
     return 0

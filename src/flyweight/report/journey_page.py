@@ -17,33 +17,19 @@ from flyweight.journey.replays import Replay
 from flyweight.journey.story import MARKS, Claim, Journey, Step
 from flyweight.journey.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, honest_accuracy
 from flyweight.model.cost import walk
-from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words
+from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
 from flyweight.recipe.toml import format_value
 
 DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
 NOTHING: Final = DASH
 FEWEST_IN_A_RANGE: Final = 3
-# What a document measured or did otherwise than an experiment should, by key and value.
+# What a document did otherwise without a protocol: settings of the training that an experiment should not have.
 OTHERWISE: Final[dict[tuple[str, str | bool], str]] = {
-    ("protocol.evaluate_on", "test"): "The epochs were judged on the test images, and no image was held out.",
-    ("protocol.evaluate_on", "train"): "What the document calls test images are the images that it trained on.",
-    ("protocol.evaluate_augmented", True): "The images to judge on were augmented as in training, so that a net looks "
-    "worse than it is.",
-    ("protocol.shared_transform", "training"): "The held-out images were augmented, too: they shared the transform of "
-    "the training images.",
-    ("protocol.shared_transform", "evaluation"): "Training lost its augmentation: its images shared the transform of "
-    "the held-out ones.",
-    ("protocol.test_every_epoch", True): "The test images were measured after every epoch, and the epoch to tell could "
-    "be picked by them.",
-    ("protocol.seed_after_split", True): "The seed was set after the split, so that every run held out other images.",
-    ("protocol.last_batch_loss", True): "The training loss of an epoch is that of its last batch alone.",
-    ("protocol.loss_divided_twice", True): "Evaluation losses are means of batches, divided by the number of images "
-    "once more: too small by the size of a batch.",
-    ("train.loss_reduction", "sum"): "The loss of a batch was summed and not averaged, which multiplies the learning "
-    "rate by the size of the batch.",
-    ("train.shuffle", False): "The training images came in the order of the file, not shuffled.",
+    ("train.loss_reduction", "sum"): "the loss of a batch is summed and not averaged, which multiplies the learning "
+    "rate by the size of the batch",
+    ("train.shuffle", False): "the training images come in the order of the file, not shuffled",
 }
-UNUSED: Final = "The net registers layers that it never uses; they are not counted here."
+UNUSED: Final = "the net registers layers that it never uses; they are not counted here"
 SHORT_OUTCOMES: Final = {
     "diverges": "diverges",
     "converges": "learns",
@@ -417,7 +403,7 @@ def otherwise(recipe: Recipe, has_unused: bool) -> list[str]:
     """A sentence for each thing that a recipe does as its document did and as an experiment should not."""
     values = flat(recipe.model_dump())
     found = [sentence for (key, value), sentence in OTHERWISE.items() if values[key] == value]
-    return [*found, UNUSED] if has_unused else found
+    return [*protocol_words(recipe), *found, *([UNUSED] if has_unused else [])]
 
 
 def _assumed(verdicts: Sequence[StepVerdict]) -> str:
