@@ -15,10 +15,10 @@ from safetensors.numpy import load_file
 
 from flyweight.data.batches import normalise
 from flyweight.experiment.run import learning_rate, resume, run
-from flyweight.experiment.told import TOLD
 from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.recipe import Recipe, protocol_words
 from flyweight.records import folder as files
+from flyweight.records.folder import TOLD
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 from flyweight.train import loop

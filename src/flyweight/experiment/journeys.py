@@ -21,14 +21,13 @@ from flyweight.experiment.seeds import Asked, run_side_by_side
 from flyweight.journey.replays import Epoch, Figure, Honest, Replay
 from flyweight.journey.story import Journey, Step
 from flyweight.recipe import Recipe, load, override, recipe_hash
-from flyweight.records.folder import read_result, replacing
+from flyweight.records.folder import read_result, read_told, replacing
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
-TOLD: Final = "told.json"
 SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
 QUICK_TRAIN, QUICK_TEST, QUICK_VALIDATION, QUICK_EPOCHS = 3000, 1000, 500, 2
 MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyweight")
@@ -150,7 +149,7 @@ def _write_few(name: str, path: Path) -> None:
 def _replay(step: str, record: RunRecord, store: Store) -> Replay:
     folder = store.folder(record.id)
     result = read_result(folder)
-    told = _told(folder)
+    told = read_told(folder)
     return Replay(
         step=step,
         seed=record.seed,
@@ -164,14 +163,6 @@ def _replay(step: str, record: RunRecord, store: Store) -> Replay:
         test_openings=record.test_openings,
         machine={key: record.environment[key] for key in MACHINE if key in record.environment},
     )
-
-
-def _told(folder: Path) -> dict[str, Any]:
-    path = folder / TOLD
-    if not path.exists():
-        return {}
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return told
 
 
 def _epoch(row: Mapping[str, Any]) -> Epoch:

@@ -6,10 +6,9 @@ Goes in: a bench and the protocol of its recipe. Comes out: told.json in the run
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +25,14 @@ from flyweight.records.store import Store
 from flyweight.train.evaluate import Told, evaluate_otherwise, mean_loss
 from flyweight.train.loop import Training
 
-TOLD: Final = "told.json"
-
 
 class Telling:
     """Measures what the protocol of a recipe tells of each epoch and keeps it; without a protocol it does nothing."""
 
     def __init__(self, recipe: Recipe, record: RunRecord, bench: Workbench, store: Store) -> None:
         self.recipe, self.record, self.bench, self.store = recipe, record, bench, store
-        self.path = store.folder(record.id) / TOLD
-        self.rows = _rows_before(self.path, bench.training.epoch)
+        self.folder = store.folder(record.id)
+        self.rows = _rows_before(self.folder, bench.training.epoch)
 
     def __call__(self, training: Training) -> None:
         """Told of the epoch that was just measured."""
@@ -51,7 +48,7 @@ class Telling:
             self._write()
 
     def _write(self) -> None:
-        files.write_json(self.path, {"epochs": self.rows, "class_counts": self._class_counts()})
+        files.write_json(self.folder / files.TOLD, {"epochs": self.rows, "class_counts": self._class_counts()})
 
     def _row(self, training: Training) -> dict[str, Any]:
         metrics = training.history[-1]
@@ -123,17 +120,10 @@ class Telling:
 
 def last_row(folder: Path) -> dict[str, Any] | None:
     """What a run told last, from its folder; None for one that has no protocol, or that diverged before."""
-    path = folder / TOLD
-    return _rows(path)[-1] if path.exists() else None
+    rows: list[dict[str, Any]] = files.read_told(folder).get("epochs", [])
+    return rows[-1] if rows else None
 
 
-def _rows_before(path: Path, epoch: int) -> list[dict[str, Any]]:
+def _rows_before(folder: Path, epoch: int) -> list[dict[str, Any]]:
     """The rows that a run which goes on has already, up to where it goes on."""
-    if not path.exists():
-        return []
-    return [row for row in _rows(path) if row["epoch"] < epoch]
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
-    return rows
+    return [row for row in files.read_told(folder).get("epochs", ()) if row["epoch"] < epoch]

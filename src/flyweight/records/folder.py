@@ -15,6 +15,7 @@ from typing import Any
 from flyweight.errors import DataError, MissingError, UsageError
 
 CHECKSUMS = "checksums.json"
+TOLD = "told.json"
 _UNFINISHED = ".unfinished-"
 
 
@@ -90,6 +91,18 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise DataError(f"{path}: must hold the figures of a run by name, found other JSON; train again.")
     return result
+
+
+def read_told(folder: Path) -> dict[str, Any]:
+    """What the protocol of a run tells, a row per epoch and the images of each class; nothing where it has none."""
+    path = folder / TOLD
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path}: must hold JSON, found something else ({error}); train again.") from error
+    return told
 
 
 def write_checksums(folder: Path, files: Iterable[str] | None = None) -> None:
