@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from flyweight.cli.app import run
+from flyweight.experiment import journeys
 from flyweight.records.store import Store
 
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
@@ -57,6 +58,12 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
         limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]
         return [*(runs.get(word, word) for word in with_value(arguments, "--max-seeds", "3")), *limit]
     return arguments
+
+
+def rehearse_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journeys are rehearsed on fewer images still."""
+    for part, count in (("TRAIN", 300), ("TEST", 100), ("VALIDATION", 100), ("EPOCHS", 1)):
+        monkeypatch.setattr(journeys, f"QUICK_{part}", count)
 
 
 def with_value(arguments: list[str], option: str, value: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from documented import made_short, set_stage
+from documented import made_short, rehearse_small, set_stage
 from flyweight.cli.app import run
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +56,7 @@ def test_a_documented_command_runs_and_prints_what_is_shown(one, stage, monkeypa
     monkeypatch.chdir(stage)
     monkeypatch.setenv("FLYWEIGHT_HOME", str(stage / "home"))
     monkeypatch.setenv("COLUMNS", "80")
+    rehearse_small(monkeypatch)
     arguments = shlex.split(one.command, comments=True)[1:]
     verb = arguments[0]
     if verb == "copy":

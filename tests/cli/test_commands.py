@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from documented import made_short, set_stage
+from documented import made_short, rehearse_small, set_stage
 from flyweight.cli.app import VERBS, application, run
 from flyweight.cli.journal import note
 from flyweight.cli.journal import show as show_journal
@@ -400,6 +400,7 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     """Each does what it shows; trainings are cut to a few images."""
     monkeypatch.chdir(stage)
     monkeypatch.setenv("FLYWEIGHT_HOME", str(stage / "home"))
+    rehearse_small(monkeypatch)
     (stage / "mine.toml").unlink(missing_ok=True)
     if example[:2] == ["train", "--resume"]:
         stopped = Store.open().runs(status="interrupted")[0]

@@ -238,3 +238,19 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
     bar.told(Ended(run_id="b", seed=1, status="interrupted", message=""))
     assert bar.figures().startswith("1 of 2 runs")
     assert time_left(5400) == "90 min"
+
+
+def test_the_pages_of_the_repository_are_what_their_records_give(flyweight: Command, tmp_path: Path) -> None:
+    """Made again from the JSON beside them, without any run, each page has the bytes that it has."""
+    docs = Path(__file__).parents[2] / "docs" / "journeys"
+    for path in docs.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+
+    code, out, _ = flyweight("journey", "report", "--to", ".")
+
+    made = sorted(path.name for path in tmp_path.glob("*.md"))
+    assert code == 0
+    assert made == ["000.md", "001.md", "002.md", "003.md", "004.md", "README.md"]
+    assert len(out.splitlines()) == 16
+    for name in (*made, *(path.name for path in docs.glob("*.json"))):
+        assert (tmp_path / name).read_text(encoding="utf-8") == (docs / name).read_text(encoding="utf-8"), name
