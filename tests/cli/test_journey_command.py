@@ -98,6 +98,7 @@ def test_without_runs_only_counts_are_judged(flyweight: Command) -> None:
     assert again[1] == out
     assert len(rows) == 5
     assert sorted({row["verdict"] for row in rows}) == ["not run", "refuted"]
+    assert [row["low"] for row in rows] == [None] * 5
     assert Store.open().runs() == ()
 
 
@@ -135,6 +136,29 @@ def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: 
     assert "found no 004.json in nowhere" in err
 
 
+def test_a_page_of_somebody_else_is_not_written_over(flyweight: Command, tmp_path: Path) -> None:
+    """Nor is anything else written then; a folder that keeps one journey lists one."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my notes")
+
+    code, _, err = flyweight("journey", "report", "004", "--to", "mine")
+    other, out, _ = flyweight("journey", "report", "004", "--to", "pages")
+
+    assert code == 2
+    assert "was not written by flyweight" in err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
+    assert (tmp_path / "mine" / "README.md").read_text() == "my notes"
+    assert other == 0
+    assert len(out.splitlines()) == 4
+    assert "000.md" not in (tmp_path / "pages" / "README.md").read_text()
+
+
+def test_a_journey_by_its_name_alone_is_shown(flyweight: Command) -> None:
+    """As `show` does, steps included."""
+    assert flyweight("journey", "003") == flyweight("journey", "show", "003")
+    assert flyweight("journey", "003", "17") == flyweight("journey", "show", "003", "17")
+
+
 def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) -> None:
     """A count that cannot have stayed and an accuracy that 10,000 images cannot give, by row."""
     (tmp_path / "log.md").write_text(TABLE)
@@ -151,6 +175,8 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
     ("arguments", "code", "words"),
     [
         (["show", "009"], 2, "Journeys are 000, 001, 002, 003, 004"),
+        (["shwo", "003"], 2, "Did you mean 'show'?"),
+        (["show", "003-9"], 2, "For a step write 003 9."),
         (["run", "000", "9"], 2, "Steps are 000-1, 000-2, 000-3, 000-4, 000-5"),
         (["verify", "000", "x"], 2, "Steps are 000-1"),
         (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
@@ -178,7 +204,8 @@ def test_what_cannot_be_meant_is_one_line(
 
 def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C ends it with the documented code; the same command goes on with the same run."""
-    command = [sys.executable, "-m", "flyweight", "journey", "run", "004", "--home", "kept"]
+    options = ["--seeds", "2", "--at-once", "1", "--home", "kept"]
+    command = [sys.executable, "-m", "flyweight", "journey", "run", "004", *options]
     process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
     store = Store.open(home=tmp_path / "kept")
     while not store.runs(status="running"):
@@ -189,8 +216,8 @@ def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     (stopped,) = store.runs()
     assert process.returncode == 130
     assert stopped.status == "interrupted"
-    assert "go on with: flyweight journey run 004 --home kept" in err
-    assert "not run" in out
+    assert "go on with: flyweight journey run 004 --seeds 2 --at-once 1 --home kept" in err
+    assert re.search(r"^004-1 +19,349 +99.43 +0 +1 +7$", out, re.M)
 
 
 def test_the_bar_weighs_runs_by_their_work() -> None:
@@ -231,7 +258,7 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
     bar.told(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
     assert (
         bar.told(Ended(run_id="a", seed=0, status="finished", message=""))
-        == "large seed 0: finished, 90.00% after the last epoch"
+        == "large seed 0: finished, validation 90.00%"
     )
     bar.told(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
     assert bar.share == pytest.approx(3.5 / 4)

@@ -45,7 +45,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
         story = journey(name)
         steps = [step for step in story.all_steps if step.name in STEPS]
         jobs = to_do(story, steps, store=store, seeds=1, recipes=recipes)
-        assert [job.name for job in jobs] == [step.name for step in steps]
+        assert [job.name for job in jobs] == [f"{step.name} (quick)" for step in steps]
         replay(jobs, store=store, device="cpu")
         assert to_do(story, steps, store=store, seeds=1, recipes=recipes) == ()
         chosen = {step.name: recipes[step.name] for step in steps}
@@ -60,7 +60,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
     assert [one.epochs[0].test is not None for one in found.values() if one.epochs] == [True, False, True]
     assert all(one.machine["torch"] for one in found.values())
     assert to_json(from_json(to_json(found.values()), "text")) == to_json(found.values())
-    assert {record.study for record in store.runs()} == {"000", "003"}
+    assert {record.study for record in store.runs()} == {"000 (quick)", "003 (quick)"}
 
 
 @pytest.mark.usefixtures("few")

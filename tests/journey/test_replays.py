@@ -69,3 +69,14 @@ def test_a_file_that_is_not_there_holds_none(tmp_path: Path) -> None:
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"bytes\.json"):
         read(tmp_path / "bytes.json")
+
+
+def test_figures_that_no_run_gives_are_refused() -> None:
+    """An accuracy above 1, and a seed that is there twice: named, and nothing of the file is taken."""
+    impossible = to_json([replay([0.5])]).replace('"accuracy": 0.5', '"accuracy": 1.7', 1)
+    twice = to_json([replay([0.5])]).replace("[\n", "[\n" + to_json([replay([0.6])]).splitlines()[1] + ",\n", 1)
+
+    with pytest.raises(DataError, match=r"kept\.json: 003-9 seed 0: an accuracy must be .* found 1\.7"):
+        from_json(impossible, "kept.json")
+    with pytest.raises(DataError, match=r"kept\.json: 003-9 seed 0 must be there once, found 2 times"):
+        from_json(twice, "kept.json")

@@ -233,7 +233,7 @@ def test_cells_that_hold_whole_paragraphs_give_the_figures_that_they_name() -> N
         ("test", 10000, 9935, 1),  # the epoch of the head
     ]
     assert table.rows[1].change == "Added a split; Train: 50,000 | Validation: 10,000"
-    assert any("one of 2" in note for note in table.notes)
+    assert "read the table of line 5, one of 2; not read: that of line 1" in table.notes
 
 
 def test_a_table_with_experiments_as_columns_is_turned() -> None:
@@ -330,7 +330,7 @@ def test_a_named_column_chooses_the_table() -> None:
 def test_an_unknown_column_lists_those_there_are() -> None:
     """With the nearest one."""
     with pytest.raises(
-        UsageError, match=r"no column|no table has a column 'Test ac'.*Did you mean 'Test Acc'.*'Params'"
+        UsageError, match=r"no table has a column 'Test ac' for --accuracy.*Did you mean 'Test Acc'.*'Params'"
     ):
         read(log(("first", "22,186", "99.1")), accuracy="Test ac")
 
@@ -345,7 +345,7 @@ def test_columns_of_different_tables_cannot_be_named_together() -> None:
     """They make no rows."""
     text = f"{markdown(['A', 'B'], [['1', '2']])}\n\n{markdown(['C', 'D'], [['1', '2']])}"
 
-    with pytest.raises(UsageError, match="must stand in one table"):
+    with pytest.raises(UsageError, match='--parameters "A" and --accuracy "D" must stand in one table'):
         read(text, parameters="A", accuracy="D")
 
 
@@ -413,7 +413,8 @@ def test_a_column_of_fractions_is_one_as_a_whole() -> None:
         ("| a | b |\n| - |\n| 1 | 2 |", "must have a Markdown table"),
         ("```\n| Params |\n|---|\n| 5 |\n```", "must have a Markdown table"),
         ("<!--\n| Params |\n|---|\n| 5 |\n-->", "must have a Markdown table"),
-        ("| Name | Seconds |\n|---|---|\n| A | 5 |", "found the columns 'Name', 'Seconds'"),
+        ("| Name | Seconds |\n|---|---|\n| A | 5 |", "found the columns 'Name', 'Seconds'.*as in --accuracy \"Top-1\""),
+        ("| Params |\n|---|\n| 5 | 6 |", "must have 1 cell as the head has, found 2 cells"),
         ("| Params | Acc |\n|---|---|", "must have rows"),
         ("| Params | Acc |\n|---|---|\n|  | - |", "a claim needs a figure, found none under 'Params' and 'Acc'"),
         ("| Params | Acc |\n|---|---|\n| 5 | 99 |\nA line below", "end the table with a blank line"),
@@ -438,6 +439,46 @@ def test_the_table_with_both_figures_is_taken_before_others() -> None:
     table = read("\n\n".join([*others, ours]))
 
     assert told(table) == [("22186", "99.1 %"), ("19348", "99.4 %")]
+
+
+def test_tables_that_were_not_read_are_named_by_their_lines() -> None:
+    """So that someone who meant another finds it."""
+    others = markdown(["Layer", "Params"], [["conv1", "80"]]), markdown(["Epoch", "Test acc"], [["1", "97.2"]])
+    ours = log(("first", "22,186", "99.1"))
+
+    assert read("\n\n".join([others[0], ours, others[1]])).notes == (
+        "read the table of line 5, one of 3; not read: those of lines 1 and 9",
+    )
+
+
+def test_nets_that_are_not_in_our_notation_are_said_where_others_are() -> None:
+    """They are not counted, and silence would look like approval; an empty cell is none."""
+    nets = ("c8 r m2 flat fc10", "c8 banana", "", "-", "my resnet", "fc10")
+    table = nets_table(*((net, "13,610") for net in nets))
+
+    assert table.notes == (
+        "row 2, 'Net': 'c8 banana' is not in flyweight's notation ('banana' is no layer); not counted",
+        "row 5, 'Net': 'my resnet' is not in flyweight's notation ('my' is no layer); not counted",
+    )
+
+
+def test_many_nets_that_are_not_in_our_notation_are_said_at_once() -> None:
+    """Beyond eight rows by their number."""
+    some = nets_table(("c8", "80"), *[("LeNet", "7")] * 4)
+    many = nets_table(("c8", "80"), *[("LeNet", "7")] * 20)
+
+    assert some.notes == (
+        "rows 2, 3, 4 and 5, 'Net': not in flyweight's notation (row 2: 'LeNet' is no layer); not counted",
+    )
+    assert many.notes[0].startswith("rows 2, 3, 4, 5, 6, 7, 8 and 13 more, 'Net': not in flyweight's notation")
+
+
+def test_a_log_of_nets_in_other_words_is_not_reproached_for_them() -> None:
+    """Unless the user said that the column has nets."""
+    text = markdown(["#", "Net", "Params"], [["1", "LeNet", "61,706"]])
+
+    assert read(text).notes == ()
+    assert len(read(text, net="Net").notes) == 1
 
 
 def test_limits_and_failures_are_left_out_and_said() -> None:
@@ -614,6 +655,15 @@ def test_a_count_that_stays_when_batch_norm_comes_is_doubted() -> None:
     assert found[0].sentence.startswith("24,498 as in row 2, although the change says 'Added BN'; batch norm has 2")
 
 
+def test_a_bare_layer_must_change_the_count_as_one_that_was_added() -> None:
+    """But for two rows of the same name, which may both have it."""
+    table = read(log(("first", "9,014", "-"), ("batch norm", "9,014", "-"), ("Batch norm", "9,014", "-")))
+    found = doubts(table)
+
+    assert [(doubt.row, doubt.kind) for doubt in found] == [(2, "same count")]
+    assert found[0].sentence.startswith("9,014 as in row 1, although the change says 'batch norm'; batch norm has 2")
+
+
 def test_ten_steps_of_the_log_of_18_rows_are_told_from_nothing_by_8_or_by_9() -> None:
     """8 of 17 have p > 0.05; asked all at once, 9 have."""
     right = [right for *_, right in LOG_003]
@@ -623,8 +673,8 @@ def test_ten_steps_of_the_log_of_18_rows_are_told_from_nothing_by_8_or_by_9() ->
     assert sum(p > 0.05 for p in p_values) == 8
     assert [doubt.row for doubt in found] == [9, 10, 11, 12, 13, 14, 15, 16, 18]
     assert found[0].sentence == (
-        "+0.29 points from row 8 (99.17 % to 99.46 %) cannot be told from none: p = 0.116 adjusted for 17 steps; "
-        "10,000 images can show 0.42 points"
+        "a change of +0.29 points from row 8 (99.17 % to 99.46 %) cannot be told from none: p = 0.116 adjusted for 17 "
+        "steps; 10,000 images can show 0.42 points"
     )
 
 
@@ -648,6 +698,97 @@ def test_steps_are_compared_on_their_own_images() -> None:
     assert [doubt.row for doubt in found] == [6]
     assert "from row 5" in found[0].sentence
     assert "adjusted for 2 steps; 500 images" in found[0].sentence
+
+
+MEANS = {"sd": st.integers(1, 300), "n": st.integers(2, 40), "right": st.integers(9_000, 9_999)}
+
+
+@given(*[st.tuples(MEANS["right"], MEANS["sd"], MEANS["n"])] * 2)
+def test_two_means_over_seeds_are_compared_by_their_spread(a: tuple[int, int, int], b: tuple[int, int, int]) -> None:
+    """By Welch's test, as scipy makes it from the figures alone."""
+    from scipy.stats import ttest_ind_from_stats
+
+    rows = [[str(place), f"{mean / 100:.2f} ± {sd / 100:.2f} (n={n})"] for place, (mean, sd, n) in enumerate((a, b), 1)]
+    found = doubts(read(markdown(["#", "Acc"], rows)))
+    p = ttest_ind_from_stats(*a, *b, equal_var=False).pvalue
+    assume(abs(p - 0.05) > 1e-6 and abs(1_000 * p % 1 - 0.5) > 1e-3)
+
+    assert kinds(found) == (["no difference"] if p > 0.05 else [])
+    assert all(f"p = {p:.3f};" in doubt.sentence for doubt in found)
+
+
+def test_two_means_that_cannot_be_told_apart_are_said_with_their_seeds() -> None:
+    """With what so many seeds can show; the test of whole images is not theirs."""
+    table = read(log(("first", "5", "98.62 ± 0.05 (n=5)"), ("second", "6", "98.65% ± 0.04% over 5 seeds")))
+
+    [doubt] = doubts(table)
+    assert doubt.sentence == (
+        "a change of +0.03 points from row 1 (98.62 ± 0.05 % to 98.65 ± 0.04 %, 5 seeds each) cannot be told from "
+        "none: p = 0.327; 5 seeds a side can show 0.09 points"
+    )
+    assert table.notes == (
+        "rows 1 and 2 are means over seeds, ± taken for their standard deviation; compared only with other means, by "
+        "Welch's t test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "notes"),
+    [
+        (
+            ["98.62 ± 0.05", "98.63 +/- 0.05", "98.6"],
+            ["rows 1 and 2 are means over seeds; how many is not told, so they are not compared"],
+        ),
+        (
+            ["98.62", "98.62 ± 0.05 (epoch 5)"],
+            ["row 2 is a mean over seeds; how many is not told, so it is not compared"],
+        ),
+        (
+            ["98.62 ± 0.05", "98.62 ± 0.05, n=3", "98.62"],
+            ["row 1 is a mean over seeds; how many is not told", "row 2 is a mean over seeds, ± taken for"],
+        ),
+    ],
+)
+def test_means_over_unknown_seeds_are_compared_with_nothing(cells: list[str], notes: list[str]) -> None:
+    """Neither with another mean nor with a single run; which they are is said."""
+    table = read(markdown(["#", "Acc"], [[str(place), cell] for place, cell in enumerate(cells, 1)]))
+
+    assert doubts(table) == ()
+    assert len(table.notes) == len(notes) + 1
+    assert all(note.startswith(begin) for note, begin in zip(table.notes[1:], notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("head", "cell", "value", "sd", "n_seeds"),
+    [
+        ("Acc", "98.62 ± 0.05", 0.9862, 0.0005, None),
+        ("Acc", "98,62 % +- 0,05 % (n = 5)", 0.9862, 0.0005, 5),
+        ("Acc", "0.9862 ± .0005 (10 runs)", 0.9862, 0.0005, 10),
+        ("Acc", "0.9862 ± 0.05%", 0.9862, 0.0005, None),
+        ("Acc over 5 seeds", "98.62±0.05", 0.9862, 0.0005, 5),
+        ("Acc", "98.62 ± 0.00", 0.9862, 0.00005, None),
+        ("Acc", "98.62 ± 0.05 (n=1)", 0.9862, 0.0005, None),
+        ("Acc", "98.62 ± 0.05 (n=10,000)", 0.9862, 0.0005, None),
+    ],
+)
+def test_a_mean_over_seeds_is_read_with_its_spread(
+    head: str, cell: str, value: float, sd: float, n_seeds: int | None
+) -> None:
+    """A spread of 0 is at most half a last digit; thousands are images and no seeds."""
+    [row] = read(markdown(["#", head], [["1", cell]])).rows
+
+    assert row.mean is not None
+    assert (row.mean.value, row.mean.n_seeds) == (value, n_seeds)
+    assert row.mean.sd == pytest.approx(sd)
+
+
+def test_no_sentence_begins_like_a_formula() -> None:
+    """In a spreadsheet it would be shown with an apostrophe."""
+    means = read(markdown(["#", "Acc"], [["1", "98.62 ± 0.05 (n=5)"], ["2", "98.61 ± 0.05 (n=5)"]]))
+    found = (*doubts(log_003(), limit=20_000), *doubts(means))
+
+    assert len(found) > 10
+    assert all(doubt.sentence[0] not in "+-=@" for doubt in found)
 
 
 NETS = {
@@ -747,6 +888,11 @@ def test_a_net_above_the_limit_is_told_where_its_claim_is_not() -> None:
             "99.5",
             100,
             "99.5 % of 100 images is 99.5 right answers; the nearest that can be are 99 (99 %) and 100 (100 %)",
+        ),
+        (
+            "50.5",
+            1,
+            "50.5 % of 1 image is 0.505 right answers; the nearest that can be are 0 (0 %) and 1 (100 %)",
         ),
         ("99.48% (9,949/10,000)", 500, "99.48 % is not 9,949 of 10,000, which is 99.49 %"),
         ("95.68", 10_000, None),
@@ -868,6 +1014,16 @@ def test_a_table_of_nothing_doubtful_has_no_doubts() -> None:
         "Channel decrease: Block 1: 32→28",
         "Channels 10->16",
         "Kernel size increased to 5x5",
+        "batch norm",
+        "BN",
+        "- BatchNorm2d.",
+        "batch_norm layers",
+        "extra conv",
+        "one more conv layer",
+        "2 additional 3x3 convolutions",
+        "a 1x1 conv",
+        "fc layer",
+        "another linear layer",
     ],
 )
 def test_words_by_which_a_count_must_change_are_understood(change: str) -> None:
@@ -897,6 +1053,17 @@ def test_words_by_which_a_count_must_change_are_understood(change: str) -> None:
         "Random crop width reduced",
         "Batch size doubled to 1024",
         "Channels 16 -> 16",
+        "batch size",
+        "Batch",
+        "no batch norm change",
+        "same conv",
+        "BN?",
+        "BN momentum",
+        "3 conv layers",
+        "the last fc layer",
+        "linear",
+        "dense",
+        "dropout layer",
     ],
 )
 def test_words_that_may_mean_something_else_say_nothing(change: str) -> None:

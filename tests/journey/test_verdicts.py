@@ -89,9 +89,9 @@ def test_a_net_without_numbers_answers_zero_to_every_image() -> None:
 
     assert verdict(claim, diverged(), diverged(seed=1))[0] == "confirmed"
     assert "5,923 of 60,000 = 9.87 %" in verdict(claim, diverged())[1]
-    assert verdict(other, diverged())[0] == "not reproduced"
+    assert verdict(other, diverged(), diverged(seed=1))[0] == "not reproduced"
     assert verdict(loss, diverged())[0] == "confirmed"
-    assert verdict(loss, replay([0.9]))[0] == "not reproduced"
+    assert verdict(loss, replay([0.9]), replay([0.9], seed=1))[0] == "not reproduced"
 
 
 def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
@@ -104,7 +104,7 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
     assert (
         "answer 7 to every image; 1 of 2 seeds always answer one class, too (8)" in verdict(claim, fallen, standing)[1]
     )
-    assert verdict(claim, standing)[0] == "not reproduced"
+    assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
 
 
 def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> None:
@@ -123,7 +123,7 @@ def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> Non
     assert set(kinds) == {"confirmed", "not reproduced"}
 
 
-@given(st.floats(0.3, 0.97), st.integers(1, 5))
+@given(st.floats(0.3, 0.97), st.integers(3, 6))
 def test_a_figure_far_away_is_not_reproduced(mean: float, n: int) -> None:
     """Whatever the level and however many seeds: two points off where they agree within a tenth."""
     near = [replay([mean + 0.0005 * seed], seed=seed) for seed in range(n)]
@@ -155,14 +155,16 @@ def test_the_best_epoch_by_test_is_compared_with_the_best() -> None:
     assert best is not None
     assert best.epoch == 1
     assert verdict(picked, run)[0] == "confirmed"
-    assert verdict(replace(TOLD, epoch=3), run)[0] == "not reproduced"
+    assert verdict(replace(TOLD, epoch=3), run, replace(run, seed=1))[0] == "not reproduced"
 
 
-def test_one_seed_says_that_it_is_one() -> None:
-    """Its spread is unknown, so only the images' noise is allowed."""
-    assert (
-        "one seed; the noise of the images alone allows 99.22 % to 99.64 %" in verdict(TOLD, replay([0.9, 0.9943]))[1]
-    )
+def test_one_seed_refuses_nothing() -> None:
+    """Its spread is unknown: what lies inside the noise of its images is confirmed, and nothing else is decided."""
+    inside, outside = verdict(TOLD, replay([0.9, 0.9943])), verdict(TOLD, replay([0.9, 0.98]))
+
+    assert inside == ("confirmed", "replayed 99.43 % by one seed; the images alone allow 99.22 % to 99.64 %")
+    assert outside[0] == "undecided"
+    assert outside[1].startswith("less than told: replayed 98.00 % by one seed")
 
 
 def test_outcomes_are_how_the_seeds_ended() -> None:
@@ -175,6 +177,7 @@ def test_outcomes_are_how_the_seeds_ended() -> None:
 
     assert verdict(diverges, diverged(), diverged(seed=1)) == ("confirmed", "2 of 2 seeds diverged")
     assert verdict(diverges, *learnt)[0] == "not reproduced"
+    assert verdict(diverges, learnt[0])[0] == "undecided"
     assert verdict(converges, *learnt)[0] == "confirmed"
     assert verdict(converges, *learnt, diverged(seed=3))[0] == "not reproduced"
     assert verdict(unchanged, *learnt, before=tuple(learnt))[0] == "confirmed"

@@ -70,6 +70,29 @@ def test_a_net_that_became_another_is_told_somehow(words: list[str]) -> None:
     assert (told == "") == (" ".join(words) == old)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        # Four different steps, of which two take away or add several words.
+        (
+            "c32p1 r c32p1 r c16 r m2 c16 r flat fc10",
+            "c16p1 r c16p1 r m2 c8p1 r c8p1 r flat fc10",
+            "→ c16p1 r c16p1 r m2 c8p1 r c8p1 r flat fc10",
+        ),
+        # Replacements alone, and a step of several words among few.
+        (
+            "c8 r c12 r m2 c16 r c24 r flat fc10",
+            "c9 r c13 r m2 c17 r c25 r flat fc10",
+            "c8 → c9, c12 → c13, c16 → c17, c24 → c25",
+        ),
+        ("c8 r m2 c16 r flat fc10", "c8 bn r m2 c16 bn r c16 bn r flat fc10", "+bn, +bn +r +c16 +bn"),
+    ],
+)
+def test_a_net_is_told_whole_where_steps_would_be_a_riddle(old: str, new: str, words: str) -> None:
+    """More than three steps of which one takes away or adds several words; replacements are read easily."""
+    assert net_in_words(old, new) == words
+
+
 def test_stored_recipes_differ_as_the_values_do() -> None:
     """`diff_stored` of two dumps is `diff` of the recipes, whatever was changed."""
     for text in ("train.lr=0.3", "model.net=c8 r gap flat fc10", "augment.rotate=3.0", "data.resize=20", "name=other"):

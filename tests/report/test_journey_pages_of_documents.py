@@ -29,6 +29,8 @@ from flyweight.report.journey_page import (
     ours,
     short_claim_rows,
     step_range,
+    step_rows,
+    subject,
     terminal_rows,
 )
 from flyweight.report.journey_plots import draw, journey_picture
@@ -130,7 +132,7 @@ def test_a_page_has_every_step_and_every_claim_once(name, ending):
     steps, claims = tables(markdown)
     assert [row[0] for row in steps[1:]] == [step.name for step in story.all_steps] + ["ours"] * len(story.ours)
     assert len(story.all_steps) == STEPS[name]
-    told = [(step.name, claim.subject, claim.mark) for step in story.all_steps for claim in step.claims]
+    told = [(step.name, subject(step, claim), claim.mark) for step in story.all_steps for claim in step.claims]
     assert [(row[0], row[1], row[3]) for row in claims[1:]] == told
     assert len(told) >= 6
     for table in (steps, claims):
@@ -151,7 +153,7 @@ def test_the_same_values_give_the_same_bytes(name):
 
     assert page(story) == page(story)
     assert journey_picture(story, judged(story)) == journey_picture(story, judged(story))
-    assert index_markdown([(story, judged(story))]) == index_markdown([(story, judged(story))])
+    assert index_markdown([(story, judged(story), ())]) == index_markdown([(story, judged(story), ())])
 
 
 @pytest.mark.parametrize(
@@ -342,11 +344,11 @@ def test_assumptions_name_their_alternatives():
     """Every key that was assumed stands there with its value, and with what else it could be."""
     for name in STEPS:
         story = journey(name)
-        told = under(page(story), "What had to be assumed")
+        told = under(page(story), "What had to be assumed or derived")
         for step in story.all_steps:
             assert all(f"`{key} = " in told or f"`{key}` none" in told for key in step.assumed)
             assert all(step.alternatives[key] in told for key in step.assumed if key in step.alternatives)
-    assert "Nothing:" in under(page(made()), "What had to be assumed")
+    assert "Nothing:" in under(page(made()), "What had to be assumed or derived")
 
 
 def test_machines_are_told_apart():
@@ -365,15 +367,15 @@ def test_machines_are_told_apart():
 
 def test_the_index_counts_every_claim():
     """A row a journey, linked to its page; the verdicts add up to the claims."""
-    every = [(story, judged(story)) for story in journeys()]
+    every = [(story, judged(story), ours(story, [])) for story in journeys()]
 
     (table,) = tables(index_markdown(every))
 
     head, *rows = table
-    kinds = range(head.index("confirmed"), head.index("best honest"))
+    kinds = range(head.index("confirmed"), head.index("best as told"))
     assert [row[0] for row in rows] == [f"[{name}]({name}.md)" for name in STEPS]
     assert [row[2] for row in rows] == ["5", "10", "14 + 1", "18 + 3", "1"]
-    for row, (_, verdicts) in zip(rows, every, strict=True):
+    for row, (_, verdicts, _) in zip(rows, every, strict=True):
         assert sum(int(row[place]) for place in kinds) == sum(len(verdict.claims) for verdict in verdicts)
 
 
@@ -386,9 +388,28 @@ def test_the_best_step_is_one_within_the_limit():
         hashes={step.name: step.name for step in story.all_steps},
     )
 
-    row = tables(index_markdown([(story, verdicts)]))[0][1]
+    row = tables(index_markdown([(story, verdicts, ())]))[0][1]
 
-    assert row[-1].startswith("002-4: 96.50 %")
+    assert row[-3:-1][0] == "002-4: 95.39 %"
+    assert row[-2].startswith("96.50 %")
+
+
+def test_training_images_are_not_called_test_images():
+    """What 002 calls its test images is put in quotes, and named."""
+    assert '"test" accuracy, epoch 1, on the training images' in page(journey("002"))
+    assert '"test"' not in page(journey("003"))
+
+
+def test_steps_as_rows():
+    """A row a step of numbers for programs; the verdicts add up to the claims."""
+    verdicts = judged(journey("003"))
+
+    rows = step_rows(verdicts)
+
+    assert len(rows) == 21
+    assert all(row["honest_low"] <= row["honest"] <= row["honest_high"] for row in rows)
+    kinds = ("confirmed", "not_reproduced", "refuted", "not_derivable", "undecided", "not_run")
+    assert sum(row[kind] for row in rows for kind in kinds) == 108
 
 
 def test_a_long_change_of_a_net_is_told_as_the_new_net():

@@ -36,6 +36,7 @@ def check(
         Print JSON: faults, and what is over budget.
     """
     from flyweight.experiment.plan import examine
+    from flyweight.recipe import protocol_words
 
     found = examine(recipe, overrides=changes, budget=budget)
     if json:
@@ -49,6 +50,9 @@ def check(
         )
     else:
         say(found.verdict())
+        if found.recipe is not None:
+            for sentence in protocol_words(found.recipe):
+                say(f"measured otherwise: {sentence}.")
     if found.faults:
         return RecipeError.exit_code
     return OverBudgetError.exit_code if found.overruns else 0

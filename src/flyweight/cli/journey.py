@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk
-from flyweight.errors import DataError, UsageError
+from flyweight.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
     from flyweight.experiment.journeys import Job
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
 journey = App(name="journey", result_action="return_value")
 
+LEGEND = (
+    "ok: confirmed; no: not reproduced; bad: refuted; open: not derivable, undecided, or not run. --claims says why."
+)
 NO_EVIDENCE = (
     "a rehearsal on few images and at most two epochs: it shows that all works and is no evidence of anything."
 )
 
 
+COMMANDS: Final = ("show", "run", "verify", "report", "import")
+
+
 @journey.default
-def list_journeys(*, form: Form | None = None, place: Place | None = None) -> None:
+def list_journeys(*names: str, form: Form | None = None, place: Place | None = None) -> None:
     """List the journeys: documents whose experiments are recipes here, to be replayed and judged.
 
     $ flyweight journey
@@ -37,10 +43,24 @@ def list_journeys(*, form: Form | None = None, place: Place | None = None) -> No
     $ flyweight journey run 003 17 --seeds 3
 
     $ flyweight journey verify 003
+
+    Parameters
+    ----------
+    names
+        Tell the story of this journey, or of these steps of it, as `flyweight journey show` does.
     """
     from flyweight.experiment.journeys import gather
     from flyweight.journey.story import journeys
 
+    if names:
+        name, *steps = names
+        if name not in (known := [one.name for one in journeys()]):
+            raise UsageError(
+                f"`flyweight journey` takes a journey, {', '.join(known)}, or one of {', '.join(COMMANDS)}, found "
+                f"{name!r}.{nearest(name, [*COMMANDS, *known])}"
+            )
+        show(name, *steps, form=form)
+        return
     store = (place or Place()).store()
     rows = []
     for one in journeys():
@@ -132,7 +152,10 @@ def run(
     else:
         _print_verdicts(story, gather(story, store), chosen, form or Form())
     if code:
-        talk(f"stopped; go on with: flyweight journey run {' '.join((name, *steps))}{place.options()}")
+        given = {"--seeds": seeds, "--at-once": at_once, "--device": None if device == "auto" else device}
+        words = [name, *steps, *(["--quick"] if quick else [])]
+        words += [f"{option} {value}" for option, value in given.items() if value is not None]
+        talk(f"stopped; go on with: flyweight journey run {' '.join(words)}{place.options()}")
     return code
 
 
@@ -190,14 +213,13 @@ def report(*names: str, to: Path, place: Place | None = None) -> None:
     from flyweight.experiment.journeys import gather, hashes
     from flyweight.journey.story import journey as journey_of
     from flyweight.journey.story import journeys
-    from flyweight.report.journeys import write_index, write_journey
+    from flyweight.report.journeys import write_pages
 
-    stories = [journey_of(name) for name in names] or journeys()
+    chosen, known = [journey_of(name) for name in names] or journeys(), journeys()
     store = (place or Place()).store()
-    for story in stories:
-        for path in write_journey(story, gather(story, store), hashes(story), to):
-            say(str(path))
-    say(str(write_index(journeys(), {story.name: hashes(story) for story in journeys()}, to)))
+    found = [(story, gather(story, store)) for story in chosen]
+    for path in write_pages(found, to, known=known, hashes={story.name: hashes(story) for story in known}):
+        say(str(path))
 
 
 @journey.command(name="import")
@@ -211,7 +233,7 @@ def import_table(
     net: str | None = None,
     step: str | None = None,
     images: int = 10_000,
-    limit: int | None = None,
+    budget: str | None = None,
     form: Form | None = None,
 ) -> None:
     """Read someone's table of experiments from a Markdown file, and say what in it cannot be right or shows nothing.
@@ -221,7 +243,7 @@ def import_table(
 
     $ flyweight journey import experiments.md
 
-    $ flyweight journey import experiments.md --accuracy "Val acc" --images 5000 --limit 20000
+    $ flyweight journey import experiments.md --accuracy "Val acc" --images 5000 --budget 20k
 
     Parameters
     ----------
@@ -239,19 +261,22 @@ def import_table(
         The head of the column that names the rows.
     images
         How many images the accuracies were measured on.
-    limit
-        The most parameters that were allowed.
+    budget
+        The most parameters that were allowed, 20k or 20000.
     """
     from flyweight.journey.tables.doubts import doubts
     from flyweight.journey.tables.reading import read_table
+    from flyweight.model.budget import parse_budget
 
+    limit = parse_budget([budget]).params if budget else None
     named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
     table = read_table(_text(file), label=str(file), columns={key: head for key, head in named.items() if head})
     found = doubts(table, images=images, limit=limit)
     _print_wrapped([_doubt_row(doubt) for doubt in found], form or Form())
     for note in table.notes:
         talk(note)
-    talk(f"{len(table.rows)} rows read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
+    rows = f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
+    talk(f"{rows} read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
 
 
 def _text(file: Path) -> str:
@@ -410,12 +435,18 @@ def _print_verdicts(
 ) -> None:
     from flyweight.experiment.journeys import hashes
     from flyweight.journey.verdicts import judge
-    from flyweight.report.journey_page import claim_rows, short_claim_rows, terminal_rows
+    from flyweight.report.journey_page import claim_rows, short_claim_rows, step_rows, terminal_rows
 
     chosen = {step.name for step in steps}
     verdicts = [one for one in judge(story, replays, hashes=hashes(story)) if one.step.name in chosen]
-    if not claims:
+    stale = sum(hashes(story).get(one.step) != one.recipe_hash for one in replays)
+    if stale:
+        talk(f"{stale} replay{' is' if stale == 1 else 's are'} of a recipe that has changed since, and left out.")
+    if not claims and form.name == "text":
         print_rows(terminal_rows(verdicts), form, gap=1)
+        talk(LEGEND)
+    elif not claims:
+        print_rows(step_rows(verdicts), form)
     else:
         _print_wrapped(short_claim_rows(verdicts) if form.name == "text" else claim_rows(verdicts), form)
 

@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flyweight.cli.output import talk
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+# What epochs are judged on, in a line that has little room; a protocol may have it otherwise.
+JUDGED_ON: Final = {"validation": "validation", "test": "test", "train": "training set"}
 
 
 @contextmanager
@@ -35,15 +39,17 @@ class Lines:
     def __init__(self, *, named: bool = False) -> None:
         self.named = named
         self.labels: dict[str, str] = {}
+        self.judged_on: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         label = self.label(event)
         match event:
             case Started():
+                self.judged_on[event.run_id] = event.judged_on
                 again = f", going on in epoch {event.first_epoch}" if event.first_epoch > 1 else ""
                 talk(f"{label}  run {event.run_id}{again}")
             case EpochDone():
-                talk(epoch_line(event, label))
+                talk(self.epoch_line(event, label))
             case Ended(status=status) if status != "finished" or event.message:
                 talk(f"{label}  {status}: {event.message}" if event.message else f"{label}  {status}")
 
@@ -54,15 +60,14 @@ class Lines:
             self.labels[event.run_id] = f"{event.name} {seed}" if self.named else seed
         return self.labels.get(event.run_id, seed)
 
-
-def epoch_line(event: EpochDone, label: str) -> str:
-    """Loss and accuracy of an epoch, in less than 80 columns where the label is a seed."""
-    line = event.metrics
-    return (
-        f"{label}  epoch {line.epoch}/{event.epochs}  "
-        f"train {line.train_loss:.4f} {line.train_accuracy:.2%}  "
-        f"validation {line.validation_loss:.4f} {line.validation_accuracy:.2%}  {line.seconds:.1f} s"
-    )
+    def epoch_line(self, event: EpochDone, label: str) -> str:
+        """Loss and accuracy of an epoch, in less than 80 columns where the label is a seed."""
+        line, judged_on = event.metrics, self.judged_on.get(event.run_id, "validation")
+        return (
+            f"{label}  epoch {line.epoch}/{event.epochs}  "
+            f"train {line.train_loss:.4f} {line.train_accuracy:.2%}  "
+            f"{JUDGED_ON[judged_on]} {line.validation_loss:.4f} {line.validation_accuracy:.2%}  {line.seconds:.1f} s"
+        )
 
 
 class _Bars:
@@ -77,6 +82,7 @@ class _Bars:
         label = self.lines.label(event)
         match event:
             case Started():
+                self.lines.judged_on[event.run_id] = event.judged_on
                 self.bars[event.run_id] = self.progress.add_task(
                     label, total=event.epochs, epoch=f"{event.first_epoch}/{event.epochs}", figures=""
                 )
@@ -88,7 +94,7 @@ class _Bars:
                     figures=_figures(event),
                 )
             case EpochDone():
-                self.progress.print(epoch_line(event, label), highlight=False)
+                self.progress.print(self.lines.epoch_line(event, label), highlight=False)
                 self.progress.update(self.bars[event.run_id], completed=event.metrics.epoch)
             case Ended():
                 bar = self.bars.pop(event.run_id, None)
@@ -130,6 +136,7 @@ class Overall:
         self.total = sum(work[name] * n for name, n in runs.items())
         self.began = clock()
         self.names: dict[str, str] = {}
+        self.judged_on: dict[str, str] = {}
         self.shares: dict[str, float] = {}
         self.first: dict[str, float] = {}
         self.last_lines: dict[str, str] = {}
@@ -144,13 +151,14 @@ class Overall:
         """Take note of an event; words when a run is over."""
         match event:
             case Started():
-                self.names[event.run_id] = event.name
+                self.names[event.run_id], self.judged_on[event.run_id] = event.name, JUDGED_ON[event.judged_on]
                 self.first[event.run_id] = self.shares[event.run_id] = (event.first_epoch - 1) / event.epochs
             case Stepped():
                 self.shares[event.run_id] = (event.epoch - 1 + event.step / event.n_steps) / event.epochs
             case EpochDone():
                 self.shares[event.run_id] = event.metrics.epoch / event.epochs
-                self.last_lines[event.run_id] = f", {event.metrics.validation_accuracy:.2%} after the last epoch"
+                images = self.judged_on.get(event.run_id, "validation")
+                self.last_lines[event.run_id] = f", {images} {event.metrics.validation_accuracy:.2%}"
             case Ended():
                 if event.status != "interrupted":
                     self.n_over += 1

@@ -363,7 +363,7 @@ def _row_flags(
     if step.diverged and step.runs:
         found.append(f"{len(step.diverged)} of {step.n + len(step.diverged)} seeds diverged")
     if any(_is_validated_on_test(run) for run in step.runs):
-        found.append("validation and test are the same images: the epoch was chosen on the test set")
+        found.append("validation and test are the same images: nothing was held out to choose by")
     if before is not None and before.written_at > step.begun.started_at:
         found.append("what was expected was written after the first run began")
     words = {"its description": str(recipe.get("description", ""))}

@@ -9,7 +9,7 @@ from flyweight.train.metrics import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run has its row and folder."""
+    """A run has its row and folder. judged_on: the images that its epochs are judged on, as its protocol has it."""
 
     run_id: str
     seed: int
@@ -17,6 +17,7 @@ class Started:
     params: int
     epochs: int
     first_epoch: int = 1
+    judged_on: str = "validation"
 
 
 @dataclass(frozen=True, kw_only=True)

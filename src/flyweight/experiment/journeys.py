@@ -28,6 +28,7 @@ from flyweight.records.store import Store
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
+QUICK: Final = " (quick)"  # of the name and the study of a rehearsal, so that no list takes it for the real run
 SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
 QUICK_TRAIN, QUICK_TEST, QUICK_VALIDATION, QUICK_EPOCHS = 3000, 1000, 500, 2
 MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyweight")
@@ -91,7 +92,7 @@ def to_do(
             recipe=recipe,
             seeds=tuple(seed for seed in range(wanted) if seed not in over and seed not in stopped),
             resumed=tuple(run_id for seed, run_id in sorted(stopped.items()) if seed < wanted),
-            study=journey.name,
+            study=journey.name + (QUICK if recipes else ""),
             parent_hash=recipe_hash(as_recorded(parent)) if parent else None,
         )
         jobs.append(Job(asked=asked))
@@ -128,7 +129,8 @@ def _quick(recipe: Recipe, home: Path) -> Recipe:
     path = home / f"quick-{recipe.data.name}.npz"
     if not path.exists():
         _write_few(recipe.data.name, path)
-    overrides = [f"data.name={json.dumps(str(path))}", f"train.epochs={min(QUICK_EPOCHS, recipe.train.epochs)}"]
+    overrides = [f"name={json.dumps(recipe.name + QUICK)}", f"data.name={json.dumps(str(path))}"]
+    overrides.append(f"train.epochs={min(QUICK_EPOCHS, recipe.train.epochs)}")
     if recipe.data.validation is not None:
         overrides.append(f"data.validation={QUICK_VALIDATION}")
     return override(recipe, overrides)

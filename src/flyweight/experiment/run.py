@@ -134,6 +134,7 @@ def _carry_out(
             params=cost.params,
             epochs=recipe.train.epochs,
             first_epoch=training.epoch,
+            judged_on=recipe.protocol.evaluate_on,
         )
     )
     columns: dict[str, Any] = {}

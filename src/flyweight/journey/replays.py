@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -91,11 +92,13 @@ def from_json(text: str, label: str) -> tuple[Replay, ...]:
             raise DataError(
                 f"{label}: must be of format {FORMAT}, found {document['format']!r}; use the version that wrote it."
             )
-        return tuple(_replay(replay) for replay in document["replays"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        replays = tuple(_replay(replay) for replay in document["replays"])
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DataError(
             f"{label}: must hold replays as `flyweight journey report` keeps them, found something else ({error!r})."
         ) from error
+    _check(replays, label)
+    return replays
 
 
 def read(path: Path) -> tuple[Replay, ...]:
@@ -112,6 +115,23 @@ def merged(kept: Iterable[Replay], new: Iterable[Replay]) -> tuple[Replay, ...]:
     """Both, one for each step, recipe and seed: the new one where both have it."""
     by_key = {(one.step, one.recipe_hash, one.seed): one for one in (*kept, *new)}
     return tuple(by_key[key] for key in sorted(by_key))
+
+
+def _check(replays: Sequence[Replay], label: str) -> None:
+    """Refuse figures that no run can give, and a run that is there twice."""
+    keys = Counter((one.step, one.recipe_hash, one.seed) for one in replays)
+    for (step, _, seed), n in keys.items():
+        if n > 1:
+            raise DataError(f"{label}: {step} seed {seed} must be there once, found {n} times; leave all but one out.")
+    for one in replays:
+        honest = [Figure(accuracy=one.honest.accuracy, images=one.honest.count)] if one.honest else []
+        figures = [part for epoch in one.epochs for part in (epoch.train, epoch.validation, epoch.test) if part]
+        for figure in (*figures, *honest):
+            if figure.accuracy is not None and not 0 <= figure.accuracy <= 1:
+                raise DataError(
+                    f"{label}: {one.step} seed {one.seed}: an accuracy must be a fraction from 0 to 1, found "
+                    f"{figure.accuracy:g}; the file was changed, restore it."
+                )
 
 
 def _small(value: Any) -> Any:

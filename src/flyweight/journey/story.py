@@ -84,7 +84,8 @@ class Claim:
             return "parameters"
         of = "training" if self.on == "train" else self.on or ""
         kind = {"last batch": "of the last batch", "divided twice": "divided twice"}.get(self.kind or "", "")
-        epoch = "" if self.epoch is None else f", {'best of all epochs, ' if self.is_best else ''}epoch {self.epoch}"
+        epoch = "" if self.epoch is None else f", epoch {self.epoch}"
+        epoch += ", picked by test accuracy" if self.is_best else ""
         return " ".join(word for word in (of, self.what, kind) if word) + epoch
 
     def _parts(self) -> tuple[str | None, str, str | None]:

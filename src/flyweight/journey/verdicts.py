@@ -1,7 +1,8 @@
 """What becomes of a claim: a pure function of what is told, of counting, and of replays; the same in, the same out.
 
 A figure is confirmed where it lies inside what seeds and images allow: the replayed mean, and around it the reach of a
-single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images.
+single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images. One
+seed has no spread: what lies outside the noise of its images is undecided.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from flyweight.model.cost import Cost, walk
 from flyweight.model.walk import Shape
 from flyweight.recipe import Change, diff
 
-Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "not run"]
+Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 INPUT_SHAPE: Final[Shape] = (1, 28, 28)
@@ -40,12 +41,18 @@ DECISIVE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimVerdict:
-    """One of KINDS, and the sentence that says why. replayed: the figure as the document measures it, of the seeds."""
+    """One of KINDS, and the sentence that says why.
+
+    replayed: the figure as the document measures it, of the seeds. low, high: between them one more run would lie 95
+    times of 100.
+    """
 
     claim: Claim
     kind: Kind
     sentence: str
     replayed: Summary | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +201,10 @@ def _judge_outcome(claim: Claim, replays: Sequence[Replay], before: Sequence[Rep
     how = _listed_endings(replays)
     match claim.told:
         case "diverges" | "does not converge":
-            kind: Kind = "confirmed" if learnt == 0 else "not reproduced"
+            kind: Kind = "confirmed" if learnt == 0 else _missed(n)
             return ClaimVerdict(claim=claim, kind=kind, sentence=how)
         case "converges":
-            kind = "confirmed" if learnt == n and not diverged else "not reproduced"
+            kind = "confirmed" if learnt == n and not diverged else _missed(n)
             return ClaimVerdict(claim=claim, kind=kind, sentence=how)
         case _:
             return _judge_unchanged(claim, accuracies, [_last_accuracy(replay) for replay in before])
@@ -232,7 +239,7 @@ def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> Cl
     """A net whose weights are no numbers answers 0 to every image: the first of ten that are not greater."""
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
     if claim.told == NOT_A_NUMBER:
-        kind: Kind = "confirmed" if diverged else "not reproduced"
+        kind: Kind = "confirmed" if diverged else _missed(n)
         return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {n} {_seeds(n)} diverged")
     if claim.what == "loss" or claim.on == "train":
         sentence = f"{diverged} of {n} {_seeds(n)} diverged, after how many steps decides this figure"
@@ -241,10 +248,10 @@ def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> Cl
     share = counts[0] / sum(counts)
     always = f"{counts[0]:,} of {sum(counts):,} = {100 * share:.2f} %"
     if agrees(claim, share):
-        sentence = f"{diverged} of {n} {_seeds(n)} diverged; no numbers answer 0 to every image: {always}"
+        sentence = f"{diverged} of {n} {_seeds(n)} diverged; NaN is read as 0, whatever the image: {always}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence)
     sentence = f"{diverged} of {n} {_seeds(n)} diverged, which is {always}"
-    return ClaimVerdict(claim=claim, kind=_outside(step), sentence=sentence + _because(step))
+    return ClaimVerdict(claim=claim, kind=_outside(step, n), sentence=sentence + _because(step))
 
 
 def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
@@ -258,17 +265,20 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
     if collapse:
         return collapse
     reach = _reach(claim, figures, summary)
-    shown = f"replayed {figure_text(claim, summary.mean)}, {_reach_text(claim, summary, reach)}"
+    low, high = max(0.0, summary.mean - reach), summary.mean + reach
+    high = min(1.0, high) if claim.what == "accuracy" else high
+    shown = f"replayed {_replayed_text(claim, summary, low, high)}"
     is_inside = (
         summary.mean + reach > claim.value
         if claim.sense == "above"
         else abs(summary.mean - claim.value) <= reach + claim.unit * (1 if claim.sense == "about" else 0.5)
     )
-    if is_inside:
-        return ClaimVerdict(claim=claim, kind="confirmed", sentence=shown, replayed=summary)
-    side = "less" if summary.mean < claim.value else "more"
-    sentence = f"{side} than told: {shown}{_because(step)}"
-    return ClaimVerdict(claim=claim, kind=_outside(step), sentence=sentence, replayed=summary)
+    kind: Kind = "confirmed"
+    sentence = shown
+    if not is_inside:
+        side = "less" if summary.mean < claim.value else "more"
+        kind, sentence = _outside(step, summary.n), f"{side} than told: {shown}{_because(step)}"
+    return ClaimVerdict(claim=claim, kind=kind, sentence=sentence, replayed=summary, low=low, high=high)
 
 
 def _judge_collapse(claim: Claim, replays: Sequence[Replay], summary: Summary) -> ClaimVerdict | None:
@@ -285,7 +295,7 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay], summary: Summary) -
         sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} always answer one class, too ({answers})"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=summary)
     sentence = f"{always}; none of {n} {_seeds(n)} ends like that: {_listed_endings(replays)}"
-    return ClaimVerdict(claim=claim, kind="not reproduced", sentence=sentence, replayed=summary)
+    return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=summary)
 
 
 def _correct(claim: Claim, replay: Replay) -> int:
@@ -315,8 +325,13 @@ def _image_error(claim: Claim, figure: Figure) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def _outside(step: Step) -> Kind:
-    return "not derivable" if _undecided(step) else "not reproduced"
+def _outside(step: Step, n: int) -> Kind:
+    return "not derivable" if _undecided(step) else _missed(n)
+
+
+def _missed(n: int) -> Kind:
+    """What a claim is that the replays do not hold: one seed says nothing of how far others may lie."""
+    return "undecided" if n == 1 else "not reproduced"
 
 
 def _undecided(step: Step) -> list[str]:
@@ -397,14 +412,14 @@ def figure_text(claim: Claim, value: float) -> str:
     return f"{value:.{1 + round(-math.log10(claim.unit))}f}"
 
 
-def _reach_text(claim: Claim, summary: Summary, reach: float) -> str:
-    """Where one more run may lie, and what that rests on."""
-    low, high = summary.mean - reach, summary.mean + reach
-    low, high = max(low, 0.0), min(high, 1.0) if claim.what == "accuracy" else high
+def _replayed_text(claim: Claim, summary: Summary, low: float, high: float) -> str:
+    """The replayed figure, and where one more run may lie."""
     between = f"{figure_text(claim, low)} to {figure_text(claim, high)}"
-    if summary.n == 1:
-        return f"one seed; the noise of the images alone allows {between}"
-    return f"{summary.n} seeds; one more run lies in {between} 95 times of 100"
+    if summary.sd is None:
+        return f"{figure_text(claim, summary.mean)} by one seed; the images alone allow {between}"
+    spread = figure_text(claim, summary.sd).removesuffix(" %")
+    mean = figure_text(claim, summary.mean)
+    return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs in {between}"
 
 
 def _seeds(n: int) -> str:

@@ -44,7 +44,10 @@ def journey_tables(name: str) -> dict[str, Any]:
     """
     found = _journey_files().get(name)
     if found is None:
-        raise UsageError(f"there is no journey {name!r}. Journeys are {', '.join(journey_names())}.")
+        journey, _, step = name.partition("-")
+        is_step = journey in journey_names() and step
+        hint = f" For a step write {journey} {step}." if is_step else nearest(name, journey_names())
+        raise UsageError(f"there is no journey {name!r}.{hint} Journeys are {', '.join(journey_names())}.")
     return parse_toml(found.read_text(encoding="utf-8"), name)
 
 

@@ -11,6 +11,7 @@ from flyweight.recipe.difference import Change, Value
 
 LEAST_IN_COMMON: Final = 0.4  # share of the words of two nets below which the new one is told whole
 MOST_STEPS: Final = 6  # beyond so many, a list of what became of what is longer than the new net, and harder to read
+MOST_MIXED_STEPS: Final = 3  # the same, where a step takes away or adds several words at once
 
 # What a number counts, where its key does not say so; fractions and rates have no unit.
 UNITS: Final = {
@@ -110,6 +111,8 @@ def net_in_words(old: str, new: str) -> str:
     '-c8 -r -gap'
     >>> net_in_words("c8 r m2 c16 r gap flat fc10", "c12 r m2 c24 r gap flat fc10")
     'c8 → c12, c16 → c24'
+    >>> net_in_words("c32p1 r c32p1 r c16 r m2 c16 r flat fc10", "c16p1 r c16p1 r m2 c8p1 r c8p1 r flat fc10")
+    '→ c16p1 r c16p1 r m2 c8p1 r c8p1 r flat fc10'
     """
     was, now = old.split(), new.split()
     steps: Counter[str] = Counter()
@@ -123,7 +126,7 @@ def net_in_words(old: str, new: str) -> str:
         for what, start, end, new_start, new_end in matcher.get_opcodes():
             if what != "equal":
                 steps.update(_steps(was[start:end], now[new_start:new_end]))
-    if len(steps) > MOST_STEPS:
+    if len(steps) > (MOST_MIXED_STEPS if any(map(_is_of_several_words, steps)) else MOST_STEPS):
         return f"→ {new}"
     return ", ".join(step if n == 1 else f"{step} ({n} times)" for step, n in steps.items())
 
@@ -139,6 +142,11 @@ def _steps(gone: list[str], come: list[str]) -> Iterator[str]:
     rest = [*(f"-{word}" for word in gone[replaced:]), *(f"+{word}" for word in come[replaced:])]
     if rest:
         yield " ".join(rest)
+
+
+def _is_of_several_words(step: str) -> bool:
+    """Whether a step takes away or adds more than one word; blocks begin with a plus sign, too."""
+    return " " in step and " → " not in step
 
 
 # Augmentations and regularisers at 0 are not there at all; so is everything that is None.

@@ -38,7 +38,15 @@ SHORT_OUTCOMES: Final = {
 }
 MACHINE: Final = ("processor", "threads", "precision", "torch", "flyweight", "kernels")
 
-Judged: TypeAlias = tuple[Journey, Sequence[StepVerdict]]
+WRITTEN_BY: Final = "<!-- written by `flyweight journey report`, which may write it again -->"
+
+# The verdicts in the short columns of a terminal.
+SHORT_KINDS: Final[dict[str, tuple[Kind, ...]]] = {
+    "ok": ("confirmed",),
+    "no": ("not reproduced",),
+    "bad": ("refuted",),
+    "open": ("not derivable", "undecided", "not run"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,10 @@ class Ours:
         return sum(replay.honest is not None and replay.honest.accuracy >= accuracy for replay in self.replays)
 
 
+# A journey with its verdicts and our recipes for the same goal.
+Judged: TypeAlias = tuple[Journey, Sequence[StepVerdict], Sequence[Ours]]
+
+
 def ours(journey: Journey, replays: Sequence[Replay]) -> tuple[Ours, ...]:
     """Our recipes for the goal of a journey, with those of the replays that are theirs."""
     return tuple(_ours(load(name), name, replays) for name in journey.ours)
@@ -82,7 +94,7 @@ def _ours(recipe: Recipe, name: str, replays: Sequence[Replay]) -> Ours:
 def journey_markdown(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], *, picture: str) -> str:
     """The page of a journey. picture: where `journey_picture` lies, as the page links to it."""
     sections = [
-        f"# {journey.title}",
+        f"{WRITTEN_BY}\n\n# {journey.title}",
         journey.about,
         f"Source: {journey.source}.  \nGoal: {_goal(journey)}.",
         f"![What the document tells and what came out again, step by step]({picture})",
@@ -91,7 +103,7 @@ def journey_markdown(journey: Journey, verdicts: Sequence[StepVerdict], ours: Se
         *_remarks(verdicts),
         f"## Claims\n\n{_claims(verdicts)}",
         *_measured_otherwise(verdicts),
-        f"## What had to be assumed\n\n{_assumed(verdicts)}",
+        f"## What had to be assumed or derived\n\n{_assumed(verdicts)}",
         f"## How to run it\n\n{_commands(journey)}",
         f"## How the figures were made\n\n{_method(verdicts, ours)}",
     ]
@@ -100,18 +112,20 @@ def journey_markdown(journey: Journey, verdicts: Sequence[StepVerdict], ours: Se
 
 def index_markdown(journeys: Sequence[Judged]) -> str:
     """All journeys in one table, each linked to its page NAME.md beside this one."""
-    claims = [claim for _, verdicts in journeys for claim in _claims_of(verdicts)]
+    claims = [claim for _, verdicts, _ in journeys for claim in _claims_of(verdicts)]
     kinds = [kind for kind in KINDS if kind != "not run" or any(one.kind == kind for one in claims)]
-    rows = [_index_row(journey, verdicts, kinds) for journey, verdicts in journeys]
-    n_steps = sum(len(journey.steps) for journey, _ in journeys)
+    rows = [_index_row(*judged, kinds) for judged in journeys]
+    n_steps = sum(len(journey.steps) for journey, _, _ in journeys)
     return (
-        "# Journeys\n\n"
-        f"{len(journeys)} documents about small nets for MNIST, {n_steps} experiments, {len(claims)} claims. Each "
+        f"{WRITTEN_BY}\n\n# Journeys\n\n"
+        f"{len(journeys)} document{'' if len(journeys) == 1 else 's'} about small nets for MNIST, {n_steps} "
+        f"experiment{'' if n_steps == 1 else 's'}, {len(claims)} claims. Each "
         "experiment is a recipe that anyone can train again, and each claim has a verdict. Runs of the same authors "
         "that their documents do not tell stand behind the plus sign.\n\n"
         f"{_table(rows)}\n\n"
-        "*Best honest* is the highest accuracy on the clean test images among the steps within the goal's limit of "
-        "parameters, or among all of them where none is, with its 95 % interval.\n\n"
+        "*Best as told* is the step that the document gives the highest test accuracy within the goal's limit of "
+        "parameters; *honest* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
+        "is that of our recipe for the same goal.\n\n"
         "`flyweight journey` lists the journeys, `flyweight journey run 003` trains one again, and "
         "`flyweight journey verify 003` judges it from the records.\n"
     )
@@ -127,10 +141,33 @@ def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
             "as told %": _short_replayed(verdict),
             "honest %": _short_spread(verdict.honest),
             "n": len(verdict.replays),
-            "claims": _short_verdict(verdict),
+            **{short: sum(one.kind in kinds for one in verdict.claims) or "" for short, kinds in SHORT_KINDS.items()},
         }
         for verdict in verdicts
     ]
+
+
+def step_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
+    """A row a step for programs; accuracies are fractions, what there is not is None."""
+    return [_numbers(verdict, _headline_figures(verdict), verdict.honest) for verdict in verdicts]
+
+
+def _numbers(verdict: StepVerdict, replayed: Summary | None, honest: Summary | None) -> dict[str, Any]:
+    return {
+        "step": verdict.step.name,
+        "label": verdict.step.label,
+        "params": verdict.cost.params,
+        "told": verdict.told.claim.told if verdict.told else None,
+        "replayed": replayed.mean if replayed else None,
+        "replayed_sd": replayed.sd if replayed else None,
+        "honest": honest.mean if honest else None,
+        "honest_low": honest.low if honest else None,
+        "honest_high": honest.high if honest else None,
+        "n": len(verdict.replays),
+        "diverged": verdict.n_diverged,
+        "seconds": verdict.seconds,
+        **{kind.replace(" ", "_"): sum(one.kind == kind for one in verdict.claims) for kind in KINDS},
+    }
 
 
 def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
@@ -138,7 +175,7 @@ def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
     return [
         {
             "step": verdict.step.name,
-            "claim": one.claim.subject,
+            "claim": subject(verdict.step, one.claim),
             "what": one.claim.what,
             "on": one.claim.on,
             "epoch": one.claim.epoch,
@@ -147,6 +184,8 @@ def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
             "verdict": one.kind,
             "replayed": one.replayed.mean if one.replayed else None,
             "sd": one.replayed.sd if one.replayed else None,
+            "low": one.low,
+            "high": one.high,
             "n": len(verdict.replays),
             "why": one.sentence,
         }
@@ -162,11 +201,19 @@ def short_claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
             "step": verdict.step.name,
             "told": one.claim.told,
             "verdict": one.kind,
-            "claim": f"{one.claim.subject}: {one.sentence}",
+            "claim": f"{subject(verdict.step, one.claim)}: {one.sentence}",
         }
         for verdict in verdicts
         for one in verdict.claims
     ]
+
+
+def subject(step: Step, claim: Claim) -> str:
+    """What a claim is about; images are called what they are where the document calls training images test images."""
+    if claim.on == "test" and step.recipe.protocol.evaluate_on == "train":
+        called = claim.subject.replace("test ", '"test" ', 1)
+        return f"{called}, on the training images"
+    return claim.subject
 
 
 def last_as_told(replay: Replay) -> float | None:
@@ -366,7 +413,7 @@ def _claims(verdicts: Sequence[StepVerdict]) -> str:
     rows = [
         {
             "step": verdict.step.name,
-            "claim": one.claim.subject,
+            "claim": subject(verdict.step, one.claim),
             "told": _with_thousands(one.claim) if one.claim.what == "parameters" else one.claim.told,
             "mark": one.claim.mark,
             "verdict": f"**{one.kind}**" if one.kind == "refuted" else one.kind,
@@ -462,7 +509,9 @@ def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
             "their mean.",
             "- *Confirmed*: the figure lies inside what seeds and images allow. *Not reproduced*: it lies outside. "
             "*Refuted*: counting, or the document's own output, says otherwise. *Not derivable*: it rests on something "
-            "that the document does not tell. Runs that diverge are results.",
+            "that the document does not tell. *Undecided*: it lies outside the noise of the images, and one seed does "
+            "not tell how far others lie. Runs that diverge are results. Of twenty claims that are true about one lies "
+            "outside by chance.",
             f"- {_machines(replays)}",
         ]
     )
@@ -492,23 +541,34 @@ def _machine(machine: Mapping[str, Any]) -> str:
     return ", ".join(words) or "a machine that was not recorded"
 
 
-def _index_row(journey: Journey, verdicts: Sequence[StepVerdict], kinds: Sequence[Kind]) -> dict[str, str]:
+def _index_row(
+    journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], kinds: Sequence[Kind]
+) -> dict[str, str]:
     counts = Counter(one.kind for one in _claims_of(verdicts))
     related = f" + {len(journey.related)}" if journey.related else ""
+    best = _best_told(journey, verdicts)
     return {
         "journey": f"[{journey.name}]({journey.name}.md)",
         "about": journey.title,
         "steps": f"{len(journey.steps)}{related}",
         **{kind: str(counts[kind]) for kind in kinds},
-        "best honest": _best_honest(journey, verdicts),
+        "best as told": NOTHING if best is None or best.told is None else f"{best.step.name}: {best.told.claim.told}",
+        "honest": NOTHING if best is None or best.honest is None else _interval(best.honest),
+        "ours": "; ".join(f"`{one.name}`: {_interval(one.honest)}" for one in ours if one.honest) or NOTHING,
     }
 
 
-def _best_honest(journey: Journey, verdicts: Sequence[StepVerdict]) -> str:
-    measured = [(verdict.honest.mean, verdict) for verdict in verdicts if verdict.honest]
-    within = [one for one in measured if one[1].cost.params <= journey.goal.params]
-    best = max(within or measured, key=lambda one: one[0], default=None)
-    return NOTHING if best is None else f"{best[1].step.name}: {_interval(best[1].honest)}"
+def _best_told(journey: Journey, verdicts: Sequence[StepVerdict]) -> StepVerdict | None:
+    """The step of the document that it tells the highest test accuracy of, among those that fit."""
+    names = {step.name for step in journey.steps}
+    told = [
+        (verdict.told.claim.value, verdict)
+        for verdict in verdicts
+        if verdict.step.name in names and verdict.told is not None and verdict.told.claim.what == "accuracy"
+    ]
+    within = [one for one in told if one[1].cost.params <= journey.goal.params]
+    best = max(within or told, key=lambda one: one[0], default=None)
+    return None if best is None else best[1]
 
 
 def _short_told(told: ClaimVerdict | None) -> str:
@@ -530,17 +590,6 @@ def _short_spread(summary: Summary | None) -> str:
         return ""
     spread = "" if summary.sd is None else f"±{100 * summary.sd:.2f}"
     return f"{100 * summary.mean:.2f}{spread}"
-
-
-def _short_verdict(verdict: StepVerdict) -> str:
-    """How many claims are confirmed and how many refuted: "4/6 confirmed, 1 refuted"; or that nothing was run."""
-    counts = Counter(one.kind for one in verdict.claims)
-    if len(counts) < 2:
-        return verdict.summary
-    refuted = f", {counts['refuted']} refuted" if counts["refuted"] else ""
-    if not verdict.replays:
-        return f"not run{refuted}"
-    return f"{counts['confirmed']}/{counts.total()} confirmed{refuted}"
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

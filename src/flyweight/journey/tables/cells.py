@@ -18,8 +18,8 @@ _ABOVE = r">=?|≥|above|over|more than|at least"
 _LIMIT = re.compile(r"(?:<=?|≤|below|under|less than|fewer than|up to|at most|within)\s*[0-9.]", re.IGNORECASE)
 _SENSE = rf"(?:(?P<about>{_ABOUT})|(?P<above>{_ABOVE}))?\s*"
 _GROUPED = r"[0-9]{1,3}(?:[,_'\u2019 ][0-9]{3}){1,4}(?![0-9])"
-# What may follow a figure: a remark in brackets, after a comma, or on the epoch.
-_REMARK = r"(?P<remark>[(\[@].*|[,;] *[^\W\d].*|(?:at|in|on|after|by|epoch)\b.*)?"
+# What may follow a figure: a remark in brackets, after a comma, or on the epoch or the seeds.
+_REMARK = r"(?P<remark>[(\[@].*|[,;] *[^\W\d].*|(?:at|in|on|over|after|by|epoch)\b.*|n *=.*)?"
 _PARAMETERS = r"(?:(?:total|trainable|learnable)\s+)?(?:params?|parameters?)\b\.?"
 
 _COUNT = re.compile(
@@ -27,9 +27,10 @@ _COUNT = re.compile(
     rf"\s*(?:(?P<scale>k|m|mio|thousand|million)\b)?\.?\s*(?P<plus>\+)?\s*(?:{_PARAMETERS})?\s*{_REMARK}",
     re.IGNORECASE | re.DOTALL,
 )
+_SPREAD = r"(?:(?:±|\+/-|\+-)\s*(?P<spread>[0-9]{1,3}(?:[.,][0-9]{1,20})?|\.[0-9]{1,20})\s*(?P<spread_percent>%)?)?"
 _ACCURACY = re.compile(
     rf"{_SENSE}(?P<sign>[-\u2212])?(?P<number>[0-9]{{1,7}}(?:[.,][0-9]{{0,20}})?|\.[0-9]{{1,20}})"
-    rf"\s*(?P<percent>%|percent\b|pct\b)?\s*(?P<spread>(?:±|\+/-|\+-)\s*[0-9.,]+\s*%?)?\s*(?P<plus>\+)?\s*%?\s*{_REMARK}",
+    rf"\s*(?P<percent>%|percent\b|pct\b)?\s*{_SPREAD}\s*(?P<plus>\+)?\s*%?\s*{_REMARK}",
     re.IGNORECASE | re.DOTALL,
 )
 _WHOLE = rf"{_GROUPED}|[0-9]{{1,12}}"
@@ -37,6 +38,9 @@ _RATIO = re.compile(
     rf"(?P<correct>{_WHOLE})\s*(?:/|of|out of)\s*(?P<images>{_WHOLE})\s*(?:images|correct|right)?", re.IGNORECASE
 )
 _BRACKETED = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_SEEDS = re.compile(
+    r"\bn\s*=\s*([0-9]{1,3})(?![0-9.,]*[0-9])|(?<![0-9.,])([0-9]{1,3})\s+(?:random\s+)?(?:seeds|runs)\b", re.IGNORECASE
+)
 _EPOCH = re.compile(r"\bepochs?\s*[#:=]?\s*([0-9]{1,6})\b", re.IGNORECASE)
 
 _NOTHING = re.compile(
@@ -80,8 +84,20 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """What follows a ±, as it was printed. is_percent: with a percent sign of its own; n_seeds: None if not told."""
+
+    number: Decimal
+    is_percent: bool = False
+    n_seeds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """An accuracy as it was printed. number: as given, a fraction or a percentage; None if only images are given."""
+    """An accuracy as it was printed. number: as given, a fraction or a percentage; None if only images are given.
+
+    spread: of a mean over seeds; None for the accuracy of a run.
+    """
 
     number: Decimal | None
     scale: Scale
@@ -89,6 +105,7 @@ class Accuracy:
     correct: int | None = None
     images: int | None = None
     epoch: int | None = None
+    spread: Spread | None = None
 
     def told(self, scale: Scale) -> str:
         """As a claim tells it, in percent, with the digits that were printed."""
@@ -192,6 +209,7 @@ def read_accuracy(text: str) -> Accuracy:
         correct=correct,
         images=images,
         epoch=epoch_of(text),
+        spread=None if match["spread"] is None else _spread(match, text),
     )
 
 
@@ -215,6 +233,27 @@ def named_accuracies(text: str) -> dict[str, str]:
             shared = f" ({epoch[0]})" if epoch and not _EPOCH.search(match["figure"]) else ""
             found.setdefault(match["part"].strip(), match["figure"].strip() + shared)
     return found
+
+
+def seeds_of(text: str) -> int | None:
+    """How many seeds a text says that a mean is over.
+
+    >>> seeds_of("98.62 ± 0.05 (n=5)"), seeds_of("mean of 3 runs"), seeds_of("seed 5"), seeds_of("n=10,000")
+    (5, 3, None, None)
+    """
+    match = _SEEDS.search(text)
+    return int(match[1] or match[2]) if match else None
+
+
+def _spread(match: re.Match[str], text: str) -> Spread:
+    number = Decimal(match["spread"].replace(",", "."))
+    return Spread(number=number, is_percent=match["spread_percent"] is not None, n_seeds=seeds_of(text))
+
+
+def shortened(text: str) -> str:
+    """Text on one line, and not endless."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:57] + "..."
 
 
 def _images_beside(remark: str, text: str) -> tuple[int | None, int | None]:
@@ -250,6 +289,5 @@ def epoch_of(text: str) -> int | None:
 
 
 def _shown(text: str) -> str:
-    """Text as a message shows it: on one line, and not endless."""
-    line = " ".join(text.split())
-    return repr(line if len(line) <= 60 else line[:57] + "...")
+    """Text as a message shows it."""
+    return repr(shortened(text))

@@ -16,12 +16,18 @@ _WHICH: Final = (
     r"|pointwise|depthwise|2d|[0-9]+|[0-9]x[0-9])\s+){0,4}"
 )
 _LAYER: Final = (
-    r"(?:batch[ -]?norm(?:ali[sz]ations?|s)?|bn|conv(?:olutional|olutions?|2d|s)?|fully[ -]connected|fc|linear|dense)"
-    r"(?:\s+(?:layers?|blocks?))?"
+    r"(?:batch[ _-]?norm(?:ali[sz]ations?|2d|s)?|bn|conv(?:olutional|olutions?|2d|s)?|fully[ -]connected|fc|linear"
+    r"|dense)(?:\s+(?:layers?|blocks?))?"
 )
 _COMES: Final = r"(?:add(?:ed|ing|s)?|introduc(?:ed|ing)|insert(?:ed|ing)|remov(?:ed|ing|e)|delet(?:ed|ing))"
 # What may follow a layer that is meant itself, and not as a word before "dropout" or "momentum".
 _AND_NO_MORE: Final = r"(?=\s*(?:$|[.,;:()+&/]|(?:after|before|in|to|from|at|between|for|with|and|on|of)\b))"
+# A layer that is the whole change came: "BN", "extra conv". "3 conv layers" may be all there are, "linear" a schedule.
+_NAME_ALONE: Final = re.compile(
+    r"[^\w?]*(?P<words>(?:(?:(?:an?|one|two|three|some|[0-9]+)\s+)?(?:another|extra|more|new|additional)\s+|an?\s+)?"
+    r"(?:(?:transition|affine|pointwise|depthwise|2d|[0-9]x[0-9])\s+){0,2}"
+    rf"(?!(?:linear|dense)\b\W*$){_LAYER})[^\w?]*"
+)
 _WIDTH: Final = (
     r"(?:channels?|filters?|(?<!pool )(?<!pooling )kernels?(?:\s+sizes?)?|(?<!crop )(?<!image )widths?|feature\s+maps"
     r"|neurons|hidden\s+units)"
@@ -68,17 +74,27 @@ def layers_changed(change: str) -> str | None:
 
     >>> layers_changed("Batch normalization added after each conv layer"), layers_changed("Dropout added after conv1")
     ('Batch normalization added', None)
+    >>> layers_changed("batch norm"), layers_changed("batch size")
+    ('batch norm', None)
     """
     lowered = change.lower()
     if _UNSURE.search(lowered):
         return None
-    for pattern in _LAYERS_CHANGED:
-        match = pattern.search(lowered)
+    for match in (_NAME_ALONE.fullmatch(lowered), *(pattern.search(lowered) for pattern in _LAYERS_CHANGED)):
         if match:
-            start, end = match.span("words") if "words" in pattern.groupindex else match.span()
+            start, end = match.span("words") if "words" in match.re.groupindex else match.span()
             # Some letters are longer when small, and then the places are those of the small text.
             return (change if len(change) == len(lowered) else lowered)[start:end]
     return None
+
+
+def is_name_alone(change: str) -> bool:
+    """Whether a change is the name of a layer and no more, which two rows may have for being alike.
+
+    >>> is_name_alone("Batch norm"), is_name_alone("Added batch norm")
+    (True, False)
+    """
+    return _NAME_ALONE.fullmatch(change.lower()) is not None
 
 
 def is_training_only(change: str) -> bool:

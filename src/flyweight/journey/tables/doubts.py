@@ -6,19 +6,23 @@ without doubts is not thereby right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from flyweight.errors import NotationError, UsageError
 from flyweight.journey.story import Claim
-from flyweight.journey.tables.changes import is_training_only, layers_changed
+from flyweight.journey.tables.changes import is_name_alone, is_training_only, layers_changed
 from flyweight.journey.tables.proportions import p_of_difference, shown_difference
-from flyweight.journey.tables.reading import Row, Table
+from flyweight.journey.tables.reading import Mean, Row, Table
 from flyweight.model.cost import Cost, walk
 from flyweight.model.walk import Shape
+
+if TYPE_CHECKING:
+    from flyweight.evidence.effect import Effect
 
 Kind: TypeAlias = Literal[
     "count",
@@ -61,6 +65,19 @@ class _Shares:
     images: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Seeds:
+    """An accuracy as a mean over seeds, of which there are at least two."""
+
+    row: Row
+    mean: Mean
+    n: int
+    images: int
+
+
+_Result: TypeAlias = _Shares | _Seeds
+
+
 def doubts(
     table: Table,
     *,
@@ -89,13 +106,17 @@ def doubts(
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, found {value}.")
     costs = {row.number: _cost(row, input_shape) for row in table.rows}
-    known = MNIST_CLASS_COUNTS if class_counts is None else (("the {:,} images", tuple(class_counts)),)
+    known = MNIST_CLASS_COUNTS if class_counts is None else ((_all_images(class_counts), tuple(class_counts)),)
     found = [
         *_of_counts(table, costs, limit),
         *_of_accuracies(table, images, known),
         *_of_steps(table, images),
     ]
     return tuple(sorted(found, key=lambda doubt: (doubt.row, KINDS.index(doubt.kind))))
+
+
+def _all_images(class_counts: Sequence[int]) -> str:
+    return "the only image" if sum(class_counts) == 1 else "the {:,} images"
 
 
 def _cost(row: Row, input_shape: Shape) -> Cost | None:
@@ -138,7 +159,8 @@ def _miscounted(row: Row, cost: Cost | None) -> str | None:
     if _agrees(row, cost.registered_params):
         unused = cost.registered_params - cost.params
         return (
-            f"{told} is what the net registers; {unused:,} of it are never used, so that it works with {cost.params:,}"
+            f"{told} is what the net registers; {unused:,} of it {'is' if unused == 1 else 'are'} never used, so that "
+            f"it works with {cost.params:,}"
         )
     off = int(cost.params - row.parameters.value)
     more = f"{abs(off):,} {'more' if off > 0 else 'fewer'}"
@@ -173,6 +195,8 @@ def _same_count(before: Row, row: Row) -> str | None:
     words = layers_changed(row.change)
     if before.parameters != row.parameters or row.parameters.sense != "exactly" or words is None:
         return None
+    if is_name_alone(row.change) and row.change.casefold() == before.change.casefold():
+        return None  # both have it
     why = (
         "batch norm has 2 for each channel"
         if "norm" in words.lower() or "bn" in words.lower().split()
@@ -244,7 +268,12 @@ def _impossible(claim: Claim, images: int) -> str | None:
         f"{correct:,} ({_percent(Fraction(correct, count), unit)})" for correct in (below, below + 1)
     )
     right = f"{float(share * count):,.4f}".rstrip("0").rstrip(".")
-    return f"{claim.told} of {count:,} images is {right} right answers; the nearest that can be are {nearest_two}"
+    answers = f"{_images(count)} is {right} right answer{'' if right == '1' else 's'}"
+    return f"{claim.told} of {answers}; the nearest that can be are {nearest_two}"
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _exact(claim: Claim) -> tuple[Fraction, Fraction]:
@@ -290,42 +319,92 @@ def _is_same_to_two_decimals(share: Fraction, other: Fraction) -> bool:
 def _of_steps(table: Table, images: int) -> Iterator[Doubt]:
     """Rows that cannot be told from the row before that has an accuracy, by Holm's p over all steps."""
     from flyweight.evidence.sequential import holm
-    from flyweight.evidence.verdict import p_value, points
 
-    steps = list(pairwise(_shares(table, images)))
-    p_values = [
-        None if a is None or b is None else p_of_difference(a.correct, a.images, b.correct, b.images) for a, b in steps
-    ]
+    steps = list(pairwise(_results(table, images)))
+    p_values = [_p(a, b) for a, b in steps]
     n_tested = sum(p is not None for p in p_values)
     for (a, b), p in zip(steps, holm(p_values), strict=True):
-        if a is None or b is None or p is None or p <= LEVEL:
+        if p is None or p <= LEVEL:
             continue
-        before, after = Fraction(a.correct, a.images), Fraction(b.correct, b.images)
-        shown = shown_difference(float(before), a.images, b.images, is_rise=after >= before, alpha=LEVEL / n_tested)
-        many = f"{a.images:,}" if a.images == b.images else f"{a.images:,} and {b.images:,}"
-        outlook = "no step at all in this direction" if shown is None else f"{100 * shown:.2f} points"
-        adjusted = f" adjusted for {n_tested} steps" if n_tested > 1 else ""
-        assert a.row.accuracy is not None
-        assert b.row.accuracy is not None
-        yield _doubt(
-            table,
-            b.row,
-            "no difference",
-            f"{points(float(after - before))} from row {a.row.number} ({a.row.accuracy.told} to {b.row.accuracy.told}) "
-            f"cannot be told from none: {p_value(p)}{adjusted}; {many} images can show {outlook}",
-        )
+        if isinstance(a, _Shares) and isinstance(b, _Shares):
+            yield _doubt(table, b.row, "no difference", _no_difference(a, b, p, n_tested))
+        if isinstance(a, _Seeds) and isinstance(b, _Seeds):
+            yield _doubt(table, b.row, "no difference", _no_difference_of_means(a, b, p, n_tested))
 
 
-def _shares(table: Table, images: int) -> list[_Shares | None]:
-    """The accuracies in order, rows without one left out; None for one that is no exact figure."""
-    found: list[_Shares | None] = []
-    for row in table.rows:
-        if row.accuracy is None:
-            continue
-        count = row.accuracy.images or images
-        if row.accuracy.sense != "exactly":
-            found.append(None)
-            continue
-        correct = round(_exact(row.accuracy)[0] * count) if row.accuracy.correct is None else row.accuracy.correct
-        found.append(_Shares(row=row, correct=correct, images=count))
-    return found
+def _results(table: Table, images: int) -> list[_Result | None]:
+    """The accuracies in order, rows without one left out; None for one that nothing can be compared with."""
+    return [_result(row, row.accuracy, images) for row in table.rows if row.accuracy is not None]
+
+
+def _result(row: Row, accuracy: Claim, images: int) -> _Result | None:
+    count = accuracy.images or images
+    if row.mean is not None:
+        n = row.mean.n_seeds
+        return None if n is None else _Seeds(row=row, mean=row.mean, n=n, images=count)
+    if accuracy.sense != "exactly":
+        return None
+    correct = round(_exact(accuracy)[0] * count) if accuracy.correct is None else accuracy.correct
+    return _Shares(row=row, correct=correct, images=count)
+
+
+def _p(a: _Result | None, b: _Result | None) -> float | None:
+    """The p of a step; None where the two cannot be compared, as a single run with a mean."""
+    if isinstance(a, _Shares) and isinstance(b, _Shares):
+        return p_of_difference(a.correct, a.images, b.correct, b.images)
+    if isinstance(a, _Seeds) and isinstance(b, _Seeds):
+        return _effect(a, b).p
+    return None
+
+
+def _effect(a: _Seeds, b: _Seeds) -> Effect:
+    """Welch's test asks for nothing but the mean, the spread and the number of the seeds; so any such values do."""
+    from flyweight.evidence.effect import difference
+
+    return difference(_values(a), _values(b), resolution=1 / max(a.images, b.images, 2))
+
+
+def _values(seeds: _Seeds) -> list[float]:
+    """So many values with this mean and this standard deviation (n - 1): half above, half below, an odd one between."""
+    pairs, odd = divmod(seeds.n, 2)
+    reach = seeds.mean.sd * math.sqrt((seeds.n - 1) / (2 * pairs))
+    center = seeds.mean.value
+    return [center - reach] * pairs + [center] * odd + [center + reach] * pairs
+
+
+def _no_difference(a: _Shares, b: _Shares, p: float, n_tested: int) -> str:
+    before, after = Fraction(a.correct, a.images), Fraction(b.correct, b.images)
+    shown = shown_difference(float(before), a.images, b.images, is_rise=after >= before, alpha=LEVEL / n_tested)
+    many = _images(a.images) if a.images == b.images else f"{a.images:,} and {_images(b.images)}"
+    assert a.row.accuracy is not None
+    assert b.row.accuracy is not None
+    told = f"{a.row.accuracy.told} to {b.row.accuracy.told}"
+    return _not_told_apart(float(after - before), a.row, told, p, n_tested, f"{many} can show {_outlook(shown)}")
+
+
+def _no_difference_of_means(a: _Seeds, b: _Seeds, p: float, n_tested: int) -> str:
+    from flyweight.evidence.power import smallest_effect
+
+    effect, change = _effect(a, b), round(b.mean.value - a.mean.value, 10)
+    assert effect.sd is not None
+    shown = smallest_effect(effect.sd, min(a.n, b.n), alpha=LEVEL / n_tested)
+    is_possible = shown is not None and shown <= (1 - a.mean.value if change >= 0 else a.mean.value)
+    many = f"{a.n} seeds each" if a.n == b.n else f"{a.n} and {b.n} seeds"
+    told = f"{a.mean.told} to {b.mean.told}, {many}"
+    outlook = f"{min(a.n, b.n)} seeds a side can show {_outlook(shown if is_possible else None)}"
+    return _not_told_apart(change, a.row, told, p, n_tested, outlook)
+
+
+def _outlook(shown: float | None) -> str:
+    return "no step at all in this direction" if shown is None else f"{100 * shown:.2f} points"
+
+
+def _not_told_apart(change: float, before: Row, told: str, p: float, n_tested: int, outlook: str) -> str:
+    from flyweight.evidence.verdict import p_value, points
+
+    adjusted = f" adjusted for {n_tested} steps" if n_tested > 1 else ""
+    # It begins with a word: what begins with a sign is a formula to a spreadsheet.
+    return (
+        f"a change of {points(change)} from row {before.number} ({told}) cannot be told from none: "
+        f"{p_value(p)}{adjusted}; {outlook}"
+    )

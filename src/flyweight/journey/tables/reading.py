@@ -6,9 +6,11 @@ that is wrong with it, by row and column. What the claims are worth is not known
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from decimal import Decimal
+from typing import Final, Literal
 
 from flyweight.errors import DataError, NotationError, UsageError, nearest
 from flyweight.journey.story import Claim, Part
@@ -16,6 +18,7 @@ from flyweight.journey.tables import heads
 from flyweight.journey.tables.cells import (
     Accuracy,
     Count,
+    Spread,
     epoch_of,
     is_limit,
     named_accuracies,
@@ -24,6 +27,8 @@ from flyweight.journey.tables.cells import (
     read_count,
     says_nothing,
     says_outcome,
+    seeds_of,
+    shortened,
     starts_like_figure,
 )
 from flyweight.journey.tables.heads import FIGURES, PREFERRED, ROLES, Role
@@ -32,13 +37,29 @@ from flyweight.model.notation import parse_net
 
 NumberedRow = tuple[int, tuple[Cell, ...]]
 
+MOST_SINGLE_NOTES: Final = 3  # nets that are not in our notation; of more than so many one note tells
+MOST_NUMBERS: Final = 8  # of rows in a note
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """An accuracy over seeds, as fractions, with the text of its figures. n_seeds: None where it is not told.
+
+    sd: what stands after the ±, taken for the standard deviation of the seeds; half a last digit where that is 0.
+    """
+
+    value: float
+    sd: float
+    told: str
+    n_seeds: int | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One experiment. number: from 1; line: of the file. The texts are as a reader sees them, "" where there is none.
 
     within: the counts that the parameters told can stand for lie less than this from them: 1 for an exact count, 100
-    for "22.2k".
+    for "22.2k". mean: the accuracy once more, where it is one over seeds.
     """
 
     number: int
@@ -49,6 +70,7 @@ class Row:
     parameters: Claim | None = None
     within: int = 1
     accuracy: Claim | None = None
+    mean: Mean | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +163,7 @@ def read_table(text: str, *, label: str, columns: Mapping[str, str] | None = Non
         line=reading.grid.line,
         columns={role: reading.head(role) for role in ROLES if role in reading.places},
         rows=rows,
-        notes=(*_choices(reading, grids), *notes),
+        notes=(*_choices(reading, grids), *notes, *_other_nets(reading, rows, "net" in named), *_means(rows)),
         is_transposed=reading.grid.is_transposed,
     )
 
@@ -166,7 +188,7 @@ def _chosen(grids: Sequence[Grid], named: Mapping[str, str], label: str) -> _Rea
         there = ", ".join(repr(head) for head in _all_heads(grids))
         raise DataError(
             f"{label}: a table needs a column of parameters or of accuracies, found the columns {there}. "
-            "Say which is which, as in accuracy='Top-1'."
+            'Say which is which, as in --accuracy "Top-1".'
         )
     # max keeps the first of equals.
     return max(serving, key=lambda reading: reading.rank)
@@ -192,9 +214,10 @@ def _refuse_names(grids: Sequence[Grid], named: Mapping[str, str], label: str) -
     for role, name in named.items():
         if _named(plain(name)) not in map(_named, known):
             raise UsageError(
-                f"{label}: no table has a column {name!r} for {role}.{nearest(name, known)} Found {there}."
+                f"{label}: no table has a column {name!r} for --{role}.{nearest(name, known)} Found {there}."
             )
-    raise UsageError(f"{label}: the columns named must stand in one table, found them in several. Found {there}.")
+    given = " and ".join(f'--{role} "{name}"' for role, name in named.items())
+    raise UsageError(f"{label}: {given} must stand in one table, found them in several. Found {there}.")
 
 
 def _all_heads(grids: Sequence[Grid]) -> list[str]:
@@ -287,7 +310,8 @@ def _find_uneven(grid: Grid, faults: _Faults) -> None:
         if len(row) != n:
             words = f"{len(row)} {'cell' if len(row) == 1 else 'cells'}"
             hint = "; end the table with a blank line, if this is no row" if len(row) == 1 else ""
-            faults.add(f"must have {n} cells as the head has, found {words}{hint}", number, row[0].line)
+            needed = f"{n} {'cell' if n == 1 else 'cells'}"
+            faults.add(f"must have {needed} as the head has, found {words}{hint}", number, row[0].line)
 
 
 def _rows(reading: _Reading, faults: _Faults) -> tuple[tuple[Row, ...], list[str]]:
@@ -300,6 +324,7 @@ def _rows(reading: _Reading, faults: _Faults) -> tuple[tuple[Row, ...], list[str
     for number, row in even:
         texts = {role: row[reading.places[role]].text for role in ROLES if role in reading.places}
         line, count = row[0].line, counts.get(number)
+        accuracy, mean = accuracies.get(number, (None, None))
         _find_empty(reading, texts, number, line, faults)
         rows.append(
             Row(
@@ -310,7 +335,8 @@ def _rows(reading: _Reading, faults: _Faults) -> tuple[tuple[Row, ...], list[str
                 net=" ".join(texts.get("net", "").split()),
                 parameters=None if count is None else Claim(what="parameters", told=count.told, mark="stated"),
                 within=1 if count is None else count.within,
-                accuracy=accuracies.get(number),
+                accuracy=accuracy,
+                mean=mean,
             )
         )
     return tuple(rows), notes
@@ -344,8 +370,8 @@ def _counts(
 
 def _accuracies(
     reading: _Reading, rows: Sequence[NumberedRow], faults: _Faults, notes: list[str]
-) -> Iterator[tuple[int, Claim]]:
-    """The accuracies as claims by the numbers of their rows; all percentages or all fractions."""
+) -> Iterator[tuple[int, tuple[Claim, Mean | None]]]:
+    """The accuracies by the numbers of their rows, those over seeds as means too; all percentages or all fractions."""
     if "accuracy" not in reading.places:
         return
     head = reading.head("accuracy")
@@ -367,19 +393,30 @@ def _accuracies(
     for number, (cell, accuracy) in found.items():
         if accuracy.scale not in ("either", scale):
             faults.add(_mixed(accuracy, scale), number, cell.line, head)
-        yield (
-            number,
-            Claim(
-                what="accuracy",
-                told=accuracy.told(scale),
-                mark="stated",
-                on=part or "test",
-                epoch=epoch_of(head) if accuracy.epoch is None else accuracy.epoch,
-                is_best=is_best,
-                images=accuracy.images,
-                correct=accuracy.correct,
-            ),
+        claim = Claim(
+            what="accuracy",
+            told=accuracy.told(scale),
+            mark="stated",
+            on=part or "test",
+            epoch=epoch_of(head) if accuracy.epoch is None else accuracy.epoch,
+            is_best=is_best,
+            images=accuracy.images,
+            correct=accuracy.correct,
         )
+        yield number, (claim, None if accuracy.spread is None else _mean(claim, accuracy.spread, scale, head))
+
+
+def _mean(claim: Claim, spread: Spread, scale: Literal["percent", "fraction"], head: str) -> Mean:
+    """A claim that is a mean. scale: of the column, and so of the spread unless it has a percent sign of its own."""
+    in_percent = spread.number if scale == "percent" or spread.is_percent else spread.number.scaleb(2)
+    last_digit = Decimal(1).scaleb(int(in_percent.as_tuple().exponent))
+    n_seeds = seeds_of(head) if spread.n_seeds is None else spread.n_seeds
+    return Mean(
+        value=claim.value,
+        sd=float(in_percent or last_digit / 2) / 100,
+        told=f"{claim.told.removeprefix('about ').removesuffix(' %')} ± {in_percent:f} %",
+        n_seeds=None if n_seeds is None or n_seeds < 2 else n_seeds,
+    )
 
 
 def _is_silent(text: str, number: int, head: str, notes: list[str]) -> bool:
@@ -428,7 +465,9 @@ def _mixed(accuracy: Accuracy, scale: Literal["percent", "fraction"]) -> str:
 def _choices(reading: _Reading, grids: Sequence[Grid]) -> Iterator[str]:
     """What was taken where there was a choice."""
     if len(grids) > 1:
-        yield f"read the table of line {reading.grid.line}, one of {len(grids)}"
+        left_lines = [f"{grid.line}" for grid in grids if grid.line != reading.grid.line]
+        those = "that of line" if len(left_lines) == 1 else "those of lines"
+        yield (f"read the table of line {reading.grid.line}, one of {len(grids)}; not read: {those} {_and(left_lines)}")
     for role in FIGURES:
         others = [column for column in _fitting(reading.grid, role) if column != reading.places.get(role)]
         if role in reading.places and others:
@@ -441,3 +480,66 @@ def _choices(reading: _Reading, grids: Sequence[Grid]) -> Iterator[str]:
             if part is None
             else f"of the accuracies under {reading.head('accuracy')!r} those on the {part} images are taken"
         )
+
+
+def _other_nets(reading: _Reading, rows: Sequence[Row], is_named: bool) -> Iterator[str]:
+    """Which nets were passed over, where a reader expects them to be counted: as others are, or as the user said."""
+    told = [row for row in rows if not says_nothing(row.net)]
+    faults = {row.number: fault for row in told if (fault := _fault_of(row.net)) is not None}
+    if not faults or (len(faults) == len(told) and not is_named):
+        return
+    head, nets = reading.head("net"), {row.number: row.net for row in told}
+    if len(faults) > MOST_SINGLE_NOTES:
+        first, fault = next(iter(faults.items()))
+        yield (
+            f"{_named_rows(list(faults))}, {head!r}: not in flyweight's notation (row {first}: {fault}); not counted"
+        )
+        return
+    for number, fault in faults.items():
+        net = shortened(nets[number])
+        yield f"row {number}, {head!r}: {net!r} is not in flyweight's notation ({fault}); not counted"
+
+
+def _fault_of(net: str) -> str | None:
+    """What keeps a text from being a net in our notation, without the place and the hint."""
+    try:
+        parse_net(net)
+    except NotationError as error:
+        first, *_ = str(error).splitlines()
+        return shortened(re.sub(r"^net, position [0-9]+: ", "", first).split(". ")[0].removesuffix("."))
+    return None
+
+
+def _means(rows: Sequence[Row]) -> Iterator[str]:
+    """Which accuracies are means, and what they can be compared with."""
+    known = [row.number for row in rows if row.mean is not None and row.mean.n_seeds is not None]
+    unknown = [row.number for row in rows if row.mean is not None and row.mean.n_seeds is None]
+    if unknown:
+        is_one = len(unknown) == 1
+        yield (
+            f"{_named_rows(unknown)} {'is a mean' if is_one else 'are means'} over seeds; how many is not told, so "
+            f"{'it is' if is_one else 'they are'} not compared"
+        )
+    if known:
+        yield (
+            f"{_named_rows(known)} {'is a mean' if len(known) == 1 else 'are means'} over seeds, ± taken for their "
+            "standard deviation; compared only with other means, by Welch's t test"
+        )
+
+
+def _named_rows(numbers: Sequence[int]) -> str:
+    """Rows by their numbers: "row 2", "rows 1 and 2"; of very many how many more there are.
+
+    >>> _named_rows([1, 2, 5])
+    'rows 1, 2 and 5'
+    """
+    shown = [str(number) for number in numbers]
+    if len(shown) > MOST_NUMBERS:
+        shown[MOST_NUMBERS - 1 :] = [f"{len(shown) - MOST_NUMBERS + 1} more"]
+    return f"row{'' if len(shown) == 1 else 's'} {_and(shown)}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """Words as a list of them is written: "a, b and c"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
