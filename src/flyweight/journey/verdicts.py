@@ -215,9 +215,8 @@ def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[floa
     from flyweight.evidence.effect import difference
 
     if len(after) < 2 or len(before) < 2:
-        return ClaimVerdict(
-            claim=claim, kind="not run", sentence="two seeds of this step and the one before are needed"
-        )
+        sentence = "two seeds of this step and of the one before are needed to compare them"
+        return ClaimVerdict(claim=claim, kind="undecided" if before else "not run", sentence=sentence)
     effect = difference(before, after)
     kind: Kind = "confirmed" if effect.p is None or effect.p > 0.05 else "not reproduced"
     shown = "" if effect.p is None else f", p = {effect.p:.2g}"
