@@ -394,7 +394,7 @@ def _value(value: object, alternatives: str | None) -> str:
 
 def _train(jobs: Sequence[Job], steps: Sequence[Step], store: Store, *, device: Any, at_once: int | None) -> int:
     """0, or the exit code of a stop."""
-    from flyweight.cli.watch import watching_all
+    from flyweight.cli.watch import announce_compiling, watching_all
     from flyweight.experiment.journeys import replay
     from flyweight.experiment.signals import stopping_on_signals
 
@@ -405,6 +405,7 @@ def _train(jobs: Sequence[Job], steps: Sequence[Step], store: Store, *, device: 
         )
         return 0
     talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(jobs)} step{'' if len(jobs) == 1 else 's'}")
+    announce_compiling()
     work, runs = {job.name: job.work for job in jobs}, {job.name: job.n_runs for job in jobs}
     with stopping_on_signals() as stop, watching_all(work, runs) as watch:
         replay(jobs, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop)

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
 from flyweight.cli.tracking import Tracking, both, telling
+from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
 
 if TYPE_CHECKING:
@@ -143,15 +144,13 @@ def _refuse_with_resume(options: Mapping[str, object]) -> None:
 def _announce(recipe: Recipe, seeds: int | None) -> None:
     """The first line, before torch is loaded; refuses what cannot work or does not fit."""
     from flyweight.experiment.plan import plan
-    from flyweight.kernels.library import is_to_be_built
 
     cost = plan(recipe).require()
     allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
     epochs = f"{recipe.train.epochs} epoch{'' if recipe.train.epochs == 1 else 's'}"
     many = "" if seeds is None else f", {seeds} seed{'' if seeds == 1 else 's'}"
     talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {epochs}{many}")
-    if is_to_be_built():
-        talk("compiling the kernels for this processor, which takes some ten seconds, once ...")
+    announce_compiling()
 
 
 Found = tuple["tuple[RunRecord, ...]", "StopRequest"]

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 JUDGED_ON: Final = {"validation": "validation", "test": "test", "train": "training set"}
 
 
+def announce_compiling() -> None:
+    """Say what is about to take a while, once on a machine."""
+    from flyweight.kernels.library import is_to_be_built
+
+    if is_to_be_built():
+        talk("compiling the kernels for this processor, which takes some ten seconds, once ...")
+
+
 @contextmanager
 def watching(*, named: bool = False) -> Iterator[Callable[[Event], None]]:
     """A function that shows what it is told, on stderr, as fits what stderr is.
