@@ -140,7 +140,9 @@ def judge_claim(
         return ClaimVerdict(claim=claim, kind="not run", sentence="no run of it is on record")
     if claim.what == "outcome":
         return _judge_outcome(claim, replays, before)
-    if all(replay.is_diverged for replay in replays) or claim.told == NOT_A_NUMBER:
+    if claim.told == NOT_A_NUMBER or (
+        all(replay.is_diverged for replay in replays) and not _told_collapse(claim, replays)
+    ):
         return _judge_divergence(claim, step, replays)
     return _judge_figure(claim, step, replays)
 
@@ -254,15 +256,15 @@ def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> Cl
 
 
 def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
+    collapse = _judge_collapse(claim, replays)
+    if collapse:
+        return collapse
     figures = [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
     values = [value for figure in figures if (value := _value(claim, figure)) is not None]
     if not values:
         sentence = f"the runs have no such figure (epoch {claim.epoch})"
         return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
     summary = mean_interval(values)
-    collapse = _judge_collapse(claim, replays, summary)
-    if collapse:
-        return collapse
     reach = _reach(claim, figures, summary)
     low, high = max(0.0, summary.mean - reach), summary.mean + reach
     high = min(1.0, high) if claim.what == "accuracy" else high
@@ -280,10 +282,17 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
     return ClaimVerdict(claim=claim, kind=kind, sentence=sentence, replayed=summary, low=low, high=high)
 
 
-def _judge_collapse(claim: Claim, replays: Sequence[Replay], summary: Summary) -> ClaimVerdict | None:
+def _told_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
+    """The class that is always answered where a told accuracy is that of a constant answer; NaN always answers 0."""
+    if claim.what != "accuracy" or claim.correct is None:
+        return None
+    return constant_answer(claim.correct, replays[0].class_counts) or None
+
+
+def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | None:
     """A told accuracy that is a constant answer: which class it is, is chance, so that any collapse confirms it."""
-    told = None if claim.correct is None else constant_answer(claim.correct, replays[0].class_counts)
-    if claim.what != "accuracy" or told is None:
+    told = _told_collapse(claim, replays)
+    if told is None:
         return None
     found = [constant_answer(_correct(claim, replay), replay.class_counts) for replay in replays]
     collapsed = [answer for answer in found if answer is not None]
@@ -291,10 +300,10 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay], summary: Summary) -
     always = f"{claim.correct:,} of {claim.images:,} is the answer {told} to every image"
     if collapsed:
         answers = ", ".join(str(answer) for answer in collapsed)
-        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} always answer one class, too ({answers})"
-        return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=summary)
+        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {answers}"
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
     sentence = f"{always}; none of {n} {_seeds(n)} ends like that: {_listed_endings(replays)}"
-    return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=summary)
+    return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
 
 
 def _correct(claim: Claim, replay: Replay) -> int:
