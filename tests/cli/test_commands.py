@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from documented import made_short, rehearse_small, set_stage
-from flyweight.cli.app import VERBS, application, run
+from flyweight.cli.app import VERBS, application
 from flyweight.cli.journal import note
 from flyweight.cli.journal import show as show_journal
 from flyweight.cli.journey import import_table, list_journeys, verify
@@ -51,18 +51,6 @@ def recipe(tmp_path: Path) -> str:
 
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def flyweight(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command; gives its exit code, what it printed on stdout, and on stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:

@@ -39,18 +39,6 @@ def recipe(tmp_path: Path) -> str:
     return str(write_recipe(tmp_path))
 
 
-@pytest.fixture
-def flyweight(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command; gives its exit code, what it printed on stdout, and on stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a home of two results with two seeds each, the second changed from the first, and their recipe."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.cli.app import run
 from flyweight.cli.watch import Overall, time_left
 from flyweight.experiment import journeys as replays_of
 from flyweight.experiment.events import Ended, EpochDone, Started, Stepped
@@ -38,18 +37,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count in (("TRAIN", 1600), ("TEST", 100), ("VALIDATION", 100)):
         monkeypatch.setattr(replays_of, f"QUICK_{name}", count)
     return tmp_path / "home"
-
-
-@pytest.fixture
-def flyweight(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command; gives its exit code, what it printed on stdout, and on stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def test_journeys_are_listed_with_how_much_of_them_is_on_record(flyweight: Command) -> None:

@@ -101,9 +101,7 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
     standing = replay([0.9], images=60_000, counts=TRAIN_COUNTS)
 
     assert verdict(claim, fallen, standing)[0] == "confirmed"
-    assert (
-        "answer 7 to every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
-    )
+    assert "answer 7 to every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
     assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
     assert verdict(claim, diverged())[0] == "confirmed"
     assert "1 of 1 seed collapsed, too, to 0" in verdict(claim, diverged())[1]
