@@ -182,6 +182,8 @@ def test_outcomes_are_how_the_seeds_ended() -> None:
     assert verdict(converges, *learnt, diverged(seed=3))[0] == "not reproduced"
     assert verdict(unchanged, *learnt, before=tuple(learnt))[0] == "confirmed"
     assert verdict(unchanged, *better, before=tuple(learnt))[0] == "not reproduced"
+    scattered = [replay([0.4]), replay([0.9], seed=1), replay([0.95], seed=2)]
+    assert verdict(unchanged, *scattered, before=tuple(learnt))[0] == "undecided"
     assert verdict(unchanged, *learnt)[0] == "not run"
 
 
