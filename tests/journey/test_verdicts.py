@@ -164,6 +164,8 @@ def test_one_seed_refuses_nothing() -> None:
 
     assert inside == ("confirmed", "replayed 99.43 % by one seed; the images alone allow 99.22 % to 99.64 %")
     assert outside[0] == "undecided"
+    several = verdict(TOLD, *(replay([0.9, 0.994 + 0.0005 * seed], seed=seed) for seed in range(3)))
+    assert several[1].startswith("replayed 99.45 ± 0.05 % by 3 seeds; 95 % of further runs in ")
     assert outside[1].startswith("less than told: replayed 98.00 % by one seed")
 
 

@@ -431,8 +431,7 @@ def _replayed_text(claim: Claim, summary: Summary, low: float, high: float) -> s
     between = f"{figure_text(claim, low)} to {figure_text(claim, high)}"
     if summary.sd is None:
         return f"{figure_text(claim, summary.mean)} by one seed; the images alone allow {between}"
-    spread = figure_text(claim, summary.sd).removesuffix(" %")
-    mean = figure_text(claim, summary.mean)
+    mean, spread = figure_text(claim, summary.mean).removesuffix(" %"), figure_text(claim, summary.sd)
     return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs in {between}"
 
 
