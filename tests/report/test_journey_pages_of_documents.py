@@ -21,19 +21,14 @@ from flyweight.report.journey_page import (
     OTHERWISE,
     Ours,
     changes_in_words,
-    claim_rows,
     index_markdown,
     journey_markdown,
-    last_as_told,
     otherwise,
     ours,
-    short_claim_rows,
     step_range,
-    step_rows,
-    subject,
-    terminal_rows,
 )
 from flyweight.report.journey_plots import draw, journey_picture
+from flyweight.report.journey_rows import claim_rows, last_as_told, short_claim_rows, step_rows, subject, terminal_rows
 
 STEPS = {"000": 5, "001": 10, "002": 14 + 1, "003": 18 + 3, "004": 1}
 CLASS_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)

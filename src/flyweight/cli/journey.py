@@ -436,7 +436,7 @@ def _print_verdicts(
 ) -> None:
     from flyweight.experiment.journeys import hashes
     from flyweight.journey.verdicts import judge
-    from flyweight.report.journey_page import claim_rows, short_claim_rows, step_rows, terminal_rows
+    from flyweight.report.journey_rows import claim_rows, short_claim_rows, step_rows, terminal_rows
 
     chosen = {step.name for step in steps}
     verdicts = [one for one in judge(story, replays, hashes=hashes(story)) if one.step.name in chosen]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from flyweight.journey.replays import Replay
 from flyweight.journey.story import Journey, Step
 from flyweight.journey.verdicts import StepVerdict
-from flyweight.report.journey_page import last_as_told
+from flyweight.report.journey_rows import last_as_told
 from flyweight.report.plots import BLUE, GREEN, GREY, INK, ORANGE, drawable, new_figure, png, short, tidy
 
 if TYPE_CHECKING:
