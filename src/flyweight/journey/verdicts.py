@@ -265,12 +265,10 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
     collapse = _judge_collapse(claim, replays)
     if collapse:
         return collapse
-    figures = [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
-    values = [value for figure in figures if (value := _value(claim, figure)) is not None]
-    if not values:
+    figures, summary = _figures(claim, replays), _replayed(claim, replays)
+    if summary is None:
         sentence = f"the runs have no such figure (epoch {claim.epoch})"
         return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
-    summary = mean_interval(values)
     reach = _reach(claim, figures, summary)
     low, high = max(0.0, summary.mean - reach), summary.mean + reach
     high = min(1.0, high) if claim.what == "accuracy" else high
@@ -359,9 +357,13 @@ def _because(step: Step) -> str:
 
 
 def _replayed(claim: Claim, replays: Sequence[Replay]) -> Summary | None:
-    figures = [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
-    values = [value for figure in figures if (value := _value(claim, figure)) is not None]
+    values = [value for figure in _figures(claim, replays) if (value := _value(claim, figure)) is not None]
     return mean_interval(values) if values else None
+
+
+def _figures(claim: Claim, replays: Sequence[Replay]) -> list[Figure]:
+    """What each replay tells where the claim looks, of those that tell anything there."""
+    return [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
 
 
 def _figure(claim: Claim, replay: Replay) -> Figure | None:
