@@ -24,14 +24,16 @@ ROOMS: dict[str, set[str]] = {
     "records": {"errors"},
     "evidence": {"errors", "recipe", "records"},
     "journey": {"errors", "model", "recipe", "evidence"},
+    "doctor": {"errors", "model", "recipe", "records", "evidence"},
     "exchange": {"errors", "records"},
     "digit": {"errors"},
     "train": {"errors", "data", "kernels"},
-    "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence", "journey"},
-    "report": {"errors", "evidence", "recipe", "records", "model", "journey"},
-    "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
+    "experiment": {"errors", "model", "recipe", "data", "records", "digit", "train", "evidence", "journey", "doctor"},
+    "report": {"errors", "evidence", "recipe", "records", "model", "journey", "doctor"},
+    "bench": {"errors", "model", "recipe", "data", "records", "train", "experiment", "doctor", "evidence"},
     "cli": {
         "bench",
+        "doctor",
         "errors",
         "evidence",
         "exchange",
@@ -46,7 +48,7 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 HEAVY = {"torch", "matplotlib"}
-LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "exchange", "journey"}
+LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "exchange", "journey", "doctor"}
 TORCH_IN_MODEL = {"build.py", "trace.py"}
 
 

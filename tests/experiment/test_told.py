@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from flyweight.data.batches import normalise
-from flyweight.experiment.run import learning_rate, resume, run
+from flyweight.experiment.run import resume, run
+from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.recipe import Recipe, protocol_words
 from flyweight.records import folder as files

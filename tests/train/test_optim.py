@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from flyweight.train.optim import SCHEDULES, optimizer_for
+from flyweight.train.optim import optimizer_for
+from flyweight.train.schedules import SCHEDULES
 
 STEPS = 200
 

@@ -14,6 +14,7 @@ from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
+from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.told import Telling
 from flyweight.experiment.workbench import Workbench, prepare
 from flyweight.model.cost import Cost
@@ -21,7 +22,7 @@ from flyweight.recipe import Recipe, dumps, load, recipe_hash
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
-from flyweight.train import checkpoint, loop, optim
+from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
 from flyweight.train.loop import Outcome, Training
 
@@ -205,18 +206,6 @@ def _fit(
     if outcome.status == "finished":
         tell.end(bench.training)
     return outcome
-
-
-def learning_rate(progress: float, *, recipe: Recipe) -> float:
-    """The learning rate of a recipe at a point between its first step (0) and its end (1)."""
-    settings = recipe.train
-    return settings.lr * optim.SCHEDULES[settings.schedule](
-        progress,
-        warmup=settings.warmup,
-        final=settings.final_lr,
-        drops=settings.epochs / settings.step_epochs,
-        gamma=settings.gamma,
-    )
 
 
 def _look(record: RunRecord, training: Training, batch_size: int, *, n_steps: int, epochs: int) -> Stepped:

@@ -1,0 +1,88 @@
+"""From a case to what is wrong with it: every rule is asked once, and what they say is put in order.
+
+Causes stand before symptoms and what is worse before what is less bad; what is equal in both is a tie. A remedy that
+was tried and did not help costs its finding the rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import SEVERITIES, Diagnosis, Finding, Judgement, Need, Rule, Unjudged
+from flyweight.doctor.table import RULES
+
+MEANT: Final[Mapping[Need, str]] = {
+    "history": "a run that has finished an epoch",
+    "ending": "a run that is over",
+    "answers": "the answers of a finished run (predictions.npz)",
+    "told": "the figures that a protocol tells (told.json)",
+    "claims": "figures that somebody wrote of the run",
+    "parent": "the result that the run was changed from",
+    "images": "the images",
+    "reads": "the images, read twice",
+    "start": "the first steps of a new net",
+    "trained": "the weights of a finished run (weights.safetensors)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What came of trying the remedy of a finding: whether it helped, and the proof in one line."""
+
+    code: str
+    has_helped: bool
+    line: str
+
+
+def diagnose(case: Case, *, rules: Sequence[Rule] = RULES, tried: Iterable[Tried] = ()) -> Diagnosis:
+    """Ask every rule whose needs are there; those that could not be asked are told with the reason."""
+    outcomes = {one.code: one for one in tried}
+    found, unjudged = [], []
+    for rule in rules:
+        missing = [need for need in rule.needs if getattr(case, need) is None]
+        if missing:
+            unjudged.append(Unjudged(code=rule.code, title=rule.title, reason=_reason(case, missing[0])))
+            continue
+        judgement = rule.judge(case)
+        if judgement is not None:
+            found.append(_finding(rule, judgement, outcomes.get(rule.code)))
+    return Diagnosis(findings=_ranked(found, outcomes), unjudged=tuple(unjudged))
+
+
+def _reason(case: Case, need: Need) -> str:
+    why = case.why_missing.get(need)
+    return f"needs {MEANT[need]}" + (f": {why}" if why else "")
+
+
+def _finding(rule: Rule, judgement: Judgement, tried: Tried | None) -> Finding:
+    return Finding(
+        code=rule.code,
+        title=rule.title,
+        severity=judgement.severity,
+        rank=0,
+        evidence=judgement.evidence,
+        explanation=rule.explanation,
+        remedy=judgement.remedy,
+        advice=judgement.advice,
+        source=rule.source,
+        is_symptom=judgement.is_symptom,
+        proof=tried.line if tried else "",
+    )
+
+
+def _ranked(found: Sequence[Finding], tried: Mapping[str, Tried]) -> tuple[Finding, ...]:
+    """Ranks as in a race: two firsts are followed by a third."""
+
+    def place(finding: Finding) -> tuple[bool, int, bool]:
+        has_failed = finding.code in tried and not tried[finding.code].has_helped
+        return has_failed, SEVERITIES.index(finding.severity), finding.is_symptom
+
+    ranked: list[Finding] = []
+    for _, tied in groupby(sorted(found, key=place), key=place):
+        rank = len(ranked) + 1
+        ranked += [replace(finding, rank=rank) for finding in tied]
+    return tuple(ranked)

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from typing import Final
+
+from flyweight.doctor.finding import Rule
+
+RULES: Final[tuple[Rule, ...]] = ()
