@@ -1,7 +1,169 @@
+"""Overfitting and underfitting, from the clean accuracies of the kept net with their intervals, and from the curves."""
+
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.evidence.stats import wilson
 
-RULES: Final[tuple[Rule, ...]] = ()
+# Training accuracy minus validation accuracy, in fractions: what is worth mending, and what must be sure of it.
+GAP: Final = 0.02
+SURE_GAP: Final = 0.01
+
+# A net that answers fewer of its own training images rightly has not fitted them.
+FITTED: Final = 0.93
+
+
+def gap(case: Case) -> tuple[float, float] | None:
+    """(training - validation accuracy of the kept net, the low end of its 95 % interval); None where it is not known.
+
+    The interval is that of two independent proportions, each with Wilson's limits (Newcombe 1998, method 10).
+    """
+    if case.ending is None or not case.ending.train or not case.ending.validation:
+        return None
+    train, validation = case.ending.train, case.ending.validation
+    low, _ = wilson(int(train["correct"]), int(train["count"]))
+    _, high = wilson(int(validation["correct"]), int(validation["count"]))
+    difference = accuracy(train) - accuracy(validation)
+    return difference, difference - sqrt((accuracy(train) - low) ** 2 + (high - accuracy(validation)) ** 2)
+
+
+def accuracy(part: Mapping[str, float]) -> float:
+    return part["correct"] / part["count"]
+
+
+def gap_evidence(case: Case) -> tuple[Evidence, ...]:
+    """The two accuracies and their difference with its interval."""
+    found = gap(case)
+    assert found is not None and case.ending is not None and case.ending.train and case.ending.validation
+    train, validation = (
+        "result.train.correct / result.train.count",
+        "result.validation.correct / result.validation.count",
+    )
+    return (
+        Evidence(what="accuracy on the training images", value=accuracy(case.ending.train), source=train),
+        Evidence(what="accuracy on the validation images", value=accuracy(case.ending.validation), source=validation),
+        Evidence(what="difference", value=found[0], source=f"{train} - {validation}"),
+        Evidence(
+            what="low end of its 95 % interval",
+            value=found[1],
+            source=f"{train} - {validation} - sqrt(({train} - wilson(result.train.correct, result.train.count)[0]) ** 2 "
+            f"+ (wilson(result.validation.correct, result.validation.count)[1] - {validation}) ** 2)",
+        ),
+    )
+
+
+def has_gap(case: Case) -> bool:
+    """Whether training images are answered better than validation images, by enough and surely."""
+    found = gap(case)
+    return found is not None and found[0] > GAP and found[1] > SURE_GAP and case.recipe.protocol.evaluate_on != "train"
+
+
+def overfitting(case: Case) -> Judgement | None:
+    """Surely better on the images it was trained on."""
+    if not has_gap(case):
+        return None
+    evidence = list(gap_evidence(case))
+    losses = [line.validation_loss for line in case.history or () if line.validation_loss is not None]
+    if losses and losses[-1] > min(losses):
+        evidence.append(
+            Evidence(
+                what="validation loss at the end, over its lowest",
+                value=losses[-1] / min(losses),
+                source="metrics.validation_loss[-1] / min(loss for loss in metrics.validation_loss if loss is not None)",
+            )
+        )
+    return Judgement(severity="warning", evidence=tuple(evidence), remedy=_against_overfitting(case))
+
+
+def _against_overfitting(case: Case) -> Remedy | None:
+    """Weight decay where there is little; augmentation is another rule's remedy, where it is off."""
+    train = case.recipe.train
+    wanted = 5e-4 if train.optimizer == "sgd" else 0.05 if train.optimizer == "adamw" else 1e-4
+    if train.weight_decay >= wanted:
+        return None
+    return Remedy(
+        changes=(f"train.weight_decay={wanted:g}",),
+        gain="accuracy",
+        expected="Smaller weights learn fewer images by heart; the gap shrinks.",
+    )
+
+
+def underfitting(case: Case) -> Judgement | None:
+    """Not even the training images are answered, and validation is no worse: more to learn with is what it lacks."""
+    if case.ending is None or not case.ending.train or case.recipe.protocol.evaluate_augmented:
+        return None
+    correct, count = int(case.ending.train["correct"]), int(case.ending.train["count"])
+    _, high = wilson(correct, count)
+    if high >= FITTED:
+        return None
+    source = "result.train.correct"
+    evidence = [
+        Evidence(
+            what="accuracy on the training images", value=correct / count, source=f"{source} / result.train.count"
+        ),
+        Evidence(
+            what="high end of its 95 % interval",
+            value=high,
+            source=f"wilson({source}, result.train.count)[1]",
+        ),
+        Evidence(what="parameters", value=case.cost.params, source="cost.params"),
+    ]
+    if case.history and len(case.history) > 1:
+        evidence.append(
+            Evidence(
+                what="training accuracy gained in the last epoch",
+                value=case.history[-1].train_accuracy - case.history[-2].train_accuracy,
+                source="metrics.train_accuracy[-1] - metrics.train_accuracy[-2]",
+            )
+        )
+    return Judgement(
+        severity="warning",
+        evidence=tuple(evidence),
+        remedy=_against_underfitting(case),
+        advice="Mend what stands above this first; if nothing does, the net is too small or the run too short.",
+        is_symptom=True,
+    )
+
+
+def _against_underfitting(case: Case) -> Remedy | None:
+    """Twice the epochs, where a budget lets them be."""
+    most = case.recipe.budget.epochs
+    epochs = case.recipe.train.epochs * 2
+    if most is not None and epochs > most:
+        return None
+    return Remedy(
+        changes=(f"train.epochs={epochs}",),
+        gain="accuracy",
+        expected="More passes over the images, if time is what it lacks; a wider net, if it is not.",
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="FI01",
+        title="overfitting",
+        needs=("ending",),
+        judge=overfitting,
+        explanation=(
+            "The net answers the images that it was trained on better than others, by more than chance can explain. "
+            "What it knows beyond is learnt by heart and of no use for new images. More varied images (augmentation), "
+            "weight decay or a smaller net turn it to what images have in common."
+        ),
+    ),
+    Rule(
+        code="FI02",
+        title="underfitting",
+        needs=("ending",),
+        judge=underfitting,
+        explanation=(
+            "The net does not even answer the images that it was trained on. It cannot be better on new ones, so what "
+            "it lacks is not variety but capacity, time or a working step. Mend what hinders its learning first, then "
+            "train longer or give it more channels."
+        ),
+    ),
+)

@@ -1,7 +1,203 @@
+"""Augmentation that is missing or too strong, weight decay and label smoothing that are too strong."""
+
 from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.rules import dropout
+from flyweight.doctor.rules.fitting import accuracy, gap_evidence, has_gap
 
-RULES: Final[tuple[Rule, ...]] = ()
+# Beyond these a digit, or most other things, becomes another or leaves the frame.
+LARGEST_ROTATION: Final = 60.0
+LARGEST_SHIFT: Final = 0.25
+LARGEST_SCALE: Final = 0.4
+LARGEST_SHEAR: Final = 40.0
+
+# Clean training images answered better than the augmented ones of the last epoch, by more than dropout and moving
+# weights explain.
+AUGMENTED_GAP: Final = 0.15
+
+# Weight decay times the rates of all steps is how often decay alone would shrink the weights by a factor of e.
+MOST_SHRINKING: Final = 20.0
+MOST_SMOOTHING: Final = 0.3
+
+MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08")
+
+
+def no_augmentation(case: Case) -> Judgement | None:
+    """Every epoch shows the same pixels, and the gap is there."""
+    if not is_idle(case) or not has_gap(case):
+        return None
+    return Judgement(
+        severity="warning",
+        evidence=(
+            *gap_evidence(case),
+            Evidence(
+                what="looks at each image, all alike", value=case.recipe.train.epochs, source="recipe.train.epochs"
+            ),
+        ),
+        remedy=Remedy(
+            changes=MILD,
+            gain="accuracy",
+            expected="The gap shrinks; training accuracy falls a little and validation accuracy rises.",
+        ),
+    )
+
+
+def is_idle(case: Case) -> bool:
+    """Whether training images stay as they are."""
+    augment = case.recipe.augment
+    warps = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.elastic)
+    return not (any(warps) and augment.probability) and not augment.crop_probability and not augment.erase_probability
+
+
+def too_strong_augmentation(case: Case) -> Judgement | None:
+    """Warps beyond what leaves a thing itself, or augmented images that are answered far worse than clean ones."""
+    augment = case.recipe.augment
+    if is_idle(case):
+        return None
+    limits = {
+        "rotate": LARGEST_ROTATION,
+        "translate": LARGEST_SHIFT,
+        "scale": LARGEST_SCALE,
+        "shear": LARGEST_SHEAR,
+    }
+    over = {key: limit for key, limit in limits.items() if getattr(augment, key) > limit}
+    evidence = [
+        Evidence(what=f"augment.{key}", value=getattr(augment, key), source=f"recipe.augment.{key}") for key in over
+    ]
+    if case.history and case.ending and case.ending.train:
+        clean = accuracy(case.ending.train)
+        gap = clean - case.history[-1].train_accuracy
+        has_dropout = any(row.name.startswith("dropout") for row in case.cost.rows)
+        if gap > AUGMENTED_GAP and not has_dropout:
+            over = over or {key: 0.0 for key in limits if getattr(augment, key)}
+        evidence.append(
+            Evidence(
+                what="accuracy on clean training images minus that on augmented ones",
+                value=gap,
+                source="result.train.correct / result.train.count - metrics.train_accuracy[-1]",
+            )
+        )
+    if not over:
+        return None
+    return Judgement(
+        severity="warning",
+        evidence=tuple(evidence),
+        remedy=Remedy(
+            changes=tuple(f"augment.{key}={_mild(key)}" for key in over),
+            gain="accuracy",
+            expected="The net spends its few parameters on what test images look like.",
+        ),
+    )
+
+
+def _mild(key: str) -> str:
+    return {"rotate": "8", "translate": "0.06", "scale": "0.08", "shear": "6"}[key]
+
+
+def too_strong_decay(case: Case) -> Judgement | None:
+    """Decay that outweighs what is learnt."""
+    train = case.recipe.train
+    mean_lr = sum(case.lr_curve) / len(case.lr_curve)
+    momentum = train.momentum if train.optimizer == "sgd" else 0.0
+    shrinking = train.weight_decay * mean_lr / (1 - momentum) * case.steps
+    # For Adam the decay is part of the gradient, whose size it divides by: there it is the decay itself that counts.
+    is_strong = train.weight_decay > 0.01 if train.optimizer == "adam" else shrinking > MOST_SHRINKING
+    if not is_strong or train.weight_decay < 0.002:
+        return None
+    usual = {"sgd": "5e-4", "adam": "1e-4", "adamw": "0.01"}[train.optimizer]
+    over = " / (1 - recipe.train.momentum)" if train.optimizer == "sgd" else ""
+    return Judgement(
+        severity="fault",
+        evidence=(
+            Evidence(what="weight decay", value=train.weight_decay, source="recipe.train.weight_decay"),
+            Evidence(
+                what="how often decay alone shrinks the weights by a factor of e in this run",
+                value=shrinking,
+                source=f"recipe.train.weight_decay * mean([lr(x / 100) for x in range(101)]){over} * steps",
+            ),
+        ),
+        remedy=Remedy(
+            changes=(f"train.weight_decay={usual}",),
+            gain="accuracy",
+            expected="Weights may grow to what the images need.",
+        ),
+    )
+
+
+def too_strong_smoothing(case: Case) -> Judgement | None:
+    """Labels of which hardly anything is left."""
+    smoothing = case.recipe.train.label_smoothing
+    if smoothing <= MOST_SMOOTHING:
+        return None
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(what="label smoothing", value=smoothing, source="recipe.train.label_smoothing"),
+            Evidence(
+                what="share of a label that is left to the right class",
+                value=1 - smoothing + smoothing / case.data.n_classes,
+                source="1 - recipe.train.label_smoothing + recipe.train.label_smoothing / data.n_classes",
+            ),
+        ),
+        remedy=Remedy(
+            changes=("train.label_smoothing=0.05",),
+            gain="accuracy",
+            expected="The loss tells right from wrong again.",
+        ),
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *dropout.RULES,
+    Rule(
+        code="RE04",
+        title="no augmentation, and a gap between training and validation",
+        needs=("ending",),
+        judge=no_augmentation,
+        explanation=(
+            "Without augmentation every epoch shows the same pixels, and the net begins to know them by heart. It "
+            "answers its training images better than new ones, and the gap grows with each epoch. Small rotations and "
+            "shifts make every look a new one, at no cost in parameters."
+        ),
+        source="AUDIT 3",
+    ),
+    Rule(
+        code="RE05",
+        title="augmentation too strong",
+        needs=(),
+        judge=too_strong_augmentation,
+        explanation=(
+            "Augmentation shows images in ways in which new ones may come. When it goes further than that, a small net "
+            "spends its parameters on images that nobody will ever show it, and some become another class. Milder "
+            "changes leave it room for what counts."
+        ),
+    ),
+    Rule(
+        code="RE06",
+        title="weight decay too strong",
+        needs=(),
+        judge=too_strong_decay,
+        explanation=(
+            "Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. When it "
+            "pulls more than the images push, little of what is learnt remains, and in the end nothing. A decay a "
+            "hundred times weaker still keeps weights from growing without need."
+        ),
+        source="Loshchilov and Hutter 2019, Decoupled weight decay",
+    ),
+    Rule(
+        code="RE07",
+        title="label smoothing too strong",
+        needs=(),
+        judge=too_strong_smoothing,
+        explanation=(
+            "Label smoothing takes a part of each label from the right class and spreads it over all. A little of it "
+            "keeps a net from being too sure; much of it leaves hardly a difference between right and wrong. Five to "
+            "ten per cent are usual."
+        ),
+        source="Szegedy et al. 2016",
+    ),
+)

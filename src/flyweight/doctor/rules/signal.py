@@ -1,7 +1,291 @@
+"""What becomes of activations and gradients inside the net: constant answers, dead channels, gradients that fade or grow."""
+
 from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.nets import with_batch_norm
+from flyweight.doctor.rules.learning_rate import has_norm
 
-RULES: Final[tuple[Rule, ...]] = ()
+# An answer that this share of all images gets is the answer to all of them.
+ONE_ANSWER: Final = 0.95
+
+# Of a layer's channels, those that are zero on every image; a few die in many healthy nets.
+DEAD: Final = 0.4
+FEWEST_CHANNELS: Final = 4
+
+# Root mean square of the gradient of a layer's weights, over that of the last layer. Between these a step moves all
+# layers; batch norm rescales the layers before it and is not judged by this.
+FADED: Final = 0.01
+GROWN: Final = 100.0
+# The first loss of a net that knows nothing is ln(classes); one many times larger comes from activations that grew.
+LOUD_START: Final = 4.0
+
+
+def constant_answer(case: Case) -> Judgement | None:
+    """One class for nearly every image, so that the accuracy is the share of that class."""
+    if case.answers is not None:
+        answered, labels = case.answers.answered, case.answers.labels
+        most = max(range(len(answered)), key=lambda one: answered[one])
+        if answered[most] < ONE_ANSWER * sum(answered):
+            return None
+        return _constant(
+            Evidence(what="class that is answered", value=most, source="answers.answered.index(max(answers.answered))"),
+            Evidence(
+                what="share of the images that get this answer",
+                value=answered[most] / sum(answered),
+                source="max(answers.answered) / sum(answers.answered)",
+            ),
+            Evidence(
+                what="share of the images that are of this class",
+                value=labels[most] / sum(labels),
+                source=f"answers.labels[{most}] / sum(answers.labels)",
+            ),
+        )
+    return _told_constant(case)
+
+
+def _told_constant(case: Case) -> Judgement | None:
+    """A run that diverged keeps no answers; what its protocol told may still be the share of a class, exactly."""
+    epochs = (case.told or {}).get("epochs") or ()
+    counts = (case.told or {}).get("class_counts", {})
+    for place, row in enumerate(epochs):
+        for part, figures in row.items():
+            if not isinstance(figures, dict) or part not in counts or "correct" not in figures:
+                continue
+            correct, shares = figures["correct"], counts[part]
+            if correct in shares and figures["count"] == sum(shares):
+                return _constant(
+                    Evidence(
+                        what="class whose share the accuracy is",
+                        value=shares.index(correct),
+                        source=f"told.class_counts.{part}.index(told.epochs[{place}].{part}.correct)",
+                    ),
+                    Evidence(
+                        what=f"right answers on {part} images",
+                        value=correct,
+                        source=f"told.epochs[{place}].{part}.correct",
+                    ),
+                    Evidence(
+                        what="images of that class",
+                        value=shares[shares.index(correct)],
+                        source=f"told.class_counts.{part}[{shares.index(correct)}]",
+                    ),
+                )
+    return None
+
+
+def _constant(*evidence: Evidence) -> Judgement:
+    return Judgement(
+        severity="fault",
+        evidence=evidence,
+        advice="Mend what stands above this first: a constant answer has a cause, mostly the learning rate.",
+        is_symptom=True,
+    )
+
+
+def flat_line(case: Case) -> Judgement | None:
+    """After a whole epoch the loss is still that of a net that knows nothing."""
+    from math import log
+
+    history = case.history or ()
+    if not history or any(line.train_loss is None for line in history[-1:]):
+        return None
+    line, chance = history[-1], log(case.data.n_classes)
+    loss = line.train_loss
+    if loss is None or loss < STILL_CHANCE * chance or line.validation_accuracy > 3 / case.data.n_classes:
+        return None
+    return Judgement(
+        severity="fault",
+        evidence=(
+            Evidence(what="training loss of the last epoch", value=loss, source="metrics.train_loss[-1]"),
+            Evidence(what="loss of knowing nothing, ln(classes)", value=chance, source="log(data.n_classes)"),
+            Evidence(
+                what="validation accuracy", value=line.validation_accuracy, source="metrics.validation_accuracy[-1]"
+            ),
+        ),
+        advice="Mend what stands above this first: nothing has been learnt yet, whatever the net could do.",
+        is_symptom=True,
+    )
+
+
+# Training losses include label smoothing's and augmentation's share, so a net that has begun is well below this.
+STILL_CHANCE: Final = 0.9
+
+
+def dead_channels(case: Case) -> Judgement | None:
+    """Channels that are zero on every image, in the layer that has most of them."""
+    trained = case.trained
+    assert trained is not None
+    shares = {
+        layer: trained.dead_channels[layer] / count
+        for layer, count in trained.channels.items()
+        if count >= FEWEST_CHANNELS
+    }
+    if not shares:
+        return None
+    layer = max(shares, key=lambda one: shares[one])
+    if shares[layer] < DEAD:
+        return None
+    return Judgement(
+        severity="fault" if shares[layer] > 0.9 else "warning",
+        evidence=(
+            Evidence(what=f"channels of {layer}", value=trained.channels[layer], source=f'trained.channels["{layer}"]'),
+            Evidence(
+                what="of them zero on every image",
+                value=trained.dead_channels[layer],
+                source=f'trained.dead_channels["{layer}"]',
+            ),
+            Evidence(what="images looked at", value=trained.n, source="trained.n"),
+            Evidence(
+                what="dead channels in all layers",
+                value=sum(trained.dead_channels.values()),
+                source="sum(trained.dead_channels.values())",
+            ),
+        ),
+        remedy=_norm_remedy(case, "Channels are centred before they are cut at zero, so hardly any dies."),
+        advice="Lower the learning rate: a step that is too long pushes channels below zero for good.",
+        is_symptom=True,
+    )
+
+
+def vanishing(case: Case) -> Judgement | None:
+    """The first layers get a gradient that is a small fraction of the last layer's."""
+    found = _gradient_ratios(case)
+    if not found:
+        return None
+    layer, last, ratio = min(found, key=lambda one: one[2])
+    if ratio >= FADED:
+        return None
+    return Judgement(
+        severity="fault" if ratio < FADED / 100 else "warning",
+        evidence=_gradient_evidence(case, layer, last, ratio),
+        remedy=_norm_remedy(case, "The gradient keeps its size from layer to layer, and the first layers learn, too."),
+        advice="Use activations that do not saturate (r, silu), batch norm, or fewer layers.",
+    )
+
+
+def exploding(case: Case) -> Judgement | None:
+    """Gradients that grow on their way to the first layers, or a first loss far above that of a guess."""
+    from math import log
+
+    start = case.start
+    assert start is not None
+    found = _gradient_ratios(case)
+    layer, last, ratio = max(found, key=lambda one: one[2]) if found else ("", "", 0.0)
+    chance, first = log(case.data.n_classes), start.losses["1"][0]
+    is_loud = first is not None and first > LOUD_START * chance
+    if ratio <= GROWN and not is_loud:
+        return None
+    evidence: tuple[Evidence, ...] = ()
+    if first is not None:
+        evidence = (
+            Evidence(what="loss of the first step", value=first, source='start.losses["1"][0]'),
+            Evidence(what="loss of knowing nothing, ln(classes)", value=chance, source="log(data.n_classes)"),
+        )
+    if found:
+        evidence += _gradient_evidence(case, layer, last, ratio)
+    return Judgement(
+        severity="fault",
+        evidence=evidence,
+        remedy=_norm_remedy(case, "Each layer starts from values of one size, so nothing grows through the layers."),
+        advice="Put batch norm behind the convolutions, or use fewer layers or branches.",
+    )
+
+
+def _gradient_ratios(case: Case) -> list[tuple[str, str, float]]:
+    """(layer, last layer, gradient over that of the last) of every layer but the last; none behind batch norm."""
+    assert case.start is not None
+    gradient = {layer: value for layer, value in case.start.gradient.items() if value}
+    if len(gradient) < 2 or has_norm(case):
+        return []
+    *layers, last = gradient
+    return [(layer, last, gradient[layer] / gradient[last]) for layer in layers]  # type: ignore[operator]
+
+
+def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple[Evidence, ...]:
+    assert case.start is not None
+    return (
+        Evidence(
+            what=f"gradient of {layer} in the first step, over that of {last}",
+            value=ratio,
+            source=f'start.gradient["{layer}"] / start.gradient["{last}"]',
+        ),
+        Evidence(
+            what=f"gradient of {layer} (root mean square)",
+            value=case.start.gradient[layer] or 0.0,
+            source=f'start.gradient["{layer}"]',
+        ),
+        Evidence(what="layers with weights", value=len(case.start.gradient), source="len(start.gradient)"),
+    )
+
+
+def _norm_remedy(case: Case, expected: str) -> Remedy | None:
+    """Batch norm behind every convolution, where the net has none and its text is ours."""
+    net = None if has_norm(case) else with_batch_norm(case)
+    return None if net is None else Remedy(changes=(f"model.net={net}",), gain="accuracy", expected=expected)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="SI01",
+        title="same answer for every image",
+        needs=("ending",),
+        judge=constant_answer,
+        explanation=(
+            "The net gives one class whatever it is shown. Its accuracy is then the share of that class among the "
+            "images, which looks like a result and is none. It comes of weights that were thrown far away or never "
+            "moved, so the cause is to be mended and not the net."
+        ),
+        source="AUDIT 8",
+    ),
+    Rule(
+        code="SI02",
+        title="dead channels",
+        needs=("trained",),
+        judge=dead_channels,
+        explanation=(
+            "A ReLU gives zero for everything below zero, and a channel that is below zero on all images gives nothing "
+            "and gets no gradient to come back. Its parameters are paid for and lost. Lower learning rates and batch "
+            "norm keep channels alive."
+        ),
+        source="Lu et al. 2020, Dying ReLU and initialization",
+    ),
+    Rule(
+        code="SI03",
+        title="gradients fade on their way to the first layers",
+        needs=("start",),
+        judge=vanishing,
+        explanation=(
+            "The gradient is passed from the last layer to the first and multiplied at each. Activations that are flat "
+            "at both ends, and many layers, make it so small that the first layers hardly learn. ReLU and batch norm "
+            "keep its size."
+        ),
+        source="Glorot and Bengio 2010",
+    ),
+    Rule(
+        code="SI04",
+        title="activations or gradients grow from layer to layer",
+        needs=("start",),
+        judge=exploding,
+        explanation=(
+            "Each layer or branch can make values a little larger, and many of them in a row make them huge. The first "
+            "loss is then far above that of a guess, and the first steps throw the weights about. Batch norm brings "
+            "values back to one size after every layer."
+        ),
+        source="He et al. 2015; Hanin and Rolnick 2018, How to start training",
+    ),
+    Rule(
+        code="SI05",
+        title="nothing learnt yet",
+        needs=("history",),
+        judge=flat_line,
+        explanation=(
+            "A net that knows nothing has the loss of a guess, the logarithm of the number of classes. After a whole "
+            "epoch this one still has it, so the steps did not help at all. The learning rate, the number of updates "
+            "and the net's activations are the places to look."
+        ),
+    ),
+)

@@ -1,7 +1,211 @@
+"""Too few updates of the weights, and schedules that stop learning early or never slow down."""
+
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_norm
 
-RULES: Final[tuple[Rule, ...]] = ()
+# Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
+FEWEST_STEPS: Final = 110
+ENOUGH_STEPS: Final = 300
+SMALLEST_BATCH: Final = 16
+# Batches of this size or less are not what makes updates few.
+USUAL_BATCH: Final = 64
+
+# A rate below this share of its highest moves nothing any more.
+STOPPED: Final = 0.02
+# One-cycle and cosine spend a tenth of a run there; a step schedule that drops too often, most of it.
+LONGEST_STOP: Final = 0.35
+
+# Nothing slows down where the last rate is at least this share of the highest.
+NOT_ANNEALED: Final = 0.5
+# With fewer updates than this there is hardly anything to slow down from.
+FEW_TO_ANNEAL: Final = 100
+
+
+def too_few(case: Case) -> Judgement | None:
+    """Fewer updates than any net needs."""
+    if case.steps >= FEWEST_STEPS:
+        return None
+    train = case.recipe.train
+    evidence = [
+        Evidence(what="updates of the weights in the whole run", value=case.steps, source="steps"),
+        Evidence(what="images that train", value=case.data.n_train, source="data.n_train"),
+        Evidence(what="images a batch", value=train.batch_size, source="recipe.train.batch_size"),
+        Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
+    ]
+    if case.history:
+        evidence.append(
+            Evidence(
+                what="training accuracy of the last epoch",
+                value=case.history[-1].train_accuracy,
+                source="metrics.train_accuracy[-1]",
+            )
+        )
+    return Judgement(
+        severity="fault",
+        evidence=tuple(evidence),
+        remedy=Remedy(
+            changes=_more_updates(case),
+            gain="accuracy",
+            expected="The same images give several times as many updates, and the net has time to learn.",
+        ),
+    )
+
+
+def _more_updates(case: Case) -> tuple[str, ...]:
+    """A smaller batch as far as that goes; more epochs for the rest."""
+    train = case.recipe.train
+    changes, batch_size = [], train.batch_size
+    if batch_size > USUAL_BATCH:
+        wanted = case.data.n_train * train.epochs / ENOUGH_STEPS
+        batch_size = min(USUAL_BATCH, max(SMALLEST_BATCH, _power_of_two(wanted)))
+        changes.append(f"train.batch_size={batch_size}")
+    if ceil(case.data.n_train / batch_size) * train.epochs < FEWEST_STEPS:
+        changes.append(f"train.epochs={ceil(ENOUGH_STEPS / ceil(case.data.n_train / batch_size))}")
+    return tuple(changes)
+
+
+def _power_of_two(number: float) -> int:
+    """The largest power of two that is not above the number."""
+    return 1 << max(0, int(number).bit_length() - 1)
+
+
+def stops_early(case: Case) -> Judgement | None:
+    """A third of the run or more at a rate that moves nothing."""
+    stopped = _stopped_share(case)
+    if stopped <= LONGEST_STOP:
+        return None
+    train = case.recipe.train
+    evidence = [
+        Evidence(
+            what=f"share of the run at less than {STOPPED:.0%} of the highest rate",
+            value=stopped,
+            source=_STOPPED_SOURCE,
+        ),
+        Evidence(what="learning rate at the end", value=case.lr_curve[-1], source="lr(1.0)"),
+        Evidence(what="highest learning rate", value=train.lr, source="recipe.train.lr"),
+    ]
+    if train.schedule == "step":
+        evidence += [
+            Evidence(what="epochs between drops", value=train.step_epochs, source="recipe.train.step_epochs"),
+            Evidence(what="factor of a drop", value=train.gamma, source="recipe.train.gamma"),
+        ]
+    if case.history and len(case.history) == train.epochs:
+        evidence += _gain_evidence(case, stopped)
+    return Judgement(
+        severity="fault" if stopped > 2 * LONGEST_STOP else "warning",
+        evidence=tuple(evidence),
+        remedy=Remedy(
+            changes=_one_cycle(case),
+            gain="accuracy",
+            expected="Every epoch learns, and the rate is low only when the run ends.",
+        ),
+    )
+
+
+_STOPPED_SOURCE: Final = f"sum(lr(x / 100) < {STOPPED} * recipe.train.lr for x in range(50, 100)) / 100"
+
+
+def _stopped_share(case: Case) -> float:
+    """Of the whole run, how much lies in its second half and below the rate that moves anything."""
+    return sum(rate < STOPPED * case.recipe.train.lr for rate in case.lr_curve[50:100]) / 100
+
+
+def _gain_evidence(case: Case, stopped: float) -> list[Evidence]:
+    """What the epochs in which nothing moved brought."""
+    assert case.history is not None
+    n_still = max(1, int(stopped * len(case.history)))
+    if n_still >= len(case.history):
+        return []
+    return [
+        Evidence(
+            what=f"validation accuracy gained in the last {n_still} epochs",
+            value=case.history[-1].validation_accuracy - case.history[-1 - n_still].validation_accuracy,
+            source=f"metrics.validation_accuracy[-1] - metrics.validation_accuracy[-1 - {n_still}]",
+        )
+    ]
+
+
+def never_anneals(case: Case) -> Judgement | None:
+    """The rate at the end is about the highest, so the weights never settle."""
+    train = case.recipe.train
+    last = case.lr_curve[99]
+    if last < NOT_ANNEALED * max(case.lr_curve) or case.steps < FEW_TO_ANNEAL:
+        return None
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(what="learning rate at the end", value=last, source="lr(0.99)"),
+            Evidence(
+                what="highest learning rate",
+                value=max(case.lr_curve),
+                source="max([lr(x / 100) for x in range(101)])",
+            ),
+            Evidence(what="schedule", value=train.schedule, source="recipe.train.schedule"),
+            Evidence(what="steps", value=case.steps, source="steps"),
+        ),
+        remedy=Remedy(
+            changes=_one_cycle(case),
+            gain="accuracy",
+            expected="The last steps are small, and the weights come to rest in the valley instead of circling in it.",
+        ),
+    )
+
+
+def _one_cycle(case: Case) -> tuple[str, ...]:
+    """One cycle up and down; its peak is short, so it bears a rate above one that is kept for the whole run."""
+    train = case.recipe.train
+    peak = train.lr
+    if train.optimizer == "sgd":
+        peak = min(3 * train.lr, HIGHEST_SGD[has_norm(case)] / 4 * (1 - train.momentum))
+    return (
+        "train.schedule=one-cycle",
+        "train.warmup=0.2",
+        "train.final_lr=0",
+        *((f"train.lr={peak:.3g}",) if peak > train.lr else ()),
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="ST01",
+        title="too few updates of the weights",
+        needs=(),
+        judge=too_few,
+        explanation=(
+            "The weights change once a batch, so the number of updates is the number of batches in the whole run. With "
+            "large batches and few epochs there are so few that no net can get anywhere, however many parameters it "
+            "has. Smaller batches make more updates from the same images; more epochs do it, too."
+        ),
+        source="AUDIT 9; Masters and Luschi 2018, Revisiting small batch training",
+    ),
+    Rule(
+        code="ST02",
+        title="schedule stops the learning early",
+        needs=(),
+        judge=stops_early,
+        explanation=(
+            "A schedule lowers the learning rate as the run goes on. When it drops too far too soon the weights stand "
+            "still for the rest of the epochs, which cost time and change nothing. A schedule that comes down only "
+            "towards the end lets every epoch count."
+        ),
+        source="AUDIT 11",
+    ),
+    Rule(
+        code="ST03",
+        title="learning rate never comes down",
+        needs=(),
+        judge=never_anneals,
+        explanation=(
+            "Each batch pulls the weights a little to its own side, and a high learning rate keeps them shaking to the "
+            "end. The net that is kept is then one of many on the way and not the middle of them. Letting the rate "
+            "fall to nothing over the run averages the shaking out, which is worth more than most other changes."
+        ),
+        source="Loshchilov and Hutter 2017, SGDR; Smith 2018, A disciplined approach",
+    ),
+)

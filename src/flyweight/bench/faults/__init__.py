@@ -1,0 +1,1 @@
+"""The fault bench: faults planted in healthy recipes, and how well the doctor finds them."""

@@ -1,0 +1,106 @@
+"""Healthy recipes to plant faults in: nets of several kinds, each with settings that suit it.
+
+The nets of one half serve to set thresholds; those of the other are only reported on, so that what is reported is of
+nets that no threshold has seen. Runs are short: a few thousand images, a few seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from flyweight.recipe import Recipe, loads
+
+Half = Literal["tuning", "reporting"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A net and the settings that suit it, as lines of a recipe's [train]. has_norm: it normalises by batch."""
+
+    name: str
+    half: Half
+    net: str
+    train: str
+
+    @property
+    def has_norm(self) -> bool:
+        return " bn " in self.net
+
+    @property
+    def is_sgd(self) -> bool:
+        return '"adam' not in self.train
+
+
+_SGD: Final = "lr = 0.1\nweight_decay = 5e-4"
+
+DESIGNS: Final = (
+    Design(
+        name="thin",
+        half="tuning",
+        net="c12/5nb m2 bn r c14nb bn r c14nb bn r c16nb bn r m2 c14nb bn r flat fc10",
+        train=_SGD,
+    ),
+    Design(
+        name="averaging",
+        half="tuning",
+        net="c10nb bn silu c14nb m2 bn silu c18nb bn silu c20nb bn silu m2 c20nb bn silu gap flat fc10",
+        train='optimizer = "adamw"\nlr = 0.01\nweight_decay = 0.01',
+    ),
+    Design(name="plain", half="tuning", net="c8/5 r m2 c16/5 r m2 flat fc10", train="lr = 0.03\nweight_decay = 5e-4"),
+    Design(
+        name="padded",
+        half="tuning",
+        net="c8p1nb bn r c8p1nb bn r m2 c16p1nb bn r c16p1nb bn r m2 c16nb bn r gap flat fc10",
+        train='lr = 0.05\nmomentum = 0.9\nschedule = "cosine"',
+    ),
+    Design(
+        name="strided",
+        half="reporting",
+        net="c10/5nb bn r c12s2nb bn r c16nb bn r c16nb m2 bn r c20nb bn r flat fc10",
+        train=_SGD,
+    ),
+    Design(
+        name="separable",
+        half="reporting",
+        net="c12nb m2 bn r dwnb c20/1nb bn r dwnb c24/1nb bn r m2 dwnb c28/1nb bn r gap flat fc10",
+        train='optimizer = "adam"\nlr = 0.01',
+    ),
+    Design(
+        name="residual",
+        half="reporting",
+        net="c12/5nb m2 bn r +(c12p1nb bn r c12p1nb bn) r c16nb m2 bn r c16nb bn r gap flat fc10",
+        train='lr = 0.1\nschedule = "triangular"\nwarmup = 0.3',
+    ),
+    Design(
+        name="tanh",
+        half="reporting",
+        net="c8/5 tanh m2 c16 tanh m2 c24 tanh flat fc10",
+        train='optimizer = "adam"\nlr = 0.005',
+    ),
+)
+
+TRAIN_SIZES: Final = (2000, 4000)
+
+_RECIPE: Final = """
+name = "{name}"
+[model]
+net = "{net}"
+[data]
+name = "{data}"
+validation = 500
+[augment]
+rotate = 5.0
+translate = 0.05
+[train]
+epochs = {epochs}
+batch_size = 32
+keep = "last"
+{train}
+"""
+
+
+def healthy_recipe(design: Design, data: str, *, n_train: int) -> Recipe:
+    """The recipe of a design on an image set; about as many images pass by whatever the set's size."""
+    epochs = 10_000 // n_train
+    return loads(_RECIPE.format(name=design.name, net=design.net, data=data, epochs=epochs, train=design.train))

@@ -1,0 +1,422 @@
+"""The kinds of fault that are planted, in one table: what is changed in a healthy recipe, and who should find it.
+
+`codes` are the findings that name the fault itself; `follows` are those that truly follow from it (a rate far too high
+makes constant answers), which count neither for nor against. All else that is found is a false alarm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from flyweight.bench.faults.healthy import Design
+from flyweight.bench.faults.images import Variant
+
+Overrides = tuple[str, ...]
+
+# What an untrained or destroyed net shows, whatever destroyed it.
+_BROKEN: Final = ("SI01", "SI02", "SI03", "SI04", "FI02")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of fault. planted: from a design and the strength (0, 1, ... of `strengths`) to changes of its recipe.
+
+    suits: the designs in which it is a fault. variant: the images that it needs. is_declared: the recipe itself says
+    it, so that finding it is reading; the others must be measured or judged.
+    """
+
+    name: str
+    codes: tuple[str, ...]
+    planted: Callable[[Design, int], Overrides]
+    follows: tuple[str, ...] = ()
+    suits: Callable[[Design], bool] = lambda _design: True
+    strengths: int = 1
+    variant: Variant = "sound"
+    is_declared: bool = False
+
+
+def _fixed(*overrides: str) -> Callable[[Design, int], Overrides]:
+    return lambda _design, _strength: overrides
+
+
+def _lr_times(*factors: float) -> Callable[[Design, int], Overrides]:
+    return lambda design, strength: (f"train.lr={_lr(design) * factors[strength]:.6g}",)
+
+
+def _lr(design: Design) -> float:
+    found = re.search(r"^lr = (\S+)$", design.train, re.MULTILINE)
+    assert found, "every design states its learning rate"
+    return float(found[1])
+
+
+def _net(change: Callable[[str], str]) -> Callable[[Design, int], Overrides]:
+    return lambda design, _strength: (f"model.net={change(design.net)}",)
+
+
+def _nets(tuning: str, reporting: str, *overrides: str) -> Callable[[Design, int], Overrides]:
+    """Nets of their own for the two halves, so that no threshold has seen those that are reported on."""
+    return lambda design, _strength: (f"model.net={tuning if design.half == 'tuning' else reporting}", *overrides)
+
+
+def _words(change: Callable[[list[str]], Iterable[str]]) -> Callable[[str], str]:
+    return lambda net: " ".join(change(net.split()))
+
+
+def _without_norm(net: str) -> str:
+    return re.sub(r"nb\b", "", " ".join(word for word in net.split() if word != "bn")).replace(" bn)", ")")
+
+
+def _has_norm(design: Design) -> bool:
+    return design.has_norm
+
+
+def _is_sgd(design: Design) -> bool:
+    return design.is_sgd
+
+
+def _is_chain(design: Design) -> bool:
+    return "+(" not in design.net and "dw" not in design.net
+
+
+_ACTIVATIONS: Final = ("r", "silu", "tanh")
+
+
+def _linear_but_once(words: list[str]) -> Iterable[str]:
+    """No activation but the first."""
+    seen = False
+    for word in words:
+        if word not in _ACTIVATIONS:
+            yield word
+        elif not seen:
+            seen = True
+            yield word
+
+
+def _dropout_before_norm(words: list[str]) -> Iterable[str]:
+    for word in words:
+        if word == "bn":
+            yield "do.2"
+        yield word
+
+
+def _dropout_after_activations(words: list[str]) -> Iterable[str]:
+    for word in words:
+        yield word
+        if word in _ACTIVATIONS:
+            yield "do.5"
+
+
+def _narrow(words: list[str]) -> Iterable[str]:
+    """The third convolution with two channels."""
+    convs = [place for place, word in enumerate(words) if re.match(r"c\d", word)]
+    middle = convs[len(convs) // 2]
+    return [re.sub(r"^c\d+", "c2", word) if place == middle else word for place, word in enumerate(words)]
+
+
+KINDS: Final = (
+    Kind(
+        name="learning rate too high",
+        codes=("LR01",),
+        follows=(*_BROKEN, "LR04"),
+        planted=_lr_times(30, 300),
+        strengths=2,
+    ),
+    Kind(
+        name="learning rate too low",
+        codes=("LR02",),
+        follows=("FI02", "SI01"),
+        planted=_lr_times(1 / 300, 1 / 3000),
+        strengths=2,
+    ),
+    Kind(
+        name="summed loss",
+        codes=("LR03",),
+        follows=(*_BROKEN, "LR01", "LR04"),
+        planted=_fixed("train.loss_reduction=sum"),
+        suits=_is_sgd,
+        is_declared=True,
+    ),
+    Kind(
+        name="momentum and rate together",
+        codes=("LR04",),
+        follows=(*_BROKEN, "LR01"),
+        planted=lambda design, strength: (
+            f"train.momentum={(0.99, 0.998)[strength]}",
+            f"train.lr={3 * _lr(design):.6g}",
+        ),
+        suits=_is_sgd,
+        strengths=2,
+    ),
+    Kind(
+        name="batch too large",
+        codes=("ST01",),
+        follows=("FI02", "SI01", "LR02"),
+        planted=lambda _design, strength: (f"train.batch_size={(512, 1024)[strength]}",),
+        strengths=2,
+    ),
+    Kind(
+        name="schedule stops early",
+        codes=("ST02",),
+        follows=("FI02", "LR02"),
+        planted=_fixed(
+            "train.schedule=step", "train.step_epochs=1", "train.gamma=0.1", "train.epochs=8", "data.train_limit=1500"
+        ),
+    ),
+    Kind(
+        name="never anneals",
+        codes=("ST03",),
+        follows=("LR01",),
+        planted=_fixed("train.schedule=constant"),
+    ),
+    Kind(
+        name="constant answer",
+        codes=("SI01",),
+        follows=(*_BROKEN, "LR01", "RE06"),
+        planted=lambda _design, strength: (
+            ("train.optimizer=sgd", "train.lr=20", "train.nesterov=false"),
+            ("train.optimizer=sgd", "train.lr=0.2", "train.weight_decay=3.0"),
+        )[strength],
+        strengths=2,
+    ),
+    Kind(
+        name="dead channels",
+        codes=("SI02",),
+        follows=(*_BROKEN, "LR01", "NE01"),
+        planted=lambda _design, strength: (
+            "train.optimizer=adam",
+            f"train.lr={(0.05, 0.1)[strength]}",
+            "model.net=c16/5 r m2 c24 r c32 r m2 c24 r flat fc10",
+        ),
+        strengths=2,
+    ),
+    Kind(
+        name="vanishing gradients",
+        codes=("SI03", "NE14"),
+        follows=(*_BROKEN, "NE01", "LR02"),
+        planted=_nets(
+            "c8 sigmoid c8 sigmoid m2 c8 sigmoid c8 sigmoid c8 sigmoid flat fc10",
+            "c12/5 sigmoid m2 c12p1 sigmoid c12p1 sigmoid c12p1 sigmoid c12p1 sigmoid gap flat fc10",
+        ),
+    ),
+    Kind(
+        name="exploding gradients",
+        codes=("SI04", "NE01"),
+        follows=(*_BROKEN, "LR01"),
+        planted=_nets(
+            "c12p1 r m2 5(+(c12p1 r c12p1) r) m2 c16 r gap flat fc10",
+            "c8/5 r m2 8(+(c8p1 r c8p1)) r m2 c16 r flat fc10",
+            "train.optimizer=sgd",
+            "train.lr=0.1",
+        ),
+    ),
+    Kind(
+        name="batch norm missing",
+        codes=("NE01",),
+        follows=(*_BROKEN, "LR01"),
+        planted=_net(_without_norm),
+        suits=_has_norm,
+    ),
+    Kind(
+        name="bias before batch norm",
+        codes=("NE02",),
+        planted=_net(lambda net: re.sub(r"nb\b", "", net)),
+        suits=_has_norm,
+    ),
+    Kind(
+        name="dropout too strong",
+        codes=("RE01",),
+        follows=("FI02",),
+        planted=_net(_words(_dropout_after_activations)),
+    ),
+    Kind(
+        name="dropout before batch norm",
+        codes=("RE02",),
+        follows=("FI02", "RE01"),
+        planted=_net(_words(_dropout_before_norm)),
+        suits=_has_norm,
+    ),
+    Kind(
+        name="dropout on the answers",
+        codes=("RE02",),
+        follows=("FI02",),
+        planted=_net(lambda net: f"{net} do.3"),
+    ),
+    Kind(
+        name="no augmentation",
+        codes=("RE04", "FI01"),
+        planted=_fixed(
+            "augment.rotate=0", "augment.translate=0", "data.train_limit=300", "train.epochs=40", "train.batch_size=16"
+        ),
+    ),
+    Kind(
+        name="augmentation too strong",
+        codes=("RE05",),
+        follows=("FI02",),
+        planted=lambda _design, strength: (
+            f"augment.rotate={(120, 180)[strength]}",
+            f"augment.translate={(0.3, 0.4)[strength]}",
+            f"augment.scale={(0.4, 0.6)[strength]}",
+        ),
+        strengths=2,
+    ),
+    Kind(
+        name="overfitting",
+        codes=("FI01", "RE04"),
+        follows=("NE03",),
+        planted=_fixed(
+            "model.net=c16 r c16 r m2 flat fc64 r fc10",
+            "augment.rotate=0",
+            "augment.translate=0",
+            "train.optimizer=adam",
+            "train.lr=0.002",
+            "data.train_limit=300",
+            "train.epochs=30",
+            "train.batch_size=16",
+        ),
+    ),
+    Kind(
+        name="underfitting",
+        codes=("FI02",),
+        follows=("NE05", "NE07", "NE15"),
+        planted=_nets("c2/5s2nb bn r c3s2nb bn r gap flat fc10", "c3/7s3nb bn r c3s2nb bn r gap flat fc10"),
+    ),
+    Kind(
+        name="linear layer eats the budget",
+        codes=("NE03",),
+        follows=("RE04", "FI01"),
+        planted=_nets("c8/5nb bn r m2 c12nb bn r flat fc96 r fc10", "c8/5nb bn r m2 flat fc48 r fc10"),
+    ),
+    Kind(
+        name="pooling at the very end",
+        codes=("NE04",),
+        follows=("NE09", "NE10"),
+        planted=_nets("c10/5nb m2 bn r c14nb bn r c16nb bn r m8 flat fc10", "c16 r m2 c32 r m2 c48 r m3 flat fc10"),
+    ),
+    Kind(
+        name="receptive field too small",
+        codes=("NE05",),
+        follows=("FI02", "NE09"),
+        planted=_nets(
+            "c16nb bn r c24nb bn r gap flat fc10", "c16nb bn r c24/1nb bn r c24nb bn r c32/1nb bn r gap flat fc10"
+        ),
+    ),
+    Kind(
+        name="receptive field too large too early",
+        codes=("NE06",),
+        planted=_nets(
+            "c8p1nb m2 bn r c12p1nb m2 bn r c16p1nb m2 bn r c16p1nb m3 bn r c16p1nb bn r c16p1nb bn r c16p1nb bn r "
+            "flat fc10",
+            "c8/5s4p2nb bn r c12/5s4p2nb bn r c16p1nb m2 bn r c16p1nb bn r c16p1nb bn r c16p1nb bn r flat fc10",
+        ),
+    ),
+    Kind(
+        name="bottleneck",
+        codes=("NE07",),
+        follows=("FI02",),
+        planted=_net(_words(_narrow)),
+        suits=lambda design: _is_chain(design) and design.name != "plain",
+    ),
+    Kind(
+        name="layers never called",
+        codes=("NE08",),
+        planted=_net(lambda net: net.replace(" flat", " unused(c16/1 bn) flat", 1)),
+    ),
+    Kind(
+        name="everything at full resolution",
+        codes=("NE09",),
+        planted=_nets(
+            "c12p1nb bn r c12p1nb bn r c12p1nb bn r c12p1nb bn r m2 c12nb bn r m2 c12nb bn r gap flat fc10",
+            "c10nb bn r c10p1nb bn r c10p1nb bn r c10p1nb bn r m3 c16nb bn r c16nb bn r flat fc10",
+        ),
+    ),
+    Kind(
+        name="no activations",
+        codes=("NE10",),
+        planted=_net(_words(_linear_but_once)),
+        suits=lambda design: _is_chain(design) and design.name != "plain",
+    ),
+    Kind(
+        name="activation on the answers",
+        codes=("NE12",),
+        follows=_BROKEN,
+        planted=_net(lambda net: f"{net} r"),
+    ),
+    Kind(
+        name="weight decay too strong",
+        codes=("RE06",),
+        follows=(*_BROKEN,),
+        planted=_fixed("train.weight_decay=0.3", "train.optimizer=sgd", "train.lr=0.1"),
+    ),
+    Kind(
+        name="evaluated through augmentation",
+        codes=("EV01",),
+        planted=lambda _design, strength: (
+            ("protocol.evaluate_augmented=true", "protocol.shared_transform=training")[strength],
+        ),
+        strengths=2,
+        is_declared=True,
+    ),
+    Kind(
+        name="augmentation lost",
+        codes=("EV02",),
+        planted=_fixed("protocol.shared_transform=evaluation"),
+        is_declared=True,
+    ),
+    Kind(
+        name="judged on training images",
+        codes=("EV03",),
+        planted=_fixed("protocol.evaluate_on=train", "data.validation=none"),
+        is_declared=True,
+    ),
+    Kind(
+        name="epoch chosen on test images",
+        codes=("EV04",),
+        planted=_fixed("protocol.evaluate_on=test", "data.validation=none", "train.keep=best"),
+        is_declared=True,
+    ),
+    Kind(
+        name="not shuffled",
+        codes=("EV05",),
+        follows=(*_BROKEN, "LR01"),
+        planted=_fixed("train.shuffle=false"),
+        variant="by class",
+        is_declared=True,
+    ),
+    Kind(
+        name="seed after the split",
+        codes=("EV06",),
+        planted=_fixed("protocol.seed_after_split=true"),
+        is_declared=True,
+    ),
+    Kind(
+        name="loss divided twice",
+        codes=("EV07",),
+        planted=_fixed("protocol.loss_divided_twice=true"),
+        is_declared=True,
+    ),
+    Kind(
+        name="loss of the last batch",
+        codes=("EV08",),
+        planted=_fixed("protocol.last_batch_loss=true"),
+        is_declared=True,
+    ),
+    Kind(
+        name="validation images that train",
+        codes=("DA01",),
+        planted=_fixed("data.validation=none"),
+        variant="validation repeats",
+    ),
+    Kind(name="test images that train", codes=("DA02",), planted=_fixed(), variant="test repeats"),
+    Kind(name="test set is the training set", codes=("DA02",), planted=_fixed(), variant="test is training"),
+    Kind(
+        name="evaluation normalised otherwise",
+        codes=("DA03",),
+        planted=_fixed("data.validation=none"),
+        variant="darker",
+        follows=("FI01", "RE04"),
+    ),
+    Kind(name="a class with few images", codes=("DA04",), planted=_fixed(), variant="one scarce"),
+)
