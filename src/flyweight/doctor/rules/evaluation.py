@@ -1,7 +1,250 @@
+"""Whether the figures of a run are what they are called: which images judge it, when, and what is chosen by them.
+
+Goes in: a case; its protocol says it before any run, and what was told beside the honest figures says by how much. Why
+a protocol is there is not known here: a replay that measures as its document did is told of the same slips.
+"""
+
 from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
+from flyweight.doctor.rules import claims, told_losses, transforms
+from flyweight.doctor.rules.last_told import accuracy_told_and_honest
 
-RULES: Final[tuple[Rule, ...]] = ()
+# 1 is a batch as mixed as a shuffled one, 0 a batch of one class; a file that is not sorted lies close to 1.
+CLASS_BY_CLASS: Final = 0.5
+
+# The standard error of an accuracy of 99 % is 0.45 points on 500 images: more than the late epochs of a run differ by,
+# and the best of more than 5 epochs is about one such error too good (the expected maximum of 5 normals is 1.16).
+FEW_VALIDATION_IMAGES: Final = 500
+FEW_EPOCHS: Final = 5
+
+
+def _judged_on_training_images(case: Case) -> Judgement | None:
+    if case.recipe.protocol.evaluate_on != "train":
+        return None
+    evidence = [Evidence(what="images that judge", value="train", source="recipe.protocol.evaluate_on")]
+    evidence.append(Evidence(what="images that train and judge", value=case.data.n_train, source="data.n_train"))
+    evidence += accuracy_told_and_honest(case)
+    if case.ending is not None and case.ending.test is not None:
+        test = case.ending.test
+        evidence.append(
+            Evidence(
+                what="accuracy on the real test images",
+                value=test["correct"] / test["count"],
+                source="result.test.correct / result.test.count",
+            )
+        )
+    return Judgement(
+        severity="fault",
+        evidence=tuple(evidence),
+        remedy=Remedy(
+            changes=("protocol.evaluate_on=validation",),
+            gain="honesty",
+            expected="The figure is of images that the net has never seen.",
+        ),
+    )
+
+
+def _judged_on_test_images(case: Case) -> Judgement | None:
+    protocol, epochs = case.recipe.protocol, case.recipe.train.epochs
+    evidence, changes = [], []
+    if protocol.evaluate_on == "test":
+        evidence.append(Evidence(what="images that judge", value="test", source="recipe.protocol.evaluate_on"))
+        changes.append("protocol.evaluate_on=validation")
+    # With evaluate_on "train" the test images stay closed, and with one epoch the look at its end is the only one.
+    if protocol.test_every_epoch and protocol.evaluate_on != "train" and epochs > 1:
+        evidence.append(
+            Evidence(
+                what="test images are measured after every epoch",
+                value=True,
+                source="recipe.protocol.test_every_epoch",
+            )
+        )
+        changes.append("protocol.test_every_epoch=false")
+    if not changes:
+        return None
+    evidence.append(Evidence(what="looks at the test images", value=epochs, source="recipe.train.epochs"))
+    return Judgement(
+        # Of one epoch none is chosen, whatever keep and patience say: the figure is honest as long as no other run is
+        # held against it.
+        severity="fault" if epochs > 1 else "note",
+        evidence=(*evidence, *_optimism(case)),
+        remedy=Remedy(
+            changes=tuple(changes),
+            gain="honesty",
+            expected="Validation images choose, and the test figure is one look: lower by what the choice had added.",
+        ),
+    )
+
+
+def _optimism(case: Case) -> tuple[Evidence, ...]:
+    """How much better the best look at the test images was than the last one."""
+    rows = case.told["epochs"] if case.told is not None else ()
+    if len(rows) < 2 or not all("test" in row for row in rows):
+        return ()
+    accuracies = [row["test"]["correct"] / row["test"]["count"] for row in rows]
+    best = "max(one.test.correct / one.test.count for one in told.epochs)"
+    last = "told.epochs[-1].test.correct / told.epochs[-1].test.count"
+    return (
+        Evidence(what="best test accuracy that is told", value=max(accuracies), source=best),
+        Evidence(what="test accuracy told of the last epoch", value=accuracies[-1], source=last),
+        Evidence(
+            what="points by which the best look is better than the last",
+            value=100 * (max(accuracies) - accuracies[-1]),
+            source=f"100 * ({best} - {last})",
+        ),
+    )
+
+
+def _no_shuffle(case: Case) -> Judgement | None:
+    # A batch that holds all images has no order.
+    if case.recipe.train.shuffle or case.steps_per_epoch == 1:
+        return None
+    severity: Severity = "warning"
+    evidence = [Evidence(what="images are shuffled", value=False, source="recipe.train.shuffle")]
+    evidence.append(Evidence(what="epochs", value=case.recipe.train.epochs, source="recipe.train.epochs"))
+    images = case.images
+    if images is not None and images.classes_per_shuffled_batch > 1:
+        mixed = (images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)
+        if mixed < CLASS_BY_CLASS:
+            severity = "fault"
+        elif case.recipe.train.epochs == 1:
+            severity = "note"  # one pass over a well mixed file is a shuffled one
+        evidence += [
+            Evidence(what="classes in a batch", value=images.classes_per_batch, source="images.classes_per_batch"),
+            Evidence(
+                what="classes in a shuffled batch",
+                value=images.classes_per_shuffled_batch,
+                source="images.classes_per_shuffled_batch",
+            ),
+            Evidence(
+                what="how mixed batches are, shuffled ones being 1",
+                value=mixed,
+                source="(images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)",
+            ),
+        ]
+    return Judgement(
+        severity=severity,
+        evidence=tuple(evidence),
+        remedy=Remedy(
+            changes=("train.shuffle=true",),
+            gain="accuracy",
+            expected="Batches differ between epochs and hold all classes, so that no class is forgotten.",
+        ),
+    )
+
+
+def _seed_after_split(case: Case) -> Judgement | None:
+    protocol = case.recipe.protocol
+    # Where nothing is held out there is no split that a seed could come too late for.
+    if not protocol.seed_after_split or protocol.evaluate_on != "validation":
+        return None
+    return Judgement(
+        severity="fault",
+        evidence=(
+            Evidence(what="the seed is set after the split", value=True, source="recipe.protocol.seed_after_split"),
+            Evidence(what="images that validate", value=case.data.n_validation, source="data.n_validation"),
+        ),
+        remedy=Remedy(
+            changes=("protocol.seed_after_split=false",),
+            gain="honesty",
+            expected="All seeds train on the same images, and their spread is that of the training alone.",
+        ),
+    )
+
+
+def _noisy_choice(case: Case) -> Judgement | None:
+    train = case.recipe.train
+    is_choice = case.recipe.protocol.evaluate_on == "validation" and (train.keep == "best" or train.patience)
+    if not is_choice or case.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
+        return None
+    changes = ["train.keep=last"] * (train.keep == "best") + ["train.patience=none"] * (train.patience is not None)
+    return Judgement(
+        severity="note",
+        evidence=(
+            Evidence(what="images that validate", value=case.data.n_validation, source="data.n_validation"),
+            Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
+            Evidence(
+                what="points that one image is worth",
+                value=100 / case.data.n_validation,
+                source="100 / data.n_validation",
+            ),
+        ),
+        remedy=Remedy(
+            changes=tuple(changes),
+            gain="honesty",
+            expected="Nothing is chosen, so the validation figure of the run is not that of its luckiest epoch.",
+        ),
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *transforms.RULES,
+    Rule(
+        code="EV03",
+        title="Judged on the images that train",
+        needs=(),
+        judge=_judged_on_training_images,
+        explanation=(
+            "The images that judge the run are those that it trains on. A net can learn them by heart, so the figure "
+            "says nothing about new images and hides overfitting altogether. Images that are held out of training "
+            "help, because nothing but the skill of the net can be right about them."
+        ),
+        source="document 002: 95.39 % are 57,232 of the 60,000 training images",
+    ),
+    Rule(
+        code="EV04",
+        title="Judged on the test images",
+        needs=(),
+        judge=_judged_on_test_images,
+        explanation=(
+            "The test images are looked at while there is still something to choose: an epoch, or the next change. "
+            "The best of many looks is lucky as well as good, so the figure is higher than what new images would give. "
+            "Let validation images choose and open the test images once at the end, because then luck had no chance "
+            "to be picked."
+        ),
+        source="document 003, step 17: 99.49 % by the test images, 99.40 % at the epoch that validation picks",
+    ),
+    Rule(
+        code="EV05",
+        title="Training images always in the same order",
+        needs=(),
+        judge=_no_shuffle,
+        explanation=(
+            "The training images come in the order of the file in every epoch. The same neighbours share a batch each "
+            "time, and where the file is sorted the net forgets one class while it learns the next. A new order every "
+            "epoch makes each batch a fair sample of all images, so that its step helps all classes."
+        ),
+        source="documents 000 to 002; Bottou 2012, Stochastic gradient descent tricks",
+    ),
+    Rule(
+        code="EV06",
+        title="Seed set after the split",
+        needs=(),
+        judge=_seed_after_split,
+        explanation=(
+            "The split into training and validation images is drawn before the seed is set. Two runs differ in the "
+            "images that train and judge as well, so a run cannot be repeated and the spread of seeds mixes two kinds "
+            "of luck. A split with a fixed seed of its own helps, because then only the training varies."
+        ),
+        source="document 003: every step that has a split",
+    ),
+    *told_losses.RULES,
+    Rule(
+        code="EV10",
+        title="An epoch chosen by few validation images",
+        needs=(),
+        judge=_noisy_choice,
+        explanation=(
+            "The epoch that is kept is the best by a small number of validation images. Late epochs differ by less "
+            "than the luck of so few images, so the best one is mostly the luckiest, and its figure is too high. Keep "
+            "the last epoch of a schedule that comes to rest, or hold out more images, because a choice needs more "
+            "evidence than luck can give."
+        ),
+        source="binomial error of an accuracy",
+    ),
+    *claims.RULES,
+)

@@ -1,0 +1,128 @@
+"""What somebody made of a run: figures that the record does not have, and changes that show less than is said.
+
+Goes in: a case with claims, or with the result that the run was changed from. Counts are of test images; what a
+journal says of many seeds is not known here.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Final
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Rule
+
+# |z| below it is p above 0.05, two-sided.
+NORMAL_95: Final = 1.959964
+
+# The test of two proportions with one share for both (pooled), as an expression of what a run and its parent got right.
+POOLED: Final = "(result.test.correct + parent.correct) / (result.test.count + parent.count)"
+Z: Final = (
+    "(result.test.correct / result.test.count - parent.correct / parent.count)"
+    f" / sqrt({POOLED} * (1 - {POOLED}) * (1 / result.test.count + 1 / parent.count))"
+)
+
+
+def _contradicted_claims(case: Case) -> Judgement | None:
+    contradicted = [(place, one) for place, one in enumerate(case.claims or ()) if one.is_contradicted]
+    if not contradicted:
+        return None
+    evidence = []
+    for place, claim in contradicted:
+        evidence += [
+            Evidence(what=f"{claim.what}, as said: {claim.where}", value=claim.said, source=f"claims[{place}].said"),
+            Evidence(what=f"{claim.what}, on record", value=claim.found, source=f"claims[{place}].found"),
+        ]
+    return Judgement(
+        severity="fault",
+        evidence=tuple(evidence),
+        advice="Write what was measured, with the number of images and of seeds.",
+    )
+
+
+def _several_changes(case: Case) -> Judgement | None:
+    parent = case.parent
+    if parent is None or len(parent.factors) < 2:
+        return None
+    return Judgement(
+        severity="note",
+        evidence=(
+            Evidence(what="changes at once", value=len(parent.factors), source="len(parent.factors)"),
+            *(
+                Evidence(what=f"change {place + 1}", value=factor, source=f"parent.factors[{place}]")
+                for place, factor in enumerate(parent.factors)
+            ),
+        ),
+        advice=f"Change one thing at a time: run {parent.name} again with each of these changes alone.",
+    )
+
+
+def _change_that_shows_nothing(case: Case) -> Judgement | None:
+    parent, test = case.parent, case.ending.test if case.ending is not None else None
+    # A run that nothing was changed in is a second look at the same thing, and should show nothing.
+    if parent is None or test is None or not parent.factors:
+        return None
+    correct, count = test["correct"], test["count"]
+    share = (correct + parent.correct) / (count + parent.count)
+    error = sqrt(share * (1 - share) * (1 / count + 1 / parent.count))
+    gained = correct / count - parent.correct / parent.count
+    # Where both have all images right, or none, there is no error and no difference either.
+    z = gained / error if error else 0.0
+    if abs(z) >= NORMAL_95:
+        return None
+    evidence = [
+        Evidence(what="right test images", value=correct, source="result.test.correct"),
+        Evidence(what="right test images before the change", value=parent.correct, source="parent.correct"),
+        Evidence(
+            what="points gained",
+            value=100 * gained,
+            source="100 * (result.test.correct / result.test.count - parent.correct / parent.count)",
+        ),
+    ]
+    if error:
+        evidence.append(Evidence(what="standard errors gained", value=z, source=Z))
+    return Judgement(
+        severity="note",
+        evidence=tuple(evidence),
+        advice="Train more seeds of both, and compare them on the same images, before the change is kept.",
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="CL01",
+        title="A claim that the record contradicts",
+        needs=("claims",),
+        judge=_contradicted_claims,
+        explanation=(
+            "A figure that somebody wrote of this run is not the one on record. Whoever builds on it keeps what does "
+            "not work or drops what does. Figures copied from the record, with their images and seeds, help because "
+            "anybody can check them."
+        ),
+        source="document 002, trial 3b: told as more than 95 %, printed as 92.40 %",
+    ),
+    Rule(
+        code="CL02",
+        title="Several things changed at once",
+        needs=("parent",),
+        judge=_several_changes,
+        explanation=(
+            "More than one thing differs between this run and the one that it was changed from. What became better or "
+            "worse belongs to all the changes together, and one of them may hide the harm of another. A run for each "
+            "change alone helps, because only then a difference has one possible cause."
+        ),
+        source="document 003, step 17: rate, dropout and layers in one step",
+    ),
+    Rule(
+        code="CL03",
+        title="A change that shows nothing",
+        needs=("parent", "ending"),
+        judge=_change_that_shows_nothing,
+        explanation=(
+            "This run and the one that it was changed from differ by no more than the luck of the test images. A "
+            "change that is kept for such a difference may be worth nothing, or even do harm. More seeds of both help, "
+            "because luck averages out and what is left belongs to the change."
+        ),
+        source="test of two proportions, pooled; document 003: 8 of its 17 changes",
+    ),
+)

@@ -1,0 +1,152 @@
+"""Random changes of images that are where they should not be, or are not where they should be.
+
+Goes in: a case; its protocol says it before any run, and two reads of the same images confirm it or take it back.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Final
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.rules.last_told import accuracy_told_and_honest
+from flyweight.recipe import Recipe, value_at
+
+# Amounts by which an image is changed, and 0 is off (`data.augment`); the last two say how often, by themselves.
+WARPS: Final = ("rotate", "translate", "scale", "shear", "elastic")
+SHARES: Final = ("crop_probability", "erase_probability")
+
+# So many of the images that were read twice should differ, and none does: at 10 that is chance once in 22,000 (e^-10).
+EXPECTED_TO_DIFFER: Final = 10.0
+
+
+def _augmented_evaluation(case: Case) -> Judgement | None:
+    protocol, reads = case.recipe.protocol, case.reads
+    evidence, changes = [], []
+    if protocol.evaluate_augmented:
+        evidence.append(
+            Evidence(what="evaluation is augmented", value=True, source="recipe.protocol.evaluate_augmented")
+        )
+        changes.append("protocol.evaluate_augmented=false")
+    if protocol.shared_transform == "training":
+        evidence.append(
+            Evidence(
+                what="the transform that both parts share", value="training", source="recipe.protocol.shared_transform"
+            )
+        )
+        changes.append("protocol.shared_transform=none")
+    is_asked = bool(changes) and _augments(case.recipe)
+    differ = 0 if reads is None else reads.evaluation_differ
+    if not differ and (not is_asked or _should_have_differed(case)):
+        return None
+    remedy = None
+    if is_asked:
+        evidence += [*_amounts(case.recipe), *accuracy_told_and_honest(case)]
+        remedy = Remedy(
+            changes=tuple(changes),
+            gain="honesty",
+            expected="The figure is of the images as they are: mostly higher, and the same at every look.",
+        )
+    return Judgement(
+        severity="fault",
+        evidence=(*evidence, *_reads(case, "evaluation")),
+        remedy=remedy,
+        advice="" if remedy else "Read evaluation images without any random change.",
+    )
+
+
+def _lost_augmentation(case: Case) -> Judgement | None:
+    recipe, reads = case.recipe, case.reads
+    if not _augments(recipe):
+        return None
+    is_shared = recipe.protocol.shared_transform == "evaluation"
+    if reads is not None and reads.training_differ:
+        return None
+    if not is_shared and not _should_have_differed(case):
+        return None
+    shared = Evidence(
+        what="the transform that both parts share",
+        value=recipe.protocol.shared_transform,
+        source="recipe.protocol.shared_transform",
+    )
+    back = Remedy(
+        changes=("protocol.shared_transform=none",),
+        gain="accuracy",
+        expected="Training images are varied again: their accuracy falls, and that of new images rises.",
+    )
+    return Judgement(
+        severity="fault",
+        evidence=(shared, *_amounts(recipe), *_reads(case, "training")),
+        remedy=back if is_shared else None,
+        advice="" if is_shared else "The augmentation is too small to change a pixel: make it larger, or leave it out.",
+    )
+
+
+def _augments(recipe: Recipe) -> bool:
+    return _varied_share(recipe) > 0
+
+
+def _should_have_differed(case: Case) -> bool:
+    """Whether so many images were read twice that some of them would differ if they were augmented."""
+    return case.reads is not None and case.reads.n * _varied_share(case.recipe) >= EXPECTED_TO_DIFFER
+
+
+def _varied_share(recipe: Recipe) -> float:
+    """The share of the training images that an augmentation asks to change."""
+    augment = recipe.augment
+    is_warped = any(value_at(recipe, f"augment.{name}") for name in WARPS)
+    left_alone = (1 - augment.probability * is_warped, 1 - augment.crop_probability, 1 - augment.erase_probability)
+    return 1 - prod(left_alone)
+
+
+def _amounts(recipe: Recipe) -> tuple[Evidence, ...]:
+    """What the recipe asks of the augmentation, one by one."""
+    keys = [f"augment.{name}" for name in (*WARPS, *SHARES)]
+    return tuple(
+        Evidence(what=key, value=value, source=f"recipe.{key}") for key in keys if (value := value_at(recipe, key))
+    )
+
+
+def _reads(case: Case, kind: str) -> tuple[Evidence, ...]:
+    """How many of the images of a kind were not the same when they were read again."""
+    if case.reads is None:
+        return ()
+    differ = f"{kind}_differ"
+    return (
+        Evidence(
+            what=f"{kind} images that differ when read twice",
+            value=int(getattr(case.reads, differ)),
+            source=f"reads.{differ}",
+        ),
+        Evidence(what="images that were read twice", value=case.reads.n, source="reads.n"),
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="EV01",
+        title="Evaluation through the training transforms",
+        needs=(),
+        judge=_augmented_evaluation,
+        explanation=(
+            "Images that evaluate the net pass through the random changes that are meant for training images. "
+            "The figure is of harder images that change from one look to the next, so it is mostly too low and two "
+            "looks disagree. Images as they are give a figure that means the same for every epoch and every net."
+        ),
+        source="documents 000 and 002 (test), 003, steps 12 and 13 (validation)",
+    ),
+    Rule(
+        code="EV02",
+        title="Augmentation that never reaches the training images",
+        needs=(),
+        judge=_lost_augmentation,
+        explanation=(
+            "The recipe asks for varied training images and they come as they are, mostly because both parts of a "
+            "split share one data set and its transform. The net sees the same pixels in every epoch and learns them "
+            "by heart, and something else, such as a missing dropout, gets the blame. A transform for each part helps, "
+            "because varied images cannot be learnt by heart."
+        ),
+        source="document 003, from step 14 on",
+    ),
+)
