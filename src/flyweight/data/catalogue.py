@@ -35,7 +35,8 @@ class NamedSet:
 
     members: the four IDX files, by train_images, train_labels, test_images, test_labels; they are files of that name
     or, where there is an `archive`, inside that zip. first_label: what the files call class 0. is_transposed: rows
-    and columns of the stored images are exchanged. shape (C, H, W) and n_train are known without opening anything.
+    and columns of the stored images are exchanged. shape (C, H, W), n_train and n_test are known without opening
+    anything.
     """
 
     name: str
@@ -45,6 +46,7 @@ class NamedSet:
     class_names: tuple[str, ...]
     shape: tuple[int, int, int] = (1, 28, 28)
     n_train: int = 60_000
+    n_test: int = 10_000
     download_megabytes: int = 0
     folder: str = ""
     files: tuple[RemoteFile, ...] = ()
@@ -169,6 +171,7 @@ _SETS: Final = (
     NamedSet(
         name="emnist-letters",
         n_train=124_800,
+        n_test=20_800,
         description="handwritten letters, capitals and small ones as one: 124,800 + 20,800 of 28 x 28, 26 classes",
         homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         licence="see its home page",
@@ -184,6 +187,7 @@ _SETS: Final = (
     NamedSet(
         name="emnist-balanced",
         n_train=112_800,
+        n_test=18_800,
         description="handwritten digits and letters: 112,800 + 18,800 images of 28 x 28, 47 classes",
         homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         licence="see its home page",
@@ -198,6 +202,7 @@ _SETS: Final = (
     ),
     NamedSet(
         name="qmnist",
+        n_test=60_000,
         description="MNIST made again, with the 50,000 test digits that were lost: 60,000 + 60,000, 10 classes",
         homepage="https://github.com/facebookresearch/qmnist",
         licence="BSD",

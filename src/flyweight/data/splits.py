@@ -129,13 +129,13 @@ def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
 
 def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
     """The images and labels to validate on: copied out of the training images, or the set's own as they are."""
-    images, labels = _validated_on(image_set, split)
+    images, labels = validated_on(image_set, split)
     if np.array_equal(split.validation, np.arange(len(labels))):
         return images, labels
     return images[split.validation], labels[split.validation]
 
 
-def _validated_on(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
+def validated_on(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
     """What the validation indices of a split count in."""
     if split.validated_on == "test":
         return image_set.test_images, image_set.test_labels
@@ -172,7 +172,7 @@ def summary(image_set: ImageSet, split: Split) -> Summary:
     mean, std = channel_statistics(image_set.train_images, split.train)
     labels = {
         "train": image_set.train_labels[split.train],
-        "validation": _validated_on(image_set, split)[1][split.validation],
+        "validation": validated_on(image_set, split)[1][split.validation],
         "test": image_set.test_labels,
     }
     return Summary(

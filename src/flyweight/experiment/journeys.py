@@ -67,7 +67,7 @@ def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | No
     for name, its_hash in hashes(journey, recipes=recipes).items():
         for record in sorted(store.runs(recipe_hash=its_hash), key=lambda record: record.id):
             if record.status in ("finished", "diverged"):
-                found[name, record.seed] = _replay(name, record, store)
+                found[name, record.seed] = replay_of(name, record, store)
     return tuple(found[key] for key in sorted(found))
 
 
@@ -148,7 +148,12 @@ def _write_few(name: str, path: Path) -> None:
         )
 
 
-def _replay(step: str, record: RunRecord, store: Store) -> Replay:
+def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
+    """A run that is over, as a replay of a step.
+
+    Raises:
+        DataError: its folder is not whole.
+    """
     folder = store.folder(record.id)
     result = read_result(folder)
     told = read_told(folder)

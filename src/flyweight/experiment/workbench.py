@@ -19,7 +19,8 @@ from flyweight.data import sources
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.imageset import ImageSet
-from flyweight.data.splits import Split, channel_statistics, nothing_held_out, split, validation_part
+from flyweight.data.splits import Split, channel_statistics, validation_part
+from flyweight.experiment.parts import parts_of
 from flyweight.experiment.plan import is_own_module
 from flyweight.model.build import build
 from flyweight.recipe import Recipe
@@ -62,10 +63,16 @@ class Workbench:
 
 def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
     """Set this process up and load, split, build; the same recipe and seed give the same bench."""
+    devices.choose(device)  # a device that is not here is told before images are loaded
+    image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+    return set_up(recipe, image_set, seed=seed, device=device, threads=threads)
+
+
+def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
+    """`prepare` for images that are loaded already: those of the recipe."""
     where = devices.choose(device)
     devices.prepare(threads=threads or devices.DEFAULT_THREADS)
-    image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
-    parts = _parts(recipe, image_set, seed)
+    parts = parts_of(recipe, image_set, seed)
     chosen = parts.train[: recipe.data.train_limit]
     mean, std = channel_statistics(image_set.train_images, chosen)
     precision = devices.working_precision(recipe.train.precision, where)
@@ -100,15 +107,6 @@ def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | Non
     )
 
 
-def _parts(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
-    """Who trains and who validates, as the protocol has it."""
-    data, protocol = recipe.data, recipe.protocol
-    if protocol.evaluate_on != "validation":
-        return nothing_held_out(image_set, validated_on=protocol.evaluate_on)
-    split_seed = seeds(seed, Stream.SPLIT, data.split_seed)[0] if protocol.seed_after_split else data.split_seed
-    return split(image_set, seed=split_seed, validation=data.validation)
-
-
 def _augmentation(recipe: Recipe) -> Augmentation:
     """What training images go through; none where they share the transform of the evaluation."""
     if recipe.protocol.shared_transform == "evaluation":
@@ -128,10 +126,15 @@ def code_fingerprint() -> str:
 
 
 def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
-    settings = recipe.train
     generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
     model = devices.settle(_net(recipe.model.net, shape, generator), device)
-    optimizer = optim.optimizer_for(
+    return loop.start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
+
+
+def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over the parameters of a net."""
+    settings = recipe.train
+    return optim.optimizer_for(
         model,
         name=settings.optimizer,
         lr=settings.lr,
@@ -141,7 +144,6 @@ def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: to
         weight_decay=settings.weight_decay,
         weight_decay_on=settings.weight_decay_on,
     )
-    return loop.start(model, optimizer, ema=settings.ema)
 
 
 def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:

@@ -1,0 +1,27 @@
+"""Who trains and who validates: the recipe, its images and a seed go in, indices come out; no torch.
+
+How images are normalised and read is not known here.
+"""
+
+from __future__ import annotations
+
+from flyweight.data.imageset import ImageSet
+from flyweight.data.splits import Split, nothing_held_out, split
+from flyweight.recipe import Recipe
+
+
+def parts_of(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
+    """The split of a recipe, as its protocol has it."""
+    data, protocol = recipe.data, recipe.protocol
+    if protocol.evaluate_on != "validation":
+        return nothing_held_out(image_set, validated_on=protocol.evaluate_on)
+    return split(image_set, seed=_split_seed(recipe, seed), validation=data.validation)
+
+
+def _split_seed(recipe: Recipe, seed: int) -> int:
+    """The recipe's own, or one for each seed, where the seed was set too late."""
+    if not recipe.protocol.seed_after_split:
+        return recipe.data.split_seed
+    from flyweight.data.batches import Stream, seeds  # with torch, which no other split needs
+
+    return seeds(seed, Stream.SPLIT, recipe.data.split_seed)[0]
