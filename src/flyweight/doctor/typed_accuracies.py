@@ -20,7 +20,8 @@ _ABOUT: Final = ("about", "around", "roughly", "nearly", "almost", "approximatel
 _SENSES: Final = sorted((*_ABOVE, *_AT_LEAST, *_BELOW, *_AT_MOST, *_ABOUT), key=len, reverse=True)
 
 _FIGURE: Final = re.compile(
-    rf"(?P<sense>{'|'.join(map(re.escape, _SENSES))})?\s*(?<![\w.,+-])(?P<digits>\d{{1,3}}(?:\.\d+)?)\s?(?:%|percent\b)",
+    rf"(?P<sense>{'|'.join(map(re.escape, _SENSES))})?\s*"
+    r"(?<![\w.,+-])(?P<digits>\d{1,3}(?:\.\d+)?)\s?(?:%|percent\b)",
     re.IGNORECASE,
 )
 # Where one thought ends and the next begins; not the point in 99.4.
@@ -34,9 +35,13 @@ _PARTS: Final[Mapping[str, Part]] = {
     "test": "test",
 }
 # A clause with a word that is not among these says more than how good the result is.
-_PLAIN: Final = frozenset(
-    ["a", "accuracy", "an", "and", "at", "final", "got", "gave", "gives", "has", "have", "images", "is", "it", "its", "made", "makes", "net", "now", "of", "on", "our", "reached", "reaches", "result", "right", "set", "the", "this", "was", "we", "with"]
-)
+# fmt: off
+_PLAIN: Final = frozenset((
+    "a", "accuracy", "an", "and", "at", "final", "got", "gave", "gives", "has", "have", "images", "is", "it", "its",
+    "made", "makes", "net", "now", "of", "on", "our", "reached", "reaches", "result", "right", "set", "the", "this",
+    "was", "we", "with",
+))
+# fmt: on
 
 
 def typed_otherwise(text: str, accuracies: Mapping[Part, Sequence[float]]) -> Iterator[str]:

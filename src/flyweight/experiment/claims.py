@@ -6,7 +6,9 @@ known here. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flyweight.doctor.case import Claim, Ending
@@ -30,34 +32,37 @@ def claims_of_recipe(recipe: Recipe, cost: Cost) -> tuple[Claim, ...]:
     """What is said of its parameters, which needs no run."""
     told = step_of(recipe.name)
     counts = _of_document(*told, cost, replays=(), is_run=False) if told and _has_its_net(recipe, told[1]) else ()
-    return (*counts, *_typed_counts(recipe.description, DESCRIPTION, cost))
+    return (*counts, *_typed_counts(_description(recipe), DESCRIPTION, cost))
 
 
 def claims_of_run(
     recipe: Recipe, cost: Cost, record: RunRecord, store: Store, *, ending: Ending | None
 ) -> tuple[Claim, ...]:
     """All that is said of a run that is over; of one that is not, what needs no run."""
-    before = claims_of_recipe(recipe, cost)
     if ending is None:
-        return before
+        return claims_of_recipe(recipe, cost)
     told = step_of(recipe.name)
-    if told and _is_run_of(record, told[1]):
-        replays = _replays(told[1], record, store)
-        before = (
-            *_of_document(*told, cost, replays=replays, is_run=True),
-            *_typed_counts(recipe.description, DESCRIPTION, cost),
-        )
-    notes = _notes(record, store)
-    texts = {DESCRIPTION: recipe.description, **{where: text for where, (_, text) in notes.items()}}
-    after = {where: text for where, text in texts.items() if where not in notes or notes[where][0] == "after"}
+    is_step = told is not None and _is_run_of(record, told[1])
+    replays = _replays(told[1], record, store) if told and is_step else ()
+    written = _written(recipe, record, store)
     return (
-        *before,
-        *(claim for where, (_, text) in notes.items() for claim in _typed_counts(text, where, cost)),
-        *(claim for where, text in after.items() for claim in _typed_accuracies(text, where, record, store)),
+        *(_of_document(*told, cost, replays=replays, is_run=True) if told and is_step else ()),
+        *(claim for one in written for claim in _typed_counts(one.text, one.where, cost)),
+        *(claim for one in written if not one.is_hope for claim in _typed_accuracies(one, record, store)),
         *_target(recipe, record, ending),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """Words of a person about a recipe. is_hope: from before the run, when no accuracy was known."""
+
+    where: str
+    text: str
+    is_hope: bool = False
+
+
+@functools.cache
 def step_of(name: str) -> tuple[Journey, Step] | None:
     """The step of a document that a recipe is called after, with its journey."""
     of = name.partition("-")[0]
@@ -123,13 +128,20 @@ def _typed_counts(text: str, where: str, cost: Cost) -> Iterator[Claim]:
         )
 
 
-def _notes(record: RunRecord, store: Store) -> Mapping[str, tuple[str, str]]:
-    """Kind and text of the notes that hold for the recipe of a run, by where they stand: of each kind the last."""
+def _written(recipe: Recipe, record: RunRecord, store: Store) -> tuple[_Written, ...]:
+    """The description, and the notes that hold for the recipe of a run: of each kind the last."""
     about = [
         note for note in store.notes() if note.recipe_hash == record.recipe_hash and note.study in (None, record.study)
     ]
     last: dict[tuple[str | None, str], Note] = {(note.study, note.kind): note for note in about}
-    return {_where(note): (note.kind, note.text) for note in last.values()}
+    notes = (_Written(where=_where(note), text=note.text, is_hope=note.kind == "before") for note in last.values())
+    return (_Written(where=DESCRIPTION, text=_description(recipe)), *notes)
+
+
+def _description(recipe: Recipe) -> str:
+    """What its author wrote; that of a document's step is ours, and tells of the whole document."""
+    told = step_of(recipe.name)
+    return "" if told and recipe.description == told[1].recipe.description else recipe.description
 
 
 def _where(note: Note) -> str:
@@ -137,7 +149,7 @@ def _where(note: Note) -> str:
     return f"the note written {when}" + (f" in the study {note.study}" if note.study else "")
 
 
-def _typed_accuracies(text: str, where: str, record: RunRecord, store: Store) -> Iterator[Claim]:
+def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Iterator[Claim]:
     """Accuracies that no run of the recipe has: a note may be of another seed than this."""
     runs = store.runs(recipe_hash=record.recipe_hash)
     measured: dict[Part, list[float]] = {
@@ -147,8 +159,8 @@ def _typed_accuracies(text: str, where: str, record: RunRecord, store: Store) ->
     }
     own = {"validation": record.validation_accuracy, "test": record.test_accuracy}
     found = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in own.items() if accuracy is not None)
-    for said in accuracies_typed_otherwise(text, measured):
-        yield Claim(what="accuracy", said=said, found=found, where=where, is_contradicted=True)
+    for said in accuracies_typed_otherwise(written.text, measured):
+        yield Claim(what="accuracy", said=said, found=found, where=written.where, is_contradicted=True)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

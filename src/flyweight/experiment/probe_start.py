@@ -28,7 +28,7 @@ FEW_FACTORS: Final = (0.1, 1.0, 10.0)
 MOST_STEPS, FEWEST_STEPS = 24, 6
 MOST_IMAGES: Final = 64
 MOST_READ: Final = 1024  # of a batch, of which MOST_IMAGES are used: augmenting more of them would only take time
-AFFORDABLE_MACS: Final = 4e10  # of all forward and backward passes: two or three seconds on one core
+AFFORDABLE_MACS: Final = 6e10  # of all forward and backward passes: two or three seconds on one core
 PASSES: Final = 3  # a backward pass multiplies twice as often as a forward pass
 
 Batch = tuple[Tensor, Tensor]
@@ -154,7 +154,7 @@ def _learning(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def _ratio(before: Tensor, after: Tensor) -> float:
     """|change| / |weights|; not a number for weights that were all 0."""
-    return ((after.detach() - before).norm() / before.norm()).item()
+    return float((after.detach() - before).norm() / before.norm())
 
 
 def _medians(model: nn.Module, ratios: Sequence[Mapping[str, float]]) -> dict[str, Maybe]:

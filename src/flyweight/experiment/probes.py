@@ -17,6 +17,7 @@ from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
 from flyweight.doctor.probes import Probes, as_tables, from_tables
 from flyweight.errors import DataError, FlyweightError
+from flyweight.experiment.cases import recipe_of
 from flyweight.experiment.parts import parts_of
 from flyweight.experiment.plan import count
 from flyweight.experiment.predict import load_trained
@@ -68,7 +69,7 @@ def probes_of(record: RunRecord, store: Store) -> Probes:
 
 def _probe_run(record: RunRecord, folder: Path) -> Probes:
     try:
-        recipe = Recipe.model_validate(record.recipe)
+        recipe = recipe_of(record)
         image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
         if image_set.fingerprint != record.data_hash:
             raise DataError(
