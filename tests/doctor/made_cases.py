@@ -154,9 +154,14 @@ def made_reads(*, training_differ: int = 64, evaluation_differ: int = 0, n: int 
 def made_start(**changes: Any) -> StartProbe:
     """The first steps of a net that learns at its own rate and at ten times less, and is lost at ten times more."""
     measured: dict[str, Any] = {
-        "steps": 4,
+        "steps": 8,
         "batch_size": 64,
-        "losses": {"0.1": (2.3, 2.2, 2.1, 2.0), "1.0": (2.3, 1.9, 1.4, 1.0), "10.0": (2.3, 9.0, None, None)},
+        "losses": {
+            "0.01": (2.4, 2.4, 2.39, 2.38, 2.37, 2.36, 2.35, 2.34),
+            "0.1": (2.4, 2.38, 2.32, 2.24, 2.15, 2.05, 1.95, 1.85),
+            "1": (2.4, 2.3, 2.0, 1.6, 1.2, 1.0, 0.8, 0.7),
+            "10": (2.4, 2.6, 3.1, 9.0, None, None, None, None),
+        },
         "update_ratio": {"conv1": 0.01, "conv2": 0.008, "linear1": 0.012},
         "gradient": {"conv1": 0.02, "conv2": 0.015, "linear1": 0.03},
     }

@@ -81,22 +81,33 @@ def _judged_on_test_images(case: Case) -> Judgement | None:
 
 
 def _optimism(case: Case) -> tuple[Evidence, ...]:
-    """How much better the best look at the test images was than the last one."""
+    """How much better the best look at the test images was than the one that nobody has picked by them."""
     rows = case.told["epochs"] if case.told is not None else ()
     if len(rows) < 2 or not all("test" in row for row in rows):
         return ()
     accuracies = [row["test"]["correct"] / row["test"]["count"] for row in rows]
+    epoch = _picked_by_validation(case)
+    is_picked = epoch is not None and epoch <= len(rows) and rows[epoch - 1]["epoch"] == epoch
+    fair = accuracies[epoch - 1] if epoch is not None and is_picked else accuracies[-1]
+    row = "told.epochs[result.best_epoch - 1]" if is_picked else "told.epochs[-1]"
     best = "max(one.test.correct / one.test.count for one in told.epochs)"
-    last = "told.epochs[-1].test.correct / told.epochs[-1].test.count"
+    which = "the epoch that validation picks" if is_picked else "the last epoch"
     return (
         Evidence(what="best test accuracy that is told", value=max(accuracies), source=best),
-        Evidence(what="test accuracy told of the last epoch", value=accuracies[-1], source=last),
+        Evidence(what=f"test accuracy told of {which}", value=fair, source=f"{row}.test.correct / {row}.test.count"),
         Evidence(
-            what="points by which the best look is better than the last",
-            value=100 * (max(accuracies) - accuracies[-1]),
-            source=f"100 * ({best} - {last})",
+            what=f"points by which the best look is better than {which}",
+            value=100 * (max(accuracies) - fair),
+            source=f"100 * ({best} - {row}.test.correct / {row}.test.count)",
         ),
     )
+
+
+def _picked_by_validation(case: Case) -> int | None:
+    """The epoch that the run has kept, where it was chosen by images that are not for the test."""
+    if case.recipe.protocol.evaluate_on != "validation" or case.recipe.train.keep != "best" or case.ending is None:
+        return None
+    return case.ending.best_epoch
 
 
 def _no_shuffle(case: Case) -> Judgement | None:

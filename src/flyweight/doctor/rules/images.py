@@ -6,6 +6,7 @@ the protocol makes one part of another on purpose, the rules of evaluation tell 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import hypot
 from typing import Final
 
@@ -41,14 +42,33 @@ def _validation_in_train(case: Case) -> Judgement | None:
 def _test_in_train(case: Case) -> Judgement | None:
     if case.images is None:
         return None
-    return _shared(case.images, "test", "train", case.images.test_in_train)
+    judgement = _shared(case.images, "test", "train", case.images.test_in_train)
+    if judgement is None:
+        return None
+    return replace(judgement, evidence=(*judgement.evidence, *_test_is_training(case, case.images)))
+
+
+def _test_is_training(case: Case, images: ImageProbe) -> tuple[Evidence, ...]:
+    """Said where every test image comes from the training images, of which a part may have been held out."""
+    copies, source = images.test_in_train, "images.test_in_train"
+    # Judged on other images than held out ones, those that validate are the test or the training images themselves.
+    if case.recipe.protocol.evaluate_on == "validation":
+        copies, source = copies + images.test_in_validation, f"{source} + images.test_in_validation"
+    if copies != images.n["test"]:
+        return ()
+    what = "the test images are the training images, all of them"
+    return (Evidence(what=what, value=True, source=f'{source} == images.n["test"]'),)
 
 
 def _test_in_validation(case: Case) -> Judgement | None:
+    images = case.images
     # Judged on the test or the training images, there are none that only validate.
-    if case.images is None or case.recipe.protocol.evaluate_on != "validation":
+    if images is None or case.recipe.protocol.evaluate_on != "validation":
         return None
-    return _shared(case.images, "test", "validation", case.images.test_in_validation)
+    # Where the test images come from the training images, some of those have been held out: that is told already.
+    if images.test_in_train > SHARED_SHARE * images.n["test"]:
+        return None
+    return _shared(images, "test", "validation", images.test_in_validation)
 
 
 def _shared(images: ImageProbe, part: str, other: str, copies: int) -> Judgement | None:
@@ -57,23 +77,15 @@ def _shared(images: ImageProbe, part: str, other: str, copies: int) -> Judgement
     if not copies or not n:
         return None
     name = f"{part}_in_{other}"
-    evidence = [
+    evidence = (
         Evidence(what=f"{part} images that are among the {other} images", value=copies, source=f"images.{name}"),
         Evidence(what=f"{part} images", value=n, source=f'images.n["{part}"]'),
         Evidence(what="share of them", value=copies / n, source=f'images.{name} / images.n["{part}"]'),
-    ]
-    if copies == n:
-        evidence.append(
-            Evidence(
-                what=f"every {part} image is one of the {other} images",
-                value=True,
-                source=f'images.{name} == images.n["{part}"]',
-            )
-        )
+    )
     severity: Severity = "fault" if copies / n > SHARED_SHARE else "note"
     return Judgement(
         severity=severity,
-        evidence=tuple(evidence),
+        evidence=evidence,
         advice=f"Take the copies out of the {other} images, or bring {part} images that are new.",
     )
 
@@ -126,7 +138,7 @@ def _looks_otherwise(images: ImageProbe, part: str) -> bool:
 
 def _rare_class(case: Case) -> Judgement | None:
     counts = case.images.class_counts if case.images is not None else ()
-    if not counts or min(counts) >= RARE * max(counts):
+    if not _has_rare_class(counts):
         return None
     return Judgement(
         severity="warning",
@@ -145,7 +157,8 @@ def _rare_class(case: Case) -> Judgement | None:
 
 def _few_images_of_a_class(case: Case) -> Judgement | None:
     counts = case.images.class_counts if case.images is not None else ()
-    if not counts or min(counts) >= FEW_IMAGES:
+    # What a rare class lacks is told as such: this is about sets that are small altogether.
+    if not counts or min(counts) >= FEW_IMAGES or _has_rare_class(counts):
         return None
     return Judgement(
         severity="warning",
@@ -159,6 +172,10 @@ def _few_images_of_a_class(case: Case) -> Judgement | None:
         ),
         advice="Bring more images of that class, raise data.train_limit where it is set, or augment.",
     )
+
+
+def _has_rare_class(counts: tuple[int, ...]) -> bool:
+    return bool(counts) and min(counts) < RARE * max(counts)
 
 
 def _smallest_class(counts: tuple[int, ...]) -> tuple[Evidence, ...]:
@@ -229,9 +246,9 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("images",),
         judge=_few_images_of_a_class,
         explanation=(
-            "A class has only a handful of training images. The net learns these images by heart and not what they "
-            "have in common, so new images of the class are mostly misread. More images help most, and augmentation "
-            "helps somewhat, because both show the class in more of its forms."
+            "There are only a handful of training images of a class. The net learns these images by heart and not what "
+            "they have in common, so new images of the class are mostly misread. More images help most, and "
+            "augmentation helps somewhat, because both show the class in more of its forms."
         ),
     ),
     Rule(
