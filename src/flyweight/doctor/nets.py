@@ -1,0 +1,293 @@
+"""What rules ask of a net: its layers in the order in which they run, what follows what, and nets that differ in parts.
+
+Goes in: a case. Comes out: steps with their rows, and changed nets that were counted and fit the images, the classes
+and the budget. Of a net that is somebody's own module only the rows are known. What is wrong with a net is not known
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final, TypeAlias, get_args
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Gain, Remedy
+from flyweight.errors import NotationError
+from flyweight.model.budget import Budget, overruns
+from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.notation import is_target, parse_net
+from flyweight.model.spec import (
+    Activation,
+    ActivationKind,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Layer,
+    Linear,
+    LogSoftmax,
+    Net,
+    Node,
+    Repeat,
+    Residual,
+    Shared,
+    Unused,
+)
+from flyweight.model.walk import NAMES
+
+# Where a node is written: its place, then in turn the branch (0: body, 1: shortcut) and the place in it.
+Path: TypeAlias = tuple[int, ...]
+
+CONVOLUTIONS: Final = (Conv, DepthwiseConv)
+WEIGHTS: Final = (Conv, DepthwiseConv, Linear)
+
+# Repetitions are written out, so that one of them can be changed, in nets of at most so many layers.
+MOST_WRITTEN_OUT: Final = 100
+
+# What the layers of somebody's own module are called by torch.
+_TRACED: Final[dict[str, type[Layer]]] = {
+    "Conv2d": Conv,
+    "Linear": Linear,
+    "Dropout": Dropout,
+    "Dropout2d": Dropout,
+    "LogSoftmax": LogSoftmax,
+}
+_NAMES: Final[dict[type[Layer], tuple[str, ...]]] = {
+    **{kind: (name,) for kind, name in NAMES.items()},
+    Activation: get_args(ActivationKind),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A layer that runs, with its row and where it is written.
+
+    stretch: steps with one number follow each other with nothing beside them; a residual begins and ends stretches.
+    """
+
+    layer: Layer
+    row: Row
+    path: Path
+    stretch: int
+    is_in_residual: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A net in notation with its cost and its steps."""
+
+    net: Net
+    cost: Cost
+    steps: tuple[Step, ...]
+
+    @property
+    def weights(self) -> tuple[Step, ...]:
+        """The steps that multiply by weights."""
+        return tuple(step for step in self.steps if isinstance(step.layer, WEIGHTS))
+
+    @property
+    def last_weight(self) -> Step | None:
+        """The step whose answers are the logits, but for what changes no width."""
+        return self.weights[-1] if self.weights else None
+
+    def after(self, step: Step) -> Iterator[Step]:
+        """What follows a step as long as nothing else reads its answer."""
+        number = next(number for number, one in enumerate(self.steps) if one is step)
+        for one in self.steps[number + 1 :]:
+            if one.stretch != step.stretch:
+                return
+            yield one
+
+    def by_path(self) -> dict[Path, list[Step]]:
+        """The steps that became of each layer as written."""
+        found: dict[Path, list[Step]] = {}
+        for step in self.steps:
+            found.setdefault(step.path, []).append(step)
+        return found
+
+
+def written(case: Case) -> Written | None:
+    """The net of a case as it is written; None for somebody's own module."""
+    net = _net(case)
+    return None if net is None else _written(net, case.cost)
+
+
+def written_out(case: Case) -> Written | None:
+    """The same with its repetitions written one after the other, so that each layer can be changed alone."""
+    net = _net(case)
+    if net is None:
+        return None
+    if len(case.cost.rows) <= MOST_WRITTEN_OUT:
+        net = Net(tuple(_without_repeats(net.nodes)))
+    return _written(net, case.cost)
+
+
+def _net(case: Case) -> Net | None:
+    text = case.recipe.model.net
+    return None if is_target(text) else parse_net(text)
+
+
+def _without_repeats(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        match node:
+            case Repeat():
+                yield from tuple(_without_repeats(node.body)) * node.times
+            case Shared() | Unused():
+                yield replace(node, body=tuple(_without_repeats(node.body)))
+            case Residual():
+                body, shortcut = tuple(_without_repeats(node.body)), tuple(_without_repeats(node.shortcut))
+                yield Residual(body, shortcut)
+            case _:
+                yield node
+
+
+def _written(net: Net, cost: Cost) -> Written:
+    return Written(net=net, cost=cost, steps=tuple(_Order(cost.rows).steps(net.nodes, (), is_in_residual=False)))
+
+
+class _Order:
+    """Takes a row for each layer on the way through a net, and counts the stretches."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows, self.stretch = iter(rows), 0
+
+    def steps(self, nodes: Sequence[Node], above: Path, *, is_in_residual: bool) -> Iterator[Step]:
+        for place, node in enumerate(nodes):
+            path = (*above, place)
+            match node:
+                case Repeat() | Shared():
+                    for _ in range(node.times):
+                        yield from self.steps(node.body, (*path, 0), is_in_residual=is_in_residual)
+                case Residual():
+                    yield from self._residual(node, path)
+                case Unused():
+                    stretch = self.stretch
+                    for _ in self.steps(node.body, (*path, 0), is_in_residual=is_in_residual):
+                        pass  # its rows are passed over: nothing of it runs
+                    self.stretch = stretch
+                case _:
+                    yield Step(
+                        layer=node,
+                        row=next(self.rows),
+                        path=path,
+                        stretch=self.stretch,
+                        is_in_residual=is_in_residual,
+                    )
+
+    def _residual(self, node: Residual, path: Path) -> Iterator[Step]:
+        for side, nodes in enumerate((node.body, node.shortcut)):
+            self.stretch += 1
+            yield from self.steps(nodes, (*path, side), is_in_residual=True)
+        self.stretch += 1
+
+
+# Rows, which every net has, somebody's own too.
+
+
+def kind_of(row: Row) -> type[Layer] | None:
+    """The kind of layer that a row is of; None where it cannot be told."""
+    return _kind(row.layer)
+
+
+@lru_cache(maxsize=4096)
+def _kind(layer: str) -> type[Layer] | None:
+    if "norm" in layer.lower():
+        return BatchNorm
+    if layer in _TRACED:
+        return _TRACED[layer]
+    try:
+        return type(parse_net(layer).nodes[0])  # type: ignore[return-value]  # the text of a row is one layer
+    except NotationError:
+        return None
+
+
+def rows_of(case: Case, *kinds: type[Layer]) -> tuple[Row, ...]:
+    """The rows that run of these kinds, in order."""
+    return tuple(row for row in case.cost.rows if row.is_executed and kind_of(row) in kinds)
+
+
+def rows_in_words(case: Case, *kinds: type[Layer]) -> str:
+    """The expression for `rows_of`, for the source of an evidence."""
+    if is_target(case.recipe.model.net):
+        layers = tuple(name for name, kind in _TRACED.items() if kind in kinds)
+        is_kind = f"one.layer in {layers}"
+        if BatchNorm in kinds:
+            is_kind = f"({is_kind} or 'norm' in one.layer.lower())"
+    else:
+        names = tuple(name for kind in kinds for name in _NAMES[kind])
+        is_kind = f"one.name.startswith({names})"
+    return f'[one for one in rows("") if one.is_executed and {is_kind}]'
+
+
+def row_in_words(case: Case, row: Row) -> str:
+    """The expression for a row; by its number where layers that are run again have one name."""
+    number, first = None, None
+    for place, one in enumerate(case.cost.rows):
+        first = place if first is None and one.name == row.name else first
+        number = place if one is row else number
+    return f'row("{row.name}")' if first == number and '"' not in row.name else f'rows("")[{number}]'
+
+
+# Changed nets.
+
+
+def nodes_with_paths(nodes: Sequence[Node], above: Path = ()) -> Iterator[tuple[Path, Node]]:
+    """Every node, blocks before what is in them."""
+    for place, node in enumerate(nodes):
+        path = (*above, place)
+        yield path, node
+        match node:
+            case Repeat() | Shared() | Unused():
+                yield from nodes_with_paths(node.body, (*path, 0))
+            case Residual():
+                yield from nodes_with_paths(node.body, (*path, 0))
+                yield from nodes_with_paths(node.shortcut, (*path, 1))
+            case _:
+                pass
+
+
+def rewritten(net: Net, changes: Mapping[Path, tuple[Node, ...]]) -> Net:
+    """The net with other nodes in place of those at the paths; blocks in which nothing is left are left out."""
+    return Net(_rewritten(net.nodes, (), changes))
+
+
+def _rewritten(nodes: Sequence[Node], above: Path, changes: Mapping[Path, tuple[Node, ...]]) -> tuple[Node, ...]:
+    found: list[Node] = []
+    for place, node in enumerate(nodes):
+        path = (*above, place)
+        if path in changes:
+            found += changes[path]
+            continue
+        match node:
+            case Repeat() | Shared() | Unused():
+                body = _rewritten(node.body, (*path, 0), changes)
+                found += (replace(node, body=body),) if body else ()
+            case Residual():
+                body = _rewritten(node.body, (*path, 0), changes)
+                # A body of nothing is the identity, which is written as a dropout of nothing.
+                found.append(Residual(body or (Dropout(0.0),), _rewritten(node.shortcut, (*path, 1), changes)))
+            case _:
+                found.append(node)
+    return tuple(found)
+
+
+def counted(case: Case, nets: Iterable[Net]) -> Iterator[Written]:
+    """Those of the nets that differ from the case's, fit its images and classes, and are within all its budget."""
+    budget = Budget(**case.recipe.budget.model_dump())
+    for net in nets:
+        if not net.nodes:
+            continue
+        try:
+            cost = walk(net, case.cost.input_shape)
+        except NotationError:
+            continue
+        is_over = overruns(budget, cost, epochs=case.recipe.train.epochs)
+        if cost.net != case.cost.net and cost.out_shape == case.cost.out_shape and not is_over:
+            yield _written(net, cost)
+
+
+def remedy(net: Written, *, gain: Gain, expected: str) -> Remedy:
+    """The remedy that is a changed net."""
+    return Remedy(changes=(f"model.net={net.cost.net}",), gain=gain, expected=expected)

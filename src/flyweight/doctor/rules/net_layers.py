@@ -1,0 +1,468 @@
+"""Layers that are missing, idle or in each other's way: normalisation, biases, activations, layers never called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final, cast
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.nets import (
+    CONVOLUTIONS,
+    WEIGHTS,
+    Path,
+    Step,
+    Written,
+    counted,
+    kind_of,
+    nodes_with_paths,
+    remedy,
+    rewritten,
+    row_in_words,
+    rows_in_words,
+    rows_of,
+    written,
+    written_out,
+)
+from flyweight.model.spec import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Linear,
+    LogSoftmax,
+    Net,
+    Node,
+    Pool,
+    Unused,
+)
+
+# Signals shrink or grow by a factor a layer, so it is depth that needs normalisation: nets of two or three
+# convolutions, and of these with two or three linear layers (LeNet), learn well without.
+DEEP_CONVOLUTIONS: Final = 4
+DEEP_WEIGHTS: Final = 6
+
+# A bias before batch norm harms nothing; only where it is more than this share of the parameters it is worth a word
+# that is an alarm. One value a filter is about 1 % of a thin net.
+WASTED: Final = 0.02
+
+# The slope of a sigmoid is at most 1/4, that of tanh 1: gradients vanish over few of the one and more of the other.
+MOST_SIGMOIDS: Final = 3
+MOST_SATURATING: Final = 5
+SATURATING: Final = ("sigmoid", "tanh")
+
+# These let negative answers through, changed by a factor alone.
+INVERTIBLE: Final = ("leaky_relu", "prelu")
+
+
+# Batch norm
+
+
+def batch_norm_missing(case: Case) -> Judgement | None:
+    """Deep, and not normalised anywhere."""
+    n_convolutions, n_weights = len(rows_of(case, *CONVOLUTIONS)), len(rows_of(case, *WEIGHTS))
+    if rows_of(case, BatchNorm) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
+        return None
+    healed = _normalised(case)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            _count(case, "convolutions", *CONVOLUTIONS),
+            _count(case, "layers with weights", *WEIGHTS),
+            _count(case, "layers that normalise", BatchNorm),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="accuracy", expected="The net learns faster, and bears higher learning rates."),
+        advice=""
+        if healed
+        else "Normalise after each convolution, before its activation; that needs two parameters "
+        "a filter, which thinner layers can pay for.",
+    )
+
+
+def _normalised(case: Case) -> Written | None:
+    """With batch norm after each convolution but one that answers; without trained values where the budget is short."""
+    net = written(case)
+    if net is not None and net.last_weight is not None and len(net.by_path()[net.last_weight.path]) > 1:
+        net = written_out(case)  # the one that answers is one of a repetition
+    if net is None or net.last_weight is None:
+        return None
+    kinds = CONVOLUTIONS if rows_of(case, *CONVOLUTIONS) else (Linear,)
+    paths = [path for path in _layers(net, *kinds) if path != net.last_weight.path]
+    nets = (
+        rewritten(net.net, {path: (_without_bias(_at(net, path)), norm) for path in paths})
+        for norm in (BatchNorm(), BatchNorm(affine=False))
+    )
+    return next(counted(case, nets), None) if paths else None
+
+
+def bias_before_batch_norm(case: Case) -> Judgement | None:
+    """Batch norm subtracts the mean, and with it whatever a bias has added."""
+    net = written(case)
+    if net is None:
+        return None
+    idle = [path for path in _layers(net, *WEIGHTS) if all(_is_normalised(net, step) for step in net.by_path()[path])]
+    idle = [path for path in idle if cast(Conv, _at(net, path)).bias]
+    if not idle:
+        return None
+    rows = [step.row for path in idle for step in net.by_path()[path] if not step.row.is_shared]
+    wasted = sum(row.out_shape[0] for row in rows)
+    source = f"sum(row(name).out_shape[0] for name in {tuple(row.name for row in rows)})"
+    share = wasted / case.cost.params if case.cost.params else 0.0
+    healed = next(counted(case, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None)
+    return Judgement(
+        severity="warning" if share > WASTED else "note",
+        evidence=(
+            Evidence(what="parameters that change nothing", value=wasted, source=source),
+            Evidence(
+                what="their share of all parameters", value=round(share, 4), source=f"round({source} / cost.params, 4)"
+            ),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="cost", expected=f"The same function with {wasted:,} parameters fewer."),
+        advice="" if healed else "Leave the bias out (nb) of each layer that batch norm follows.",
+    )
+
+
+def _is_normalised(net: Written, step: Step) -> bool:
+    """Followed by batch norm, with only pools between that pass a constant on as it is."""
+    for one in net.after(step):
+        match one.layer:
+            case BatchNorm():
+                return True
+            case Pool(kind="average", padding=padding) if padding:  # zeros are averaged in
+                return False
+            case Pool() | GlobalPool() | AdaptivePool():
+                continue
+            case _:
+                return False
+    return False
+
+
+# Activations
+
+
+def no_activation(case: Case) -> Judgement | None:
+    """Two layers with weights and only linear maps between them."""
+    net = written_out(case)
+    pairs = _linear_pairs(net) if net else []
+    if net is None or not pairs:
+        return None
+    first = pairs[0]
+    source = ' + " " + '.join(f"{row_in_words(case, step.row)}.layer" for step in first)
+    healed = _activated(case, net, pairs)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(
+                what=f"from {first[0].row.name} to {first[-1].row.name}",
+                value=" ".join(step.row.layer for step in first),
+                source=source,
+            ),
+            _count(case, "layers with weights", *WEIGHTS),
+            _count(case, "activations", Activation),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed, gain="accuracy", expected="Each layer adds to what the net can tell apart, for no parameter."
+        ),
+        advice="" if healed else "Put an activation such as r between them.",
+    )
+
+
+def _linear_pairs(net: Written) -> list[list[Step]]:
+    """From each such layer to the next, with what stands between."""
+    found = []
+    for step in net.weights:
+        way = [step]
+        for one in net.after(step):
+            way.append(one)
+            if isinstance(one.layer, WEIGHTS):
+                if not _is_factored(step, one):
+                    found.append(way)
+                break
+            if not _is_linear(one):
+                break
+    return found
+
+
+def _is_linear(step: Step) -> bool:
+    match step.layer:
+        case BatchNorm() | Dropout() | Flatten():
+            return True
+        case Pool() | GlobalPool() | AdaptivePool() as pool:
+            return pool.kind == "average"
+        case _:
+            return False
+
+
+def _is_factored(one: Step, other: Step) -> bool:
+    """Two that are one by design: space and channels apart (Chollet 2017), or a linear bottleneck (Sandler 2018)."""
+    if _is_pointwise(one) and _is_pointwise(other):
+        return one.row.out_shape[0] < other.row.out_shape[0]
+    return any(isinstance(step.layer, DepthwiseConv) for step in (one, other)) and any(
+        _is_pointwise(step) for step in (one, other)
+    )
+
+
+def _is_pointwise(step: Step) -> bool:
+    return isinstance(step.layer, Conv) and step.layer.kernel == 1
+
+
+def _activated(case: Case, net: Written, pairs: list[list[Step]]) -> Written | None:
+    """With the net's usual activation after the first layer of each pair, or after its batch norm."""
+    changes: dict[Path, tuple[Node, ...]] = {}
+    for way in pairs:
+        place = way[1] if isinstance(way[1].layer, BatchNorm) else way[0]
+        changes[place.path] = (place.layer, _usual_activation(net))
+    return next((one for one in counted(case, [rewritten(net.net, changes)]) if not _on_logits(one)), None)
+
+
+def _usual_activation(net: Written) -> Activation:
+    """The one that stands most often, but for those that saturate or have weights; else ReLU."""
+    kept = [one.layer for one in net.steps if isinstance(one.layer, Activation)]
+    counts = Counter(layer for layer in kept if layer.kind not in (*SATURATING, "prelu"))
+    return counts.most_common(1)[0][0] if counts else Activation("relu")
+
+
+def activation_on_logits(case: Case) -> Judgement | None:
+    """What the last layer answers is cut before it is compared."""
+    net = written_out(case)
+    found = _on_logits(net) if net else []
+    if net is None or net.last_weight is None or not found:
+        return None
+    shown = (net.last_weight, found[0])
+    healed = next(counted(case, [rewritten(net.net, {step.path: () for step in found})]), None)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(
+                what=f"{shown[0].row.name} and what follows it",
+                value=" ".join(step.row.layer for step in shown),
+                source=' + " " + '.join(f"{row_in_words(case, step.row)}.layer" for step in shown),
+            ),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed, gain="accuracy", expected="Wrong classes can be told to be unlikely, so the loss falls lower."
+        ),
+        advice="" if healed else "Let the last layer's answers go to the loss as they are.",
+    )
+
+
+def _on_logits(net: Written) -> list[Step]:
+    """Activations behind the last layer with weights; before an average over places they are part of a design."""
+    last = net.last_weight
+    if last is None or last.is_in_residual:
+        return []
+    behind = list(net.after(last))
+    if any(isinstance(step.layer, Pool | GlobalPool | AdaptivePool) for step in behind):
+        return []
+    return [step for step in behind if isinstance(step.layer, Activation) and step.layer.kind not in INVERTIBLE]
+
+
+def saturating_activations(case: Case) -> Judgement | None:
+    """Sigmoids or tanh one after the other, with nothing that brings values back to where they have a slope."""
+    net = written(case)
+    if net is None or rows_of(case, BatchNorm):
+        return None
+    found = list(_saturating(net))
+    sigmoids = [step for step in found if cast(Activation, step.layer).kind == "sigmoid"]
+    if len(sigmoids) <= MOST_SIGMOIDS and len(found) <= MOST_SATURATING:
+        return None
+    changes = {step.path: (Activation("relu"),) for step in found}
+    healed = next(counted(case, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(what="sigmoids", value=len(_named(case, "sigmoid")), source=_names_in_words("sigmoid")),
+            Evidence(what="hyperbolic tangents", value=len(_named(case, "tanh")), source=_names_in_words("tanh")),
+            _count(case, "layers that normalise", BatchNorm),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="accuracy", expected="Gradients reach the first layers, which learn, too."),
+        advice="" if healed else "Use an activation that does not saturate, such as ReLU, or batch norm before each.",
+    )
+
+
+def _saturating(net: Written) -> Iterator[Step]:
+    """Those between the first and the last layer with weights."""
+    n_left = len(net.weights)
+    for step in net.steps:
+        n_left -= isinstance(step.layer, WEIGHTS)
+        if isinstance(step.layer, Activation) and step.layer.kind in SATURATING and 0 < n_left < len(net.weights):
+            yield step
+
+
+def _named(case: Case, kind: str) -> list[str]:
+    return [row.name for row in case.cost.rows if row.is_executed and row.name.startswith(kind)]
+
+
+def _names_in_words(kind: str) -> str:
+    return f'len([one for one in rows("{kind}") if one.is_executed])'
+
+
+# Layers that do nothing
+
+
+def log_softmax_before_loss(case: Case) -> Judgement | None:
+    """Cross entropy takes the log-softmax itself, and that of a log-softmax is the same."""
+    executed = [row for row in case.cost.rows if row.is_executed]
+    if not executed or kind_of(executed[-1]) is not LogSoftmax:
+        return None
+    return Judgement(
+        severity="note",
+        evidence=(
+            Evidence(
+                what="the last layer",
+                value=executed[-1].layer,
+                source='[one for one in rows("") if one.is_executed][-1].layer',
+            ),
+        ),
+        advice="Nothing has to change; without it the net answers the same classes and learns the same.",
+    )
+
+
+def never_called(case: Case) -> Judgement | None:
+    """Registered with the net, and not part of what it computes."""
+    idle = [row for row in case.cost.rows if not row.is_executed]
+    if not idle:
+        return None
+    unused = case.cost.registered_params - case.cost.params
+    net = written(case)
+    healed = None if net is None else next(counted(case, [_without_unused(net.net)]), None)
+    return Judgement(
+        severity="warning" if unused else "note",
+        evidence=(
+            Evidence(
+                what="layers never called",
+                value=len(idle),
+                source='len([one for one in rows("") if not one.is_executed])',
+            ),
+            Evidence(what="parameters registered", value=case.cost.registered_params, source="cost.registered_params"),
+            Evidence(what="parameters that forward uses", value=case.cost.params, source="cost.params"),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed,
+            gain="cost",
+            expected=f"The same function; {unused:,} parameters fewer are stored, and one count is true of all.",
+        ),
+        advice="" if healed else "Call these layers in forward, or leave them out of the net.",
+    )
+
+
+def _without_unused(net: Net) -> Net:
+    return rewritten(net, {path: () for path, node in nodes_with_paths(net.nodes) if isinstance(node, Unused)})
+
+
+# What several of these ask.
+
+
+def _layers(net: Written, *kinds: type[Node]) -> list[Path]:
+    """Where layers of these kinds are written, of those that run."""
+    return [path for path, steps in net.by_path().items() if isinstance(steps[0].layer, kinds)]
+
+
+def _at(net: Written, path: Path) -> Node:
+    return net.by_path()[path][0].layer
+
+
+def _without_bias(layer: Node) -> Node:
+    assert isinstance(layer, WEIGHTS)
+    return replace(layer, bias=False)
+
+
+def _count(case: Case, what: str, *kinds: type[Conv | DepthwiseConv | Linear | BatchNorm | Activation]) -> Evidence:
+    return Evidence(what=what, value=len(rows_of(case, *kinds)), source=f"len({rows_in_words(case, *kinds)})")
+
+
+BATCH_NORM_MISSING: Final = Rule(
+    code="NE01",
+    title="No batch norm in a deep net",
+    needs=(),
+    judge=batch_norm_missing,
+    explanation="Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it "
+    "back to one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that only "
+    "small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread of every "
+    "channel where the next layer expects them, at the price of two parameters a channel.",
+    source="Ioffe and Szegedy 2015, arXiv 1502.03167",
+)
+
+BIAS_BEFORE_BATCH_NORM: Final = Rule(
+    code="NE02",
+    title="Bias before batch norm",
+    needs=(),
+    judge=bias_before_batch_norm,
+    explanation="A bias adds the same value everywhere in its channel, and the batch norm behind it subtracts the mean "
+    "of the channel. So the bias never reaches the next layer: it is counted, stored and trained for nothing. Leave it "
+    "out and spend the parameters elsewhere, because the shift of the batch norm does what the bias was for.",
+    source="Ioffe and Szegedy 2015, section 3.2",
+)
+
+NEVER_CALLED: Final = Rule(
+    code="NE08",
+    title="Layers registered and never called",
+    needs=(),
+    judge=never_called,
+    explanation="These layers belong to the net as it is stored, but what the net computes does not pass through them. "
+    "They learn nothing and answer nothing, and they make the count of parameters ambiguous: some tools count them, "
+    "others do not. Leave them out if they are a leftover, or call them if they were meant to be there.",
+    source="s003-17 and s004-1 of the documents",
+)
+
+NO_ACTIVATION: Final = Rule(
+    code="NE10",
+    title="No activation between two layers",
+    needs=(),
+    judge=no_activation,
+    explanation="A convolution or linear layer is a linear map, and two linear maps in a row are one linear map. So "
+    "the second layer costs parameters and time, but the two together cannot tell more apart than one could. An "
+    "activation between them, after the batch norm if there is one, makes them two steps, and it costs no parameter.",
+    source="Goodfellow, Bengio and Courville 2016, chapter 6",
+)
+
+LOG_SOFTMAX: Final = Rule(
+    code="NE11",
+    title="Log-softmax before cross entropy",
+    needs=(),
+    judge=log_softmax_before_loss,
+    explanation="The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The "
+    "second does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
+    "answers are the same. It is harmless, and can be left out for a shorter net.",
+    source="definition of the log-softmax",
+)
+
+ACTIVATION_ON_LOGITS: Final = Rule(
+    code="NE12",
+    title="Activation on the answers",
+    needs=(),
+    judge=activation_on_logits,
+    explanation="The last layer gives a score to each class, and an activation behind it bends or cuts these scores. "
+    "Scores that are cut get no gradient, and the net cannot say that a class is very unlikely, so some classes may "
+    "never be learnt. Take the activation away: the loss is made for scores of any sign and size.",
+)
+
+SATURATING_ACTIVATIONS: Final = Rule(
+    code="NE14",
+    title="Saturating activations in a deep net",
+    needs=(),
+    judge=saturating_activations,
+    explanation="A sigmoid or hyperbolic tangent is flat for large inputs, and where it is flat the gradient is nearly "
+    "zero. Gradients are multiplied from layer to layer on their way back, so that next to nothing is left of them at "
+    "the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before an activation "
+    "keeps inputs in the middle, where there is a slope.",
+    source="Glorot and Bengio 2010",
+)

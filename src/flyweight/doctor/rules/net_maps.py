@@ -1,0 +1,596 @@
+"""What happens to the map on its way: pools, receptive fields, and where the multiplications are spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import prod
+from typing import Final
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.nets import (
+    CONVOLUTIONS,
+    Step,
+    Written,
+    counted,
+    remedy,
+    rewritten,
+    row_in_words,
+    written_out,
+)
+from flyweight.model.cost import Cost, Row
+from flyweight.model.spec import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    Net,
+    Node,
+    Pool,
+    Repeat,
+    Residual,
+    Shared,
+)
+
+# A pool that leaves 3 x 3 places or fewer to a linear layer; of the places that come in at most one in eight is left
+# where it is an alarm. LeNet's last pool leaves 4 x 4 of 8 x 8.
+SMALL_END: Final = 3
+ALARMING_SHARE: Final = 1 / 8
+# What a net without a budget may grow by for it.
+MOST_GROWTH: Final = 1.5
+
+# An average over places knows no places, so each unit before it must see most of the thing: a digit is 20 of 28 pixels.
+LEAST_FIELD: Final = 0.6
+
+# A convolution on a map of 3 x 3 places or fewer sees the whole map, and more padding than map at the corners. One or
+# two such layers end many good nets; as long as they are not half of the net nothing is wrong.
+SMALL_MAP: Final = 3
+MOST_ON_SMALL_MAPS: Final = 1
+LARGE_PART: Final = 0.5
+
+# Convolutions whose answer is hardly smaller than the image, and their share of all multiplications. Two of them are
+# usual; with more most of the time goes into edges.
+NEARLY_FULL: Final = 0.75
+MOST_AT_FULL_SIZE: Final = 2
+MUCH_OF_ALL: Final = 0.65
+MOST_OF_ALL: Final = 0.8
+
+POOLS: Final = (Pool, GlobalPool, AdaptivePool)
+STAGE_STARTS: Final = (Conv, DepthwiseConv, Repeat, Shared, Residual)
+
+# Changed nets that are counted before giving up: counting one takes about a millisecond.
+MOST_TRIED: Final = 60
+
+
+# Stages of a net: a convolution with what belongs to it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """Places at the top of the net, both included. is_pooled: a pool stands in it or follows it."""
+
+    first: int
+    last: int
+    is_pooled: bool
+
+
+def _stages(net: Written) -> tuple[_Stage, ...]:
+    """Convolutions and blocks at the top of the net, with the batch norm, activation and pool that belong to each."""
+    nodes, maps = net.net.nodes, _map_places(net)
+    spans, first = [], None
+    for place, node in enumerate(nodes):
+        if first is None and isinstance(node, STAGE_STARTS):
+            first = place
+        if first is not None and place in maps and _is_over(nodes, place):
+            spans.append((first, place))
+            first = None
+    nexts = [first for first, _ in spans[1:]] + [len(nodes)]
+    return tuple(
+        _Stage(first=first, last=last, is_pooled=any(isinstance(node, POOLS) for node in nodes[first:following]))
+        for (first, last), following in zip(spans, nexts, strict=True)
+    )
+
+
+def _map_places(net: Written) -> set[int]:
+    """Places at the top behind which there is a map."""
+    ends = {step.path[0]: step.row.out_shape for step in net.steps}
+    return {place for place, shape in ends.items() if len(shape) == 3}
+
+
+def _is_over(nodes: Sequence[Node], place: int) -> bool:
+    """Whether nothing behind a place belongs to the convolution before: no norm, no activation, no 1x1 of a pair."""
+    if isinstance(nodes[place], DepthwiseConv | Pool | Dropout):
+        return False
+    behind = next((node for node in nodes[place + 1 :] if not isinstance(node, Pool | Dropout)), None)
+    return not isinstance(behind, BatchNorm | Activation)
+
+
+def _with_pool(net: Written, *stages: _Stage) -> Net:
+    nodes = net.net.nodes
+    return rewritten(net.net, {(one.last,): (nodes[one.last], Pool("max")) for one in stages})
+
+
+def _with_moved(net: Written, place: int, stage: _Stage) -> Net:
+    """With the pool at a place behind a stage instead."""
+    nodes = net.net.nodes
+    return rewritten(net.net, {(place,): (), (stage.last,): (nodes[stage.last], nodes[place])})
+
+
+def _pools(net: Written) -> list[int]:
+    """Places at the top where a pool makes the map smaller."""
+    return [place for place, node in enumerate(net.net.nodes) if isinstance(node, Pool) and node.step > 1]
+
+
+# Pooling at the very end
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """The pools between the last convolution and what reads its map; rows before the first and of the last of them."""
+
+    pools: tuple[Step, ...]
+
+    @property
+    def places_before(self) -> int:
+        return prod(self.pools[0].row.in_shape[1:])
+
+    @property
+    def places_after(self) -> int:
+        return prod(self.pools[-1].row.out_shape[1:])
+
+
+def pooling_at_the_end(case: Case) -> Judgement | None:
+    """Places are thrown away just before a linear layer would read them."""
+    net = written_out(case)
+    end = _small_end(net) if net else None
+    if net is None or end is None:
+        return None
+    words = [row_in_words(case, end.pools[0].row), row_in_words(case, end.pools[-1].row)]
+    before, after = f"{words[0]}.in_shape", f"{words[1]}.out_shape"
+    healed = _pooled_earlier(case, net)
+    return Judgement(
+        severity="warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
+        evidence=(
+            Evidence(
+                what="places of the last map before it is pooled",
+                value=end.places_before,
+                source=f"{before}[1] * {before}[2]",
+            ),
+            Evidence(what="places that are left", value=end.places_after, source=f"{after}[1] * {after}[2]"),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="accuracy", expected="The last layer knows more of where its parts were found."),
+        advice="" if healed else "Pool between two convolutions instead, where the next one can use what is left.",
+    )
+
+
+def _small_end(net: Written) -> _End | None:
+    """The pools at the end, where they leave a small map; an average over the whole map is a head, not a pool."""
+    convolutions = [number for number, step in enumerate(net.steps) if isinstance(step.layer, CONVOLUTIONS)]
+    if not convolutions:
+        return None
+    pools = []
+    for step in net.steps[convolutions[-1] + 1 :]:
+        match step.layer:
+            case Pool() as pool if pool.step > 1:
+                if pool.kind == "average" and prod(step.row.out_shape[1:]) == 1:
+                    return None
+                pools.append(step)
+            case GlobalPool() | AdaptivePool():
+                return None
+            case Linear():
+                break
+            case _:
+                pass
+    if not pools:
+        return None
+    end = _End(pools=tuple(pools))
+    is_small = min(pools[-1].row.out_shape[1:]) <= SMALL_END
+    return end if is_small and end.places_after < end.places_before else None
+
+
+def _pooled_earlier(case: Case, net: Written) -> Written | None:
+    """The end pools taken out: another pool earlier, or a smaller one, or an average over the map instead."""
+    place = _last_pool(net)
+    if place is None:
+        return None
+    limit = case.recipe.budget.params or MOST_GROWTH * case.cost.params
+    candidates = (
+        one
+        for one in counted(case, _without_end_pool(net, place))
+        if one.cost.params <= limit and not _is_worse_end(one, net)
+    )
+    return next(candidates, None)
+
+
+def _last_pool(net: Written) -> int | None:
+    end = _small_end(net)
+    paths = [step.path for step in end.pools if len(step.path) == 1] if end else []
+    return paths[-1][0] if paths else None
+
+
+def _without_end_pool(net: Written, place: int) -> Iterator[Net]:
+    nodes = net.net.nodes
+    pool = nodes[place]
+    assert isinstance(pool, Pool)
+    earlier = [one for one in reversed(_stages(net)[:-1]) if one.last < place]
+    for stage in sorted(earlier, key=lambda one: one.is_pooled):
+        yield rewritten(net.net, {(place,): (), (stage.last,): (nodes[stage.last], Pool(pool.kind))})
+    for window in range(pool.kernel - 1, 1, -1):
+        yield rewritten(net.net, {(place,): (Pool(pool.kind, window),)})
+    yield rewritten(net.net, {(place,): (GlobalPool("average"),)})
+    yield rewritten(net.net, {(place,): ()})
+
+
+def _is_worse_end(one: Written, before: Written) -> bool:
+    """Another fault instead of the old one."""
+    end, old = _small_end(one), _small_end(before)
+    if end is not None and old is not None and end.places_after <= old.places_after:
+        return True
+    return _is_blind(one) or _small_too_early(one) is not None
+
+
+# The receptive field at an average
+
+
+def field_share(net: Written, *, until: Step) -> float | None:
+    """The largest receptive field before a step, as a share of the image's side; the smaller of height and width."""
+    rows = _rows_before(net, until)
+    if not rows:
+        return None
+    _, *sides = net.cost.input_shape
+    return min(max(row.receptive_field[axis] for row in rows) / side for axis, side in enumerate(sides))
+
+
+def _rows_before(net: Written, until: Step) -> list[Row]:
+    number = next(number for number, step in enumerate(net.steps) if step is until)
+    return [step.row for step in net.steps[:number]]
+
+
+def _averaging(net: Written) -> Step | None:
+    """Where all places become one by their average or maximum, if that is how the net ends its maps."""
+    for step in net.steps:
+        match step.layer:
+            case GlobalPool() | AdaptivePool(size=1):
+                pass
+            case Pool(kind="average") if prod(step.row.out_shape[1:]) == 1:
+                pass
+            case _:
+                continue
+        return None if step.is_in_residual else step
+    return None
+
+
+def _is_blind(net: Written) -> bool:
+    """Whether an average is taken of units that see too little."""
+    head = _averaging(net)
+    share = field_share(net, until=head) if head else None
+    return share is not None and share < LEAST_FIELD
+
+
+def receptive_field_small(case: Case) -> Judgement | None:
+    """What is averaged over all places has seen only a part of the thing."""
+    net = written_out(case)
+    head = _averaging(net) if net else None
+    if net is None or head is None or not _is_blind(net) or not _has_convolution_before(net, head):
+        return None
+    rows = _rows_before(net, head)
+    _, *sides = net.cost.input_shape
+    axis = min((0, 1), key=lambda axis: max(row.receptive_field[axis] for row in rows) / sides[axis])
+    widest = max(rows, key=lambda row: row.receptive_field[axis])
+    healed = _seeing_more(case, net)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(
+                what=f"pixels that a unit of {widest.name} sees, a side",
+                value=widest.receptive_field[axis],
+                source=f"{row_in_words(case, widest)}.receptive_field[{axis}]",
+            ),
+            Evidence(what="pixels of the image, a side", value=sides[axis], source=f"data.shape[{axis + 1}]"),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="accuracy", expected="Before the average each unit sees whole shapes, not strokes."),
+        advice=""
+        if healed
+        else "Pool earlier, or add a convolution, or take larger kernels; or flatten instead of "
+        "averaging, so that the last layer sees all places.",
+    )
+
+
+def _has_convolution_before(net: Written, head: Step) -> bool:
+    number = next(number for number, step in enumerate(net.steps) if step is head)
+    return any(isinstance(step.layer, CONVOLUTIONS) for step in net.steps[:number])
+
+
+def _seeing_more(case: Case, net: Written) -> Written | None:
+    """The first change that lets units see enough, else the one that lets them see most."""
+
+    def share(one: Written) -> float:
+        head = _averaging(one)
+        return (field_share(one, until=head) or 0.0) if head else 0.0
+
+    tried = _tried(case, _wider_views(net))
+    better = [one for one in tried if share(one) > share(net) and _small_too_early(one) is None]
+    enough = [one for one in better if share(one) >= LEAST_FIELD]
+    return enough[0] if enough else max(better, key=share, default=None)
+
+
+def _wider_views(net: Written) -> Iterator[Net]:
+    """One pool more, as late as can be; two; the last convolution once more; larger kernels."""
+    stages = _stages(net)
+    free = [one for one in stages[:-1] if not one.is_pooled]
+    for one in reversed(free):
+        yield _with_pool(net, one)
+    for two in combinations(reversed(free), 2):
+        yield _with_pool(net, *two)
+    if stages:
+        last = stages[-1]
+        nodes = net.net.nodes
+        copied = nodes[last.first : last.last + 1]
+        for pooled in ((), *((one,) for one in reversed(free))):
+            changes: dict[tuple[int, ...], tuple[Node, ...]] = {
+                (one.last,): (nodes[one.last], Pool("max")) for one in pooled
+            }
+            yield rewritten(net.net, changes | {(last.last,): (nodes[last.last], *copied)})
+            yield rewritten(net.net, changes | {(last.last,): (nodes[last.last], Pool("max"), *copied)})
+    for step in net.steps:
+        if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel in (3, 5):
+            wider = replace(step.layer, kernel=step.layer.kernel + 2, padding=step.layer.padding + 1)
+            yield rewritten(net.net, {step.path: (wider,)})
+
+
+def _tried(case: Case, nets: Iterator[Net]) -> Iterator[Written]:
+    yield from counted(case, (net for _, net in zip(range(MOST_TRIED), nets, strict=False)))
+
+
+# The map is small too early
+
+
+def receptive_field_large_early(case: Case) -> Judgement | None:
+    """Much of the net runs on a map that each of its windows sees whole."""
+    net = written_out(case)
+    late = _small_too_early(net) if net else None
+    if net is None or late is None:
+        return None
+    first, last = late[0].row, late[-1].row
+    words = row_in_words(case, first)
+    healed = _pooled_later(case, net, late)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(
+                what=f"side of the map that {first.name} reads",
+                value=min(first.in_shape[1:]),
+                source=f"min({words}.in_shape[1:])",
+            ),
+            Evidence(
+                what=f"convolutions on maps of {SMALL_MAP} x {SMALL_MAP} or smaller",
+                value=len(late),
+                source=f"len([one for one in {SPATIAL_IN_WORDS} if min(one.in_shape[1:]) <= {SMALL_MAP}])",
+            ),
+            Evidence(what="convolutions that look around", value=len(_spatial(net)), source=f"len({SPATIAL_IN_WORDS})"),
+            Evidence(
+                what=f"receptive field of {last.name} in pixels",
+                value=last.receptive_field[0],
+                source=f"{row_in_words(case, last)}.receptive_field[0]",
+            ),
+            Evidence(what="pixels of the image, a side", value=case.data.shape[1], source="data.shape[1]"),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed, gain="accuracy", expected="Convolutions work where there is still something to look around."
+        ),
+        advice="" if healed else "Pool or stride later, or leave out the convolutions on the smallest maps.",
+    )
+
+
+# A kernel of one pixel is written "/1" with no digit behind it; it does not look around.
+SPATIAL_IN_WORDS: Final = (
+    '[one for one in rows("") if one.is_executed and one.name.startswith(("conv", "depthwise")) '
+    'and ("/1" not in one.layer or sum(f"/1{digit}" in one.layer for digit in range(10)))]'
+)
+
+
+def _spatial(net: Written) -> list[Step]:
+    """Convolutions with a window of more than one pixel."""
+    return [step for step in net.steps if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel > 1]
+
+
+def _small_too_early(net: Written) -> list[Step] | None:
+    """The convolutions on small maps, where they are a large part of the net."""
+    late = [step for step in _spatial(net) if min(step.row.in_shape[1:]) <= SMALL_MAP]
+    is_much = len(late) > MOST_ON_SMALL_MAPS and len(late) >= LARGE_PART * len(_spatial(net))
+    _, height, width = net.cost.input_shape
+    if not is_much or min(height, width) <= SMALL_MAP:
+        return None
+    field = late[-1].row.receptive_field
+    return late if field[0] >= height and field[1] >= width else None
+
+
+def _pooled_later(case: Case, net: Written, late: list[Step]) -> Written | None:
+    """The first change after which the map is large enough for long enough, else the one that helps most."""
+
+    def count(one: Written) -> int:
+        return len(_small_too_early(one) or ())
+
+    better = [
+        one for one in _tried(case, _later_pools(net, late)) if count(one) < len(late) and not _has_new_fault(one, net)
+    ]
+    return min(better, key=count, default=None)
+
+
+def _later_pools(net: Written, late: list[Step]) -> Iterator[Net]:
+    """An early pool moved behind a late convolution, or left out; a stride less."""
+    start = late[0].path[0]
+    early = [place for place in _pools(net) if place < start]
+    for place in early:
+        for stage in _stages(net)[:-1]:
+            if stage.last >= start:
+                yield _with_moved(net, place, stage)
+    for place in early:
+        yield rewritten(net.net, {(place,): ()})
+    for step in net.steps:
+        layer = step.layer
+        if isinstance(layer, Conv | DepthwiseConv) and layer.stride > 1 and step.path[0] <= start:
+            yield rewritten(net.net, {step.path: (replace(layer, stride=layer.stride // 2),)})
+
+
+def _has_new_fault(one: Written, before: Written) -> bool:
+    """Whether a net has a fault of this file that the one before has not."""
+    faults = (
+        lambda net: _small_end(net) is not None,
+        _is_blind,
+        lambda net: _small_too_early(net) is not None,
+        lambda net: _is_much(net.cost),
+    )
+    return any(fault(one) and not fault(before) for fault in faults)
+
+
+# Where the time goes
+
+
+def full_resolution(case: Case) -> Judgement | None:
+    """Most multiplications are made before the map is any smaller."""
+    if not _is_much(case.cost):
+        return None
+    share = _share_at_full_size(case.cost)
+    healed = _pooled_sooner(case)
+    return Judgement(
+        severity="warning" if share > MOST_OF_ALL else "note",
+        evidence=(
+            Evidence(
+                what="convolutions on maps nearly as large as the image",
+                value=len(_at_full_size(case.cost)),
+                source=f"len({FULL_IN_WORDS})",
+            ),
+            Evidence(
+                what="their share of all multiplications",
+                value=round(share, 3),
+                source=f"round(sum(one.macs for one in {FULL_IN_WORDS}) / cost.macs, 3)",
+            ),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed,
+            gain="cost",
+            expected=f"{1 - healed.cost.macs / case.cost.macs:.0%} of the multiplications less, so shorter steps.",
+        ),
+        advice="" if healed else "Pool after the first or second convolution, or give one of them a stride of 2.",
+    )
+
+
+FULL_IN_WORDS: Final = (
+    '[one for one in rows("") if one.is_executed and one.macs and len(one.out_shape) == 3 and '
+    f"min(one.out_shape[1] / data.shape[1], one.out_shape[2] / data.shape[2]) >= {NEARLY_FULL}]"
+)
+
+
+def _at_full_size(cost: Cost) -> list[Row]:
+    _, height, width = cost.input_shape
+    return [
+        row
+        for row in cost.rows
+        if row.is_executed
+        and row.macs
+        and len(row.out_shape) == 3
+        and min(row.out_shape[1] / height, row.out_shape[2] / width) >= NEARLY_FULL
+    ]
+
+
+def _share_at_full_size(cost: Cost) -> float:
+    return sum(row.macs for row in _at_full_size(cost)) / cost.macs if cost.macs else 0.0
+
+
+def _is_much(cost: Cost) -> bool:
+    return len(_at_full_size(cost)) > MOST_AT_FULL_SIZE and _share_at_full_size(cost) > MUCH_OF_ALL
+
+
+def _pooled_sooner(case: Case) -> Written | None:
+    """The first change after which that is no longer so, else the one that spends the least there."""
+    net = written_out(case)
+    if net is None:
+        return None
+    better = [
+        one
+        for one in _tried(case, _sooner_pools(net))
+        if one.cost.macs < case.cost.macs
+        and (not _is_much(one.cost) or _share_at_full_size(one.cost) < _share_at_full_size(case.cost))
+        and not _has_new_fault(one, net)
+    ]
+    enough = [one for one in better if not _is_much(one.cost)]
+    return enough[0] if enough else min(better, key=lambda one: _share_at_full_size(one.cost), default=None)
+
+
+def _sooner_pools(net: Written) -> Iterator[Net]:
+    """The first pool moved to an earlier stage, the latest first; a pool more; a stride of 2."""
+    stages = _stages(net)
+    pools = _pools(net)
+    if pools:
+        for stage in reversed(stages):
+            if stage.last < pools[0] - 1:
+                yield _with_moved(net, pools[0], stage)
+    for stage in reversed(stages[:-1]):
+        if not stage.is_pooled:
+            yield _with_pool(net, stage)
+    full = {id(row) for row in _at_full_size(net.cost)}
+    for step in reversed(net.steps):
+        if id(step.row) in full and isinstance(step.layer, Conv | DepthwiseConv) and step.layer.stride == 1:
+            yield rewritten(net.net, {step.path: (replace(step.layer, stride=2),)})
+
+
+POOLING_AT_THE_END: Final = Rule(
+    code="NE04",
+    title="Pooling at the very end",
+    needs=(),
+    judge=pooling_at_the_end,
+    explanation="The last pool makes a small map smaller still, just before the linear layer that would have read it. "
+    "What it throws away has been computed for nothing, and where a part of the digit was found is lost to the one "
+    "layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of the image "
+    "and cost less, and leaves the last map as it is.",
+    source="step 002-3 of the documents",
+)
+
+RECEPTIVE_FIELD_SMALL: Final = Rule(
+    code="NE05",
+    title="Receptive field smaller than what is to be recognised",
+    needs=(),
+    judge=receptive_field_small,
+    explanation="Before the average over all places, each unit sees only a small window of the image. So the net "
+    "counts strokes and corners without ever seeing how they stand to each other, and things made of the same parts "
+    "look alike. A pool or stride earlier widens the window of all later layers at once, and costs no parameters.",
+    source="Luo et al. 2016, arXiv 1701.04128",
+)
+
+RECEPTIVE_FIELD_LARGE_EARLY: Final = Rule(
+    code="NE06",
+    title="Receptive field larger than the image too early",
+    needs=(),
+    judge=receptive_field_large_early,
+    explanation="The map has shrunk so far that each window covers all of it, while much of the net is still to come. "
+    "These layers see mostly padding and have nothing left to look around at, so that their parameters add little. "
+    "Shrink the map later, or move the layers to where it is larger, so that their windows find something new.",
+    source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
+)
+
+FULL_RESOLUTION: Final = Rule(
+    code="NE09",
+    title="Most of the time is spent at full resolution",
+    needs=(),
+    judge=full_resolution,
+    explanation="A convolution is computed at every place of its map, so its time grows with the area of the map. Here "
+    "several layers run before the map gets smaller, and most of a training step goes into them. A pool or a stride "
+    "one layer earlier makes all layers behind it about four times as fast, and what is saved can go into more "
+    "channels or more epochs.",
+    source="He and Sun 2015, arXiv 1412.1710",
+)

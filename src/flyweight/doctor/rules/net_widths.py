@@ -1,0 +1,320 @@
+"""Where the parameters are: a linear layer that has most of them, layers too narrow for their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import ceil, prod
+from typing import Final
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.nets import (
+    CONVOLUTIONS,
+    Step,
+    Written,
+    counted,
+    kind_of,
+    remedy,
+    rewritten,
+    row_in_words,
+    rows_of,
+    written,
+)
+from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
+from flyweight.model.cost import Row
+from flyweight.model.spec import Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
+
+# A linear layer with most of the parameters. On a map of 7 x 7 (an image of 28 after two pools) or smaller that is how
+# LeNet is built, so it takes nearly all of them to be an alarm; below 2,000 parameters there is little to save.
+EATS: Final = 0.6
+EATS_NEARLY_ALL: Final = 0.9
+LEAST_EATEN: Final = 2_000
+SMALL_MAP: Final = 49
+
+# A layer with at most a quarter of the channels of both its neighbours, or with too few for the classes between
+# neighbours that have three times as many. 1x1 convolutions reduce channels by design, in SqueezeNet and MobileNetV2
+# down to a sixth, so for them it must be more than that.
+NARROW: Final = 4
+NARROW_FOR_CLASSES: Final = 3
+NARROW_POINTWISE: Final = 8
+
+# Edges of four directions, or a dot and three of them, are the least that first layers of good nets hold.
+FEW_FILTERS: Final = 4
+USUAL_FILTERS: Final = (8, 6, 4)
+
+
+# A linear layer that eats the budget
+
+
+def linear_eats_budget(case: Case) -> Judgement | None:
+    """One linear layer holds most of the parameters of a net with convolutions."""
+    heavy = _heaviest_linear(case)
+    if heavy is None:
+        return None
+    share = heavy.params / case.cost.params
+    before = _map_before(case, heavy)
+    n_places = prod(before.out_shape[1:]) if before is not None else 1
+    words = row_in_words(case, heavy)
+    evidence = [
+        Evidence(what=f"parameters of {heavy.name}", value=heavy.params, source=f"{words}.params"),
+        Evidence(
+            what="its share of all parameters",
+            value=round(share, 3),
+            source=f"round({words}.params / cost.params, 3)",
+        ),
+    ]
+    if before is not None:
+        sides = row_in_words(case, before)
+        source = f"{sides}.out_shape[1] * {sides}.out_shape[2]"
+        evidence.append(Evidence(what="places of the map that it reads", value=n_places, source=source))
+    healed = _relieved(case, heavy)
+    return Judgement(
+        severity="warning" if n_places > SMALL_MAP or share > EATS_NEARLY_ALL else "note",
+        evidence=tuple(evidence),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed,
+            gain="cost",
+            expected=f"{case.cost.params - healed.cost.params:,} parameters fewer; accuracy may change a little.",
+        ),
+        advice=""
+        if healed
+        else "Make the map smaller before it is flattened, by a stride or a pool between "
+        "convolutions, or give the linear layer fewer inputs.",
+    )
+
+
+def _heaviest_linear(case: Case) -> Row | None:
+    """The linear layer that eats, if one does."""
+    heaviest = max(rows_of(case, Linear), key=lambda row: row.params, default=None)
+    if heaviest is None or not rows_of(case, *CONVOLUTIONS):
+        return None
+    eats = heaviest.params > LEAST_EATEN and heaviest.params > EATS * case.cost.params
+    return heaviest if eats else None
+
+
+def _map_before(case: Case, linear: Row) -> Row | None:
+    """The last map before a linear layer; None where it reads another linear layer."""
+    found = None
+    for row in case.cost.rows:
+        if row is linear:
+            return found
+        if row.is_executed and len(row.out_shape) == 3:
+            found = row
+        elif row.is_executed and kind_of(row) is Linear:
+            found = None
+    return None
+
+
+def _relieved(case: Case, heavy: Row) -> Written | None:
+    """The first change after which no linear layer eats, else the first after which it eats less."""
+    net = written(case)
+    if net is None:
+        return None
+    lighter = [
+        one
+        for one in counted(case, _lighter(case, net, heavy))
+        if one.cost.params < case.cost.params and _largest_linear(one) < heavy.params
+    ]
+    silent = [one for one in lighter if _largest_linear(one) <= max(LEAST_EATEN, EATS * one.cost.params)]
+    return next(iter((*silent, *lighter)), None)
+
+
+def _largest_linear(net: Written) -> int:
+    return max((step.row.params for step in net.steps if isinstance(step.layer, Linear)), default=0)
+
+
+def _lighter(case: Case, net: Written, heavy: Row) -> Iterator[Net]:
+    """A pool that leaves a fair map, an average over all places where the net can bear it, half the features."""
+    linear = next(step for step in net.steps if step.row is heavy)
+    flatten = _flatten_before(net, linear)
+    if flatten is not None:
+        channels, *sides = flatten.row.in_shape
+        for window in (2, 3):
+            if min(sides) // window > SMALL_END:
+                yield rewritten(net.net, {flatten.path: (Pool("max", window), flatten.layer)})
+        sees = field_share(net, until=flatten)
+        if channels >= case.data.n_classes and sees is not None and sees >= LEAST_FIELD:
+            yield rewritten(net.net, {flatten.path: (GlobalPool("average"), flatten.layer)})
+    layer = linear.layer
+    if isinstance(layer, Linear) and linear is not net.last_weight and layer.features >= 2 * case.data.n_classes:
+        yield rewritten(net.net, {linear.path: (replace(layer, features=layer.features // 2),)})
+
+
+def _flatten_before(net: Written, linear: Step) -> Step | None:
+    """The flatten of a map of several places that a linear layer reads."""
+    found = None
+    for step in net.steps:
+        if step is linear:
+            break
+        if isinstance(step.layer, Flatten) and prod(step.row.in_shape[1:]) > 1:
+            found = step
+        elif isinstance(step.layer, Linear):
+            found = None
+    return found
+
+
+# Bottlenecks
+
+
+def width_bottleneck(case: Case) -> Judgement | None:
+    """A layer far narrower than the one before and the one after."""
+    net = written(case)
+    narrowest = _narrowest(net, case.data.n_classes) if net else None
+    if net is None or narrowest is None:
+        return None
+    step, following = narrowest
+    here, after = row_in_words(case, step.row), row_in_words(case, following.row)
+    healed = _widened(case, net, step, following)
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(
+                what=f"values that come into {step.row.name} at each place",
+                value=step.row.in_shape[0],
+                source=f"{here}.in_shape[0]",
+            ),
+            Evidence(
+                what=f"values that {step.row.name} passes on to {following.row.name}",
+                value=following.row.in_shape[0],
+                source=f"{after}.in_shape[0]",
+            ),
+            Evidence(
+                what=f"values that {following.row.name} makes of them",
+                value=following.row.out_shape[0],
+                source=f"{after}.out_shape[0]",
+            ),
+            Evidence(what="classes", value=case.data.n_classes, source="data.n_classes"),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(
+            healed,
+            gain="accuracy",
+            expected=f"What the layers before have found reaches those behind {step.row.name}.",
+        ),
+        advice="" if healed else "Take parameters from the layers around it and give them to this one.",
+    )
+
+
+def _narrowest(net: Written, n_classes: int) -> tuple[Step, Step] | None:
+    """The layer that is narrowest against its neighbours, and the one that reads it."""
+    pairs = [
+        (step, following)
+        for step in net.weights
+        if not step.is_in_residual and not isinstance(step.layer, DepthwiseConv)
+        for following in _reader(net, step)
+        if _is_narrow(step, following, n_classes)
+    ]
+    return min(pairs, key=lambda pair: pair[1].row.in_shape[0] / _neighbours(*pair), default=None)
+
+
+def _reader(net: Written, step: Step) -> Iterator[Step]:
+    """The next layer that mixes channels."""
+    for one in net.after(step):
+        if isinstance(one.layer, Conv | Linear):
+            yield one
+            return
+
+
+def _neighbours(step: Step, following: Step) -> int:
+    return min(step.row.in_shape[0], following.row.out_shape[0])
+
+
+def _is_narrow(step: Step, following: Step, n_classes: int) -> bool:
+    width, around = following.row.in_shape[0], _neighbours(step, following)
+    if isinstance(step.layer, Conv) and step.layer.kernel == 1:
+        return width < n_classes and NARROW_POINTWISE * width <= around
+    return NARROW * width <= around or (2 * width < n_classes and NARROW_FOR_CLASSES * width <= around)
+
+
+def _widened(case: Case, net: Written, step: Step, following: Step) -> Written | None:
+    """As wide as the narrower neighbour, or as near to it as the budget allows."""
+    around = _neighbours(step, following)
+    own = step.row.out_shape[0]
+    widths = sorted({around * share // 8 for share in (8, 6, 5, 4, 3)} | {own + 1}, reverse=True)
+    nets = (rewritten(net.net, {step.path: (_with_width(step.layer, width),)}) for width in widths if width > own)
+
+    def is_better(one: Written) -> bool:
+        left = _narrowest(one, case.data.n_classes)
+        return left is None or left[1].row.in_shape[0] > following.row.in_shape[0]
+
+    better = [one for one in counted(case, nets) if is_better(one)]
+    silent = [one for one in better if _narrowest(one, case.data.n_classes) is None]
+    return next(iter((*silent, *better)), None)
+
+
+def _with_width(layer: Layer, width: int) -> Node:
+    if isinstance(layer, Linear):
+        return replace(layer, features=width)
+    assert isinstance(layer, Conv)
+    return replace(layer, channels=width)
+
+
+def few_filters(case: Case) -> Judgement | None:
+    """A first convolution with hardly any filters."""
+    first = next(iter(rows_of(case, *CONVOLUTIONS)), None)
+    if first is None or not 0 < first.out_shape[0] < FEW_FILTERS:
+        return None
+    net = written(case)
+    healed = next(counted(case, _with_more_filters(net)), None) if net else None
+    return Judgement(
+        severity="note",
+        evidence=(
+            Evidence(
+                what=f"filters of {first.name}",
+                value=first.out_shape[0],
+                source=f"{row_in_words(case, first)}.out_shape[0]",
+            ),
+        ),
+        remedy=None
+        if healed is None
+        else remedy(healed, gain="accuracy", expected="Later layers have more kinds of edges to put together."),
+        advice="" if healed else "Give it a few filters more, and take them from later layers, which cost more.",
+    )
+
+
+def _with_more_filters(net: Written) -> Iterator[Net]:
+    step = next(step for step in net.steps if isinstance(step.layer, CONVOLUTIONS))
+    for width in USUAL_FILTERS:
+        layer = step.layer
+        if isinstance(layer, DepthwiseConv):
+            yield rewritten(net.net, {step.path: (replace(layer, multiplier=ceil(width / step.row.in_shape[0])),)})
+        else:
+            yield rewritten(net.net, {step.path: (_with_width(layer, width),)})
+
+
+LINEAR_EATS_BUDGET: Final = Rule(
+    code="NE03",
+    title="A linear layer eats the budget",
+    needs=(),
+    judge=linear_eats_budget,
+    explanation="A linear layer behind a flatten has a weight for every place of the map, every channel and every "
+    "answer. So most parameters of this net sit in one layer that knows nothing of neighbourhood, where they overfit "
+    "easily and are missing in the convolutions. A smaller map before the flatten, or the average over all places, "
+    "does the same work for a fraction of the parameters, though it may know less of where things are.",
+    source="Lin, Chen and Yan 2013, arXiv 1312.4400",
+)
+
+WIDTH_BOTTLENECK: Final = Rule(
+    code="NE07",
+    title="A width bottleneck",
+    needs=(),
+    judge=width_bottleneck,
+    explanation="One layer has far fewer channels than the layers before and after it. What the earlier layers have "
+    "found must pass through it, and what does not fit is lost to all later layers, however wide they are. Make it "
+    "about as wide as its neighbours, and take the parameters from them if the budget is tight.",
+    source="Szegedy et al. 2015, arXiv 1512.00567, section 2",
+)
+
+FEW_FIRST_FILTERS: Final = Rule(
+    code="NE15",
+    title="Very few filters in the first layer",
+    needs=(),
+    judge=few_filters,
+    explanation="The first convolution has hardly any filters, so the net sees the image through hardly any kinds of "
+    "edges. Whatever they do not answer to is invisible to all later layers. Filters of the first layer are the "
+    "cheapest of the net, because an image has few channels, so a few more of them cost little.",
+)
