@@ -18,7 +18,7 @@ from flyweight.doctor.probes import TrainedProbe
 from flyweight.experiment.predict import Trained
 from flyweight.experiment.probe_start import gradients
 
-MOST_IMAGES: Final = 512
+MOST_IMAGES: Final = 512  # enough to see a channel that is alive, and a second of work for a large net
 AT_ONCE: Final = 128  # all activations of so many are in memory, for the gradients
 EXACT_ZEROS: Final = (nn.ReLU, nn.ReLU6, nn.Hardswish)  # activations that give 0 and not something small
 
@@ -40,8 +40,7 @@ class _Counts:
 def probe_trained(
     trained: Trained, images: np.ndarray, labels: np.ndarray, *, names: Mapping[str, str]
 ) -> TrainedProbe:
-    """images (N, C, H, W) uint8 and labels (N,), of which the first are used. names: of layers, by their path."""
-    images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES]
+    """images (N, C, H, W) uint8 and labels (N,), all of which are looked at. names: of layers, by their path."""
     counts: dict[str, _Counts] = {}
     handles = [
         module.register_forward_hook(_counting(counts, names.get(path, path)))

@@ -5,17 +5,18 @@ Goes in: a recipe and a seed, or a run. Comes out: `Probes`, plain numbers. What
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 
 from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
-from flyweight.doctor.probes import Probes, as_tables, from_tables
+from flyweight.doctor.probes import Probes, StartProbe, TrainedProbe, as_tables, from_tables
 from flyweight.errors import DataError, FlyweightError
 from flyweight.experiment.cases import recipe_of
 from flyweight.experiment.parts import parts_of
@@ -24,8 +25,8 @@ from flyweight.experiment.predict import load_trained
 from flyweight.experiment.probe_images import probe_images
 from flyweight.experiment.probe_reads import probe_reads
 from flyweight.experiment.probe_start import probe_start
-from flyweight.experiment.probe_trained import probe_trained
-from flyweight.experiment.workbench import set_up
+from flyweight.experiment.probe_trained import MOST_IMAGES, probe_trained
+from flyweight.experiment.workbench import Workbench, set_up
 from flyweight.recipe import Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
@@ -39,7 +40,8 @@ FORMAT: Final = 1  # one more whenever a probe measures otherwise: what is kept 
 # A run that may go on writes its own files and their checksums when it ends: nothing is left there before.
 KEPT_FOR: Final = ("finished", "diverged", "failed")
 
-Made = TypeVar("Made")
+# What may go wrong with somebody's images, net or machine; anything else is a mistake of ours and is not hidden.
+EXPECTED: Final = (FlyweightError, MemoryError, OSError)
 
 
 def probe(recipe: Recipe, *, seed: int, folder: Path | None = None) -> Probes:
@@ -49,7 +51,7 @@ def probe(recipe: Recipe, *, seed: int, folder: Path | None = None) -> Probes:
     """
     try:
         image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
-    except (FlyweightError, MemoryError, OSError) as error:
+    except EXPECTED as error:
         return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
     return _probe_loaded(recipe, image_set, seed=seed, folder=folder)
 
@@ -76,43 +78,47 @@ def _probe_run(record: RunRecord, folder: Path) -> Probes:
                 f"the images must be those of the run ({record.data_name}, hash {record.data_hash[:12]}), found hash "
                 f"{image_set.fingerprint[:12]}; bring them back"
             )
-    except (FlyweightError, MemoryError, OSError) as error:
+    except EXPECTED as error:
         return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
     return _probe_loaded(recipe, image_set, seed=record.seed, folder=folder)
 
 
 def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Path | None) -> Probes:
+    @functools.cache
+    def bench() -> Workbench:
+        return set_up(recipe, image_set, seed=seed, device="cpu", threads=None)
+
+    def start() -> StartProbe:
+        return probe_start(recipe, bench(), macs=count(recipe.model.net, image_set.shape).macs)
+
+    makers: dict[str, Callable[[], object]] = {
+        "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
+        "reads": lambda: probe_reads(recipe, bench()),
+        "start": start,
+        "trained": lambda: _probe_trained(recipe, bench(), folder),
+    }
     made: dict[str, Any] = {}
     failed: dict[str, str] = {}
-
-    def make(name: str, maker: Callable[[], Any]) -> None:
-        try:
-            made[name] = maker()
-        except (FlyweightError, MemoryError, OSError) as error:
-            failed[name] = _reason(error)
-
-    make("images", lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)))
     with _own_threads():
-        make("bench", lambda: set_up(recipe, image_set, seed=seed, device="cpu", threads=None))
-        bench = made.pop("bench", None)
-        if bench is None:
-            reason = failed.pop("bench")
-            return Probes(**made, failed={**failed, **dict.fromkeys(FIELDS[1:], reason)})
-        cost = count(recipe.model.net, image_set.shape)
-        names = {row.path: row.name for row in cost.rows}
-        rows = bench.batches.rows.numpy()
-        make("reads", lambda: probe_reads(recipe, bench))
-        make("start", lambda: probe_start(recipe, bench, macs=cost.macs))
-        make(
-            "trained",
-            lambda: probe_trained(
-                _trained(folder),
-                image_set.train_images[rows[:512]],
-                image_set.train_labels[rows[:512]],
-                names=names,
-            ),
-        )
+        for name, make in makers.items():
+            try:
+                made[name] = make()
+            except (*EXPECTED, RuntimeError) as error:
+                if not isinstance(error, EXPECTED) and "allocate memory" not in str(error):
+                    raise
+                failed[name] = _reason(error)
     return Probes(**made, failed=failed or None)
+
+
+def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> TrainedProbe:
+    if folder is None:
+        raise DataError("nothing was trained yet")
+    if not (folder / WEIGHTS).exists():
+        raise DataError(f"{WEIGHTS} is not there")
+    image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
+    names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
+    images, labels = image_set.train_images[rows], image_set.train_labels[rows]
+    return probe_trained(load_trained(folder), images, labels, names=names)
 
 
 @contextmanager
@@ -125,16 +131,8 @@ def _own_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _trained(folder: Path | None) -> Any:
-    if folder is None:
-        raise DataError("nothing was trained yet")
-    if not (folder / WEIGHTS).exists():
-        raise DataError(f"{WEIGHTS} is not there")
-    return load_trained(folder)
-
-
 def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | RuntimeError):  # torch has no type of its own for it
         return "there is not enough memory"
     return str(error).rstrip(".") or type(error).__name__
 
