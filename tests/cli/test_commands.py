@@ -409,7 +409,7 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
 def test_every_verb_has_an_example():
     """The test above found one for each verb."""
     assert {example[0] for example in examples()} == set(VERBS)
-    assert len(VERBS) == 14
+    assert len(VERBS) == 15
 
 
 def test_every_exit_code_is_told_in_the_help(flyweight):

@@ -16,6 +16,7 @@ from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, U
 
 if TYPE_CHECKING:
     from flyweight.experiment.events import Event
+    from flyweight.experiment.overseer import Oversight
     from flyweight.experiment.signals import StopRequest
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
@@ -42,6 +43,7 @@ def train(
     at_once: int | None = None,
     study: str | None = None,
     expect: str | None = None,
+    doctor: Literal["off", "tell", "stop"] = "off",
     tracking: Tracking | None = None,
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
@@ -78,6 +80,8 @@ def train(
         Put the runs into this study, whose log `flyweight journal NAME` prints.
     expect
         What you expect of it, for the journal: written before the first run begins.
+    doctor
+        Let the doctor look at each epoch: tell what it finds, or stop at a fault too; the run can be resumed.
     json
         Print the results as JSON.
     """
@@ -90,7 +94,8 @@ def train(
     if resume is not None:
         options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
-        return _told(*_go_on(resume, store, tracking, device=device, at_once=at_once), place=place, as_json=json)
+        found = _go_on(resume, store, tracking, device=device, at_once=at_once, oversee=doctor)
+        return _told(*found, place=place, as_json=json)
     overrides = (*changes, *budget_overrides(budget))
     asked = load(recipe or DEFAULT_RECIPE, overrides=overrides)
     _announce(asked, seeds)
@@ -98,10 +103,12 @@ def train(
     if expect is not None:
         _note_expectation(asked, expect, store, study)
     if seeds is None:
-        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads)
+        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads, oversee=doctor)
     else:
         all_seeds = range(seed, seed + seeds)
-        found = _several(asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once)
+        found = _several(
+            asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once, oversee=doctor
+        )
     return _told(*found, place=place, as_json=json)
 
 
@@ -165,11 +172,12 @@ def _one(
     seed: int,
     device: DeviceName,
     threads: int | None,
+    oversee: Oversight,
 ) -> Found:
     from flyweight.experiment.run import run
 
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "threads": threads}
+        settings: dict[str, Any] = {"device": device, "threads": threads, "oversee": oversee}
         record = run(recipe, seed=seed, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return (record,), stop
 
@@ -183,16 +191,25 @@ def _several(
     seeds: Sequence[int],
     device: DeviceName,
     at_once: int | None,
+    oversee: Oversight,
 ) -> Found:
     from flyweight.experiment.seeds import run_seeds
 
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "at_once": at_once}
+        settings: dict[str, Any] = {"device": device, "at_once": at_once, "oversee": oversee}
         records = run_seeds(recipe, seeds=seeds, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return records, stop
 
 
-def _go_on(selector: str, store: Store, tracking: Tracking | None, *, device: DeviceName, at_once: int | None) -> Found:
+def _go_on(
+    selector: str,
+    store: Store,
+    tracking: Tracking | None,
+    *,
+    device: DeviceName,
+    at_once: int | None,
+    oversee: Oversight,
+) -> Found:
     from flyweight.experiment.run import resume
     from flyweight.experiment.seeds import resume_seeds
 
@@ -202,12 +219,10 @@ def _go_on(selector: str, store: Store, tracking: Tracking | None, *, device: De
         f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):
+        settings: dict[str, Any] = {"device": device, "oversee": oversee, "watch": watch, "should_stop": stop}
         if record.group_id is None:
-            return (resume(record.id, store=store, device=device, watch=watch, should_stop=stop),), stop
-        records = resume_seeds(
-            record.group_id, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop
-        )
-    return records, stop
+            return (resume(record.id, store=store, **settings),), stop
+        return resume_seeds(record.group_id, store=store, at_once=at_once, **settings), stop
 
 
 @contextmanager
@@ -241,7 +256,8 @@ def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_j
     if stop():
         _say_how_to_go_on(records, place)
         return stop.exit_code
-    return _exit_code(results)
+    stopped = _say_who_was_stopped(records, place)
+    return _exit_code(results, place) or stopped
 
 
 def _say_how_to_go_on(records: Sequence[RunRecord], place: Place) -> None:
@@ -254,7 +270,19 @@ def _say_how_to_go_on(records: Sequence[RunRecord], place: Place) -> None:
         talk(f"go on with: flyweight train --resume {named[0].id}{place.options()}")
 
 
-def _exit_code(results: Sequence[dict[str, Any]]) -> int:
+def _say_who_was_stopped(records: Sequence[RunRecord], place: Place) -> int:
+    """Why the doctor ended runs, where to read more, and how to go on in spite of it; 0 where it ended none."""
+    stopped = [record for record in records if record.status == "interrupted"]
+    for record in stopped:
+        talk(f"flyweight: run {record.id} {record.message}.")
+    if not stopped:
+        return 0
+    talk(f"why: flyweight doctor {stopped[0].id}{place.options()}")
+    talk(f"go on all the same: flyweight train --resume {stopped[0].id}{place.options()}")
+    return FlyweightError.exit_code
+
+
+def _exit_code(results: Sequence[dict[str, Any]], place: Place) -> int:
     """Diverged before target missed before done; a target is held against the mean over the seeds."""
     from flyweight.report.summary import judged_on
 
@@ -262,6 +290,7 @@ def _exit_code(results: Sequence[dict[str, Any]]) -> int:
         for result in results:
             if result["status"] == "diverged":
                 talk(f"flyweight: run {result['run']} diverged: {result['message']}.")
+                talk(f"why: flyweight doctor {result['run']}{place.options()}")
         return DivergedError.exit_code
     if not results:
         return FlyweightError.exit_code

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from flyweight.cli.output import talk
-from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped
+from flyweight.experiment.events import Ended, EpochDone, Event, Found, Started, Stepped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -58,6 +58,8 @@ class Lines:
                 talk(f"{label}  run {event.run_id}{again}")
             case EpochDone():
                 talk(self.epoch_line(event, label))
+            case Found():
+                talk(found_line(event, label))
             case Ended(status=status) if status != "finished" or event.message:
                 talk(f"{label}  {status}: {event.message}" if event.message else f"{label}  {status}")
 
@@ -76,6 +78,13 @@ class Lines:
             f"train {line.train_loss:.4f} {line.train_accuracy:.2%}  "
             f"{JUDGED_ON[judged_on]} {line.validation_loss:.4f} {line.validation_accuracy:.2%}  {line.seconds:.1f} s"
         )
+
+
+def found_line(event: Found, label: str) -> str:
+    """What the doctor found, and when."""
+    step = "" if event.step is None else f", step {event.step}"
+    when = f"epoch {event.epoch}{step}" if event.epoch else "before the run"
+    return f"{label}  doctor, {when}: {event.code} {event.severity}, {event.title}"
 
 
 class _Bars:
@@ -104,12 +113,44 @@ class _Bars:
             case EpochDone():
                 self.progress.print(self.lines.epoch_line(event, label), highlight=False)
                 self.progress.update(self.bars[event.run_id], completed=event.metrics.epoch)
+            case Found():
+                self.progress.print(found_line(event, label), highlight=False)
             case Ended():
-                bar = self.bars.pop(event.run_id, None)
-                if bar is not None:
-                    self.progress.remove_task(bar)
+                self.remove(event.run_id)
                 if event.status != "finished" or event.message:
                     self.lines(event)
+
+    def remove(self, run_id: str) -> None:
+        """Take the bar of a run away."""
+        bar = self.bars.pop(run_id, None)
+        if bar is not None:
+            self.progress.remove_task(bar)
+
+
+@contextmanager
+def watching_trials() -> Iterator[Callable[[Event], None]]:
+    """A line when a run is over, and a bar for each that is not on a terminal: for runs that only serve an answer."""
+    overall = Overall({}, {})
+
+    def tell(event: Event) -> None:
+        line = overall.told(event)
+        if line:
+            talk(line)
+
+    if not sys.stderr.isatty():
+        yield tell
+        return
+    with _progress() as progress:
+        bars = _Bars(progress, Lines(named=True))
+
+        def show(event: Event) -> None:
+            if isinstance(event, Started | Stepped):
+                bars(event)
+            elif isinstance(event, Ended):
+                bars.remove(event.run_id)
+            tell(event)
+
+        yield show
 
 
 @contextmanager

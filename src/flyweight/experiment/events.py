@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flyweight.doctor.finding import Severity
 from flyweight.train.metrics import EpochMetrics
 
 
@@ -56,7 +57,23 @@ class Ended:
     message: str
 
 
-Event = Started | Stepped | EpochDone | Ended
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The doctor found something while a run was under way, or (epoch 0) before its first step.
+
+    step: where in the epoch, if it was found in its middle.
+    """
+
+    run_id: str
+    seed: int
+    epoch: int
+    code: str
+    title: str
+    severity: Severity
+    step: int | None = None
+
+
+Event = Started | Stepped | EpochDone | Ended | Found
 
 
 def ignore(_event: Event) -> None:

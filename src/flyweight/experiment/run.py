@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
@@ -26,6 +26,9 @@ from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
 from flyweight.train.loop import Outcome, Training
 
+if TYPE_CHECKING:
+    from flyweight.experiment.overseer import Overseer, Oversight
+
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
 
@@ -41,6 +44,7 @@ def run(
     group_seeds: tuple[int, ...] = (),
     study: str | None = None,
     parent_hash: str | None = None,
+    oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
@@ -48,7 +52,8 @@ def run(
 
     `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
     `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
-    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal.
+    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal. `oversee`
+    lets the doctor look at each epoch: what it finds is told to `watch`, and with "stop" a fault ends the run.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -79,7 +84,7 @@ def run(
     folder = store.folder(record.id)
     files.write_text(folder / "recipe.toml", dumps(recipe))
     files.write_json(folder / "environment.json", bench.environment)
-    return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
+    return _carry_out(recipe, record, cost, bench, store=store, oversee=oversee, watch=watch, should_stop=should_stop)
 
 
 def resume(
@@ -87,6 +92,7 @@ def resume(
     *,
     store: Store,
     device: DeviceName = "auto",
+    oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
@@ -112,7 +118,7 @@ def resume(
     if (folder / CHECKPOINT).exists():
         checkpoint.from_bytes((folder / CHECKPOINT).read_bytes(), bench.training)
     record = store.resume(record.id)
-    return _carry_out(recipe, record, cost, bench, store=store, watch=watch, should_stop=should_stop)
+    return _carry_out(recipe, record, cost, bench, store=store, oversee=oversee, watch=watch, should_stop=should_stop)
 
 
 def _carry_out(
@@ -122,11 +128,15 @@ def _carry_out(
     bench: Workbench,
     *,
     store: Store,
+    oversee: Oversight,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> RunRecord:
     """Train from where the bench stands; the row is closed whatever happens."""
     training = bench.training
+    overseer = None if oversee == "off" else _overseer(recipe, training, may_stop=oversee == "stop", watch=watch)
+    if overseer is not None:
+        watch, should_stop = overseer.watch, overseer.asking(should_stop)
     watch(
         Started(
             run_id=record.id,
@@ -141,6 +151,8 @@ def _carry_out(
     columns: dict[str, Any] = {}
     try:
         outcome = _fit(recipe, record, bench, store=store, watch=watch, should_stop=should_stop)
+        if overseer is not None:
+            outcome = overseer.explained(outcome)
         if outcome.status == "interrupted":
             _save(store.folder(record.id), training)
         else:
@@ -161,6 +173,15 @@ def _carry_out(
     )
     watch(Ended(run_id=record.id, seed=record.seed, status=outcome.status, message=outcome.message))
     return record
+
+
+def _overseer(recipe: Recipe, training: Training, *, may_stop: bool, watch: Callable[[Event], None]) -> Overseer:
+    """The doctor at the side of a run; it has seen the epochs that a resumed run has done already."""
+    from flyweight.experiment.examine import case_of_recipe
+    from flyweight.experiment.overseer import Overseer, epoch_line
+
+    history = list(map(epoch_line, training.history))
+    return Overseer(case=case_of_recipe(recipe), pass_on=watch, may_stop=may_stop, history=history)
 
 
 def _fit(

@@ -25,6 +25,7 @@ from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
+    from flyweight.experiment.overseer import Oversight
     from flyweight.train.device import DeviceName
 
 PRELOAD: Final = "flyweight.experiment.preload"  # a name: it is loaded in another process, while this one stays light
@@ -74,13 +75,15 @@ def run_seeds(
     at_once: int | None = None,
     study: str | None = None,
     parent_hash: str | None = None,
+    oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Train every seed and return their records in the order of `seeds`; all share one `group_id`.
 
     `at_once` is how many train side by side at most, by default one per core and those that are left over beside the
-    last of them. When asked to stop, each run is saved where it stands. `study` and `parent_hash` are those of `run`.
+    last of them. When asked to stop, each run is saved where it stands. `study`, `parent_hash` and `oversee` are
+    those of `run`: a seed that the doctor stops leaves the others to go on.
 
     A script that calls this needs the usual `if __name__ == "__main__":`, since each process imports it anew.
 
@@ -90,7 +93,7 @@ def run_seeds(
     """
     asked = Asked(recipe=recipe, seeds=tuple(seeds), study=study, parent_hash=parent_hash)
     (records,) = run_side_by_side(
-        [asked], store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop
+        [asked], store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop
     )
     return records
 
@@ -101,6 +104,7 @@ def run_side_by_side(
     store: Store,
     device: DeviceName = "auto",
     at_once: int | None = None,
+    oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[tuple[RunRecord, ...], ...]:
@@ -123,7 +127,9 @@ def run_side_by_side(
         for group in groups
     ]
     in_turns = [job for turn in zip_longest(*jobs) for job in turn if job is not None]
-    _work_off(in_turns, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+    _work_off(
+        in_turns, store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop
+    )
     return tuple(group.records(store) for group in groups)
 
 
@@ -133,6 +139,7 @@ def resume_seeds(
     store: Store,
     device: DeviceName = "auto",
     at_once: int | None = None,
+    oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
@@ -148,7 +155,7 @@ def resume_seeds(
     jobs += [_Job(group=group, seed=seed) for seed in planned if seed not in begun]
     if not jobs:
         raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
-    _work_off(jobs, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+    _work_off(jobs, store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop)
     return group.records(store)
 
 
@@ -158,6 +165,7 @@ def _work_off(
     store: Store,
     device: DeviceName,
     at_once: int | None,
+    oversee: Oversight,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -165,7 +173,10 @@ def _work_off(
     try:
         workers.work_off(
             [
-                workers.Job(name=f"seed {job.seed}", work=functools.partial(_train, job, store.url, store.home, device))
+                workers.Job(
+                    name=f"seed {job.seed}",
+                    work=functools.partial(_train, job, store.url, store.home, device, oversee),
+                )
                 for job in jobs
             ],
             places=_places(len(jobs), at_once),
@@ -190,6 +201,7 @@ def _train(
     url: str,
     home: Path,
     device: DeviceName,
+    oversee: Oversight,
     tell: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -198,7 +210,7 @@ def _train(
 
     store, asked = Store.open(url, home=home), job.group.asked
     if job.resumed:
-        resume(job.resumed, store=store, device=device, watch=tell, should_stop=should_stop)
+        resume(job.resumed, store=store, device=device, oversee=oversee, watch=tell, should_stop=should_stop)
         return
     run(
         asked.recipe,
@@ -209,6 +221,7 @@ def _train(
         group_seeds=asked.seeds,
         study=asked.study,
         parent_hash=asked.parent_hash,
+        oversee=oversee,
         watch=tell,
         should_stop=should_stop,
     )

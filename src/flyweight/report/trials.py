@@ -1,0 +1,144 @@
+"""What was tried, in words: proofs of remedies, ranges of learning rates and walks from a broken recipe to a good one.
+
+Goes in: the values that a trial gives. Comes out: text for a terminal of 80 columns; nothing is tried or judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from flyweight.recipe import Recipe, all_in_words, diff
+from flyweight.report.diagnosis import (
+    counted,
+    finding_text,
+    finding_values,
+    next_lines,
+    told_after_a_guess,
+    train_command,
+    value_in_words,
+)
+from flyweight.report.wording import hanging, margin, plain
+
+if TYPE_CHECKING:
+    from flyweight.experiment.heal import Healing, HealStep
+    from flyweight.experiment.lr_range import LrRange, SeedRange
+    from flyweight.experiment.prove import Proof
+
+PLACES: Final = {
+    "below": "below them",
+    "inside": "one of them",
+    "above": "above them",
+    "unknown": "not judged",
+}
+
+
+def proof_text(proof: Proof) -> str:
+    """How a remedy was tried, and the figures of every seed; what came of it stands with its finding."""
+    figures = {
+        "before": _percent(proof.before),
+        "after": _percent(proof.after),
+        "told": _as_they_are(proof.told),
+        "honest": _as_they_are(proof.honest),
+    }
+    lines = [f"{proof.code} was tried: {plain(', '.join(proof.changes))}", hanging("trained", _trained(proof))]
+    return "\n".join([*lines, *(hanging(label, text) for label, text in figures.items() if text)])
+
+
+def _trained(proof: Proof) -> str:
+    first, *_, last = proof.seeds
+    return f"{proof.budget}, seeds {first} to {last}" if proof.run_ids else proof.budget
+
+
+def _percent(accuracies: Sequence[float]) -> str:
+    return f"{' '.join(f'{100 * one:.2f}' for one in accuracies)} % of the validation images" if accuracies else ""
+
+
+def _as_they_are(values: Sequence[float]) -> str:
+    """Accuracies as fractions, or losses."""
+    return " ".join(map(value_in_words, values))
+
+
+def lr_range_text(found: LrRange, *, name: str) -> str:
+    """Which learning rates are good, where the recipe's own lies, and what each seed showed."""
+    lines = []
+    if found.low is None or found.high is None or found.suggestion is None:
+        lines.append(f"{plain(name)}: no range of good learning rates could be seen")
+    else:
+        lines += [
+            f"{plain(name)}: learning rates from {_rate(found.low)} to {_rate(found.high)} are good",
+            hanging("try", _rate(found.suggestion)),
+        ]
+    lines.append(hanging("recipe's", f"{_rate(found.lr)}, {PLACES[found.where]}"))
+    if found.spread is not None and len(found.seeds) > 1:
+        lines.append(hanging("spread", f"the upper ends of the seeds lie within a factor of {found.spread:.3g}"))
+    lines.append(hanging("why", found.reason))
+    lines += [hanging(f"seed {one.seed}", seed_words(one)) for one in found.seeds]
+    return "\n".join(lines)
+
+
+def seed_words(seed: SeedRange) -> str:
+    """What a seed showed, in one line."""
+    if seed.low is None or seed.high is None:
+        told = ["the loss did not fall"]
+    else:
+        told = [f"{_rate(seed.low)} to {_rate(seed.high)}"]
+    named = {"steepest at": seed.steepest, "lowest loss at": seed.lowest, "breaks at": seed.diverges}
+    return ", ".join([*told, *(f"{name} {_rate(rate)}" for name, rate in named.items() if rate is not None)])
+
+
+def _rate(rate: float) -> str:
+    """
+    >>> _rate(0.0123456), _rate(1e-05)
+    ('0.0123', '1e-05')
+    """
+    return f"{rate:.3g}"
+
+
+def step_text(step: HealStep, before: Recipe, *, is_guessed: bool = False) -> str:
+    """A step of a walk: what was found in the recipe before it, and what came of the change.
+
+    is_guessed: its numbers were shown already.
+    """
+    told = told_after_a_guess if is_guessed else finding_text
+    kept = "kept" if step.has_helped else "not kept"
+    return f"{told(step.finding, before)}\n{hanging('tried', step.line)}\n{hanging('so', f'the change is {kept}')}"
+
+
+def healing_text(found: Healing, *, written: str | None, options: str = "") -> str:
+    """Where a walk ended: all that was changed, what is left, and the file with the commands that use it."""
+    name, n_kept = plain(found.start.name), sum(step.has_helped for step in found.steps)
+    lines = []
+    if not found.steps:
+        lines.append(f"{name}: {'no remedy to try' if found.is_done else 'stopped before anything was tried'}")
+    else:
+        lines.append(f"{name}: {counted(len(found.steps), 'change')} tried, {n_kept} kept")
+    if written is not None:
+        lines.append(hanging("changed", all_in_words(diff(found.start, found.recipe))))
+    if found.left:
+        lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
+    if not found.is_done:
+        lines.append(hanging("mind", "the walk is not over; the same command goes on from what is on record"))
+    if written is None:
+        return "\n".join([*lines, margin("written") + "nothing, since nothing was changed"])
+    return "\n".join(
+        [*lines, margin("written") + written, *next_lines([f"{train_command(written, ())} --seeds 5{options}"])]
+    )
+
+
+def healing_values(found: Healing) -> dict[str, Any]:
+    """A walk as plain values."""
+    before, steps = found.start, []
+    for step in found.steps:
+        proof = None if step.proof is None else asdict(step.proof)
+        finding = finding_values(step.finding, before)
+        steps.append({"finding": finding, "proof": proof, "line": step.line, "has_helped": step.has_helped})
+        before = step.recipe
+    return {
+        "recipe": found.start.name,
+        "is_done": found.is_done,
+        "changes": [asdict(change) for change in diff(found.start, found.recipe)],
+        "steps": steps,
+        "left": [finding_values(one, found.recipe) for one in found.left],
+    }
