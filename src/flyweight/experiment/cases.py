@@ -109,10 +109,13 @@ def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
         return found or None
 
     judged_on = case.recipe.protocol.evaluate_on
+    ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
+    if ending is not None:
+        why.pop("ending", None)  # the record had it
     return replace(
         case,
         history=read("history", lambda: reading.read_history(folder), _without_history(record)),
-        ending=read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record),
+        ending=ending,
         answers=read("answers", lambda: reading.read_answers(folder, part=judged_on), _without_answers(record)),
         told=read("told", lambda: reading.read_told(folder), _without_told(case.recipe, record)),
         why_missing={**case.why_missing, **why},
