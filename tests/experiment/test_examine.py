@@ -22,6 +22,7 @@ from flyweight.experiment.cases import OF_A_RUN, OF_PROBES
 from flyweight.experiment.examine import case_of_recipe, case_of_run, examine_recipe, examine_run
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.probes import PROBES
+from flyweight.experiment.prove import Expense, Proof, keep_proofs
 from flyweight.experiment.run import run
 from flyweight.experiment.workbench import prepare
 from flyweight.recipe import Recipe, load, names, override, recipe_hash
@@ -441,3 +442,38 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
         path.write_text(json.dumps({**result, "layers": layers}))
         with pytest.raises(DataError, match=r"digits\.npz"):
             case_of_run(record, store)
+
+
+def failed_proof(code: str) -> Proof:
+    expense = Expense(params=1, registered_params=1, macs=1)
+    return Proof(
+        code=code,
+        gain="accuracy",
+        changes=(),
+        seeds=(0, 1),
+        before=(0.5, 0.5),
+        after=(0.5, 0.5),
+        told=(),
+        honest=(),
+        cost_before=expense,
+        cost_after=expense,
+        paired=None,
+        has_helped=False,
+        line="tried, and it did not help",
+        budget="short",
+        run_ids=(),
+    )
+
+
+def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
+    """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
+    record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
+    before = examine_run(record.id, store).diagnosis.findings
+    keep_proofs(store.folder(record.id), [failed_proof(before[0].code)])
+
+    after = examine_run(record.id, store).diagnosis.findings
+
+    assert len(before) == len(after) > 1
+    assert after[-1].code == before[0].code
+    assert after[-1].proof == "tried, and it did not help"
+    assert after[-1].rank > after[0].rank
