@@ -1,7 +1,8 @@
 """From a case to what is wrong with it: every rule is asked once, and what they say is put in order.
 
-Causes stand before symptoms and what is worse before what is less bad; what is equal in both is a tie. A remedy that
-was tried and did not help costs its finding the rank.
+What is worse stands before what is less bad, and what is equally bad is a tie. Where something is found that can have
+caused them, symptoms stand behind all other alarms. A remedy that was tried and did not help costs its finding the
+rank.
 """
 
 from __future__ import annotations
@@ -76,13 +77,21 @@ def _finding(rule: Rule, judgement: Judgement, tried: Tried | None) -> Finding:
 
 def _ranked(found: Sequence[Finding], tried: Mapping[str, Tried]) -> tuple[Finding, ...]:
     """Ranks as in a race: two firsts are followed by a third."""
+    has_cause = any(_can_cause(finding) for finding in found)
 
-    def place(finding: Finding) -> tuple[bool, int, bool]:
+    def place(finding: Finding) -> tuple[bool, bool, bool, int]:
         has_failed = finding.code in tried and not tried[finding.code].has_helped
-        return has_failed, SEVERITIES.index(finding.severity), finding.is_symptom
+        is_note = finding.severity == "note"
+        return has_failed, is_note, finding.is_symptom and has_cause, SEVERITIES.index(finding.severity)
 
     ranked: list[Finding] = []
     for _, tied in groupby(sorted(found, key=place), key=place):
         rank = len(ranked) + 1
         ranked += [replace(finding, rank=rank) for finding in tied]
     return tuple(ranked)
+
+
+def _can_cause(finding: Finding) -> bool:
+    """Whether a net that learns badly may do so because of it."""
+    is_about_learning = finding.remedy is not None and finding.remedy.gain == "accuracy"
+    return is_about_learning and finding.severity != "note" and not finding.is_symptom

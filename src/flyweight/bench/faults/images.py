@@ -33,7 +33,7 @@ def image_file(folder: Path, *, half: Half, n_train: int, variant: Variant, draw
     if not path.exists():
         arrays = _VARIANTS[variant](_sound(half, n_train, draw))
         with replacing(path) as unfinished:
-            np.savez(unfinished, **arrays)  # type: ignore[arg-type]
+            np.savez(unfinished, **arrays)
     return path
 
 

@@ -38,21 +38,22 @@ def accuracy(part: Mapping[str, float]) -> float:
 
 def gap_evidence(case: Case) -> tuple[Evidence, ...]:
     """The two accuracies and their difference with its interval."""
-    found = gap(case)
-    assert found is not None and case.ending is not None and case.ending.train and case.ending.validation
-    train, validation = (
-        "result.train.correct / result.train.count",
-        "result.validation.correct / result.validation.count",
-    )
+    ending, found = case.ending, gap(case)
+    assert found is not None
+    assert ending is not None
+    assert ending.train is not None
+    assert ending.validation is not None
+    train, validation = (f"result.{part}.correct / result.{part}.count" for part in ("train", "validation"))
+    low = "wilson(result.train.correct, result.train.count)[0]"
+    high = "wilson(result.validation.correct, result.validation.count)[1]"
     return (
-        Evidence(what="accuracy on the training images", value=accuracy(case.ending.train), source=train),
-        Evidence(what="accuracy on the validation images", value=accuracy(case.ending.validation), source=validation),
+        Evidence(what="accuracy on the training images", value=accuracy(ending.train), source=train),
+        Evidence(what="accuracy on the validation images", value=accuracy(ending.validation), source=validation),
         Evidence(what="difference", value=found[0], source=f"{train} - {validation}"),
         Evidence(
             what="low end of its 95 % interval",
             value=found[1],
-            source=f"{train} - {validation} - sqrt(({train} - wilson(result.train.correct, result.train.count)[0]) ** 2 "
-            f"+ (wilson(result.validation.correct, result.validation.count)[1] - {validation}) ** 2)",
+            source=f"{train} - {validation} - sqrt(({train} - {low}) ** 2 + ({high} - {validation}) ** 2)",
         ),
     )
 
@@ -74,7 +75,7 @@ def overfitting(case: Case) -> Judgement | None:
             Evidence(
                 what="validation loss at the end, over its lowest",
                 value=losses[-1] / min(losses),
-                source="metrics.validation_loss[-1] / min(loss for loss in metrics.validation_loss if loss is not None)",
+                source="metrics.validation_loss[-1] / min(x for x in metrics.validation_loss if x is not None)",
             )
         )
     return Judgement(severity="warning", evidence=tuple(evidence), remedy=_against_overfitting(case))

@@ -162,7 +162,7 @@ def momentum_and_lr(case: Case) -> Judgement | None:
 
 
 def last_loss(start: StartProbe, factor: str) -> float | None:
-    """The mean loss of the last quarter of the steps; None where it was not a number, infinite where it was not tried."""
+    """The mean loss of the last quarter of the steps; None where it was not a number, or was not tried."""
     losses = start.losses.get(factor, ())
     tail = losses[-max(1, len(losses) // 4) :]
     return None if not tail or any(loss is None for loss in tail) else sum(filter(None, tail)) / len(tail)
@@ -266,11 +266,14 @@ def _way(case: Case) -> float:
     return mean * _effective(case) * case.steps
 
 
+_MEAN_SHARE: Final = "mean([lr(x / 100) for x in range(101)]) / recipe.train.lr"
+
+
 def _way_evidence(case: Case) -> Evidence:
     return Evidence(
         what="sum of all learning rates, momentum counted",
         value=_way(case),
-        source=f"mean([lr(x / 100) for x in range(101)]) / recipe.train.lr * {_effective_evidence(case).source} * steps",
+        source=f"{_MEAN_SHARE} * {_effective_evidence(case).source} * steps",
     )
 
 

@@ -90,7 +90,7 @@ def _stages(net: Written) -> tuple[_Stage, ...]:
         if first is not None and place in maps and _is_over(nodes, place):
             spans.append((first, place))
             first = None
-    nexts = [first for first, _ in spans[1:]] + [len(nodes)]
+    nexts = [*(first for first, _ in spans[1:]), len(nodes)][: len(spans)]
     return tuple(
         _Stage(first=first, last=last, is_pooled=any(isinstance(node, POOLS) for node in nodes[first:following]))
         for (first, last), following in zip(spans, nexts, strict=True)

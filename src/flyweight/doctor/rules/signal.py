@@ -1,13 +1,16 @@
-"""What becomes of activations and gradients inside the net: constant answers, dead channels, gradients that fade or grow."""
+"""What becomes of activations and gradients in a net: constant answers, dead channels, gradients that fade or grow."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log
 from typing import Final
 
 from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
-from flyweight.doctor.nets import with_batch_norm
+from flyweight.doctor.nets import CONVOLUTIONS, counted, remedy, rewritten, written_out
 from flyweight.doctor.rules.learning_rate import has_norm
+from flyweight.model.spec import BatchNorm
 
 # An answer that this share of all images gets is the answer to all of them.
 ONE_ANSWER: Final = 0.95
@@ -88,8 +91,6 @@ def _constant(*evidence: Evidence) -> Judgement:
 
 def flat_line(case: Case) -> Judgement | None:
     """After a whole epoch the loss is still that of a net that knows nothing."""
-    from math import log
-
     history = case.history or ()
     if not history or any(line.train_loss is None for line in history[-1:]):
         return None
@@ -169,8 +170,6 @@ def vanishing(case: Case) -> Judgement | None:
 
 def exploding(case: Case) -> Judgement | None:
     """Gradients that grow on their way to the first layers, or a first loss far above that of a guess."""
-    from math import log
-
     start = case.start
     assert start is not None
     found = _gradient_ratios(case)
@@ -202,7 +201,7 @@ def _gradient_ratios(case: Case) -> list[tuple[str, str, float]]:
     if len(gradient) < 2 or has_norm(case):
         return []
     *layers, last = gradient
-    return [(layer, last, gradient[layer] / gradient[last]) for layer in layers]  # type: ignore[operator]
+    return [(layer, last, gradient[layer] / gradient[last]) for layer in layers]
 
 
 def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple[Evidence, ...]:
@@ -224,8 +223,16 @@ def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple
 
 def _norm_remedy(case: Case, expected: str) -> Remedy | None:
     """Batch norm behind every convolution, where the net has none and its text is ours."""
-    net = None if has_norm(case) else with_batch_norm(case)
-    return None if net is None else Remedy(changes=(f"model.net={net}",), gain="accuracy", expected=expected)
+    net = None if has_norm(case) else written_out(case)
+    if net is None:
+        return None
+    changes = {
+        step.path: (replace(step.layer, bias=False), BatchNorm())
+        for step in net.steps
+        if isinstance(step.layer, CONVOLUTIONS)
+    }
+    found = next(counted(case, [rewritten(net.net, changes)]), None)
+    return remedy(found, gain="accuracy", expected=expected) if found else None
 
 
 RULES: Final[tuple[Rule, ...]] = (

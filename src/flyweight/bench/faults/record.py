@@ -1,0 +1,106 @@
+"""The fault bench as a whole: train, examine, count; kept as JSON, so that every figure can be counted again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from flyweight.bench.faults.cases import BenchCase, cases
+from flyweight.bench.faults.outcomes import Named, Outcome, examine
+from flyweight.bench.faults.remedies import RemedyTried, try_remedies
+from flyweight.bench.faults.training import train
+from flyweight.bench.machine import describe_machine
+from flyweight.errors import DataError
+from flyweight.experiment.events import never
+from flyweight.records.folder import make_folder, write_json
+from flyweight.records.store import Store
+
+# Of a quick bench: every so many of the faulty and of the healthy cases.
+QUICK_FAULTY: Final = 8
+QUICK_HEALTHY: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultBench:
+    """What one run of `flyweight bench doctor` found. machine: see `train.device.describe`."""
+
+    is_quick: bool
+    machine: dict[str, Any]
+    outcomes: tuple[Outcome, ...]
+    remedies: tuple[RemedyTried, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(
+    *,
+    home: Path,
+    quick: bool = False,
+    with_remedies: bool = True,
+    told: Callable[[str], None] = lambda _words: None,
+    should_stop: Callable[[], bool] = never,
+) -> FaultBench:
+    """Train what is not there yet in the bench's own store below `home`, examine all, try the remedies."""
+    store = Store.open(home=make_folder(home / "fault-bench"))
+    chosen = _chosen(cases(), quick=quick)
+    told(f"{len(chosen)} runs, {sum(case.kind is not None for case in chosen)} of them with a planted fault ...")
+    records = train(chosen, store, told=told, should_stop=should_stop)
+    told("examining ...")
+    outcomes = examine(chosen, records, store, should_stop=should_stop)
+    tried: tuple[RemedyTried, ...] = ()
+    if with_remedies and not should_stop():
+        tried = try_remedies(chosen, records, store, quick=quick, told=told, should_stop=should_stop)
+    return FaultBench(is_quick=quick, machine=describe_machine(), outcomes=outcomes, remedies=tried)
+
+
+def _chosen(all_cases: Sequence[BenchCase], *, quick: bool) -> tuple[BenchCase, ...]:
+    if not quick:
+        return tuple(all_cases)
+    faulty = [case for case in all_cases if case.kind is not None]
+    healthy = [case for case in all_cases if case.kind is None]
+    return (*faulty[::QUICK_FAULTY], *healthy[::QUICK_HEALTHY])
+
+
+def write(bench: FaultBench, path: Path) -> Path:
+    """Write it as a JSON file of that name.
+
+    Raises:
+        UsageError, MissingError: the folder cannot be made.
+    """
+    make_folder(path.parent)
+    write_json(path, bench.as_dict())
+    return path
+
+
+def read(path: Path) -> FaultBench:
+    """A fault bench from the file that `write` made.
+
+    Raises:
+        DataError: no such file, or one that holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        outcomes = tuple(_outcomes(found.pop("outcomes")))
+        remedies = tuple(RemedyTried(**one) for one in found.pop("remedies"))
+        return FaultBench(**found, outcomes=outcomes, remedies=remedies)
+    except OSError as error:
+        raise DataError(
+            f"{path}: must be a record of `flyweight bench doctor`, found none ({error.strerror}); "
+            f"`flyweight bench doctor --to {path}` makes one."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        known = ", ".join(field.name for field in fields(FaultBench))
+        raise DataError(
+            f"{path}: must be a record of `flyweight bench doctor` with {known}, found other content ({error}); make "
+            f"it again with `flyweight bench doctor --to {path}`."
+        ) from error
+
+
+def _outcomes(tables: Iterable[Mapping[str, Any]]) -> Iterable[Outcome]:
+    for table in tables:
+        findings = tuple(Named(**one) for one in table["findings"])
+        yield Outcome(**{**table, "findings": findings})

@@ -1,0 +1,96 @@
+"""Whether the advice helps: remedies of the faulty runs of the reporting half, each tried over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flyweight.bench.faults.cases import BenchCase
+from flyweight.doctor.finding import Finding
+from flyweight.experiment.events import never
+from flyweight.experiment.examine import examine_run
+from flyweight.experiment.prove import prove
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+
+SEEDS: Final = 5
+# Seeds that no run of the bench has.
+FIRST_SEED: Final = 50_000
+QUICK_REMEDIES: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemedyTried:
+    """One remedy that claims a better net: mean validation accuracy before and after over n seeds, paired p."""
+
+    kind: str
+    design: str
+    code: str
+    changes: tuple[str, ...]
+    before: float
+    after: float
+    p: float | None
+    n: int
+
+
+def try_remedies(
+    cases: Sequence[BenchCase],
+    records: Mapping[str, RunRecord],
+    store: Store,
+    *,
+    quick: bool = False,
+    told: Callable[[str], None] = lambda _words: None,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[RemedyTried, ...]:
+    """Try the first accuracy-claiming remedy of each kind and design in the reporting half, on seeds of its own."""
+    tried: list[RemedyTried] = []
+    for case, record, finding in _claims(cases, records, store):
+        if should_stop() or (quick and len(tried) == QUICK_REMEDIES):
+            break
+        found = _tried(case, record, finding, store, should_stop)
+        if found is not None:
+            told(f"{found.code} on {case.name}: {found.before:.2%} to {found.after:.2%}")
+            tried.append(found)
+    return tuple(tried)
+
+
+def _claims(
+    cases: Sequence[BenchCase], records: Mapping[str, RunRecord], store: Store
+) -> Iterator[tuple[BenchCase, RunRecord, Finding]]:
+    """One run of each kind and design whose first alarms claim a better net, with the first of those."""
+    seen = set[tuple[str, str]]()
+    for case in cases:
+        if case.kind is None or case.design.half != "reporting" or case.name not in records:
+            continue
+        if (case.kind.name, case.design.name) in seen:
+            continue
+        record = records[case.name]
+        alarms = examine_run(record.id, store).diagnosis.alarms
+        firsts = [one for one in alarms if one.rank == 1 and one.remedy and one.remedy.gain == "accuracy"]
+        if firsts:
+            seen.add((case.kind.name, case.design.name))
+            yield case, record, firsts[0]
+
+
+def _tried(
+    case: BenchCase, record: RunRecord, finding: Finding, store: Store, should_stop: Callable[[], bool]
+) -> RemedyTried | None:
+    from flyweight.recipe import Recipe
+
+    recipe = Recipe.model_validate(record.recipe)
+    proof = prove(
+        recipe, finding, store=store, seeds=SEEDS, first_seed=FIRST_SEED, is_full=True, should_stop=should_stop
+    )
+    if proof is None or finding.remedy is None or case.kind is None:
+        return None
+    return RemedyTried(
+        kind=case.kind.name,
+        design=case.design.name,
+        code=finding.code,
+        changes=finding.remedy.changes,
+        before=sum(proof.before) / len(proof.before),
+        after=sum(proof.after) / len(proof.after),
+        p=proof.paired.p if proof.paired else None,
+        n=len(proof.before),
+    )
