@@ -1,0 +1,506 @@
+"""A syntax tree with an index: what each name stands for where it is used, and who is called with what.
+
+Assignments are followed as far as a reader would follow them: the last one before a use, more than one where branches
+differ, arguments through the calls of a function. What cannot be followed stands for itself, so that who asks can be
+silent. Nothing here knows what a data set or a net is.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+Scope: TypeAlias = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Place: TypeAlias = tuple[int, int]
+Key: TypeAlias = str
+NodeT = TypeVar("NodeT", bound=ast.AST)
+
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES: Final = (ast.Module, *_FUNCTIONS, ast.ClassDef)
+_BRANCHES: Final = (
+    ast.If,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.Try,
+    ast.TryStar,
+    ast.ExceptHandler,
+    ast.Match,
+    ast.match_case,
+)
+# One object in the whole tree; they have no parent of their own.
+_SINGLE: Final = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+# How far a name is followed; no program that a person reads needs more.
+MOST_STEPS: Final = 16
+MOST_VALUES: Final = 16
+_END: Final[Place] = (10**9, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """A name given a value. value None: something that is not followed; item: which part of it, where it is unpacked.
+
+    at: where the statement ends, since its right side still sees the old value.
+    """
+
+    at: Place
+    node: ast.AST
+    value: ast.expr | None
+    item: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What an expression may stand for, and which part of it."""
+
+    node: ast.expr
+    item: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """The tree and its index. parents: of each node, with the field it stands in; known: what `values` has found."""
+
+    tree: ast.Module
+    parents: Mapping[ast.AST, tuple[ast.AST, str]]
+    nodes: Mapping[type[ast.AST], Sequence[ast.AST]]
+    bindings: Mapping[tuple[ast.AST, Key], Sequence[Binding]]
+    functions: Mapping[str, Sequence[Function]]
+    classes: Mapping[str, Sequence[ast.ClassDef]]
+    calls: Mapping[str, Sequence[ast.Call]]
+    known: dict[ast.expr, tuple[Value, ...]] = field(default_factory=dict)
+
+    def every(self, kind: type[NodeT]) -> Iterator[NodeT]:
+        """All nodes of a kind, in the order of the lines."""
+        for node in self.nodes.get(kind, ()):
+            if isinstance(node, kind):
+                yield node
+
+    def above(self, node: ast.AST) -> Iterator[ast.AST]:
+        """The nodes around a node, the nearest first."""
+        while node in self.parents:
+            node = self.parents[node][0]
+            yield node
+
+    def scope(self, node: ast.AST) -> Scope:
+        """The function, class or program that a node is in."""
+        return next(outer for outer in self.above(node) if isinstance(outer, _SCOPES))
+
+    def called(self, *names: str) -> list[ast.Call]:
+        """The calls of functions, methods or classes of these last names, in the order of the lines."""
+        return sorted((call for name in names for call in self.calls.get(name, ())), key=begin)
+
+
+def program_of(tree: ast.Module) -> Program:
+    """Index a tree."""
+    parents: dict[ast.AST, tuple[ast.AST, str]] = {}
+    nodes: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        nodes[type(node)].append(node)
+        for name, value in ast.iter_fields(node):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST) and not isinstance(child, _SINGLE):
+                    parents[child] = (node, name)
+                    waiting.append(child)
+    for found in nodes.values():
+        found.sort(key=begin)
+    calls: dict[str, list[ast.Call]] = defaultdict(list)
+    for call in nodes[ast.Call]:
+        if isinstance(call, ast.Call):
+            calls[last_name(call.func)].append(call)
+    bare = Program(
+        tree=tree,
+        parents=parents,
+        nodes=nodes,
+        bindings={},
+        functions=_named(nodes, _FUNCTIONS),
+        classes={},
+        calls=calls,
+    )
+    classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
+    for made in bare.every(ast.ClassDef):
+        classes[made.name].append(made)
+    return Program(
+        tree=tree,
+        parents=parents,
+        nodes=nodes,
+        bindings=_bindings(bare),
+        functions=bare.functions,
+        classes=classes,
+        calls=calls,
+    )
+
+
+def _named(
+    nodes: Mapping[type[ast.AST], Sequence[ast.AST]], kinds: Iterable[type[ast.AST]]
+) -> dict[str, list[Function]]:
+    named: dict[str, list[Function]] = defaultdict(list)
+    for kind in kinds:
+        for node in nodes.get(kind, ()):
+            if isinstance(node, _FUNCTIONS):
+                named[node.name].append(node)
+    return named
+
+
+def begin(node: ast.AST) -> Place:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
+
+
+def end(node: ast.AST) -> Place:
+    return getattr(node, "end_lineno", None) or _END[0], getattr(node, "end_col_offset", None) or 0
+
+
+def last_name(expr: ast.AST) -> str:
+    """`relu` of `torch.nn.functional.relu`; empty where there is no name."""
+    if isinstance(expr, ast.Attribute):
+        return expr.attr
+    return expr.id if isinstance(expr, ast.Name) else ""
+
+
+def key_of(expr: ast.AST) -> Key | None:
+    """What a plain name (`x`) or an attribute of one (`self.x`) is kept under; None for everything else."""
+    if isinstance(expr, ast.Name):
+        return expr.id
+    if isinstance(expr, ast.Attribute) and isinstance(expr.value, ast.Name):
+        return f"{expr.value.id}.{expr.attr}"
+    return None
+
+
+def within(node: ast.AST | Sequence[ast.stmt], kind: type[NodeT]) -> Iterator[NodeT]:
+    """All nodes of a kind in a node or in statements, the node itself too."""
+    for root in node if isinstance(node, Sequence) else [node]:
+        for inner in ast.walk(root):
+            if isinstance(inner, kind):
+                yield inner
+
+
+def words_of(node: ast.AST | Sequence[ast.stmt]) -> set[str]:
+    """The last names of all that is called in a node or in statements."""
+    return {last_name(call.func) for call in within(node, ast.Call)}
+
+
+def _bindings(program: Program) -> dict[tuple[ast.AST, Key], list[Binding]]:
+    found: dict[tuple[ast.AST, Key], list[Binding]] = defaultdict(list)
+
+    def bind(target: ast.AST, value: ast.expr | None, at: Place, item: int | None = None) -> None:
+        if isinstance(target, (ast.Tuple, ast.List)):
+            parts = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+            for number, part in enumerate(target.elts):
+                if len(parts) == len(target.elts):
+                    bind(part, parts[number], at)
+                else:
+                    bind(part, value, at, number)
+        elif (key := key_of(target)) is not None:
+            found[_home(program, target, key), key].append(Binding(at=at, node=target, value=value, item=item))
+
+    for assign in program.every(ast.Assign):
+        for target in assign.targets:
+            bind(target, assign.value, end(assign))
+    for annotated in program.every(ast.AnnAssign):
+        if annotated.value is not None:
+            bind(annotated.target, annotated.value, end(annotated))
+    for named in program.every(ast.NamedExpr):
+        bind(named.target, named.value, end(named))
+    for loop in program.every(ast.For):
+        bind(loop.target, None, end(loop.iter))
+    for entered in program.every(ast.withitem):
+        if entered.optional_vars is not None:
+            bind(entered.optional_vars, entered.context_expr, end(entered.optional_vars))
+    for bound in found.values():
+        bound.sort(key=lambda binding: binding.at)
+    return found
+
+
+def _home(program: Program, node: ast.AST, key: Key) -> ast.AST:
+    """The scope whose name it is; attributes of `self` belong to the class."""
+    scope = program.scope(node)
+    if key.startswith("self."):
+        return next((outer for outer in program.above(node) if isinstance(outer, ast.ClassDef)), scope)
+    if isinstance(scope, _FUNCTIONS) and any(key in declared.names for declared in within(scope, ast.Global)):
+        return program.tree
+    return scope
+
+
+def values(program: Program, expr: ast.expr, _steps: int = 0) -> tuple[Value, ...]:
+    """What an expression may stand for; itself, where nothing is known."""
+    if _steps > MOST_STEPS:
+        return (Value(node=expr),)
+    if expr not in program.known:
+        # A name that is given a value of itself (x = f(x), in a loop) meets this first.
+        program.known[expr] = (Value(node=expr),)
+        program.known[expr] = _followed(program, expr, _steps)
+    return program.known[expr]
+
+
+def _followed(program: Program, expr: ast.expr, steps: int) -> tuple[Value, ...]:
+    if isinstance(expr, ast.IfExp):
+        return _distinct([*values(program, expr.body, steps + 1), *values(program, expr.orelse, steps + 1)])
+    if isinstance(expr, ast.Call):
+        return _returned(program, Value(node=expr), steps)
+    found = reaching(program, expr)
+    known: list[Value] = []
+    for binding in found:
+        if binding.value is None:
+            known.append(Value(node=expr))
+        elif binding.item is None:
+            known += values(program, binding.value, steps + 1)
+        else:
+            known += _returned(program, Value(node=binding.value, item=binding.item), steps)
+        if len(known) > MOST_VALUES:
+            return (Value(node=expr),)
+    return _distinct(known) or (Value(node=expr),)
+
+
+def _returned(program: Program, value: Value, steps: int) -> tuple[Value, ...]:
+    """Into a function of the program that has one `return`."""
+    call = value.node
+    made = functions_of(program, call) if isinstance(call, ast.Call) else []
+    if not made or steps > MOST_STEPS:
+        return (value,)
+    results = [given for given in within(made[-1], ast.Return) if program.scope(given) is made[-1]]
+    if len(results) != 1 or results[0].value is None:
+        return (value,)
+    result = results[0].value
+    if value.item is None:
+        return values(program, result, steps + 1)
+    if isinstance(result, ast.Tuple) and value.item < len(result.elts):
+        return values(program, result.elts[value.item], steps + 1)
+    return (value,)
+
+
+def _distinct(found: Iterable[Value]) -> tuple[Value, ...]:
+    return tuple(dict.fromkeys(found))
+
+
+def reaching(program: Program, expr: ast.expr) -> list[Binding]:
+    """The assignments that a name or an attribute may have its value from, where it stands."""
+    key = key_of(expr)
+    if key is None or expr not in program.parents:
+        return []
+    if key.startswith("self."):
+        return list(program.bindings.get((_home(program, expr, key), key), ()))
+    uses: list[tuple[ast.AST, Place]] = [(expr, begin(expr))]
+    scope = program.scope(expr)
+    while True:
+        known = program.bindings.get((scope, key), ())
+        found, is_sure = _before(program, known, uses)
+        if isinstance(scope, _FUNCTIONS) and not is_sure and key in parameters(scope):
+            return [*found, *_arguments(program, scope, key)]
+        if known:
+            return found or [known[0]]
+        if isinstance(scope, ast.Module):
+            return []
+        inner, scope = scope, _outer(program, scope)
+        uses = _uses(program, inner, scope)
+
+
+def _before(
+    program: Program, known: Sequence[Binding], uses: Sequence[tuple[ast.AST, Place]]
+) -> tuple[list[Binding], bool]:
+    """The last assignment before each use, and those before it as long as it may not have been reached."""
+    found: dict[Binding, None] = {}
+    is_sure = bool(uses)
+    for use, at in uses:
+        around = _branches(program, use)
+        for binding in reversed([binding for binding in known if binding.at <= at]):
+            found[binding] = None
+            if _branches(program, binding.node) <= around:
+                break
+        else:
+            is_sure = False
+    return list(found), is_sure
+
+
+def _branches(program: Program, node: ast.AST) -> set[tuple[ast.AST, str]]:
+    """The branches, of those in its scope, that a node is in."""
+    around: set[tuple[ast.AST, str]] = set()
+    while node in program.parents and not isinstance(node, _SCOPES):
+        parent, field = program.parents[node]
+        if isinstance(parent, _BRANCHES) and field != "test":
+            around.add((parent, field))
+        node = parent
+    return around
+
+
+def _outer(program: Program, scope: Scope) -> Scope:
+    """The next scope whose names are seen; the names of a class are not seen in its methods."""
+    outer = program.scope(scope)
+    while isinstance(outer, ast.ClassDef):
+        outer = program.scope(outer)
+    return outer
+
+
+def _uses(program: Program, scope: Scope, outer: Scope) -> list[tuple[ast.AST, Place]]:
+    """A name of an outer scope has the value of the moment of the call."""
+    if isinstance(scope, ast.ClassDef):
+        return [(scope, begin(scope))]
+    called = calls_of(program, scope) if isinstance(scope, _FUNCTIONS) else []
+    here: list[tuple[ast.AST, Place]] = [(call, begin(call)) for call in called if program.scope(call) is outer]
+    return here or [(outer, _END)]
+
+
+def calls_of(program: Program, function: Function) -> list[ast.Call]:
+    """Where a function is called by its name, a method on an object, an `__init__` by the name of its class."""
+    around = program.parents[function][0]
+    if isinstance(around, ast.ClassDef) and function.name == "__init__":
+        return list(program.calls.get(around.name, ()))
+    return [call for call in program.calls.get(function.name, ()) if _is_call_of(program, function, call)]
+
+
+def _is_call_of(program: Program, function: Function, call: ast.Call) -> bool:
+    """By how it is called: model.train() is no call of a function train."""
+    is_method = isinstance(program.parents[function][0], ast.ClassDef)
+    return isinstance(call.func, ast.Attribute) if is_method else isinstance(call.func, ast.Name)
+
+
+def functions_of(program: Program, call: ast.Call) -> list[Function]:
+    """The functions of the program that a call may be of."""
+    made = program.functions.get(last_name(call.func), ())
+    return [one for one in made if _is_call_of(program, one, call)]
+
+
+def parameters(function: Function) -> list[str]:
+    given = function.args
+    return [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+
+
+def _arguments(program: Program, function: Function, name: str) -> list[Binding]:
+    """What a function is called with, under a name; None where a call cannot be followed or there is none."""
+    calls = calls_of(program, function)
+    found = [argument_of(program, function, call, name) for call in calls] or [None]
+    return [Binding(at=begin(function), node=function, value=value) for value in found]
+
+
+def argument_of(program: Program, function: Function, call: ast.Call, name: str) -> ast.expr | None:
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return keyword.value
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    if names and isinstance(program.parents[function][0], ast.ClassDef):
+        names = names[1:]
+    if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
+        return None
+    if name in names and names.index(name) < len(call.args):
+        return call.args[names.index(name)]
+    return _default(function, name)
+
+
+def _default(function: Function, name: str) -> ast.expr | None:
+    given = function.args
+    for one, value in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        if one.arg == name:
+            return value
+    placed = [*given.posonlyargs, *given.args]
+    with_default = placed[len(placed) - len(given.defaults) :]
+    return next((value for one, value in zip(with_default, given.defaults, strict=True) if one.arg == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What an argument of a call may be. is_known: False where it may be something that cannot be seen."""
+
+    exprs: tuple[ast.expr, ...] = ()
+    may_be_absent: bool = False
+    is_known: bool = True
+
+
+def option(program: Program, call: ast.Call, name: str, position: int | None = None) -> Option:
+    """The argument of a call, also out of a dictionary that is passed as `**kwargs`."""
+    for keyword in call.keywords:
+        if keyword.arg == name:
+            return Option(exprs=(keyword.value,))
+    if position is not None and position < len(call.args):
+        is_starred = any(isinstance(one, ast.Starred) for one in call.args[: position + 1])
+        return Option(is_known=False) if is_starred else Option(exprs=(call.args[position],))
+    spread = [keyword.value for keyword in call.keywords if keyword.arg is None]
+    if not spread:
+        return Option(may_be_absent=True)
+    given = [_of_dictionary(program, value, name) for value in spread]
+    return Option(
+        exprs=tuple(expr for one in given for expr in one.exprs),
+        may_be_absent=all(one.may_be_absent for one in given),
+        is_known=all(one.is_known for one in given),
+    )
+
+
+def _of_dictionary(program: Program, spread: ast.expr, name: str) -> Option:
+    key = key_of(spread)
+    if key is not None and _is_changed(program, key):
+        return Option(is_known=False)
+    exprs: list[ast.expr] = []
+    may_be_absent = False
+    for value in values(program, spread):
+        entries = _entries(value.node)
+        if entries is None or value.item is not None:
+            return Option(is_known=False)
+        if name in entries:
+            exprs.append(entries[name])
+        else:
+            may_be_absent = True
+    return Option(exprs=tuple(exprs), may_be_absent=may_be_absent)
+
+
+def _entries(expr: ast.expr) -> dict[str, ast.expr] | None:
+    """The entries of a dictionary that is written out; None if it is not."""
+    if isinstance(expr, ast.Dict):
+        names = [key.value if isinstance(key, ast.Constant) else None for key in expr.keys]
+        if all(isinstance(name, str) for name in names):
+            return {str(name): value for name, value in zip(names, expr.values, strict=True)}
+    if not isinstance(expr, ast.Call) or last_name(expr.func) != "dict" or expr.args:
+        return None
+    is_plain = all(keyword.arg is not None for keyword in expr.keywords)
+    return {str(keyword.arg): keyword.value for keyword in expr.keywords} if is_plain else None
+
+
+def _is_changed(program: Program, key: Key) -> bool:
+    """Whether a dictionary gets entries after it was made."""
+    updated = any(
+        isinstance(call.func, ast.Attribute) and key_of(call.func.value) == key
+        for call in program.called("update", "setdefault", "pop")
+    )
+    return updated or any(
+        isinstance(target, ast.Subscript) and key_of(target.value) == key
+        for assign in program.every(ast.Assign)
+        for target in assign.targets
+    )
+
+
+def constants(program: Program, expr: ast.expr) -> list[object] | None:
+    """The plain values (numbers, texts, tuples) that an expression may have; None where one cannot be seen."""
+    found = []
+    for value in values(program, expr):
+        if value.item is not None:
+            return None
+        try:
+            found.append(_literal(program, value.node))
+        except (ValueError, TypeError):
+            return None
+    return found
+
+
+def _literal(program: Program, expr: ast.expr) -> object:
+    if isinstance(expr, (ast.Tuple, ast.List)):
+        parts = [constants(program, part) for part in expr.elts]
+        if any(part is None or len(part) != 1 for part in parts):
+            raise ValueError
+        return tuple(part[0] for part in parts if part is not None)
+    return ast.literal_eval(expr)
+
+
+def constant(program: Program, given: Option) -> object:
+    """The one plain value of an argument; None where there is none, or more, or it cannot be seen."""
+    if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
+        return None
+    found = constants(program, given.exprs[0])
+    return found[0] if found and len(found) == 1 else None
+
+
+def written(expr: ast.AST) -> str:
+    """An expression as text, on one line."""
+    return ast.unparse(expr)
