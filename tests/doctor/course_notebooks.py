@@ -296,7 +296,8 @@ torch.manual_seed(42)
 test_data = datasets.MNIST("../data", train=False, download=True, transform=test_transform)""",
     SPLIT_LOADERS,
     NOTED_NET.replace(
-        "        x = F.relu(self.conv2(x))\n        x = F.max_pool2d(x, 3)", "        x = F.relu(self.conv2(x), 2)  # CD28"
+        "        x = F.relu(self.conv2(x))\n        x = F.max_pool2d(x, 3)",
+        "        x = F.relu(self.conv2(x), 2)  # CD28",
     ),
     LISTS + "\nval_losses, val_accuracies = [], []",
     PER_IMAGE_STEPS,

@@ -17,7 +17,6 @@ from flyweight.doctor.code.program import (
     Value,
     constant,
     constants,
-    end,
     key_of,
     last_name,
     option,
@@ -278,7 +277,3 @@ def is_true(program: Program, expr: ast.expr) -> bool | None:
     if not found:
         return None
     return bool(found[0]) if all(bool(one) == bool(found[0]) for one in found) else None
-
-
-def comes_after(later: ast.AST, earlier: ast.AST) -> bool:
-    return end(later) > end(earlier)
