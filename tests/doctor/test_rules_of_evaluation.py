@@ -43,7 +43,7 @@ FAULTY: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("EV05", ("train.shuffle=false",), "warning"),
     ("EV06", ("protocol.seed_after_split=true",), "fault"),
     ("EV07", ("protocol.loss_divided_twice=true",), "fault"),
-    ("EV08", ("protocol.last_batch_loss=true",), "warning"),
+    ("EV08", ("protocol.last_batch_loss=true",), "fault"),
     ("EV10", ("data.validation=100", "train.epochs=10"), "note"),
     ("EV10", ("data.validation=100", "train.epochs=10", "train.keep=last", "train.patience=3"), "note"),
 )

@@ -1,7 +1,8 @@
 """The kinds of fault that are planted, in one table: what is changed in a healthy recipe, and who should find it.
 
 `codes` are the findings that name the fault itself; `follows` are those that truly follow from it (a rate far too high
-makes constant answers), which count neither for nor against. All else that is found is a false alarm.
+makes constant answers). Where the fault is a consequence, `causes` name what it is made with here, and may stand before
+it. All else that is found is a false alarm.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flyweight.bench.faults.images import Variant
 Overrides = tuple[str, ...]
 
 # What an untrained or destroyed net shows, whatever destroyed it.
-_BROKEN: Final = ("SI01", "SI02", "SI03", "SI04", "FI02")
+_BROKEN: Final = ("SI01", "SI02", "SI03", "SI04", "SI05", "FI02")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Kind:
     codes: tuple[str, ...]
     planted: Callable[[Design, int], Overrides]
     follows: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
     suits: Callable[[Design], bool] = lambda _design: True
     strengths: int = 1
     variant: Variant = "sound"
@@ -121,13 +123,13 @@ KINDS: Final = (
         name="learning rate too high",
         codes=("LR01",),
         follows=(*_BROKEN, "LR04"),
-        planted=_lr_times(30, 300),
+        planted=_lr_times(100, 1000),
         strengths=2,
     ),
     Kind(
         name="learning rate too low",
         codes=("LR02",),
-        follows=("FI02", "SI01"),
+        follows=("FI02", "SI01", "SI05"),
         planted=_lr_times(1 / 300, 1 / 3000),
         strengths=2,
     ),
@@ -153,14 +155,14 @@ KINDS: Final = (
     Kind(
         name="batch too large",
         codes=("ST01",),
-        follows=("FI02", "SI01", "LR02"),
+        follows=("FI02", "SI01", "SI05", "LR02"),
         planted=lambda _design, strength: (f"train.batch_size={(512, 1024)[strength]}",),
         strengths=2,
     ),
     Kind(
         name="schedule stops early",
         codes=("ST02",),
-        follows=("FI02", "LR02"),
+        follows=("FI02", "LR02", "SI05"),
         planted=_fixed(
             "train.schedule=step", "train.step_epochs=1", "train.gamma=0.1", "train.epochs=8", "data.train_limit=1500"
         ),
@@ -174,13 +176,14 @@ KINDS: Final = (
     Kind(
         name="constant answer",
         codes=("SI01",),
-        follows=(*_BROKEN, "LR01", "RE06"),
+        causes=("RE06",),
+        follows=(*_BROKEN, "LR01"),
         # Everything is pulled to zero, batch norm too: what is left are the biases of the answers.
         planted=lambda _design, strength: (
             "train.optimizer=sgd",
             "train.momentum=0.9",
             "train.lr=0.1",
-            f"train.weight_decay={(3, 8)[strength]}",
+            f"train.weight_decay={(1, 2)[strength]}",
             "train.weight_decay_on=all",
         ),
         strengths=2,
@@ -188,7 +191,8 @@ KINDS: Final = (
     Kind(
         name="dead channels",
         codes=("SI02",),
-        follows=(*_BROKEN, "LR01", "NE01"),
+        causes=("LR01", "NE01"),
+        follows=_BROKEN,
         planted=lambda _design, strength: (
             "train.optimizer=adam",
             f"train.lr={(0.05, 0.1)[strength]}",
@@ -207,11 +211,12 @@ KINDS: Final = (
     ),
     Kind(
         name="exploding gradients",
-        codes=("SI04", "NE01"),
-        follows=(*_BROKEN, "LR01"),
+        codes=("SI04",),
+        follows=(*_BROKEN, "LR01", "NE01"),
         planted=_nets(
-            "c12p1 r m2 5(+(c12p1 r c12p1) r) m2 c16 r gap flat fc10",
-            "c8/5 r m2 8(+(c8p1 r c8p1)) r m2 c16 r flat fc10",
+            # Each +(r) doubles what is above zero.
+            "c10/5 r m2 10(+(r)) c16 r m2 c16 r flat fc10",
+            "c8/5 r m2 5(+(r) +(c8p1 r) +(r)) c12 r gap flat fc10",
             "train.optimizer=sgd",
             "train.lr=0.1",
         ),
@@ -251,6 +256,7 @@ KINDS: Final = (
     Kind(
         name="no augmentation",
         codes=("RE04", "FI01"),
+        follows=("DA05",),
         planted=_fixed(
             "augment.rotate=0", "augment.translate=0", "data.train_limit=300", "train.epochs=40", "train.batch_size=16"
         ),
@@ -258,7 +264,7 @@ KINDS: Final = (
     Kind(
         name="augmentation too strong",
         codes=("RE05",),
-        follows=("FI02",),
+        follows=("FI02", "SI05", "SI01"),
         planted=lambda _design, strength: (
             f"augment.rotate={(120, 180)[strength]}",
             f"augment.translate={(0.3, 0.4)[strength]}",
@@ -269,7 +275,7 @@ KINDS: Final = (
     Kind(
         name="overfitting",
         codes=("FI01", "RE04"),
-        follows=("NE03",),
+        follows=("NE03", "DA05"),
         planted=_fixed(
             "model.net=c16 r c16 r m2 flat fc64 r fc10",
             "augment.rotate=0",
@@ -284,8 +290,10 @@ KINDS: Final = (
     Kind(
         name="underfitting",
         codes=("FI02",),
-        follows=("NE05", "NE07", "NE15"),
-        planted=_nets("c2/5s2nb bn r c3s2nb bn r gap flat fc10", "c3/7s3nb bn r c3s2nb bn r gap flat fc10"),
+        follows=("SI05", "NE07"),
+        planted=_nets(
+            "c2/5s2nb bn r c3s2nb bn r c3s2nb bn r gap flat fc10", "c3/7s3nb bn r c3/5s2nb bn r gap flat fc10"
+        ),
     ),
     Kind(
         name="linear layer eats the budget",

@@ -66,9 +66,11 @@ def is_named(outcome: Outcome) -> bool:
 
 
 def is_named_first(outcome: Outcome) -> bool:
-    """Whether a finding of the best rank names it."""
+    """Whether a finding of the best rank names it, or what it was made with where it is a consequence."""
     kind = BY_NAME.get(outcome.kind)
-    return kind is not None and any(found.rank == 1 and found.code in kind.codes for found in outcome.findings)
+    return kind is not None and any(
+        found.rank == 1 and found.code in (*kind.codes, *kind.causes) for found in outcome.findings
+    )
 
 
 def per_kind(outcomes: Sequence[Outcome]) -> dict[str, Share]:
@@ -94,7 +96,7 @@ def _first(outcome: Outcome) -> Named | None:
 
 
 def _is_right(kind: Kind | None, found: Named) -> bool:
-    return kind is not None and found.code in (*kind.codes, *kind.follows)
+    return kind is not None and found.code in (*kind.codes, *kind.causes, *kind.follows)
 
 
 def _share(hits: Iterable[bool]) -> Share:

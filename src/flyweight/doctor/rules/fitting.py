@@ -7,15 +7,17 @@ from math import sqrt
 from typing import Final
 
 from flyweight.doctor.case import Case
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.evidence.stats import wilson
 
-# Training accuracy minus validation accuracy, in fractions: what is worth mending, and what must be sure of it.
-GAP: Final = 0.02
-SURE_GAP: Final = 0.01
+# Training accuracy minus validation accuracy, in fractions: from where on it is an alarm, and what its 95 % interval
+# must be above; healthy runs of a few thousand images have up to 0.046 and 0.028. Less is told where it is sure.
+GAP: Final = 0.05
+SURE_GAP: Final = 0.03
+SMALL_GAP: Final = 0.005
 
 # A net that answers fewer of its own training images rightly has not fitted them.
-FITTED: Final = 0.93
+FITTED: Final = 0.88
 
 
 def gap(case: Case) -> tuple[float, float] | None:
@@ -58,15 +60,20 @@ def gap_evidence(case: Case) -> tuple[Evidence, ...]:
     )
 
 
-def has_gap(case: Case) -> bool:
-    """Whether training images are answered better than validation images, by enough and surely."""
+def gap_severity(case: Case) -> Severity | None:
+    """How much it matters that training images are answered better than validation images; None if it is not sure."""
     found = gap(case)
-    return found is not None and found[0] > GAP and found[1] > SURE_GAP and case.recipe.protocol.evaluate_on != "train"
+    if found is None or case.recipe.protocol.evaluate_on == "train":
+        return None
+    if found[0] > GAP and found[1] > SURE_GAP:
+        return "warning"
+    return "note" if found[1] > SMALL_GAP else None
 
 
 def overfitting(case: Case) -> Judgement | None:
     """Surely better on the images it was trained on."""
-    if not has_gap(case):
+    severity = gap_severity(case)
+    if severity is None:
         return None
     evidence = list(gap_evidence(case))
     losses = [line.validation_loss for line in case.history or () if line.validation_loss is not None]
@@ -78,7 +85,7 @@ def overfitting(case: Case) -> Judgement | None:
                 source="metrics.validation_loss[-1] / min(x for x in metrics.validation_loss if x is not None)",
             )
         )
-    return Judgement(severity="warning", evidence=tuple(evidence), remedy=_against_overfitting(case))
+    return Judgement(severity=severity, evidence=tuple(evidence), remedy=_against_overfitting(case))
 
 
 def _against_overfitting(case: Case) -> Remedy | None:

@@ -42,11 +42,11 @@ def too_high(case: Case) -> Judgement | None:
         evidence.append(Evidence(what="how the run ended", value="diverged", source="result.status"))
         found = True
     if case.start is not None:
-        own, tenth = last_loss(case.start, "1"), last_loss(case.start, "0.1")
-        if tenth is not None and (own is None or own - tenth > CLEARLY_BETTER):
-            evidence += _tried(case.start, "1", "0.1")
+        own, lower = last_loss(case.start, "1"), _best_lower(case.start)
+        if lower and (own is None or own - lower[1] > CLEARLY_BETTER):
+            evidence += _tried(case.start, "1", lower[0])
             found = True
-    if not found and case.start is None and _effective(case) > _highest(case):
+    if not found and _effective(case) > _highest(case) and not _learnt(case):
         evidence.append(_effective_evidence(case))
         found = True
     if not found:
@@ -56,12 +56,11 @@ def too_high(case: Case) -> Judgement | None:
     is_multiplied = (
         case.recipe.train.loss_reduction == "sum" and _is_sgd(case) and _mean_effective(case) <= _highest(case)
     )
-    lower = _lower_lr(case)
     return Judgement(
         severity="fault",
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=(f"train.lr={lower:.3g}",),
+            changes=(f"train.lr={_lower_lr(case):.3g}",),
             gain="accuracy",
             expected="The loss falls from the first steps on, and the net learns.",
         ),
@@ -166,6 +165,14 @@ def last_loss(start: StartProbe, factor: str) -> float | None:
     losses = start.losses.get(factor, ())
     tail = losses[-max(1, len(losses) // 4) :]
     return None if not tail or any(loss is None for loss in tail) else sum(filter(None, tail)) / len(tail)
+
+
+def _best_lower(start: StartProbe) -> tuple[str, float] | None:
+    """The factor below 1 that came to the lowest loss, and that loss."""
+    losses = {factor: last_loss(start, factor) for factor in start.losses if float(factor) < 1}
+    known = {factor: loss for factor, loss in losses.items() if loss is not None}
+    best = min(known, key=lambda factor: known[factor], default=None)
+    return (best, known[best]) if best is not None else None
 
 
 def _last_loss_source(factor: str) -> str:
@@ -289,12 +296,9 @@ def _lower_lr(case: Case) -> float:
     """What did best in the first steps, if that is known; else what is usual, where it is lower."""
     lr, train = case.recipe.train.lr, case.recipe.train
     if case.start is not None:
-        losses = {float(factor): last_loss(case.start, factor) for factor in case.start.losses}
-        lower = {factor: loss for factor, loss in losses.items() if factor < 1 and loss is not None}
-        if lower:
-            best = min(lower, key=lambda factor: lower[factor])
-            tried = lr * best
-            return min(tried, _usual_lr(case)) if tried > _usual_lr(case) else tried
+        best = _best_lower(case.start)
+        if best is not None:
+            return min(lr * float(best[0]), _usual_lr(case))
     return min(_usual_lr(case), lr / 10) if train.loss_reduction == "mean" else lr / 10
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
 from flyweight.doctor.rules import dropout
-from flyweight.doctor.rules.fitting import accuracy, gap_evidence, has_gap
+from flyweight.doctor.rules.fitting import FITTED, accuracy, gap_evidence, gap_severity
 
 # Beyond these a digit, or most other things, becomes another or leaves the frame.
 LARGEST_ROTATION: Final = 60.0
@@ -28,10 +28,11 @@ MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08
 
 def no_augmentation(case: Case) -> Judgement | None:
     """Every epoch shows the same pixels, and the gap is there."""
-    if not is_idle(case) or not has_gap(case):
+    severity = gap_severity(case) if is_idle(case) else None
+    if severity is None:
         return None
     return Judgement(
-        severity="warning",
+        severity=severity,
         evidence=(
             *gap_evidence(case),
             Evidence(
@@ -72,7 +73,7 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
         clean = accuracy(case.ending.train)
         gap = clean - case.history[-1].train_accuracy
         has_dropout = any(row.name.startswith("dropout") for row in case.cost.rows)
-        if gap > AUGMENTED_GAP and not has_dropout:
+        if gap > AUGMENTED_GAP and clean > FITTED and not has_dropout:
             over = over or {key: 0.0 for key in limits if getattr(augment, key)}
         evidence.append(
             Evidence(

@@ -56,7 +56,7 @@ def _last_batch(case: Case) -> Judgement | None:
         return None
     before = (case.steps_per_epoch - 1) * case.recipe.train.batch_size
     return Judgement(
-        severity="warning",
+        severity="fault",
         evidence=(
             Evidence(
                 what="the training loss is that of the last batch", value=True, source="recipe.protocol.last_batch_loss"
