@@ -46,7 +46,7 @@ def too_high(case: Case) -> Judgement | None:
         if lower and (own is None or own - lower[1] > CLEARLY_BETTER):
             evidence += _tried(case.start, "1", lower[0])
             found = True
-    if not found and _effective(case) > _highest(case) and not _learnt(case):
+    if not found and _effective(case) > _highest(case) and not has_learnt(case):
         evidence.append(_effective_evidence(case))
         found = True
     if not found:
@@ -80,7 +80,7 @@ def too_low(case: Case) -> Judgement | None:
         first = case.start.losses["1"][0]
         is_stuck = own is not None and first is not None and own > HARDLY_LEARNT * first
         is_better = own is not None and tenfold is not None and own - tenfold > CLEARLY_BETTER
-        found = (is_stuck and is_better) or (is_short and not _learnt(case))
+        found = (is_stuck and is_better) or (is_short and not has_learnt(case))
         evidence += _tried(case.start, "1", "10")
     if not found:
         return None
@@ -284,7 +284,7 @@ def _way_evidence(case: Case) -> Evidence:
     )
 
 
-def _learnt(case: Case) -> bool:
+def has_learnt(case: Case) -> bool:
     """Whether the net that came out answers much better than by chance, as far as that is known."""
     if case.ending is None or case.ending.train is None:
         return False

@@ -7,7 +7,7 @@ from typing import Final
 
 from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
-from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_norm
+from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
 
 # Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
 FEWEST_STEPS: Final = 110
@@ -47,7 +47,8 @@ def too_few(case: Case) -> Judgement | None:
             )
         )
     return Judgement(
-        severity="fault",
+        # A net that has learnt all the same was lucky with its rate: more updates are still the cheapest gain.
+        severity="warning" if has_learnt(case) else "fault",
         evidence=tuple(evidence),
         remedy=Remedy(
             changes=_more_updates(case),
