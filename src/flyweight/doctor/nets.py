@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Final, TypeAlias, get_args
 
 from flyweight.doctor.case import Case
@@ -45,6 +46,10 @@ WEIGHTS: Final = (Conv, DepthwiseConv, Linear)
 
 # Repetitions are written out, so that one of them can be changed, in nets of at most so many layers.
 MOST_WRITTEN_OUT: Final = 100
+
+# Layers of changed nets that are counted for one remedy; that takes a tenth of a second or two.
+MOST_COUNTED: Final = 2_000
+FEWEST_TRIED: Final = 2
 
 # What the layers of somebody's own module are called by torch.
 _TRACED: Final[dict[str, type[Layer]]] = {
@@ -82,7 +87,7 @@ class Written:
     cost: Cost
     steps: tuple[Step, ...]
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Step, ...]:
         """The steps that multiply by weights."""
         return tuple(step for step in self.steps if isinstance(step.layer, WEIGHTS))
@@ -92,14 +97,22 @@ class Written:
         """The step whose answers are the logits, but for what changes no width."""
         return self.weights[-1] if self.weights else None
 
+    def before(self, step: Step) -> tuple[Step, ...]:
+        """All that runs before a step."""
+        return self.steps[: self._numbers[id(step)]]
+
     def after(self, step: Step) -> Iterator[Step]:
         """What follows a step as long as nothing else reads its answer."""
-        number = next(number for number, one in enumerate(self.steps) if one is step)
-        for one in self.steps[number + 1 :]:
-            if one.stretch != step.stretch:
+        for number in range(self._numbers[id(step)] + 1, len(self.steps)):
+            if self.steps[number].stretch != step.stretch:
                 return
-            yield one
+            yield self.steps[number]
 
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        return {id(step): number for number, step in enumerate(self.steps)}
+
+    @cached_property
     def by_path(self) -> dict[Path, list[Step]]:
         """The steps that became of each layer as written."""
         found: dict[Path, list[Step]] = {}
@@ -274,11 +287,12 @@ def _rewritten(nodes: Sequence[Node], above: Path, changes: Mapping[Path, tuple[
 
 
 def counted(case: Case, nets: Iterable[Net]) -> Iterator[Written]:
-    """Those of the nets that differ from the case's, fit its images and classes, and are within all its budget."""
+    """Those of the nets that differ from the case's, fit its images and classes, and are within all its budget.
+
+    Of long nets fewer are counted, so that a diagnosis takes no longer.
+    """
     budget = Budget(**case.recipe.budget.model_dump())
-    for net in nets:
-        if not net.nodes:
-            continue
+    for net in islice(_different(nets), max(MOST_COUNTED // max(len(case.cost.rows), 1), FEWEST_TRIED)):
         try:
             cost = walk(net, case.cost.input_shape)
         except NotationError:
@@ -286,6 +300,15 @@ def counted(case: Case, nets: Iterable[Net]) -> Iterator[Written]:
         is_over = overruns(budget, cost, epochs=case.recipe.train.epochs)
         if cost.net != case.cost.net and cost.out_shape == case.cost.out_shape and not is_over:
             yield _written(net, cost)
+
+
+def _different(nets: Iterable[Net]) -> Iterator[Net]:
+    """Each once, and none without a layer."""
+    seen = {Net(())}
+    for net in nets:
+        if net not in seen:
+            seen.add(net)
+            yield net
 
 
 def remedy(net: Written, *, gain: Gain, expected: str) -> Remedy:

@@ -127,8 +127,7 @@ def _on_image(net: Written) -> list[Step]:
     if not net.weights:
         return []
     first = net.weights[0]
-    number = next(number for number, step in enumerate(net.steps) if step is first)
-    found = [step for step in net.steps[:number] if _is_dropout(step) and not step.is_in_residual]
+    found = [step for step in net.before(first) if _is_dropout(step) and not step.is_in_residual]
     return [step for step in found if not isinstance(first.layer, Linear) or _p(step) > MOST_OF_IMAGE]
 
 

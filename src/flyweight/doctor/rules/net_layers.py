@@ -90,7 +90,7 @@ def batch_norm_missing(case: Case) -> Judgement | None:
 def _normalised(case: Case) -> Written | None:
     """With batch norm after each convolution but one that answers; without trained values where the budget is short."""
     net = written(case)
-    if net is not None and net.last_weight is not None and len(net.by_path()[net.last_weight.path]) > 1:
+    if net is not None and net.last_weight is not None and len(net.by_path[net.last_weight.path]) > 1:
         net = written_out(case)  # the one that answers is one of a repetition
     if net is None or net.last_weight is None:
         return None
@@ -108,11 +108,11 @@ def bias_before_batch_norm(case: Case) -> Judgement | None:
     net = written(case)
     if net is None:
         return None
-    idle = [path for path in _layers(net, *WEIGHTS) if all(_is_normalised(net, step) for step in net.by_path()[path])]
+    idle = [path for path in _layers(net, *WEIGHTS) if all(_is_normalised(net, step) for step in net.by_path[path])]
     idle = [path for path in idle if cast(Conv, _at(net, path)).bias]
     if not idle:
         return None
-    rows = [step.row for path in idle for step in net.by_path()[path] if not step.row.is_shared]
+    rows = [step.row for path in idle for step in net.by_path[path] if not step.row.is_shared]
     wasted = sum(row.out_shape[0] for row in rows)
     source = f"sum(row(name).out_shape[0] for name in {tuple(row.name for row in rows)})"
     share = wasted / case.cost.params if case.cost.params else 0.0
@@ -373,11 +373,11 @@ def _without_unused(net: Net) -> Net:
 
 def _layers(net: Written, *kinds: type[Node]) -> list[Path]:
     """Where layers of these kinds are written, of those that run."""
-    return [path for path, steps in net.by_path().items() if isinstance(steps[0].layer, kinds)]
+    return [path for path, steps in net.by_path.items() if isinstance(steps[0].layer, kinds)]
 
 
 def _at(net: Written, path: Path) -> Node:
-    return net.by_path()[path][0].layer
+    return net.by_path[path][0].layer
 
 
 def _without_bias(layer: Node) -> Node:

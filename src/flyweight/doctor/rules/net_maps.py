@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import prod
@@ -20,22 +20,17 @@ from flyweight.doctor.nets import (
     row_in_words,
     written_out,
 )
+from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
 from flyweight.model.cost import Cost, Row
 from flyweight.model.spec import (
-    Activation,
     AdaptivePool,
-    BatchNorm,
     Conv,
     DepthwiseConv,
-    Dropout,
     GlobalPool,
     Linear,
     Net,
     Node,
     Pool,
-    Repeat,
-    Residual,
-    Shared,
 )
 
 # A pool that leaves 3 x 3 places or fewer to a linear layer; of the places that come in at most one in eight is left
@@ -60,71 +55,6 @@ NEARLY_FULL: Final = 0.75
 MOST_AT_FULL_SIZE: Final = 2
 MUCH_OF_ALL: Final = 0.65
 MOST_OF_ALL: Final = 0.8
-
-POOLS: Final = (Pool, GlobalPool, AdaptivePool)
-STAGE_STARTS: Final = (Conv, DepthwiseConv, Repeat, Shared, Residual)
-
-# Changed nets that are counted before giving up: counting one takes about a millisecond.
-MOST_TRIED: Final = 60
-
-
-# Stages of a net: a convolution with what belongs to it.
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """Places at the top of the net, both included. is_pooled: a pool stands in it or follows it."""
-
-    first: int
-    last: int
-    is_pooled: bool
-
-
-def _stages(net: Written) -> tuple[_Stage, ...]:
-    """Convolutions and blocks at the top of the net, with the batch norm, activation and pool that belong to each."""
-    nodes, maps = net.net.nodes, _map_places(net)
-    spans, first = [], None
-    for place, node in enumerate(nodes):
-        if first is None and isinstance(node, STAGE_STARTS):
-            first = place
-        if first is not None and place in maps and _is_over(nodes, place):
-            spans.append((first, place))
-            first = None
-    nexts = [*(first for first, _ in spans[1:]), len(nodes)][: len(spans)]
-    return tuple(
-        _Stage(first=first, last=last, is_pooled=any(isinstance(node, POOLS) for node in nodes[first:following]))
-        for (first, last), following in zip(spans, nexts, strict=True)
-    )
-
-
-def _map_places(net: Written) -> set[int]:
-    """Places at the top behind which there is a map."""
-    ends = {step.path[0]: step.row.out_shape for step in net.steps}
-    return {place for place, shape in ends.items() if len(shape) == 3}
-
-
-def _is_over(nodes: Sequence[Node], place: int) -> bool:
-    """Whether nothing behind a place belongs to the convolution before: no norm, no activation, no 1x1 of a pair."""
-    if isinstance(nodes[place], DepthwiseConv | Pool | Dropout):
-        return False
-    behind = next((node for node in nodes[place + 1 :] if not isinstance(node, Pool | Dropout)), None)
-    return not isinstance(behind, BatchNorm | Activation)
-
-
-def _with_pool(net: Written, *stages: _Stage) -> Net:
-    nodes = net.net.nodes
-    return rewritten(net.net, {(one.last,): (nodes[one.last], Pool("max")) for one in stages})
-
-
-def _with_moved(net: Written, place: int, stage: _Stage) -> Net:
-    """With the pool at a place behind a stage instead."""
-    nodes = net.net.nodes
-    return rewritten(net.net, {(place,): (), (stage.last,): (nodes[stage.last], nodes[place])})
-
-
-def _pools(net: Written) -> list[int]:
-    """Places at the top where a pool makes the map smaller."""
-    return [place for place, node in enumerate(net.net.nodes) if isinstance(node, Pool) and node.step > 1]
 
 
 # Pooling at the very end
@@ -176,23 +106,23 @@ def _small_end(net: Written) -> _End | None:
     convolutions = [number for number, step in enumerate(net.steps) if isinstance(step.layer, CONVOLUTIONS)]
     if not convolutions:
         return None
-    pools = []
+    found: list[Step] = []
     for step in net.steps[convolutions[-1] + 1 :]:
         match step.layer:
             case Pool() as pool if pool.step > 1:
                 if pool.kind == "average" and prod(step.row.out_shape[1:]) == 1:
                     return None
-                pools.append(step)
+                found.append(step)
             case GlobalPool() | AdaptivePool():
                 return None
             case Linear():
                 break
             case _:
                 pass
-    if not pools:
+    if not found:
         return None
-    end = _End(pools=tuple(pools))
-    is_small = min(pools[-1].row.out_shape[1:]) <= SMALL_END
+    end = _End(pools=tuple(found))
+    is_small = min(found[-1].row.out_shape[1:]) <= SMALL_END
     return end if is_small and end.places_after < end.places_before else None
 
 
@@ -220,7 +150,7 @@ def _without_end_pool(net: Written, place: int) -> Iterator[Net]:
     nodes = net.net.nodes
     pool = nodes[place]
     assert isinstance(pool, Pool)
-    earlier = [one for one in reversed(_stages(net)[:-1]) if one.last < place]
+    earlier = [one for one in reversed(stages(net)[:-1]) if one.last < place]
     for stage in sorted(earlier, key=lambda one: one.is_pooled):
         yield rewritten(net.net, {(place,): (), (stage.last,): (nodes[stage.last], Pool(pool.kind))})
     for window in range(pool.kernel - 1, 1, -1):
@@ -250,8 +180,7 @@ def field_share(net: Written, *, until: Step) -> float | None:
 
 
 def _rows_before(net: Written, until: Step) -> list[Row]:
-    number = next(number for number, step in enumerate(net.steps) if step is until)
-    return [step.row for step in net.steps[:number]]
+    return [step.row for step in net.before(until)]
 
 
 def _averaging(net: Written) -> Step | None:
@@ -307,8 +236,7 @@ def receptive_field_small(case: Case) -> Judgement | None:
 
 
 def _has_convolution_before(net: Written, head: Step) -> bool:
-    number = next(number for number, step in enumerate(net.steps) if step is head)
-    return any(isinstance(step.layer, CONVOLUTIONS) for step in net.steps[:number])
+    return any(isinstance(step.layer, CONVOLUTIONS) for step in net.before(head))
 
 
 def _seeing_more(case: Case, net: Written) -> Written | None:
@@ -318,7 +246,7 @@ def _seeing_more(case: Case, net: Written) -> Written | None:
         head = _averaging(one)
         return (field_share(one, until=head) or 0.0) if head else 0.0
 
-    tried = _tried(case, _wider_views(net))
+    tried = counted(case, _wider_views(net))
     better = [one for one in tried if share(one) > share(net) and _small_too_early(one) is None]
     enough = [one for one in better if share(one) >= LEAST_FIELD]
     return enough[0] if enough else max(better, key=share, default=None)
@@ -326,14 +254,14 @@ def _seeing_more(case: Case, net: Written) -> Written | None:
 
 def _wider_views(net: Written) -> Iterator[Net]:
     """One pool more, as late as can be; two; the last convolution once more; larger kernels."""
-    stages = _stages(net)
-    free = [one for one in stages[:-1] if not one.is_pooled]
+    found = stages(net)
+    free = [one for one in found[:-1] if not one.is_pooled]
     for one in reversed(free):
-        yield _with_pool(net, one)
+        yield with_pool(net, one)
     for two in combinations(reversed(free), 2):
-        yield _with_pool(net, *two)
-    if stages:
-        last = stages[-1]
+        yield with_pool(net, *two)
+    if found:
+        last = found[-1]
         nodes = net.net.nodes
         copied = nodes[last.first : last.last + 1]
         for pooled in ((), *((one,) for one in reversed(free))):
@@ -346,10 +274,6 @@ def _wider_views(net: Written) -> Iterator[Net]:
         if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel in (3, 5):
             wider = replace(step.layer, kernel=step.layer.kernel + 2, padding=step.layer.padding + 1)
             yield rewritten(net.net, {step.path: (wider,)})
-
-
-def _tried(case: Case, nets: Iterator[Net]) -> Iterator[Written]:
-    yield from counted(case, (net for _, net in zip(range(MOST_TRIED), nets, strict=False)))
 
 
 # The map is small too early
@@ -424,7 +348,7 @@ def _pooled_later(case: Case, net: Written, late: list[Step]) -> Written | None:
         return len(_small_too_early(one) or ())
 
     better = [
-        one for one in _tried(case, _later_pools(net, late)) if count(one) < len(late) and not _has_new_fault(one, net)
+        one for one in counted(case, _later_pools(net, late)) if count(one) < len(late) and not _has_new_fault(one, net)
     ]
     return min(better, key=count, default=None)
 
@@ -432,11 +356,11 @@ def _pooled_later(case: Case, net: Written, late: list[Step]) -> Written | None:
 def _later_pools(net: Written, late: list[Step]) -> Iterator[Net]:
     """An early pool moved behind a late convolution, or left out; a stride less."""
     start = late[0].path[0]
-    early = [place for place in _pools(net) if place < start]
+    early = [place for place in pools(net) if place < start]
     for place in early:
-        for stage in _stages(net)[:-1]:
+        for stage in stages(net)[:-1]:
             if stage.last >= start:
-                yield _with_moved(net, place, stage)
+                yield with_moved_pool(net, place, stage)
     for place in early:
         yield rewritten(net.net, {(place,): ()})
     for step in net.steps:
@@ -523,7 +447,7 @@ def _pooled_sooner(case: Case) -> Written | None:
         return None
     better = [
         one
-        for one in _tried(case, _sooner_pools(net))
+        for one in counted(case, _sooner_pools(net))
         if one.cost.macs < case.cost.macs
         and (not _is_much(one.cost) or _share_at_full_size(one.cost) < _share_at_full_size(case.cost))
         and not _has_new_fault(one, net)
@@ -534,15 +458,15 @@ def _pooled_sooner(case: Case) -> Written | None:
 
 def _sooner_pools(net: Written) -> Iterator[Net]:
     """The first pool moved to an earlier stage, the latest first; a pool more; a stride of 2."""
-    stages = _stages(net)
-    pools = _pools(net)
-    if pools:
-        for stage in reversed(stages):
-            if stage.last < pools[0] - 1:
-                yield _with_moved(net, pools[0], stage)
-    for stage in reversed(stages[:-1]):
+    found = stages(net)
+    pooled = pools(net)
+    if pooled:
+        for stage in reversed(found):
+            if stage.last < pooled[0] - 1:
+                yield with_moved_pool(net, pooled[0], stage)
+    for stage in reversed(found[:-1]):
         if not stage.is_pooled:
-            yield _with_pool(net, stage)
+            yield with_pool(net, stage)
     full = {id(row) for row in _at_full_size(net.cost)}
     for step in reversed(net.steps):
         if id(step.row) in full and isinstance(step.layer, Conv | DepthwiseConv) and step.layer.stride == 1:
