@@ -25,6 +25,11 @@ EXPERIMENTS = """
 | 2 | batch norm added | 12,026 | 97.88 | 97.95 |
 | 3 | learning rate 0.01 | 12,110 | 97.90 | 98.005 |
 """
+THEIRS = """
+from torchvision import datasets
+
+test = datasets.MNIST("data", train=True)
+"""
 
 
 def set_stage(folder: Path) -> None:
@@ -42,6 +47,7 @@ def set_stage(folder: Path) -> None:
     (folder / RESULTS).write_text(json.dumps(results))
     shutil.copytree(JOURNEYS, folder / "docs" / "journeys", dirs_exist_ok=True)
     (folder / "experiments.md").write_text(EXPERIMENTS, encoding="utf-8")
+    (folder / "theirs.py").write_text(THEIRS, encoding="utf-8")
     with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
         Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
 
@@ -53,6 +59,8 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
         return [*with_value(arguments, "--seeds", "2"), *SHORT]
     if arguments[:2] == ["journey", "run"]:
         return arguments if "--quick" in arguments else [*with_value(arguments, "--seeds", "1"), "--quick"]
+    if verb == "doctor" and {"--prove", "--fix"} & set(arguments):
+        return [*arguments, "--seeds", "2", *SHORT, *(["--overwrite"] if "--fix" in arguments else [])]
     if verb == "compare":
         runs = json.loads((folder / RESULTS).read_text())
         limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]

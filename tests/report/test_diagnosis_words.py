@@ -179,6 +179,16 @@ def test_the_commands_shown_try_the_first_remedy_and_lead_to_a_healed_recipe():
     assert next_commands(diagnosis(IDLE, CONSTANT), "1m7z", is_recipe=False) == []
 
 
+def test_what_was_tried_is_not_proposed_again():
+    """A remedy that helped is followed, one that did not is left."""
+    found = diagnosis(HOT)
+
+    assert next_commands(found, "own/8k", is_recipe=True, tried={"LR01": True}) == [
+        "flyweight train own/8k --set train.lr=0.1"
+    ]
+    assert next_commands(found, "own/8k", is_recipe=True, tried={"LR01": False}) == []
+
+
 def test_commands_survive_a_shell():
     """A path or a change with blanks is quoted."""
     spaced = replace(HOT, remedy=Remedy(changes=("model.net=c8 r gap flat fc10",), gain="cost", expected="less."))

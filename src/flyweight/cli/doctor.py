@@ -238,10 +238,11 @@ def _told(
         patient.named(record),
         changes=patient.changes,
         is_recipe=patient.is_recipe,
+        tried={proof.code: proof.has_helped for proof in proofs},
         options=patient.place.options(),
     )
     if commands:
-        say("\n".join(words.next_lines(commands)))
+        say(("\n" if proofs else "") + "\n".join(words.next_lines(commands)))
 
 
 def _ask_before(examined: Examined, rules: Sequence[Rule]) -> None:

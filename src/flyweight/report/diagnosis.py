@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -219,19 +219,29 @@ def next_lines(commands: Sequence[str]) -> list[str]:
 
 
 def next_commands(
-    diagnosis: Diagnosis, subject: str, *, changes: Sequence[str] = (), is_recipe: bool, options: str = ""
+    diagnosis: Diagnosis,
+    subject: str,
+    *,
+    changes: Sequence[str] = (),
+    is_recipe: bool,
+    tried: Mapping[str, bool] | None = None,
+    options: str = "",
 ) -> list[str]:
-    """How to try the first remedy that is proposed, and how to follow all of them.
+    """How to try the first remedy that is proposed, and how to follow it.
 
-    subject: the run, or the recipe with its changes (KEY=VALUE). options: what else is needed, as " --home elsewhere".
+    subject: the run, or the recipe with its changes (KEY=VALUE). tried: by code, whether a remedy has helped already;
+    one that has not is no longer proposed. options: what else is needed, as " --home elsewhere".
     """
-    remedy = next((one.remedy for one in diagnosis.alarms if one.remedy is not None), None)
-    if remedy is None:
+    tried = tried or {}
+    found = (one for one in diagnosis.alarms if one.remedy is not None and tried.get(one.code, True))
+    first = next(found, None)
+    if first is None or first.remedy is None:
         return []
     doctor = f"flyweight doctor {shlex.quote(subject)}{_set(changes)}"
-    train = train_command(subject, (*changes, *remedy.changes), options)
+    train = train_command(subject, (*changes, *first.remedy.changes), options)
     is_short = is_recipe and INDENT + columns(train) <= WIDTH
-    return [f"{doctor} --prove{options}", train if is_short else f"{doctor} --fix healed.toml{options}"]
+    prove = [] if first.code in tried else [f"{doctor} --prove{options}"]
+    return [*prove, train if is_short else f"{doctor} --fix healed.toml{options}"]
 
 
 def train_command(recipe: str, changes: Sequence[str], options: str = "") -> str:
