@@ -26,7 +26,8 @@ class Kind:
     """One kind of fault. planted: from a design and the strength (0, 1, ... of `strengths`) to changes of its recipe.
 
     suits: the designs in which it is a fault. variant: the images that it needs. is_declared: the recipe itself says
-    it, so that finding it is reading; the others must be measured or judged.
+    it, so that finding it is reading; the others must be measured or judged. is_mild: planted so weakly that it may
+    cost next to nothing; counted apart, to show where finding ends.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Kind:
     strengths: int = 1
     variant: Variant = "sound"
     is_declared: bool = False
+    is_mild: bool = False
 
 
 def _fixed(*overrides: str) -> Callable[[Design, int], Overrides]:
@@ -83,7 +85,7 @@ def _is_chain(design: Design) -> bool:
     return "+(" not in design.net and "dw" not in design.net
 
 
-_ACTIVATIONS: Final = ("r", "silu", "tanh")
+_ACTIVATIONS: Final = ("r", "silu", "elu", "leaky.1")
 
 
 def _linear_but_once(words: list[str]) -> Iterable[str]:
@@ -111,6 +113,23 @@ def _dropout_after_activations(words: list[str]) -> Iterable[str]:
             yield "do.5"
 
 
+def _some_dropout(words: list[str]) -> Iterable[str]:
+    for word in words:
+        yield word
+        if word in _ACTIVATIONS:
+            yield "do.25"
+
+
+def _halved(words: list[str]) -> Iterable[str]:
+    """The third convolution with half its channels."""
+    convs = [place for place, word in enumerate(words) if re.match(r"c\d", word)]
+    middle = convs[len(convs) // 2]
+    return [
+        re.sub(r"^c(\d+)", lambda found: f"c{int(found[1]) // 2}", word) if place == middle else word
+        for place, word in enumerate(words)
+    ]
+
+
 def _narrow(words: list[str]) -> Iterable[str]:
     """The third convolution with two channels."""
     convs = [place for place, word in enumerate(words) if re.match(r"c\d", word)]
@@ -118,7 +137,7 @@ def _narrow(words: list[str]) -> Iterable[str]:
     return [re.sub(r"^c\d+", "c2", word) if place == middle else word for place, word in enumerate(words)]
 
 
-KINDS: Final = (
+STRONG: Final = (
     Kind(
         name="learning rate too high",
         codes=("LR01",),
@@ -193,10 +212,10 @@ KINDS: Final = (
         codes=("SI02",),
         causes=("LR01", "NE01"),
         follows=_BROKEN,
-        planted=lambda _design, strength: (
+        planted=lambda design, strength: (
+            *_nets("c16/5 r m2 c24 r c32 r m2 c24 r flat fc10", "c12 r m2 c20 r c28 r m2 c28 r flat fc10")(design, 0),
             "train.optimizer=adam",
             f"train.lr={(0.05, 0.1)[strength]}",
-            "model.net=c16/5 r m2 c24 r c32 r m2 c24 r flat fc10",
         ),
         strengths=2,
     ),
@@ -206,7 +225,7 @@ KINDS: Final = (
         follows=(*_BROKEN, "NE01", "LR02"),
         planted=_nets(
             "c8 sigmoid c8 sigmoid m2 c8 sigmoid c8 sigmoid c8 sigmoid flat fc10",
-            "c12/5 sigmoid m2 c12p1 sigmoid c12p1 sigmoid c12p1 sigmoid c12p1 sigmoid gap flat fc10",
+            "c10/5 sigmoid m2 c14 sigmoid c14 sigmoid c14 sigmoid c14 sigmoid gap flat fc10",
         ),
     ),
     Kind(
@@ -216,7 +235,7 @@ KINDS: Final = (
         planted=_nets(
             # Each +(r) doubles what is above zero.
             "c10/5 r m2 10(+(r)) c16 r m2 c16 r flat fc10",
-            "c8/5 r m2 5(+(r) +(c8p1 r) +(r)) c12 r gap flat fc10",
+            "c8/5 r m2 4(+(r) +(c8p1 r) +(r)) m2 c12 r flat fc10",
             "train.optimizer=sgd",
             "train.lr=0.1",
         ),
@@ -276,8 +295,9 @@ KINDS: Final = (
         name="overfitting",
         codes=("FI01", "RE04"),
         follows=("NE03", "DA05"),
-        planted=_fixed(
-            "model.net=c16 r c16 r m2 flat fc64 r fc10",
+        planted=_nets(
+            "c16 r c16 r m2 flat fc64 r fc10",
+            "c12/5 r m2 c24 r flat fc48 r fc10",
             "augment.rotate=0",
             "augment.translate=0",
             "train.optimizer=adam",
@@ -292,28 +312,29 @@ KINDS: Final = (
         codes=("FI02",),
         follows=("SI05", "NE07"),
         planted=_nets(
-            "c2/5s2nb bn r c3s2nb bn r c3s2nb bn r gap flat fc10", "c3/7s3nb bn r c3/5s2nb bn r gap flat fc10"
+            "c2/5s2nb bn r c3s2nb bn r c3s2nb bn r gap flat fc10", "c2/7s3nb bn r c4/5s2nb bn r gap flat fc10"
         ),
     ),
     Kind(
         name="linear layer eats the budget",
         codes=("NE03",),
         follows=("RE04", "FI01"),
-        planted=_nets("c8/5nb bn r m2 c12nb bn r flat fc96 r fc10", "c8/5nb bn r m2 flat fc48 r fc10"),
+        planted=_nets("c8/5nb bn r m2 c12nb bn r flat fc96 r fc10", "c6/5nb bn r m2 c10nb bn r flat fc64 r fc10"),
     ),
     Kind(
         name="pooling at the very end",
         codes=("NE04",),
         follows=("NE09", "NE10"),
-        planted=_nets("c10/5nb m2 bn r c14nb bn r c16nb bn r m8 flat fc10", "c16 r m2 c32 r m2 c48 r m3 flat fc10"),
+        planted=_nets(
+            "c10/5nb m2 bn r c14nb bn r c16nb bn r m8 flat fc10",
+            "c12/5nb bn r m2 c20nb bn r m2 c28nb bn r m3 flat fc10",
+        ),
     ),
     Kind(
         name="receptive field too small",
         codes=("NE05",),
         follows=("FI02", "NE09"),
-        planted=_nets(
-            "c16nb bn r c24nb bn r gap flat fc10", "c16nb bn r c24/1nb bn r c24nb bn r c32/1nb bn r gap flat fc10"
-        ),
+        planted=_nets("c16nb bn r c24nb bn r gap flat fc10", "c12nb bn r c20nb bn r c20nb bn r gap flat fc10"),
     ),
     Kind(
         name="receptive field too large too early",
@@ -321,7 +342,8 @@ KINDS: Final = (
         planted=_nets(
             "c8p1nb m2 bn r c12p1nb m2 bn r c16p1nb m2 bn r c16p1nb m3 bn r c16p1nb bn r c16p1nb bn r c16p1nb bn r "
             "flat fc10",
-            "c8/5s4p2nb bn r c12/5s4p2nb bn r c16p1nb m2 bn r c16p1nb bn r c16p1nb bn r c16p1nb bn r flat fc10",
+            "c8s2p1nb bn r c12s2p1nb bn r c16s2p1nb bn r c20s2p1nb bn r c24p1nb bn r c24p1nb bn r c24p1nb bn r "
+            "c24p1nb bn r flat fc10",
         ),
     ),
     Kind(
@@ -341,7 +363,7 @@ KINDS: Final = (
         codes=("NE09",),
         planted=_nets(
             "c12p1nb bn r c12p1nb bn r c12p1nb bn r c12p1nb bn r m2 c12nb bn r m2 c12nb bn r gap flat fc10",
-            "c10nb bn r c10p1nb bn r c10p1nb bn r c10p1nb bn r m3 c16nb bn r c16nb bn r flat fc10",
+            "c10p1nb bn r c10p1nb bn r c10p1nb bn r m4 c20nb bn r c20nb bn r flat fc10",
         ),
     ),
     Kind(
@@ -432,3 +454,83 @@ KINDS: Final = (
     ),
     Kind(name="a class with few images", codes=("DA04",), planted=_fixed(), variant="one scarce"),
 )
+
+_TRAINING_FAILS: Final = (*_BROKEN, "LR01", "LR02")
+
+MILD: Final = (
+    Kind(
+        name="learning rate ten times too high",
+        codes=("LR01",),
+        follows=_BROKEN,
+        planted=_lr_times(10),
+        is_mild=True,
+    ),
+    Kind(
+        name="learning rate thirty times too low",
+        codes=("LR02",),
+        follows=("FI02", "SI05"),
+        planted=_lr_times(1 / 30),
+        is_mild=True,
+    ),
+    Kind(
+        name="momentum 0.97",
+        codes=("LR04",),
+        follows=(*_BROKEN, "LR01"),
+        planted=_fixed("train.momentum=0.97"),
+        suits=_is_sgd,
+        is_mild=True,
+    ),
+    Kind(
+        name="batch of 192",
+        codes=("ST01",),
+        follows=("FI02", "LR02"),
+        planted=_fixed("train.batch_size=192"),
+        is_mild=True,
+    ),
+    Kind(
+        name="schedule drops by 0.4 an epoch",
+        codes=("ST02",),
+        follows=("FI02",),
+        planted=_fixed(
+            "train.schedule=step", "train.step_epochs=1", "train.gamma=0.4", "train.epochs=8", "data.train_limit=1500"
+        ),
+        is_mild=True,
+    ),
+    Kind(
+        name="dropout of 0.25 everywhere",
+        codes=("RE01",),
+        follows=("FI02", "RE02", "RE03"),
+        planted=_net(_words(_some_dropout)),
+        is_mild=True,
+    ),
+    Kind(
+        name="augmentation somewhat strong",
+        codes=("RE05",),
+        follows=("FI02",),
+        planted=_fixed("augment.rotate=50", "augment.translate=0.2"),
+        is_mild=True,
+    ),
+    Kind(
+        name="weight decay of 0.03",
+        codes=("RE06",),
+        follows=_TRAINING_FAILS,
+        planted=_fixed("train.weight_decay=0.03"),
+        suits=_is_sgd,
+        is_mild=True,
+    ),
+    Kind(
+        name="a thousand images, many epochs",
+        codes=("RE04", "FI01"),
+        planted=_fixed("augment.rotate=0", "augment.translate=0", "data.train_limit=1000", "train.epochs=12"),
+        is_mild=True,
+    ),
+    Kind(
+        name="a layer of half the width",
+        codes=("NE07",),
+        planted=_net(_words(_halved)),
+        suits=lambda design: _is_chain(design) and design.name != "plain",
+        is_mild=True,
+    ),
+)
+
+KINDS: Final = (*STRONG, *MILD)

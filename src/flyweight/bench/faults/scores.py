@@ -86,6 +86,16 @@ def of_half(outcomes: Iterable[Outcome], half: str) -> list[Outcome]:
     return [one for one in outcomes if one.half == half]
 
 
+def without_mild(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Without what was planted so weakly that it may cost nothing."""
+    return [one for one in outcomes if not one.kind or not BY_NAME[one.kind].is_mild]
+
+
+def mild_only(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """What was planted weakly, without the healthy runs."""
+    return [one for one in outcomes if one.kind and BY_NAME[one.kind].is_mild]
+
+
 def measured_only(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Without the kinds that a recipe declares, of which finding is reading; healthy runs stay."""
     return [one for one in outcomes if not one.kind or not BY_NAME[one.kind].is_declared]

@@ -154,7 +154,7 @@ def _against_underfitting(case: Case) -> Remedy | None:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="FI01",
-        title="overfitting",
+        title="Overfitting",
         needs=("ending",),
         judge=overfitting,
         explanation=(
@@ -165,7 +165,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="FI02",
-        title="underfitting",
+        title="Underfitting",
         needs=("ending",),
         judge=underfitting,
         explanation=(

@@ -326,7 +326,7 @@ def _mean_lr(case: Case) -> float:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="LR01",
-        title="learning rate too high",
+        title="Learning rate too high",
         needs=(),
         judge=too_high,
         explanation=(
@@ -335,11 +335,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "ends with one answer for all images. A rate ten or a hundred times lower lets the loss fall from the "
             "start."
         ),
-        source="Smith 2017, Cyclical learning rates; AUDIT 8",
+        source="Smith 2017, Cyclical learning rates; document 002, steps 1a to 2c",
     ),
     Rule(
         code="LR02",
-        title="learning rate too low",
+        title="Learning rate too low",
         needs=(),
         judge=too_low,
         explanation=(
@@ -351,7 +351,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="LR03",
-        title="loss summed over the batch",
+        title="Loss summed over the batch",
         needs=(),
         judge=summed,
         explanation=(
@@ -359,11 +359,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "has images. The learning rate that really acts is the written one times the batch size, and it changes "
             "when the batch does. With the mean a rate keeps its meaning for every batch size."
         ),
-        source="AUDIT 10",
+        source="document 000, steps 1 and 2",
     ),
     Rule(
         code="LR04",
-        title="momentum and learning rate too high together",
+        title="Momentum and learning rate too high together",
         needs=(),
         judge=momentum_and_lr,
         explanation=(

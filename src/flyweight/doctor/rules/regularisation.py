@@ -156,7 +156,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *dropout.RULES,
     Rule(
         code="RE04",
-        title="no augmentation, and a gap between training and validation",
+        title="No augmentation, and a gap between training and validation",
         needs=("ending",),
         judge=no_augmentation,
         explanation=(
@@ -164,11 +164,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "answers its training images better than new ones, and the gap grows with each epoch. Small rotations and "
             "shifts make every look a new one, at no cost in parameters."
         ),
-        source="AUDIT 3",
+        source="document 003, steps 14 to 18",
     ),
     Rule(
         code="RE05",
-        title="augmentation too strong",
+        title="Augmentation too strong",
         needs=(),
         judge=too_strong_augmentation,
         explanation=(
@@ -179,7 +179,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="RE06",
-        title="weight decay too strong",
+        title="Weight decay too strong",
         needs=(),
         judge=too_strong_decay,
         explanation=(
@@ -191,7 +191,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="RE07",
-        title="label smoothing too strong",
+        title="Label smoothing too strong",
         needs=(),
         judge=too_strong_smoothing,
         explanation=(

@@ -238,7 +238,7 @@ def _norm_remedy(case: Case, expected: str) -> Remedy | None:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="SI01",
-        title="same answer for every image",
+        title="Same answer for every image",
         needs=("ending",),
         judge=constant_answer,
         explanation=(
@@ -246,11 +246,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "images, which looks like a result and is none. It comes of weights that were thrown far away or never "
             "moved, so the cause is to be mended and not the net."
         ),
-        source="AUDIT 8",
+        source="document 002, steps 1a to 2c",
     ),
     Rule(
         code="SI02",
-        title="dead channels",
+        title="Dead channels",
         needs=("trained",),
         judge=dead_channels,
         explanation=(
@@ -262,7 +262,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="SI03",
-        title="gradients fade on their way to the first layers",
+        title="Gradients fade on their way to the first layers",
         needs=("start",),
         judge=vanishing,
         explanation=(
@@ -274,7 +274,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="SI04",
-        title="activations or gradients grow from layer to layer",
+        title="Activations or gradients grow from layer to layer",
         needs=("start",),
         judge=exploding,
         explanation=(
@@ -286,7 +286,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="SI05",
-        title="nothing learnt yet",
+        title="Nothing learnt yet",
         needs=("history",),
         judge=flat_line,
         explanation=(

@@ -175,7 +175,7 @@ def _one_cycle(case: Case) -> tuple[str, ...]:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="ST01",
-        title="too few updates of the weights",
+        title="Too few updates of the weights",
         needs=(),
         judge=too_few,
         explanation=(
@@ -183,11 +183,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "large batches and few epochs there are so few that no net can get anywhere, however many parameters it "
             "has. Smaller batches make more updates from the same images; more epochs do it, too."
         ),
-        source="AUDIT 9; Masters and Luschi 2018, Revisiting small batch training",
+        source="document 002, step 2d; Masters and Luschi 2018, Revisiting small batch training",
     ),
     Rule(
         code="ST02",
-        title="schedule stops the learning early",
+        title="Schedule stops the learning early",
         needs=(),
         judge=stops_early,
         explanation=(
@@ -195,11 +195,11 @@ RULES: Final[tuple[Rule, ...]] = (
             "still for the rest of the epochs, which cost time and change nothing. A schedule that comes down only "
             "towards the end lets every epoch count."
         ),
-        source="AUDIT 11",
+        source="document 003, steps 4 to 7",
     ),
     Rule(
         code="ST03",
-        title="learning rate never comes down",
+        title="Learning rate never comes down",
         needs=(),
         judge=never_anneals,
         explanation=(
