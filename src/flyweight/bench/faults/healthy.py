@@ -1,7 +1,8 @@
 """Healthy recipes to plant faults in: nets of several kinds, each with settings that suit it.
 
 The nets of one half serve to set thresholds; those of the other are only reported on. They were written when the
-thresholds stood, so that what is reported is of nets that no threshold has seen. Runs are short: a few thousand images, a few seconds.
+thresholds stood, so that what is reported is of nets that no threshold has seen. Runs are short: a few thousand images,
+a few seconds.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.bench.faults.cases import BenchCase, cases
+from flyweight.bench.faults.documents import DocumentReplay, replays
 from flyweight.bench.faults.outcomes import Named, Outcome, examine
 from flyweight.bench.faults.remedies import RemedyTried, try_remedies
 from flyweight.bench.faults.training import train
@@ -31,6 +32,7 @@ class FaultBench:
     machine: dict[str, Any]
     outcomes: tuple[Outcome, ...]
     remedies: tuple[RemedyTried, ...]
+    documents: tuple[DocumentReplay, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,21 +42,29 @@ def measure(
     *,
     home: Path,
     quick: bool = False,
-    with_remedies: bool = True,
     told: Callable[[str], None] = lambda _words: None,
     should_stop: Callable[[], bool] = never,
 ) -> FaultBench:
-    """Train what is not there yet in the bench's own store below `home`, examine all, try the remedies."""
+    """Train what is not there yet in the bench's own store below `home`, examine all, try the remedies.
+
+    The documents' faults are looked for in the runs of the home itself, which `flyweight journey run` leaves there.
+    """
     store = Store.open(home=make_folder(home / "fault-bench"))
     chosen = _chosen(cases(), quick=quick)
     told(f"{len(chosen)} runs, {sum(case.kind is not None for case in chosen)} of them with a planted fault ...")
     records = train(chosen, store, told=told, should_stop=should_stop)
     told("examining ...")
     outcomes = examine(chosen, records, store, should_stop=should_stop)
-    tried: tuple[RemedyTried, ...] = ()
-    if with_remedies and not should_stop():
-        tried = try_remedies(chosen, records, store, quick=quick, told=told, should_stop=should_stop)
-    return FaultBench(is_quick=quick, machine=describe_machine(), outcomes=outcomes, remedies=tried)
+    told("trying remedies ...")
+    tried = try_remedies(chosen, records, store, quick=quick, told=told, should_stop=should_stop)
+    told("looking for the documents' faults ...")
+    return FaultBench(
+        is_quick=quick,
+        machine=describe_machine(),
+        outcomes=outcomes,
+        remedies=tried,
+        documents=replays(Store.open(home=home)),
+    )
 
 
 def _chosen(all_cases: Sequence[BenchCase], *, quick: bool) -> tuple[BenchCase, ...]:
@@ -85,8 +95,9 @@ def read(path: Path) -> FaultBench:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         outcomes = tuple(_outcomes(found.pop("outcomes")))
-        remedies = tuple(RemedyTried(**one) for one in found.pop("remedies"))
-        return FaultBench(**found, outcomes=outcomes, remedies=remedies)
+        remedies = tuple(RemedyTried(**{**one, "changes": tuple(one["changes"])}) for one in found.pop("remedies"))
+        documents = tuple(DocumentReplay(**one) for one in found.pop("documents"))
+        return FaultBench(**found, outcomes=outcomes, remedies=remedies, documents=documents)
     except OSError as error:
         raise DataError(
             f"{path}: must be a record of `flyweight bench doctor`, found none ({error.strerror}); "

@@ -96,7 +96,7 @@ def mild_only(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [one for one in outcomes if one.kind and BY_NAME[one.kind].is_mild]
 
 
-def measured_only(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def without_reading(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Without the kinds that a recipe declares, of which finding is reading; healthy runs stay."""
     return [one for one in outcomes if not one.kind or not BY_NAME[one.kind].is_declared]
 
