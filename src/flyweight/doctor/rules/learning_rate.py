@@ -24,8 +24,12 @@ LEAST_WAY_ADAM: Final = 0.02
 
 # In the first steps: nats of loss between two rates that are a clear difference between them.
 CLEARLY_BETTER: Final = 0.5
+BETTER: Final = 0.1
 # A rate with which this share of the first loss is left has hardly begun.
 HARDLY_LEARNT: Final = 0.93
+
+# A step that changes less than this share of every layer's weights is small; usual ones change 3 to 10 % at first.
+SMALL_UPDATE: Final = 0.005
 
 # A velocity that averages over more than 20 steps.
 LONG_MOMENTUM: Final = 0.95
@@ -79,9 +83,14 @@ def too_low(case: Case) -> Judgement | None:
         own, tenfold = last_loss(case.start, "1"), last_loss(case.start, "10")
         first = case.start.losses["1"][0]
         is_stuck = own is not None and first is not None and own > HARDLY_LEARNT * first
-        is_better = own is not None and tenfold is not None and own - tenfold > CLEARLY_BETTER
-        found = (is_stuck and is_better) or (is_short and not has_learnt(case))
-        evidence += _tried(case.start, "1", "10")
+        gained = own - tenfold if own is not None and tenfold is not None else 0.0
+        is_small = _has_small_updates(case.start) and not has_learnt(case)
+        found = (
+            (is_stuck and gained > CLEARLY_BETTER)
+            or (is_small and gained > BETTER)
+            or (is_short and not has_learnt(case))
+        )
+        evidence += [*_tried(case.start, "1", "10"), *_largest_update(case.start)]
     if not found:
         return None
     return Judgement(
@@ -212,6 +221,11 @@ def _largest_update(start: StartProbe) -> list[Evidence]:
             source=f'start.update_ratio["{layer}"]',
         )
     ]
+
+
+def _has_small_updates(start: StartProbe) -> bool:
+    ratios = [ratio for ratio in start.update_ratio.values() if ratio is not None]
+    return bool(ratios) and max(ratios) < SMALL_UPDATE
 
 
 def _lr(case: Case) -> Evidence:
