@@ -69,7 +69,7 @@ def batch_norm_missing(case: Case) -> Judgement | None:
     n_convolutions, n_weights = len(rows_of(case, *CONVOLUTIONS)), len(rows_of(case, *WEIGHTS))
     if rows_of(case, BatchNorm) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
         return None
-    healed = _normalised(case)
+    healed = normalised(case)
     return Judgement(
         severity="warning",
         evidence=(
@@ -87,7 +87,7 @@ def batch_norm_missing(case: Case) -> Judgement | None:
     )
 
 
-def _normalised(case: Case) -> Written | None:
+def normalised(case: Case) -> Written | None:
     """With batch norm after each convolution but one that answers; without trained values where the budget is short."""
     net = written(case)
     if net is not None and net.last_weight is not None and len(net.by_path[net.last_weight.path]) > 1:
@@ -420,7 +420,7 @@ NEVER_CALLED: Final = Rule(
     explanation="These layers belong to the net as it is stored, but what the net computes does not pass through them. "
     "They learn nothing and answer nothing, and they make the count of parameters ambiguous: some tools count them, "
     "others do not. Leave them out if they are a leftover, or call them if they were meant to be there.",
-    source="s003-17 and s004-1 of the documents",
+    source="document 003, step 17; document 004",
 )
 
 NO_ACTIVATION: Final = Rule(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import log
 from typing import Final
 
 from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
-from flyweight.doctor.nets import CONVOLUTIONS, counted, remedy, rewritten, written_out
+from flyweight.doctor.nets import remedy
 from flyweight.doctor.rules.learning_rate import has_norm
-from flyweight.model.spec import BatchNorm
+from flyweight.doctor.rules.net_layers import normalised
 
 # An answer that this share of all images gets is the answer to all of them.
 ONE_ANSWER: Final = 0.95
@@ -223,15 +222,7 @@ def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple
 
 def _norm_remedy(case: Case, expected: str) -> Remedy | None:
     """Batch norm behind every convolution, where the net has none and its text is ours."""
-    net = None if has_norm(case) else written_out(case)
-    if net is None:
-        return None
-    changes = {
-        step.path: (replace(step.layer, bias=False), BatchNorm())
-        for step in net.steps
-        if isinstance(step.layer, CONVOLUTIONS)
-    }
-    found = next(counted(case, [rewritten(net.net, changes)]), None)
+    found = None if has_norm(case) else normalised(case)
     return remedy(found, gain="accuracy", expected=expected) if found else None
 
 
