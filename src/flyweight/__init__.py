@@ -22,11 +22,16 @@ if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from flyweight.data.sources import load as load_images
+    from flyweight.doctor.code.reading import read_code
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
     from flyweight.exchange import sync, tracking, write_table
+    from flyweight.experiment.examine import examine_recipe, examine_run
+    from flyweight.experiment.heal import heal
+    from flyweight.experiment.lr_range import lr_range
     from flyweight.experiment.plan import Plan, examine, plan
     from flyweight.experiment.predict import predict
+    from flyweight.experiment.prove import prove
     from flyweight.experiment.question import compare
     from flyweight.experiment.run import resume, run
     from flyweight.experiment.seeds import resume_seeds, run_seeds
@@ -58,12 +63,18 @@ _HOMES = {
     "compare": "flyweight.experiment.question",
     "edits": "flyweight.model.edits",
     "examine": "flyweight.experiment.plan",
+    "examine_recipe": "flyweight.experiment.examine",
+    "examine_run": "flyweight.experiment.examine",
+    "heal": "flyweight.experiment.heal",
     "journal": "flyweight.evidence.journal",
     "load_images": "flyweight.data.sources:load",
     "load_recipe": "flyweight.recipe:load",
+    "lr_range": "flyweight.experiment.lr_range",
     "parse_budget": "flyweight.model.budget",
     "plan": "flyweight.experiment.plan",
     "predict": "flyweight.experiment.predict",
+    "prove": "flyweight.experiment.prove",
+    "read_code": "flyweight.doctor.code.reading",
     "resume": "flyweight.experiment.run",
     "resume_seeds": "flyweight.experiment.seeds",
     "run": "flyweight.experiment.run",
@@ -91,12 +102,18 @@ __all__ = [
     "compare",
     "edits",
     "examine",
+    "examine_recipe",
+    "examine_run",
+    "heal",
     "journal",
     "load_images",
     "load_recipe",
+    "lr_range",
     "parse_budget",
     "plan",
     "predict",
+    "prove",
+    "read_code",
     "resume",
     "resume_seeds",
     "run",
