@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -27,6 +28,7 @@ from made_cases import (
 from recomputed import FUNCTIONS
 from recomputed_runs import names_of_run
 
+import flyweight
 from flyweight.bench.faults import record, remedies, shown
 from flyweight.bench.faults.cases import cases
 from flyweight.bench.faults.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
@@ -299,6 +301,16 @@ def test_the_figures_of_the_bench_have_their_place() -> None:
 
     assert found.count("<!-- fault bench -->") == found.count("<!-- /fault bench -->") == 1
     assert found.index("**False alarms**") < found.index("<!-- fault bench -->") < found.index("<!-- /fault bench -->")
+
+
+def test_python_shown_is_true() -> None:
+    """The Python of the documentation gives the results beside it, and the functions that it names are public."""
+    result = doctest.testfile(str(DOCS / "doctor.md"), module_relative=False)
+    named = set(re.findall(r"`flyweight\.(\w+)\(", section("From Python")))
+
+    assert (result.attempted, result.failed) == (5, 0)
+    assert named <= set(flyweight.__all__)
+    assert named == {"examine_run", "prove", "heal", "lr_range", "read_code"}
 
 
 def rooms(cell: str, above: Sequence[str]) -> set[str]:
