@@ -8,7 +8,9 @@ from typing import Final
 
 from flyweight.bench.faults.cases import BenchCase
 from flyweight.experiment.events import Ended, Event, never
+from flyweight.experiment.plan import as_recorded
 from flyweight.experiment.seeds import Asked, run_side_by_side
+from flyweight.recipe import recipe_hash
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
@@ -22,11 +24,17 @@ def train(
     told: Callable[[str], None] = lambda _words: None,
     should_stop: Callable[[], bool] = never,
 ) -> dict[str, RunRecord]:
-    """The record of each case by its name; those that were stopped are left out."""
+    """The record of each case by its name; those that were stopped are left out.
+
+    A run counts for a case if it has its recipe and its seed: a fault that is planted otherwise is trained anew.
+    """
     images = Path(store.home) / "images"
     images.mkdir(parents=True, exist_ok=True)
-    left = [case for case in cases if case.name not in _over(store)]
-    asked = [Asked(recipe=case.recipe(images), seeds=(case.seed,), study=STUDY) for case in left]
+    recipes = {case.name: case.recipe(images) for case in cases}
+    keys = {case.name: (recipe_hash(as_recorded(recipes[case.name])), case.seed) for case in cases}
+    over = _over(store)
+    left = [case for case in cases if keys[case.name] not in over]
+    asked = [Asked(recipe=recipes[case.name], seeds=(case.seed,), study=STUDY) for case in left]
     n_over = 0
 
     def watch(event: Event) -> None:
@@ -38,10 +46,11 @@ def train(
 
     if asked:
         run_side_by_side(asked, store=store, watch=watch, should_stop=should_stop)
-    wanted = {case.name for case in cases}
-    return {name: record for name, record in _over(store).items() if name in wanted}
+    over = _over(store)
+    return {name: over[key] for name, key in keys.items() if key in over}
 
 
-def _over(store: Store) -> dict[str, RunRecord]:
-    """The runs of the bench that came to an end."""
-    return {record.name: record for record in store.runs(study=STUDY) if record.status in ("finished", "diverged")}
+def _over(store: Store) -> dict[tuple[str, int], RunRecord]:
+    """The runs of the bench that came to an end, by recipe and seed."""
+    runs = store.runs(study=STUDY)
+    return {(run.recipe_hash, run.seed): run for run in runs if run.status in ("finished", "diverged")}

@@ -85,7 +85,13 @@ def overfitting(case: Case) -> Judgement | None:
                 source="metrics.validation_loss[-1] / min(x for x in metrics.validation_loss if x is not None)",
             )
         )
-    return Judgement(severity=severity, evidence=tuple(evidence), remedy=_against_overfitting(case))
+    healed = _against_overfitting(case)
+    return Judgement(
+        severity=severity,
+        evidence=tuple(evidence),
+        remedy=healed,
+        advice="" if healed else "Bring more images, vary them more, or take a smaller net.",
+    )
 
 
 def _against_overfitting(case: Case) -> Remedy | None:
