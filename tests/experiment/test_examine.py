@@ -309,7 +309,7 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
     assert (case.ending is None) == (status == "running")
     assert case.ending is None or (case.ending.status, case.ending.message) == (status, "the power went")
     assert case.claims == ()
-    assert {"history", "answers", "told", "trained"} <= set(case.why_missing)
+    assert {"history", "answers", "trained"} <= set(case.why_missing)
     assert case.why_missing["trained"] == f"the run is {status} and has no weights"
     assert case.start is not None
     assert (store.folder(record.id) / PROBES).exists() == (status == "failed")

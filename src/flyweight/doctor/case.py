@@ -85,7 +85,8 @@ class Parent:
 class Case:
     """A recipe, and whatever is known of a run of it; what is None has not happened or cannot be had.
 
-    lr_curve: the learning rate at 0, 1, ... 100 % of the steps. why_missing: for a need that is None, the reason.
+    lr_curve: the learning rate at 0, 1, ... 100 % of the steps. told: what its protocol told; empty where the recipe
+    has none. why_missing: for a need that is None, the reason.
     """
 
     recipe: Recipe

@@ -37,7 +37,10 @@ def read_history(folder: Path) -> tuple[EpochLine, ...] | None:
     if text is None:
         return None
     try:
-        return tuple(_line(row) for row in csv.DictReader(text.splitlines()))
+        lines = tuple(_line(row) for row in csv.DictReader(text.splitlines()))
+        if text.strip() and not text.startswith("epoch,"):
+            raise ValueError("it does not begin with the names of its columns")
+        return lines
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, "a line for each epoch", error) from error
 
@@ -103,6 +106,8 @@ def read_told(folder: Path) -> Mapping[str, Any] | None:
         told = json.loads(text)
         if not isinstance(told, dict) or not isinstance(told["epochs"], list):
             raise ValueError("no table of epochs")
+        if not all(isinstance(row, dict) and {"epoch", "train"} <= row.keys() for row in told["epochs"]):
+            raise ValueError("an epoch without its number or its training figures")
     except (ValueError, KeyError) as error:
         raise _damaged(path, "what was told of each epoch", error) from error
     return told

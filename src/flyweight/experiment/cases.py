@@ -108,6 +108,9 @@ def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
             why[need] = absent if folder.is_dir() else f"its folder {folder} is gone"
         return found or None
 
+    def read_told() -> Mapping[str, Any] | None:
+        return reading.read_told(folder)
+
     judged_on = case.recipe.protocol.evaluate_on
     ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
     if ending is not None:
@@ -117,7 +120,7 @@ def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
         history=read("history", lambda: reading.read_history(folder), _without_history(record)),
         ending=ending,
         answers=read("answers", lambda: reading.read_answers(folder, part=judged_on), _without_answers(record)),
-        told=read("told", lambda: reading.read_told(folder), _without_told(case.recipe, record)),
+        told={} if case.recipe.protocol == ProtocolSection() else read("told", read_told, _without_told(record)),
         why_missing={**case.why_missing, **why},
     )
 
@@ -132,9 +135,7 @@ def _without_answers(record: RunRecord) -> str:
     return f"{_became(record)} and has no answers"
 
 
-def _without_told(recipe: Recipe, record: RunRecord) -> str:
-    if recipe.protocol == ProtocolSection():
-        return "the recipe has no protocol"
+def _without_told(record: RunRecord) -> str:
     return "told.json is not there" if record.epochs_done else _without_history(record)
 
 

@@ -44,7 +44,7 @@ def claims_of_run(
     told = step_of(recipe.name)
     is_step = told is not None and _is_run_of(record, told[1])
     replays = _replays(told[1], record, store) if told and is_step else ()
-    written = _written(recipe, record, store)
+    written = [one for one in _written(recipe, record, store) if not (is_step and one.where == DESCRIPTION)]
     return (
         *(_of_document(*told, cost, replays=replays, is_run=True) if told and is_step else ()),
         *(claim for one in written for claim in _typed_counts(one.text, one.where, cost)),

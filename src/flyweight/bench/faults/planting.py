@@ -18,7 +18,7 @@ from flyweight.bench.faults.images import Variant
 Overrides = tuple[str, ...]
 
 # What an untrained or destroyed net shows, whatever destroyed it.
-_BROKEN: Final = ("SI01", "SI02", "SI03", "SI04", "SI05", "FI02")
+_BROKEN: Final = ("SI01", "SI02", "SI03", "SI04", "SI05", "SI06", "FI02")
 
 
 @dataclass(frozen=True, kw_only=True)

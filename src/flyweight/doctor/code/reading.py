@@ -30,7 +30,7 @@ def read_code(path: str | os.PathLike[str]) -> CodeReading:
         path=os.fspath(path),
         findings=findings,
         n_cells=len(source.starts),
-        n_lines=len(source.lines),
+        n_lines=source.n_lines,
         skipped=source.skipped,
     )
 

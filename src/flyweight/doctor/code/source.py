@@ -37,6 +37,11 @@ class Source:
     starts: tuple[int, ...] = ()
     skipped: tuple[str, ...] = ()
 
+    @property
+    def n_lines(self) -> int:
+        """As an editor counts: what follows the last line break is a line only if there is something."""
+        return len(self.lines) - (self.lines[-1:] == ("",))
+
     def place(self, line: int) -> tuple[int | None, int]:
         """The code cell (from 1; None in a script) and the line in it, of a line of the program."""
         if not self.starts:

@@ -482,7 +482,7 @@ POOLING_AT_THE_END: Final = Rule(
     "What it throws away has been computed for nothing, and where a part of the digit was found is lost to the one "
     "layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of the image "
     "and cost less, and leaves the last map as it is.",
-    source="step 002-3 of the documents",
+    source="document 002, steps 3a to 4",
 )
 
 RECEPTIVE_FIELD_SMALL: Final = Rule(

@@ -28,32 +28,32 @@ LOUD_START: Final = 4.0
 
 def constant_answer(case: Case) -> Judgement | None:
     """One class for nearly every image, so that the accuracy is the share of that class."""
-    if case.answers is not None:
-        answered, labels = case.answers.answered, case.answers.labels
-        most = max(range(len(answered)), key=lambda one: answered[one])
-        if answered[most] < ONE_ANSWER * sum(answered):
-            return None
-        return _constant(
-            Evidence(what="class that is answered", value=most, source="answers.answered.index(max(answers.answered))"),
-            Evidence(
-                what="share of the images that get this answer",
-                value=answered[most] / sum(answered),
-                source="max(answers.answered) / sum(answers.answered)",
-            ),
-            Evidence(
-                what="share of the images that are of this class",
-                value=labels[most] / sum(labels),
-                source=f"answers.labels[{most}] / sum(answers.labels)",
-            ),
-        )
-    return _told_constant(case)
+    answers = case.answers
+    assert answers is not None
+    answered, labels = answers.answered, answers.labels
+    most = max(range(len(answered)), key=lambda one: answered[one])
+    if answered[most] < ONE_ANSWER * sum(answered):
+        return None
+    return _constant(
+        Evidence(what="class that is answered", value=most, source="answers.answered.index(max(answers.answered))"),
+        Evidence(
+            what="share of the images that get this answer",
+            value=answered[most] / sum(answered),
+            source="max(answers.answered) / sum(answers.answered)",
+        ),
+        Evidence(
+            what="share of the images that are of this class",
+            value=labels[most] / sum(labels),
+            source=f"answers.labels[{most}] / sum(answers.labels)",
+        ),
+    )
 
 
-def _told_constant(case: Case) -> Judgement | None:
+def told_share(case: Case) -> Judgement | None:
     """A run that diverged keeps no answers; what its protocol told may still be the share of a class, exactly."""
-    epochs = (case.told or {}).get("epochs") or ()
-    counts = (case.told or {}).get("class_counts", {})
-    for place, row in enumerate(epochs):
+    told = case.told or {}
+    counts = told.get("class_counts", {})
+    for place, row in enumerate(told.get("epochs") or ()):
         for part, figures in row.items():
             if not isinstance(figures, dict) or part not in counts or "correct" not in figures:
                 continue
@@ -230,7 +230,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="SI01",
         title="Same answer for every image",
-        needs=("ending",),
+        needs=("answers",),
         judge=constant_answer,
         explanation=(
             "The net gives one class whatever it is shown. Its accuracy is then the share of that class among the "
@@ -285,5 +285,17 @@ RULES: Final[tuple[Rule, ...]] = (
             "epoch this one still has it, so the steps did not help at all. The learning rate, the number of updates "
             "and the net's activations are the places to look."
         ),
+    ),
+    Rule(
+        code="SI06",
+        title="Accuracy that is told is the share of a class",
+        needs=("told",),
+        judge=told_share,
+        explanation=(
+            "As many images were answered rightly as there are of one class, to the image. That is what a net gets "
+            "that gives this class to all of them, as one does whose weights are no numbers any more. Look for what "
+            "broke the training, and take the figure for none."
+        ),
+        source="document 002, steps 1a to 2c",
     ),
 )

@@ -46,28 +46,35 @@ def too_few(case: Case) -> Judgement | None:
                 source="metrics.train_accuracy[-1]",
             )
         )
+    changes = _more_updates(case)
     return Judgement(
         # A net that has learnt all the same was lucky with its rate: more updates are still the cheapest gain.
         severity="warning" if has_learnt(case) else "fault",
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=_more_updates(case),
+            changes=changes,
             gain="accuracy",
             expected="The same images give several times as many updates, and the net has time to learn.",
-        ),
+        )
+        if changes
+        else None,
+        advice="" if changes else "Train for more epochs than the budget allows now, or on more images.",
     )
 
 
 def _more_updates(case: Case) -> tuple[str, ...]:
     """A smaller batch as far as that goes; more epochs for the rest."""
     train = case.recipe.train
+    most_epochs = case.recipe.budget.epochs
     changes, batch_size = [], train.batch_size
-    if batch_size > USUAL_BATCH:
+    if batch_size > USUAL_BATCH or most_epochs is not None:
         wanted = case.data.n_train * train.epochs / ENOUGH_STEPS
-        batch_size = min(USUAL_BATCH, max(SMALLEST_BATCH, _power_of_two(wanted)))
-        changes.append(f"train.batch_size={batch_size}")
-    if ceil(case.data.n_train / batch_size) * train.epochs < FEWEST_STEPS:
-        changes.append(f"train.epochs={ceil(ENOUGH_STEPS / ceil(case.data.n_train / batch_size))}")
+        batch_size = min(USUAL_BATCH, batch_size, max(SMALLEST_BATCH, _power_of_two(wanted)))
+        changes += [f"train.batch_size={batch_size}"] * (batch_size < train.batch_size)
+    epochs = ceil(ENOUGH_STEPS / ceil(case.data.n_train / batch_size))
+    if ceil(case.data.n_train / batch_size) * train.epochs < FEWEST_STEPS and epochs > train.epochs:
+        epochs = min(epochs, most_epochs or epochs)
+        changes += [f"train.epochs={epochs}"] * (epochs > train.epochs)
     return tuple(changes)
 
 
