@@ -90,8 +90,8 @@ def _names_of_recipe(text: str) -> dict[str, Any]:
         return [one for one in cost.rows if one.name.startswith(beginning)]
 
     def row(name: str) -> Row:
-        (found,) = (one for one in cost.rows if one.name == name)
-        return found
+        # A layer that is called again has its row again, with the same name and layer: the first is meant.
+        return next(one for one in cost.rows if one.name == name)
 
     return {
         "recipe": recipe,
@@ -143,12 +143,7 @@ def learning_rates(train: Any) -> list[float]:
             places = [x / STEPS for x in range(STEPS + 1)]
             shares = np.interp(places, [0.0, train.warmup, 1.0], [0.0, 1.0, train.final_lr])
             return [train.lr * float(share) for share in shares]
-        case "cosine":
-            rising = [train.lr * x / warm for x in range(warm)]
-            floor = train.final_lr * train.lr
-            falling = _by_torch(train.lr, STEPS - warm, lambda sgd: CosineAnnealingLR(sgd, STEPS - warm, floor))
-            return rising + falling
-        case "one-cycle":
+        case "one-cycle" if warm:
             # OneCycleLR is at its peak after pct_start * total_steps - 1 steps.
             return _by_torch(
                 train.lr,
@@ -162,6 +157,11 @@ def learning_rates(train: Any) -> list[float]:
                     cycle_momentum=False,
                 ),
             )
+        case "cosine" | "one-cycle":  # without a way up they are the same, which OneCycleLR cannot do
+            rising = [train.lr * x / warm for x in range(warm)]
+            floor = train.final_lr * train.lr
+            falling = _by_torch(train.lr, STEPS - warm, lambda sgd: CosineAnnealingLR(sgd, STEPS - warm, floor))
+            return rising + falling
     raise ValueError(train.schedule)
 
 

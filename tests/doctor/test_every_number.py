@@ -14,6 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from files_of_runs import as_attributes, names_before_a_run, names_of_files, probes_of_files
+from hypothesis import given
+from hypothesis import strategies as st
 from recomputed import recompute
 
 from flyweight.bench.faults.cases import BenchCase, cases
@@ -28,7 +30,7 @@ from flyweight.experiment.examine import Examined, examine_recipe, examine_run
 from flyweight.experiment.plan import plan
 from flyweight.experiment.probes import probe
 from flyweight.experiment.run import run
-from flyweight.recipe import Recipe, dumps, load, names, override
+from flyweight.recipe import ModelSection, Recipe, dumps, load, names, override
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
@@ -65,7 +67,12 @@ PLANTED: Final = (
     planted("never anneals", "train.schedule=constant", "augment.rotate=120", "augment.scale=0.5"),
     planted("decays", "train.weight_decay=0.3", "train.schedule=cosine", "train.epochs=4", "train.lr=0.2"),
     planted("fading", "model.net=c8 sigmoid c8 sigmoid m2 c8 sigmoid c8 sigmoid c8 sigmoid flat fc10"),
-    planted("growing", "model.net=c10/5 r m2 10(+(r)) c16 r m2 c16 r flat fc10", "train.schedule=triangular"),
+    planted(
+        "growing",
+        "model.net=c10/5 r m2 10(+(r)) c16 r m2 c16 r flat fc10",
+        "train.schedule=triangular",
+        "protocol.last_batch_loss=true",
+    ),
     planted("layers", f"model.net={LAYERS}"),
     planted("end", "model.net=c8nb bn r m2 c12nb bn r m4 flat fc96 r fc10"),
     planted("field", "model.net=c10p1nb bn r c10p1nb bn r c10p1nb bn r gap flat fc10", "data.train_limit=320"),
@@ -203,9 +210,9 @@ def test_nearly_every_rule_has_spoken(looked):
     codes = {finding.code for finding in findings}
 
     assert len(looked) == len(ALL)
-    assert len(findings) >= 85
+    assert len(findings) >= 88
     assert sum(len(finding.evidence) for finding in findings) >= 320
-    assert len(codes) >= 50, sorted({rule.code for rule in RULES} - codes)
+    assert len(codes) >= 51, sorted({rule.code for rule in RULES} - codes)
 
 
 def test_no_finding_comes_without_evidence_and_a_way_on(looked):
@@ -359,6 +366,63 @@ def test_every_number_before_a_run_follows_from_the_text_of_the_recipe(store):
     assert len(recipes) >= 100
     assert n_evidences >= 1_000
     assert len(codes) >= 34
+
+
+def amounts(most: float) -> st.SearchStrategy[float]:
+    """Round fractions of it, so that schedules bend at whole percents."""
+    return st.integers(0, 99).map(lambda percent: round(most * percent / 100, 4))
+
+
+SETTINGS: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "train.lr": st.floats(1e-6, 100),
+        "train.momentum": st.sampled_from([0, 0.5, 0.97, 0.99, 0.999]),
+        "train.epochs": st.integers(1, 30),
+        "train.batch_size": st.integers(1, 5000),
+        "train.optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
+        "train.schedule": st.sampled_from(["constant", "step", "cosine", "one-cycle", "triangular"]),
+        "train.warmup": amounts(1),
+        "train.step_epochs": st.integers(1, 10),
+        "train.gamma": st.floats(0.01, 1),
+        "train.final_lr": amounts(1),
+        "train.weight_decay": amounts(2),
+        "train.label_smoothing": amounts(1),
+        "train.loss_reduction": st.sampled_from(["mean", "sum"]),
+        "train.shuffle": st.sampled_from(["true", "false"]),
+        "data.validation": st.integers(1, 4000),
+        "data.train_limit": st.integers(1, 20_000),
+        "augment.rotate": amounts(180),
+        "augment.shear": amounts(90),
+        "augment.erase_probability": amounts(1),
+        "protocol.evaluate_augmented": st.just("true"),
+        "protocol.shared_transform": st.sampled_from(["training", "evaluation"]),
+        "protocol.test_every_epoch": st.just("true"),
+        "protocol.seed_after_split": st.just("true"),
+        "protocol.last_batch_loss": st.just("true"),
+        "protocol.loss_divided_twice": st.just("true"),
+        "budget.epochs": st.just(30),
+    },
+)
+
+
+@given(st.sampled_from(["c8nb bn r m2 c16nb bn r m2 flat fc10", "c8/5 r m2 c16/5 r m2 flat fc10 ls"]), SETTINGS)
+def test_whatever_the_settings_are_numbers_follow_and_remedies_can_be_trained(net, settings):
+    """Before any run, of any rate, schedule, batch, augmentation and protocol."""
+    recipe = override(
+        Recipe(name="any", model=ModelSection(net=net)), [f"{key}={value}" for key, value in settings.items()]
+    )
+
+    diagnosis, known = before_any_run(recipe)
+
+    assert wrong_numbers(diagnosis, known) == []
+    for finding in diagnosis.findings:
+        assert finding.evidence
+        assert finding.remedy or finding.advice or finding.severity == "note"
+        if finding.remedy is not None:
+            changed = override(recipe, finding.remedy.changes)
+            assert changed != recipe
+            assert plan(changed).require().params > 0
 
 
 def one_of_each(half: str) -> list[BenchCase]:
