@@ -414,8 +414,9 @@ STRONG: Final = (
     Kind(
         name="not shuffled",
         codes=("EV05",),
-        follows=(*_BROKEN, "LR01"),
-        planted=_fixed("train.shuffle=false"),
+        follows=(*_BROKEN, "LR01", "EV04", "FI01"),
+        # A split draws its images in a random order, so that only what trains on all images reads them class by class.
+        planted=_fixed("train.shuffle=false", "protocol.evaluate_on=test", "data.validation=none"),
         variant="by class",
         is_declared=True,
     ),

@@ -62,7 +62,7 @@ def _claims(
     """Runs of each kind, in different nets, whose first alarms claim a better net, with the first of those."""
     nets: dict[str, set[str]] = {}
     for case in cases:
-        if case.kind is None or case.design.half != "reporting" or case.name not in records:
+        if case.kind is None or case.kind.is_mild or case.design.half != "reporting" or case.name not in records:
             continue
         seen = nets.setdefault(case.kind.name, set())
         if case.design.name in seen or len(seen) == NETS_PER_KIND:

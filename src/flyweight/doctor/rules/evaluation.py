@@ -15,6 +15,9 @@ from flyweight.doctor.rules.last_told import accuracy_told_and_honest
 
 # 1 is a batch as mixed as a shuffled one, 0 a batch of one class; a file that is not sorted lies close to 1.
 CLASS_BY_CLASS: Final = 0.5
+# In batches as mixed as this a new order every epoch gains next to nothing: 0.0 and 0.1 points in two nets, n = 5 each
+# (docs/notebook.md).
+WELL_MIXED: Final = 0.9
 
 # The standard error of an accuracy of 99 % is 0.45 points on 500 images: more than the late epochs of a run differ by,
 # and the best of more than 5 epochs is about one such error too good (the expected maximum of 5 normals is 1.16).
@@ -122,8 +125,8 @@ def _no_shuffle(case: Case) -> Judgement | None:
         mixed = (images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)
         if mixed < CLASS_BY_CLASS:
             severity = "fault"
-        elif case.recipe.train.epochs == 1:
-            severity = "note"  # one pass over a well mixed file is a shuffled one
+        elif mixed > WELL_MIXED or case.recipe.train.epochs == 1:
+            severity = "note"
         evidence += [
             Evidence(what="classes in a batch", value=images.classes_per_batch, source="images.classes_per_batch"),
             Evidence(
