@@ -104,7 +104,9 @@ def _print_fault_bench(found: FaultBench, form: Form) -> None:
     if found.is_quick:
         say("quick: enough to see that it works, not to quote")
     for title, rows in shown.tables(found).items():
-        say(f"\n### {title}\n" if form.name == "md" else f"\n{title}\n{'-' * len(title)}")
+        say(f"\n### {title}" if form.name == "md" else f"\n{title}\n{'-' * len(title)}")
+        if form.name == "md":
+            say("")
         print_rows(rows, form, gap=1)
 
 
