@@ -46,6 +46,19 @@ def late_seed(recipe: Recipe) -> Finding | None:
     return finding("SEED", change, gain="honesty") if recipe.protocol.seed_after_split else None
 
 
+def last_batch(recipe: Recipe) -> Finding | None:
+    change = "protocol.last_batch_loss=false"
+    return finding("BATCH", change, gain="honesty") if recipe.protocol.last_batch_loss else None
+
+
+def few_steps(recipe: Recipe) -> Finding | None:
+    return finding("FEW", "train.batch_size=8") if recipe.train.batch_size > 8 else None
+
+
+def high_rate(recipe: Recipe) -> Finding | None:
+    return finding("HIGH", "train.lr=0.05") if recipe.train.lr > 1 else None
+
+
 def useless(recipe: Recipe) -> Finding:
     """A rule that always cries wolf: its remedy changes nothing that can be seen."""
     return finding("WOLF", f"train.eval_batch_size={recipe.train.eval_batch_size + 1}")
@@ -57,7 +70,7 @@ def examining(*checks: Check) -> Callable[[Recipe], Diagnosis]:
 
 
 def walked(steps: Sequence[HealStep]) -> list[tuple[str, bool]]:
-    return [(step.finding.code, step.has_helped) for step in steps]
+    return [(" + ".join(one.code for one in step.findings), step.has_helped) for step in steps]
 
 
 def test_a_recipe_with_three_faults_is_mended_one_after_the_other(tmp_path, store):
@@ -120,6 +133,87 @@ def test_a_walk_never_goes_in_a_circle(tmp_path, store):
     assert [alarm.code for alarm in healing.left] == ["IDLE"]
 
 
+def test_an_honest_protocol_is_no_reason_to_try_again(tmp_path, store):
+    """Remedies are compared honestly anyway: with another protocol they would be the same runs once more."""
+    recipe = tiny_recipe(tmp_path, *LEARNING, "protocol.last_batch_loss=true")
+
+    healing = heal(recipe, store=store, examine=examining(last_batch, useless), seeds=2)
+
+    assert healing.is_done
+    assert walked(healing.steps) == [("WOLF", False), ("BATCH", True)]
+    assert [alarm.code for alarm in healing.left] == ["WOLF"]
+
+
+def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
+    """It comes last, each figure that differs is told, and the most tries are not used up by it."""
+    faults = ["train.lr=1e-6", "protocol.seed_after_split=true", "protocol.last_batch_loss=true"]
+    recipe = tiny_recipe(tmp_path, *LEARNING, *faults)
+
+    healing = heal(recipe, store=store, examine=examining(late_seed, last_batch, slow_rate), seeds=3, most_steps=1)
+
+    assert healing.is_done
+    assert walked(healing.steps) == [("LOW", True), ("SEED + BATCH", True)]
+    assert healing.recipe.protocol == type(recipe.protocol)()
+    assert healing.steps[-1].proof is not None
+    assert healing.steps[-1].proof.code == "SEED + BATCH"
+    assert healing.steps[-1].line.startswith("training loss of the last epoch told as ")
+
+
+def test_two_faults_that_hide_each_other_are_mended_together(tmp_path, store):
+    """With either alone the net learns nothing, so neither remedy helps by itself; both at once do."""
+    hidden = ["train.lr=1e6", "train.batch_size=120", "train.epochs=1", "train.schedule=constant"]
+    recipe = tiny_recipe(tmp_path, *LEARNING, *hidden)
+
+    healing = heal(recipe, store=store, examine=examining(high_rate, few_steps), seeds=3)
+
+    assert healing.is_done
+    assert walked(healing.steps) == [("HIGH", False), ("FEW", False), ("HIGH + FEW", True)]
+    assert (healing.recipe.train.lr, healing.recipe.train.batch_size) == (0.05, 8)
+    assert healing.left == ()
+
+
+def test_remedies_of_one_key_are_not_put_together(tmp_path, store):
+    """Of two that change the same key, one would only overwrite the other."""
+    same = Diagnosis(findings=tuple(finding(f"N{n}", f"train.eval_batch_size={n}") for n in (10, 20)))
+
+    healing = heal(tiny_recipe(tmp_path), store=store, examine=lambda _: same, seeds=2)
+
+    assert healing.is_done
+    assert walked(healing.steps) == [("N10", False), ("N20", False)]
+
+
+def test_what_failed_before_is_tried_again_after_what_was_never_tried(tmp_path, store):
+    """A change that was kept makes other recipes of the same remedies; the new ones come first."""
+
+    def another(recipe: Recipe) -> Finding | None:
+        return finding("NEW", "train.patience=3") if recipe.train.lr == 0.05 else None
+
+    recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
+
+    healing = heal(recipe, store=store, examine=examining(useless, slow_rate, another), seeds=2)
+
+    codes = [code for code, _ in walked(healing.steps)]
+    assert codes == ["WOLF", "LOW", "NEW", "WOLF", "WOLF + NEW"]
+
+
+def test_the_same_walk_again_goes_on_after_the_most_steps(tmp_path, store):
+    """What is on record is told and is no try, so nothing is trained twice and the walk comes to its end."""
+    recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
+
+    def begin() -> Healing:
+        return heal(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, most_steps=1)
+
+    first, n_first = begin(), len(store.runs())
+    second, n_second = begin(), len(store.runs())
+    third = begin()
+
+    assert walked(first.steps) == [("WOLF", False)]
+    assert walked(second.steps) == [("WOLF", False), ("LOW", True)]
+    assert walked(third.steps) == [("WOLF", False), ("LOW", True), ("WOLF", False)]
+    assert [walk.is_done for walk in (first, second, third)] == [False, False, True]
+    assert (n_first, n_second, len(store.runs())) == (4, 6, 8)
+
+
 def test_notes_and_advice_are_not_tried(tmp_path, store):
     """A note is no alarm, and what no change can mend is left with its advice."""
     found = Diagnosis(findings=(finding("ADVICE"), finding("NOTE", "train.lr=0.02", severity="note")))
@@ -140,9 +234,11 @@ def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
         finding("NET", "model.net=x"),
     ]
 
-    healing = heal(tiny_recipe(tmp_path), store=store, examine=lambda _: Diagnosis(findings=tuple(wrong)), seeds=2)
+    healing = heal(
+        tiny_recipe(tmp_path), store=store, examine=lambda _: Diagnosis(findings=tuple(wrong)), seeds=2, most_steps=1
+    )
 
-    assert healing.is_done
+    assert healing.is_done, "they are no tries, since nothing was trained"
     assert walked(healing.steps) == [("DEAR", False), ("NONE", False), ("NET", False)]
     assert all(step.line.startswith("cannot be tried: ") and "\n" not in step.line for step in healing.steps)
     assert store.runs() == ()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from flyweight import __version__
 from flyweight.cli.output import Flag, Place, say, say_json, talk
-from flyweight.errors import MissingError, UsageError
+from flyweight.errors import MissingError, OverBudgetError, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from flyweight.doctor.diagnosis import Tried
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from flyweight.records.store import Store
 
 FEWEST_SEEDS: Final = 2  # one seed knows no spread
+CODE: Final = (".py", ".ipynb")
 
 # What can be asked for, and what goes with it; the empty one is a plain diagnosis.
 TASKS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -112,18 +115,19 @@ def doctor(
     place = place or Place()
     if code:
         return _read_code(Path(subject), is_all=everything, as_json=json)
+    if subject.endswith(CODE):
+        raise UsageError(f"{subject!r} is a notebook or script; `flyweight doctor --code {quote(subject)}` reads it.")
     patient = Patient(subject=subject, changes=changes, place=place, has_probes=not no_probes)
     if lr:
         return _look_for_lr(patient, seeds, as_json=json)
     if fix is not None:
         return _heal(patient, _free(fix, overwrite=overwrite), seeds, is_full=full, teaches=teach, as_json=json)
-    proofs: tuple[Proof, ...] = ()
-    examined, stopped = patient.examined(), 0
+    trials, examined = Trials(), patient.examined()
     if prove:
-        proofs, stopped = _prove(patient, examined, seeds, is_full=full)
-        examined = patient.examined(proofs)
-    _told(patient, examined, proofs, teaches=teach, is_all=everything, as_json=json)
-    return stopped
+        trials = _prove(patient, examined, seeds, is_full=full)
+        examined = trials.told_in(patient.examined(trials.proofs))
+    _told(patient, examined, trials, teaches=teach, is_all=everything, as_json=json)
+    return trials.exit_code
 
 
 def _require_together(given: Sequence[str], seeds: int | None) -> None:
@@ -178,26 +182,72 @@ class Patient:
         from flyweight.doctor.diagnosis import diagnose
         from flyweight.experiment import examine
 
-        if not self.is_recipe:
-            return examine.examine_run(self.subject, self.store, with_probes=self.has_probes)
-        from flyweight.recipe import load
-
-        found = examine.examine_recipe(load(self.subject, overrides=self.changes))
+        if self.record is not None:
+            return examine.examine_run(self.record.id, self.store, with_probes=self.has_probes)
+        found = examine.examine_recipe(self.recipe)
         return found if not proofs else replace(found, diagnosis=diagnose(found.case, tried=tried_of(proofs)))
 
+    @cached_property
+    def record(self) -> RunRecord | None:
+        """The run; @latest may be another one after the next training."""
+        return None if self.is_recipe else self.store.get(self.subject)
+
+    @cached_property
     def recipe(self) -> Recipe:
-        """The recipe itself, or that of the run."""
-        from flyweight.recipe import Recipe, load
+        """The recipe itself, or that of the run.
 
-        if self.is_recipe:
+        Raises:
+            RecipeError: one that this version cannot read.
+        """
+        from flyweight.experiment.cases import recipe_of
+        from flyweight.recipe import load
+
+        if self.record is not None:
+            return recipe_of(self.record)
+        try:
             return load(self.subject, overrides=self.changes)
-        return Recipe.model_validate(self.store.get(self.subject).recipe)
+        except RecipeError as error:
+            raise RecipeError(f"{error}{self._newer()}") from None
 
-    def named(self, record: RunRecord | None) -> str:
+    def _newer(self) -> str:
+        """A hint for those who have the file of a newer version."""
+        from flyweight.recipe import draft, flat, keys
+
+        strange = flat(draft(self.subject)).keys() - {one.key for one in keys()}
+        hint = f"\nThis is flyweight {__version__}, which does not know all of its keys; a newer version may."
+        return hint if strange else ""
+
+    @property
+    def name(self) -> str:
         """What it is called in a command: @latest may be another run tomorrow."""
         from flyweight.records.ids import SHORT_ID
 
-        return self.subject if record is None else record.id[:SHORT_ID]
+        return self.subject if self.record is None else self.record.id[:SHORT_ID]
+
+    def command(self, *options: str) -> str:
+        """What to type for this one, in the same place."""
+        changes = (word for one in self.changes for word in ("--set", one))
+        return " ".join(map(quote, ("flyweight", "doctor", self.name, *changes, *options))) + self.place.options()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """What came of trying remedies. untried: by code, why one cannot be tried. exit_code: of a stop, else 0."""
+
+    proofs: tuple[Proof, ...] = ()
+    untried: Mapping[str, str] = field(default_factory=dict)
+    exit_code: int = 0
+
+    @property
+    def have_helped(self) -> dict[str, bool]:
+        """By code; what cannot be tried helps nobody."""
+        return dict.fromkeys(self.untried, False) | {proof.code: proof.has_helped for proof in self.proofs}
+
+    def told_in(self, examined: Examined) -> Examined:
+        """The same diagnosis, with what cannot be tried; that says nothing against a finding, so ranks stay."""
+        found = examined.diagnosis.findings
+        told = tuple(replace(one, proof=self.untried.get(one.code, one.proof)) for one in found)
+        return replace(examined, diagnosis=replace(examined.diagnosis, findings=told))
 
 
 def tried_of(proofs: Sequence[Proof]) -> list[Tried]:
@@ -209,7 +259,7 @@ def tried_of(proofs: Sequence[Proof]) -> list[Tried]:
 def _told(
     patient: Patient,
     examined: Examined,
-    proofs: Sequence[Proof],
+    trials: Trials,
     *,
     teaches: bool,
     is_all: bool,
@@ -223,7 +273,7 @@ def _told(
     case, found, record = examined.case, examined.diagnosis, examined.record
     if as_json:
         values = words.diagnosis_values(found, case, record=record, n_rules=len(RULES))
-        say_json(values | {"proofs": [asdict(proof) for proof in proofs]})
+        say_json(values | {"proofs": [asdict(proof) for proof in trials.proofs]})
         return
     if teaches:
         say(words.heading(case, record))
@@ -231,18 +281,18 @@ def _told(
         say("\n" + words.summary_text(found, n_rules=len(RULES), is_whole=record is not None or is_all))
     else:
         say(words.diagnosis_text(found, case, record=record, n_rules=len(RULES), is_full=is_all))
-    for proof in proofs:
+    for proof in trials.proofs:
         say("\n" + proof_text(proof))
     commands = words.next_commands(
         found,
-        patient.named(record),
+        patient.name,
         changes=patient.changes,
         is_recipe=patient.is_recipe,
-        tried={proof.code: proof.has_helped for proof in proofs},
+        tried=trials.have_helped,
         options=patient.place.options(),
     )
     if commands:
-        say(("\n" if proofs else "") + "\n".join(words.next_lines(commands)))
+        say(("\n" if trials.proofs else "") + "\n".join(words.next_lines(commands)))
 
 
 def _ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
@@ -286,36 +336,43 @@ def guess(question: str) -> str | None:
     return line if line else None
 
 
-def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: bool) -> tuple[tuple[Proof, ...], int]:
-    """Try the remedy of each alarm, the first first; the proofs that were finished, and the exit code of a stop."""
-    from flyweight.experiment.prove import keep_proofs, prove
+def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: bool) -> Trials:
+    """Try the remedy of each alarm, the first first, until it is stopped."""
+    from flyweight.experiment.prove import keep_proofs, prove, untried
 
     found = [one for one in examined.diagnosis.alarms if one.remedy is not None]
     if not found:
         talk("there is no remedy to try")
-        return (), 0
-    proofs: list[Proof] = []
+        return Trials()
+    proofs, reasons = list[Proof](), dict[str, str]()
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     with _attended() as (watch, stop):
         for one in found:
             talk(f"trying {one.code}, {one.title}")
-            proof = prove(
-                examined.recipe,
-                one,
-                store=patient.store,
-                is_full=is_full,
-                watch=watch,
-                should_stop=stop,
-                **settings,
-            )
+            try:
+                proof = prove(
+                    examined.recipe,
+                    one,
+                    store=patient.store,
+                    is_full=is_full,
+                    watch=watch,
+                    should_stop=stop,
+                    **settings,
+                )
+            except (UsageError, OverBudgetError) as error:
+                reasons[one.code] = untried(error)
+                talk(f"{one.code}: {reasons[one.code]}")
+                continue
             if proof is None:
-                talk("stopped and saved; the same command goes on")
+                probes = () if patient.has_probes else ("--no-probes",)
+                again = patient.command("--prove", *_settings(seeds, is_full=is_full), *probes)
+                talk(f"stopped and saved; this goes on: {again}")
                 break
             talk(f"{one.code}: {proof.line}")
             proofs.append(proof)
             if examined.record is not None:
                 keep_proofs(patient.store.folder(examined.record.id), [proof])
-        return tuple(proofs), stop.exit_code if stop() else 0
+        return Trials(proofs=tuple(proofs), untried=reasons, exit_code=stop.exit_code if stop() else 0)
 
 
 @contextmanager
@@ -337,7 +394,7 @@ def _look_for_lr(patient: Patient, seeds: int | None, *, as_json: bool) -> int:
     from flyweight.report.diagnosis import next_lines, train_command
     from flyweight.report.trials import lr_range_text, seed_words
 
-    recipe = patient.recipe()
+    recipe = patient.recipe
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     announce_compiling()
     with stopping_on_signals() as stop:
@@ -374,7 +431,7 @@ def _heal(patient: Patient, path: Path, seeds: int | None, *, is_full: bool, tea
     from flyweight.experiment.heal import heal
     from flyweight.report.trials import healing_text, healing_values, step_text
 
-    recipe = patient.recipe()
+    recipe = patient.recipe
     told: list[HealStep] = []
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
 
@@ -382,10 +439,10 @@ def _heal(patient: Patient, path: Path, seeds: int | None, *, is_full: bool, tea
         before = told[-1].recipe if told else recipe
         told.append(step)
         if as_json:
-            talk(f"{step.finding.code}: {step.line}")
+            talk(f"{' + '.join(one.code for one in step.findings)}: {step.line}")
             return
         say(f"step {len(told)}")
-        is_asked = teaches and _is_guessed(step.finding, seed=recipe.name)
+        is_asked = teaches and _is_guessed(step, seed=recipe.name)
         say(step_text(step, before, is_guessed=is_asked))
         print()
         sys.stdout.flush()  # the next step may take minutes
@@ -401,18 +458,28 @@ def _heal(patient: Patient, path: Path, seeds: int | None, *, is_full: bool, tea
             **settings,
         )
     written = None if found.recipe == recipe else _write(found.recipe, path)
+    begun = patient if written is None else replace(patient, subject=written, changes=())
+    settled = (*_settings(seeds, is_full=is_full), *(("--teach",) if teaches else ()))
+    going_on = begun.command("--fix", str(path), *(("--overwrite",) if path.exists() else ()), *settled)
     if as_json:
-        say_json(healing_values(found) | {"written": written})
+        say_json(healing_values(found) | {"written": written, "next": None if found.is_done else going_on})
     else:
-        say(healing_text(found, written=written, options=patient.place.options()))
+        say(healing_text(found, written=written, going_on=going_on, options=patient.place.options()))
     return stop.exit_code if stop() else 0
 
 
-def _is_guessed(finding: Finding, *, seed: str) -> bool:
-    """Show the numbers of a finding and ask what they mean, if there is somebody to ask."""
+def _settings(seeds: int | None, *, is_full: bool) -> tuple[str, ...]:
+    """How remedies are tried, as options."""
+    return (*(() if seeds is None else ("--seeds", str(seeds))), *(("--full",) if is_full else ()))
+
+
+def _is_guessed(step: HealStep, *, seed: str) -> bool:
+    """Show the numbers of each finding and ask what they mean, if there is somebody to ask, and each was not told."""
     from flyweight.doctor.table import RULES
 
-    return is_answered() and _asked(finding, RULES, codes={finding.code}, seed=seed)
+    if len(step.findings) > 1 and step.remedy.gain != "honesty":
+        return False
+    return all(is_answered() and _asked(one, RULES, codes={one.code}, seed=seed) for one in step.findings)
 
 
 def _write(recipe: Recipe, path: Path) -> str:
@@ -420,7 +487,9 @@ def _write(recipe: Recipe, path: Path) -> str:
     from flyweight.recipe import dumps
     from flyweight.records.folder import write_text
 
-    named = recipe.model_copy(update={"name": path.stem, "description": f"{recipe.name}, healed by the doctor."})
+    told = f"{recipe.name}, healed by the doctor."
+    is_same = recipe.name == path.stem and recipe.description  # of a walk that went on
+    named = recipe.model_copy(update={"name": path.stem, "description": recipe.description if is_same else told})
     try:
         write_text(path, dumps(named, only_changes=True))
     except OSError as error:

@@ -18,7 +18,7 @@ from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import held_out
 from flyweight.doctor.diagnosis import Tried
 from flyweight.doctor.finding import Finding, Gain, Remedy
-from flyweight.errors import DataError, UsageError
+from flyweight.errors import DataError, OverBudgetError, UsageError
 from flyweight.evidence.groups import OVER
 from flyweight.evidence.paired import Paired, paired
 from flyweight.evidence.verdict import LEVEL, p_value, points
@@ -131,6 +131,15 @@ def require_seeds(seeds: int) -> None:
     require_counts(seeds=seeds)
 
 
+def untried(error: UsageError | OverBudgetError) -> str:
+    """Why a remedy cannot be tried, in one line.
+
+    >>> untried(UsageError("no net of\\n  that kind."))
+    'cannot be tried: no net of that kind.'
+    """
+    return f"cannot be tried: {' '.join(str(error).split())}"
+
+
 def short_limit(epochs: int) -> int:
     """How many images at most train in each epoch of a short proof.
 
@@ -211,11 +220,8 @@ def _trial(recipe: Recipe, finding: Finding, seeds: Sequence[int], *, is_full: b
     for one in (recipe, changed):
         plan(one).require()
     images = sources.load(recipe.data.name, resize=recipe.data.resize)
-    if finding.remedy.gain == "honesty":
-        arms: tuple[Recipe, ...] = (recipe,)
-    else:
-        arms = (_honest(recipe), _honest(changed))
-    shown = [arm if is_full else _short(arm, arms, images) for arm in arms]
+    whole = (recipe,) if finding.remedy.gain == "honesty" else (honest(recipe), honest(changed))
+    shown = whole if is_full else shortened(whole, images)
     trial = _Trial(
         finding=finding,
         remedy=finding.remedy,
@@ -224,7 +230,7 @@ def _trial(recipe: Recipe, finding: Finding, seeds: Sequence[int], *, is_full: b
         changed=changed,
         arms=tuple(_renamed(arm) for arm in shown),
         images=images,
-        budget=_budget_words(shown[0], arms[0], images),
+        budget=_budget_words(shown[0], whole[0], images),
     )
     if finding.remedy.gain == "honesty" and not tells_otherwise(recipe, trial.keys):
         return replace(trial, arms=(), budget="nothing had to be trained")
@@ -235,18 +241,20 @@ def _advice(finding: Finding) -> str:
     return f"; it advises: {finding.advice}" if finding.advice else ""
 
 
-def _honest(recipe: Recipe) -> Recipe:
+def honest(recipe: Recipe) -> Recipe:
     """The recipe measured honestly; a transform that takes the augmentation from training is part of what it does."""
     kept = {"shared_transform": recipe.protocol.shared_transform}
     protocol = ProtocolSection(**kept) if kept["shared_transform"] == "evaluation" else ProtocolSection()
     return recipe.model_copy(update={"protocol": protocol})
 
 
-def _short(arm: Recipe, arms: Sequence[Recipe], images: ImageSet) -> Recipe:
-    """The recipe on so few images that the longer of the arms sees about IMAGE_PASSES; all arms have the same limit."""
-    limit = short_limit(max(one.train.epochs for one in arms))
-    if limit >= _n_train(arm, images):
-        return arm
+def shortened(arms: Sequence[Recipe], images: ImageSet) -> tuple[Recipe, ...]:
+    """The recipes on so few images that the longest of them sees about IMAGE_PASSES; all have the same limit."""
+    limit = short_limit(max(arm.train.epochs for arm in arms))
+    return tuple(_limited(arm, limit) if limit < _n_train(arm, images) else arm for arm in arms)
+
+
+def _limited(arm: Recipe, limit: int) -> Recipe:
     return arm.model_copy(update={"data": arm.data.model_copy(update={"train_limit": limit})})
 
 
@@ -370,17 +378,15 @@ def _sizes(expense: Expense) -> tuple[int, ...]:
 def _honesty(trial: _Trial, runs: Sequence[RunRecord], store: Store) -> Proof:
     """The proof of a remedy after which figures mean what they say: how far off those were that are told now."""
     finished = [run for run in runs if run.status == "finished"]
-    figures = told_otherwise(trial.unchanged, trial.keys, finished, store) if finished else ()
-    shown = next((figure for figure in figures if figure.do_differ), None)
+    shown = _differing(told_otherwise(trial.unchanged, trial.keys, finished, store)) if finished else ()
     is_left = any(value_at(trial.changed, key) != HONEST[key] for key in trial.keys if key in HONEST)
-    found = paired(shown.honest, shown.told, resolution=1 / shown.count if shown.count else 0.0) if shown else None
     return _proof(
         trial,
-        told=shown.told if shown else (),
-        honest=shown.honest if shown else (),
-        found=found,
+        told=shown[0].told if shown else (),
+        honest=shown[0].honest if shown else (),
+        found=_by_how_much(shown[0]) if shown else None,
         has_helped=bool(trial.keys) and not is_left,
-        line=_honesty_words(shown, found, runs, finished),
+        line=_honesty_words(shown, runs, finished),
         runs=runs,
     )
 
@@ -462,17 +468,31 @@ def _diverged_words(before: Sequence[RunRecord], after: Sequence[RunRecord], gue
     return f" ({' and '.join(told)} diverged, which counts as guessing, {100 * guess:.4g} %)"
 
 
-def _honesty_words(
-    shown: TwoFigures | None, found: Paired | None, runs: Sequence[RunRecord], finished: Sequence[RunRecord]
-) -> str:
+def _differing(figures: Sequence[TwoFigures]) -> tuple[TwoFigures, ...]:
+    """Those that were told otherwise than they are, each thing once."""
+    found: dict[str, TwoFigures] = {}
+    for figure in figures:
+        if figure.do_differ:
+            found.setdefault(figure.what, figure)
+    return tuple(found.values())
+
+
+def _by_how_much(figure: TwoFigures) -> Paired:
+    return paired(figure.honest, figure.told, resolution=1 / figure.count if figure.count else 0.0)
+
+
+def _honesty_words(figures: Sequence[TwoFigures], runs: Sequence[RunRecord], finished: Sequence[RunRecord]) -> str:
     if runs and not finished:
         return "every run diverged, so no figure could be compared; the change tells the honest ones"
-    if shown is None or found is None:
+    if not figures:
         return "no figure need change: nothing was told otherwise; after the change it is measured as it should be"
-    told, honest = _mean(shown.told), _mean(shown.honest)
-    if shown.count is None:
-        return f"{shown.what} told as {told:.4g}, honestly {honest:.4g}, n = {found.n}: the change tells the honest one"
-    return (
-        f"{shown.what} told as {100 * told:.2f} %, honestly {100 * honest:.2f} %: off by {_effect_words(found)}; "
-        "the change tells the honest one"
-    )
+    told = "; ".join(_figure_words(figure) for figure in figures)
+    return f"{told}; the change tells the honest {'one' if len(figures) == 1 else 'ones'}"
+
+
+def _figure_words(figure: TwoFigures) -> str:
+    """What was told, what is honest, and how far they are apart where that is in points."""
+    found, told, honestly = _by_how_much(figure), _mean(figure.told), _mean(figure.honest)
+    if figure.count is None:
+        return f"{figure.what} told as {told:.4g}, honestly {honestly:.4g}, n = {found.n}"
+    return f"{figure.what} told as {100 * told:.2f} %, honestly {100 * honestly:.2f} %: off by {_effect_words(found)}"

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from flyweight.doctor.case import Case
 from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceValue, Finding, Remedy, Severity
+from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
 from flyweight.report.wording import INDENT, WIDTH, columns, hanging, margin, padded, plain
 
@@ -129,10 +130,7 @@ def reason_lines(finding: Finding, recipe: Recipe) -> list[str]:
     """Why it matters, what to change, what to expect of it, and what came of trying it."""
     told = [("why", finding.explanation)]
     if finding.remedy is not None:
-        told += [
-            ("change", f"{changes_in_words(recipe, finding.remedy)}; {PROMISES[finding.remedy.gain]}"),
-            ("expect", finding.remedy.expected),
-        ]
+        told += [("change", _change_words(recipe, finding.remedy)), ("expect", finding.remedy.expected)]
     if finding.advice:
         told.append(("advice", finding.advice))
     if finding.proof:
@@ -142,9 +140,21 @@ def reason_lines(finding: Finding, recipe: Recipe) -> list[str]:
     return [hanging(label, text) for label, text in told]
 
 
+def change_line(recipe: Recipe, remedy: Remedy) -> str:
+    """What a remedy changes and what for."""
+    return hanging("change", _change_words(recipe, remedy))
+
+
+def _change_words(recipe: Recipe, remedy: Remedy) -> str:
+    return f"{changes_in_words(recipe, remedy)}; {PROMISES[remedy.gain]}"
+
+
 def changes_in_words(recipe: Recipe, remedy: Remedy) -> str:
-    """What a remedy changes, old to new."""
-    return all_in_words(diff(recipe, override(recipe, remedy.changes)))
+    """What a remedy changes, old to new; as it is written, where it makes no recipe."""
+    try:
+        return all_in_words(diff(recipe, override(recipe, remedy.changes)))
+    except UsageError:
+        return ", ".join(remedy.changes)
 
 
 def value_in_words(value: EvidenceValue, *, is_share: bool = False) -> str:

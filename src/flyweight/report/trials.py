@@ -5,16 +5,19 @@ Goes in: the values that a trial gives. Comes out: text for a terminal of 80 col
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from flyweight.doctor.finding import Gain
 from flyweight.recipe import Recipe, all_in_words, diff
 from flyweight.report.diagnosis import (
+    change_line,
     counted,
     finding_text,
     finding_values,
     next_lines,
+    title_line,
     told_after_a_guess,
     train_command,
     value_in_words,
@@ -31,6 +34,12 @@ PLACES: Final = {
     "inside": "one of them",
     "above": "above them",
     "unknown": "not judged",
+}
+
+# Why several remedies are one step.
+TOGETHER: Final[Mapping[Gain, str]] = {
+    "accuracy": "alone none of them helps, which may be since each hides what the others give",
+    "honesty": "they only switch what is measured and told, so they are one step, which is none of the tries",
 }
 
 
@@ -101,30 +110,38 @@ def step_text(step: HealStep, before: Recipe, *, is_guessed: bool = False) -> st
 
     is_guessed: its numbers were shown already.
     """
-    told = told_after_a_guess if is_guessed else finding_text
+    is_one = len(step.findings) == 1
+    if is_one or step.remedy.gain == "honesty":
+        told = told_after_a_guess if is_guessed else finding_text
+        found = "\n\n".join(told(one, before) for one in step.findings)
+    else:  # each was told when it was tried alone
+        found = "\n".join([*map(title_line, step.findings), change_line(before, step.remedy)])
+    lines = [found, *([] if is_one else [hanging("together", TOGETHER[step.remedy.gain])]), hanging("tried", step.line)]
     kept = "kept" if step.has_helped else "not kept"
-    return f"{told(step.finding, before)}\n{hanging('tried', step.line)}\n{hanging('so', f'the change is {kept}')}"
+    return "\n".join([*lines, hanging("so", f"the change is {kept}" if is_one else f"the changes are {kept}")])
 
 
-def healing_text(found: Healing, *, written: str | None, options: str = "") -> str:
-    """Where a walk ended: all that was changed, what is left, and the file with the commands that use it."""
+def healing_text(found: Healing, *, written: str | None, going_on: str, options: str = "") -> str:
+    """Where a walk ended: all that was changed, what is left, and the file with the commands that use it.
+
+    going_on: the command that follows a walk which is not over.
+    """
     name, n_kept = plain(found.start.name), sum(step.has_helped for step in found.steps)
     lines = []
     if not found.steps:
         lines.append(f"{name}: {'no remedy to try' if found.is_done else 'stopped before anything was tried'}")
     else:
-        lines.append(f"{name}: {counted(len(found.steps), 'change')} tried, {n_kept} kept")
+        lines.append(f"{name}: {counted(len(found.steps), 'step')}, {n_kept} kept")
     if written is not None:
         lines.append(hanging("changed", all_in_words(diff(found.start, found.recipe))))
     if found.left:
         lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
+    lines.append(margin("written") + (written or "nothing, since nothing was changed"))
+    commands = [f"{train_command(written, ())} --seeds 5{options}"] if written is not None else []
     if not found.is_done:
-        lines.append(hanging("mind", "the walk is not over; the same command goes on from what is on record"))
-    if written is None:
-        return "\n".join([*lines, margin("written") + "nothing, since nothing was changed"])
-    return "\n".join(
-        [*lines, margin("written") + written, *next_lines([f"{train_command(written, ())} --seeds 5{options}"])]
-    )
+        lines.append(hanging("mind", "the walk is not over; what was trained is on record and is not trained again"))
+        commands.insert(0, going_on)
+    return "\n".join([*lines, *next_lines(commands)])
 
 
 def healing_values(found: Healing) -> dict[str, Any]:
@@ -132,8 +149,8 @@ def healing_values(found: Healing) -> dict[str, Any]:
     before, steps = found.start, []
     for step in found.steps:
         proof = None if step.proof is None else asdict(step.proof)
-        finding = finding_values(step.finding, before)
-        steps.append({"finding": finding, "proof": proof, "line": step.line, "has_helped": step.has_helped})
+        told = [finding_values(one, before) for one in step.findings]
+        steps.append({"findings": told, "proof": proof, "line": step.line, "has_helped": step.has_helped})
         before = step.recipe
     return {
         "recipe": found.start.name,
