@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from flyweight.bench.answers import answers
 from flyweight.bench.growth import growth
+from flyweight.bench.kept import read_kept, write_kept
 from flyweight.bench.limit import limit
 from flyweight.bench.machine import cores_taken, describe_machine
 from flyweight.bench.predict import predict
@@ -18,9 +18,8 @@ from flyweight.bench.seeds import seeds
 from flyweight.bench.sizes import FULL, QUICK, Size
 from flyweight.bench.time_to import time_to
 from flyweight.bench.train import train
-from flyweight.errors import DataError
 from flyweight.experiment.plan import require_counts
-from flyweight.records.folder import make_folder, write_json
+from flyweight.records.folder import make_folder
 from flyweight.records.ids import new_run_id
 
 SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
@@ -107,9 +106,7 @@ def write(benchmark: Benchmark, path: Path) -> Path:
     Raises:
         UsageError, MissingError: the folder cannot be made.
     """
-    make_folder(path.parent)
-    write_json(path, benchmark.as_dict())
-    return path
+    return write_kept(benchmark.as_dict(), path)
 
 
 def read(path: Path) -> Benchmark:
@@ -118,19 +115,9 @@ def read(path: Path) -> Benchmark:
     Raises:
         DataError: no such file, or one that holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rows = tuple(Row(**one) for one in found.pop("rows"))
-        benchmark = Benchmark(**found, rows=rows)
-    except OSError as error:
-        raise DataError(
-            f"{path}: must be a record of `flyweight bench`, found none ({error.strerror}); "
-            f"`flyweight bench --to {path}` makes one."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        known = ", ".join(field.name for field in fields(Benchmark))
-        raise DataError(
-            f"{path}: must be a record of `flyweight bench` with {known}, found other content ({error}); make it "
-            f"again with `flyweight bench --to {path}`."
-        ) from error
-    return benchmark
+    return read_kept(path, _benchmark, command="flyweight bench", fields=[field.name for field in fields(Benchmark)])
+
+
+def _benchmark(found: dict[str, Any]) -> Benchmark:
+    rows = tuple(Row(**one) for one in found.pop("rows"))
+    return Benchmark(**found, rows=rows)

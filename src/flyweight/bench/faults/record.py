@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +12,10 @@ from flyweight.bench.faults.documents import DocumentReplay, replays
 from flyweight.bench.faults.outcomes import Named, Outcome, examine
 from flyweight.bench.faults.remedies import RemedyTried, try_remedies
 from flyweight.bench.faults.training import train
+from flyweight.bench.kept import read_kept, write_kept
 from flyweight.bench.machine import describe_machine
-from flyweight.errors import DataError
 from flyweight.experiment.events import never
-from flyweight.records.folder import make_folder, write_json
+from flyweight.records.folder import make_folder
 from flyweight.records.store import Store
 
 # Of a quick bench: every so many of the faulty and of the healthy cases.
@@ -83,9 +82,7 @@ def write(bench: FaultBench, path: Path) -> Path:
     Raises:
         UsageError, MissingError: the folder cannot be made.
     """
-    make_folder(path.parent)
-    write_json(path, bench.as_dict())
-    return path
+    return write_kept(bench.as_dict(), path)
 
 
 def read(path: Path) -> FaultBench:
@@ -94,26 +91,16 @@ def read(path: Path) -> FaultBench:
     Raises:
         DataError: no such file, or one that holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        outcomes = tuple(_outcomes(found.pop("outcomes")))
-        remedies = tuple(RemedyTried(**{**one, "changes": tuple(one["changes"])}) for one in found.pop("remedies"))
-        documents = tuple(DocumentReplay(**one) for one in found.pop("documents"))
-        return FaultBench(**found, outcomes=outcomes, remedies=remedies, documents=documents)
-    except OSError as error:
-        raise DataError(
-            f"{path}: must be a record of `flyweight bench doctor`, found none ({error.strerror}); "
-            f"`flyweight bench doctor --to {path}` makes one."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        known = ", ".join(field.name for field in fields(FaultBench))
-        raise DataError(
-            f"{path}: must be a record of `flyweight bench doctor` with {known}, found other content ({error}); make "
-            f"it again with `flyweight bench doctor --to {path}`."
-        ) from error
+    names = [field.name for field in fields(FaultBench)]
+    return read_kept(path, _fault_bench, command="flyweight bench doctor", fields=names)
 
 
-def _outcomes(tables: Iterable[Mapping[str, Any]]) -> Iterable[Outcome]:
-    for table in tables:
-        findings = tuple(Named(**one) for one in table["findings"])
-        yield Outcome(**{**table, "findings": findings})
+def _fault_bench(found: dict[str, Any]) -> FaultBench:
+    outcomes = tuple(_outcome(one) for one in found.pop("outcomes"))
+    remedies = tuple(RemedyTried(**{**one, "changes": tuple(one["changes"])}) for one in found.pop("remedies"))
+    documents = tuple(DocumentReplay(**one) for one in found.pop("documents"))
+    return FaultBench(**found, outcomes=outcomes, remedies=remedies, documents=documents)
+
+
+def _outcome(table: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{**table, "findings": tuple(Named(**one) for one in table["findings"])})

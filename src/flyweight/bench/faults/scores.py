@@ -2,7 +2,8 @@
 
 - recall: of the faulty runs, those in which a finding names the planted fault, at any rank; and at rank 1 (or tied).
 - precision: of the alarms in all runs, faulty and healthy, those that name the planted fault or what is known to follow
-  from it (`Kind.follows`). strict_precision counts only the runs' first alarms, and only the fault itself as right.
+  from it (`Kind.follows`). strict_precision counts only the runs' first alarms, and only the fault itself, or what it
+  was made with, as right.
 - false_alarms: of the healthy runs, those with any alarm.
 """
 
