@@ -33,8 +33,6 @@ def bench(
 
     $ flyweight bench predict --quick --md
 
-    $ flyweight bench doctor --quick
-
     Parameters
     ----------
     sections
@@ -42,7 +40,7 @@ def bench(
         limit (the machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime),
         seeds (one after the other against side by side), growth (with images, batch, parameters, threads, epochs),
         time-to (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training); or doctor (faults
-        planted in healthy recipes, and whether the doctor finds them).
+        planted in healthy recipes, and whether the doctor finds them: an hour or so, a few minutes with --quick).
     quick
         Few and short rounds, two minutes or so in all: enough to see that it works, not to quote.
     threads
