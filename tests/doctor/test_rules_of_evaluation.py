@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ HARMLESS: Sequence[tuple[str, tuple[str, ...], Mapping[str, Any]]] = (
     ("EV02", ("protocol.shared_transform=evaluation",), {}),
     ("EV02", (ROTATED, "protocol.shared_transform=evaluation"), {"reads": made_reads(training_differ=64)}),
     ("EV02", (ROTATED,), {"reads": made_reads(training_differ=3)}),
-    ("EV02", ("augment.crop_size=22", "augment.crop_probability=0.1"), {"reads": made_reads(training_differ=0)}),
+    ("EV02", ("augment.crop_size=22", "augment.crop_probability=0.1"), {"reads": made_reads(training_differ=0, n=32)}),
     ("EV02", (), {"reads": made_reads(training_differ=0)}),
     ("EV04", ("protocol.test_every_epoch=true", "train.epochs=1"), {}),
     ("EV04", ("protocol.test_every_epoch=true", "protocol.evaluate_on=train"), {}),
@@ -352,3 +353,13 @@ def test_a_parent_whose_run_has_no_test_figures_shows_nothing_either_way() -> No
     closed = type(ending)(**{**vars(ending), "test": None})
 
     assert judged("CL03", made_case(parent=made_parent(), ending=closed)) is None
+
+
+def test_a_crop_that_happens_to_every_image_is_no_lost_augmentation() -> None:
+    """The same centre is cut out each time, so two reads are alike; of a crop at random they are not."""
+    size = ("augment.crop_size=20", "augment.rotate=0", "augment.translate=0")
+    always, often = (made_case(overrides=(*size, f"augment.crop_probability={p}")) for p in (1.0, 0.5))
+    alike = made_reads(training_differ=0)
+
+    assert "EV02" not in codes(replace(always, reads=alike))
+    assert "EV02" in codes(replace(often, reads=alike))

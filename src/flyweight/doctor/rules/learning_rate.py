@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from flyweight.doctor.case import Case
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.doctor.probes import StartProbe
 from flyweight.model.cost import Row
 
@@ -61,7 +61,7 @@ def too_high(case: Case) -> Judgement | None:
         case.recipe.train.loss_reduction == "sum" and _is_sgd(case) and _mean_effective(case) <= _highest(case)
     )
     return Judgement(
-        severity="fault",
+        severity=_how_bad(case),
         evidence=tuple(evidence),
         remedy=Remedy(
             changes=(f"train.lr={_lower_lr(case):.3g}",),
@@ -71,6 +71,13 @@ def too_high(case: Case) -> Judgement | None:
         # Where the sum of a batch's losses multiplies a rate that is not high by itself, the sum is the cause.
         is_symptom=is_multiplied or _is_momentum(case),
     )
+
+
+def _how_bad(case: Case) -> Severity:
+    """A net that has learnt all the same got over its first steps: a usual rate is then no alarm."""
+    if not has_learnt(case):
+        return "fault"
+    return "warning" if _effective(case) > _highest(case) else "note"
 
 
 def too_low(case: Case) -> Judgement | None:

@@ -15,6 +15,11 @@ LARGEST_SHIFT: Final = 0.25
 LARGEST_SCALE: Final = 0.4
 LARGEST_SHEAR: Final = 40.0
 
+# Of the side: what is left of an image that is cropped, and what is erased, where it happens to many images.
+SMALLEST_CROP: Final = 0.6
+LARGEST_ERASED: Final = 0.5
+OFTEN: Final = 0.3
+
 # Clean training images answered better than the augmented ones of the last epoch, by more than dropout and moving
 # weights explain.
 AUGMENTED_GAP: Final = 0.15
@@ -23,6 +28,14 @@ AUGMENTED_GAP: Final = 0.15
 MOST_SHRINKING: Final = 20.0
 MOST_SMOOTHING: Final = 0.3
 
+MILDER: Final = {
+    "rotate": "8",
+    "translate": "0.06",
+    "scale": "0.08",
+    "shear": "6",
+    "crop_probability": "0.1",
+    "erase_size": "0.25",
+}
 MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08")
 
 
@@ -65,7 +78,15 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
         "scale": LARGEST_SCALE,
         "shear": LARGEST_SHEAR,
     }
-    over = {key: limit for key, limit in limits.items() if getattr(augment, key) > limit}
+    over = [key for key, limit in limits.items() if getattr(augment, key) > limit]
+    if (
+        augment.crop_size
+        and augment.crop_size < SMALLEST_CROP * case.data.shape[1]
+        and augment.crop_probability > OFTEN
+    ):
+        over += ["crop_size", "crop_probability"]
+    if augment.erase_size > LARGEST_ERASED and augment.erase_probability > OFTEN:
+        over += ["erase_size", "erase_probability"]
     evidence = [
         Evidence(what=f"augment.{key}", value=getattr(augment, key), source=f"recipe.augment.{key}") for key in over
     ]
@@ -74,7 +95,7 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
         gap = clean - case.history[-1].train_accuracy
         has_dropout = any(row.name.startswith("dropout") for row in case.cost.rows)
         if gap > AUGMENTED_GAP and clean > FITTED and not has_dropout:
-            over = over or {key: 0.0 for key in limits if getattr(augment, key)}
+            over = over or [key for key in limits if getattr(augment, key)]
         evidence.append(
             Evidence(
                 what="accuracy on clean training images minus that on augmented ones",
@@ -88,15 +109,11 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
         severity="warning",
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=tuple(f"augment.{key}={_mild(key)}" for key in over),
+            changes=tuple(f"augment.{key}={MILDER[key]}" for key in over if key in MILDER),
             gain="accuracy",
             expected="The net spends its few parameters on what test images look like.",
         ),
     )
-
-
-def _mild(key: str) -> str:
-    return {"rotate": "8", "translate": "0.06", "scale": "0.08", "shear": "6"}[key]
 
 
 def too_strong_decay(case: Case) -> Judgement | None:

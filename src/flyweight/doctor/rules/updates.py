@@ -23,6 +23,10 @@ LONGEST_STOP: Final = 0.35
 
 # Nothing slows down where the last rate is at least this share of the highest.
 NOT_ANNEALED: Final = 0.5
+# An average of the weights over ten steps or more shakes as little as weights that have come to rest.
+SLOW_AVERAGE: Final = 0.9
+# Adam at its usual rate hardly shakes.
+LOW_ADAM: Final = 0.002
 # With fewer updates than this there is hardly anything to slow down from.
 FEW_TO_ANNEAL: Final = 100
 
@@ -143,10 +147,11 @@ def never_anneals(case: Case) -> Judgement | None:
     """The rate at the end is about the highest, so the weights never settle."""
     train = case.recipe.train
     last = case.lr_curve[99]
-    if last < NOT_ANNEALED * max(case.lr_curve) or case.steps < FEW_TO_ANNEAL:
+    if last < NOT_ANNEALED * max(case.lr_curve) or case.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
         return None
+    is_low = train.optimizer != "sgd" and train.lr <= LOW_ADAM
     return Judgement(
-        severity="warning",
+        severity="note" if is_low else "warning",
         evidence=(
             Evidence(what="learning rate at the end", value=last, source="lr(0.99)"),
             Evidence(

@@ -1,0 +1,69 @@
+"""Rules about rates, schedules and augmentation, where a practitioner would say otherwise than a threshold."""
+
+from __future__ import annotations
+
+import pytest
+from made_cases import made_case, made_ending, made_start
+from recomputed import recompute
+from recomputed_runs import names_of_run
+
+from flyweight.doctor.case import Case
+from flyweight.doctor.diagnosis import diagnose
+from flyweight.doctor.finding import Finding
+
+LEARNT, STUCK = 0.97, 0.13
+
+
+def found(code: str, case: Case) -> Finding | None:
+    return next((one for one in diagnose(case).findings if one.code == code), None)
+
+
+@pytest.mark.parametrize(
+    ("lr", "train", "severity"),
+    [(0.1, STUCK, "fault"), (0.1, LEARNT, "note"), (2.0, LEARNT, "warning"), (2.0, STUCK, "fault")],
+)
+def test_a_rate_that_a_net_got_over_is_no_fault(lr, train, severity):
+    """First steps that leap are an alarm where the net has not learnt, or where the rate is far above the usual."""
+    start = made_start(losses={"0.1": (2.3, 1.0, 0.5, 0.4), "1": (2.3, 9.0, 3.0, 1.7)}, steps=4)
+    case = made_case("c8nb bn r m2 flat fc10", (f"train.lr={lr}",), start=start, ending=made_ending(train=train))
+
+    finding = found("LR01", case)
+
+    assert finding is not None
+    assert finding.severity == severity
+    assert all(recompute(one.source, names_of_run(case)) == pytest.approx(one.value) for one in finding.evidence[:3])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "severity"),
+    [
+        (("train.optimizer=sgd", "train.lr=0.05"), "warning"),
+        (("train.optimizer=adam", "train.lr=0.01"), "warning"),
+        (("train.optimizer=adam", "train.lr=0.001"), "note"),
+        (("train.optimizer=sgd", "train.lr=0.05", "train.ema=0.99"), None),
+    ],
+)
+def test_a_constant_rate_shakes_where_it_is_high(overrides, severity):
+    """An average of the weights comes to rest by itself, and Adam at its usual rate hardly shakes."""
+    case = made_case(overrides=("train.schedule=constant", *overrides))
+
+    finding = found("ST03", case)
+
+    assert (finding.severity if finding else None) == severity
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changes"),
+    [
+        (("augment.crop_size=10", "augment.crop_probability=1.0"), ("augment.crop_probability=0.1",)),
+        (("augment.erase_size=0.8", "augment.erase_probability=1.0"), ("augment.erase_size=0.25",)),
+        (("augment.rotate=180",), ("augment.rotate=8",)),
+        (("augment.crop_size=22", "augment.crop_probability=0.1"), None),
+        (("augment.erase_size=0.25", "augment.erase_probability=0.5"), None),
+    ],
+)
+def test_what_leaves_little_of_an_image_is_too_strong(overrides, changes):
+    """Crops and erased squares count as rotations do; those of the documents and usual ones are silent."""
+    finding = found("RE05", made_case(overrides=overrides))
+
+    assert (finding.remedy.changes if finding and finding.remedy else None) == changes
