@@ -5,15 +5,24 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flyweight import __version__ as flyweight_version
+from flyweight.cli.doctor import Patient, _prove
+from flyweight.cli.output import Place
+from flyweight.doctor.finding import Diagnosis, Finding, Gain, Remedy
 from flyweight.doctor.table import RULES
 from flyweight.errors import EXIT_CODES
+from flyweight.experiment.examine import examine_recipe
 from flyweight.recipe import load
 from flyweight.records.store import Store
 from tiny import write_recipe
@@ -174,6 +183,8 @@ MISTAKES = {
     "probes of a recipe": (["own/8k", "--no-probes"], "--no-probes"),
     "change of a run": (["@latest", "--set", "train.lr=1"], "--set"),
     "change of code": (["notebook.ipynb", "--code", "--set", "train.lr=1"], "--code"),
+    "a script as a run": (["theirs.py"], "`flyweight doctor --code theirs.py`"),
+    "a notebook as a run": (["my work/theirs.ipynb", "--prove"], "`flyweight doctor --code 'my work/theirs.ipynb'`"),
     "no recipe": (["own/8kk"], "own/8k"),
     "no run": (["nosuchrun"], "nosuchrun"),
     "no key": (["own/8k", "--set", "train.lrr=1"], "train.lr"),
@@ -207,15 +218,63 @@ def test_a_file_that_is_there_stays(flyweight):
     assert Path("mine.toml").read_text() == "# mine\n"
 
 
-def test_a_recipe_of_a_newer_version_is_one_clear_line(flyweight, recipe):
-    """A key that this version does not know is named."""
+def test_a_recipe_of_a_newer_version_is_told_to_be_one(flyweight, recipe):
+    """Keys that this version does not know are named, and a line says what they may be; a wrong --set is none."""
     Path("newer.toml").write_text(Path(recipe).read_text() + "\n[future]\nkey = 1\n")
 
-    code, _, err = flyweight("doctor", "newer.toml")
+    told = [flyweight("doctor", "newer.toml", *task) for task in ([], ["--lr"], ["--fix", "healed.toml"])]
 
-    assert code == 2
-    assert "future" in err
-    assert "Traceback" not in err
+    assert {code for code, _, _ in told} == {2}
+    (err,) = {err for _, _, err in told}
+    assert "[future] is no section of a recipe" in err
+    assert err.splitlines()[1:] == [
+        f"This is flyweight {flyweight_version}, which does not know all of its keys; a newer version may."
+    ]
+    assert "newer" not in flyweight("doctor", recipe, "--set", "future.key=1")[2]
+
+
+@pytest.mark.parametrize("task", [[], ["--no-probes"], ["--lr"], ["--prove"], ["--fix", "healed.toml"]])
+def test_a_run_of_another_version_is_named_with_it(flyweight, with_a_run, home, task):
+    """Whatever is asked of it: one line with the run, the version that made it, and the key that is not known."""
+    with closing(sqlite3.connect(home / "flyweight.db")) as database, database:
+        (stored,) = database.execute("select recipe from runs").fetchone()
+        database.execute("update runs set recipe = ?", [json.dumps({**json.loads(stored), "sorcery": 1})])
+
+    code, out, err = flyweight("doctor", "@latest", *task)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"flyweight: run {with_a_run}: its recipe must be one that this version reads")
+    assert "sorcery" in err
+    assert f"one of flyweight {flyweight_version}" in err
+    assert err.count("\n") == 1
+
+
+def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
+    """The reason is told in one line, there and with its finding, which keeps its rank; the others are tried."""
+
+    def finding(code: str, change: str, *, gain: Gain) -> Finding:
+        remedy = Remedy(changes=(change,), gain=gain, expected="It is gone.")
+        return Finding(code=code, title=code, severity="fault", rank=1, evidence=(), explanation="", remedy=remedy)
+
+    examined = examine_recipe(load(recipe, overrides=["protocol.seed_after_split=true"]))
+    found = (
+        finding("DEAR", "model.net=flat fc500 fc10", gain="accuracy"),
+        finding("NONE", "train.lr=fast", gain="accuracy"),
+        finding("GOOD", "protocol.seed_after_split=false", gain="honesty"),
+    )
+    examined = replace(examined, diagnosis=Diagnosis(findings=found))
+    patient = Patient(subject=recipe, changes=(), place=Place(), has_probes=True)
+
+    trials = _prove(patient, examined, 2, is_full=False)
+
+    told = trials.told_in(examined).diagnosis.findings
+    err = capsys.readouterr().err
+    assert [proof.code for proof in trials.proofs] == ["GOOD"]
+    assert trials.have_helped == {"DEAR": False, "NONE": False, "GOOD": True}
+    assert [one.proof.partition(": ")[0] for one in told] == ["cannot be tried", "cannot be tried", ""]
+    assert "the budget is 2,000" in told[0].proof
+    assert all(f"{one.code}: {one.proof}\n" in err for one in told[:2])
+    assert [one.rank for one in told] == [1, 1, 1]
 
 
 def test_a_diagnosis_of_a_recipe_loads_no_torch(recipe):
@@ -246,10 +305,11 @@ def test_a_range_of_learning_rates_is_told_with_each_seed(flyweight, recipe):
 @pytest.mark.slow
 def test_a_proof_is_told_and_kept(flyweight, with_a_run):
     """Each remedy is trained beside the unchanged recipe; what came of it stands with the finding, also next time."""
-    code, out, err = flyweight("doctor", with_a_run, "--no-probes", "--prove", "--seeds", "2", "--json")
+    code, out, err = flyweight("doctor", "@latest", "--no-probes", "--prove", "--seeds", "2", "--json")
 
     found = json.loads(out)
     assert code == 0
+    assert found["run"] == with_a_run, "the runs of the proof are later, and are not what was asked for"
     assert "trying LR02" in err
     assert found["proofs"]
     proofs = {one["code"]: one for one in found["proofs"]}
@@ -275,6 +335,32 @@ def test_a_walk_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
     assert healed.name == "healed"
     assert healed.train.lr > 1e-3
     assert flyweight("train", "healed.toml")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_walk_that_is_stopped_tells_how_it_goes_on(flyweight, recipe):
+    """What was kept is in the file, and the command that is printed walks on from there to the end."""
+    options = ["--set", "data.validation=80", "--fix", "healed.toml", "--seeds", "3"]
+    command = [sys.executable, "-m", "flyweight", "doctor", recipe, *SLOW, *options]
+    with subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as walk:
+        assert walk.stdout is not None
+        for line in walk.stdout:
+            if "the change is kept" in line:
+                break
+        walk.send_signal(signal.SIGINT)
+        out = walk.stdout.read()
+
+    assert walk.returncode == 130
+    assert load("healed.toml").train.lr > 1e-3
+    again = "flyweight doctor healed.toml --fix healed.toml --overwrite --seeds 3"
+    assert f"  next       {again}" in out.splitlines()
+
+    code, out, _ = flyweight(*again.split()[1:])
+    assert code == 0
+    assert "the walk is not over" not in out
+    assert load("healed.toml").description.count("healed by the doctor") == 1
 
 
 CODE = """

@@ -1,12 +1,15 @@
-"""What was tried and what was read, in words: proofs, ranges of learning rates, and code of others."""
+"""What was tried and what was read, in words: proofs, walks, ranges of learning rates, and code of others."""
 
 from __future__ import annotations
 
 from flyweight.doctor.code.findings import CodeFinding, CodeReading
+from flyweight.doctor.finding import Evidence, Finding, Remedy
+from flyweight.experiment.heal import Healing, HealStep
 from flyweight.experiment.lr_range import LrRange, SeedRange
 from flyweight.experiment.prove import Expense, Proof
+from flyweight.recipe import load, override
 from flyweight.report.code_reading import code_text
-from flyweight.report.trials import lr_range_text, proof_text, seed_words
+from flyweight.report.trials import healing_text, healing_values, lr_range_text, proof_text, seed_words, step_text
 from flyweight.report.wording import columns
 
 EXPENSE = Expense(params=1442, registered_params=1442, macs=188_224)
@@ -31,6 +34,29 @@ def proof(**values) -> Proof:
         "run_ids": ("a", "b"),
     }
     return Proof(**{**usual, **values})
+
+
+def finding(code: str, change: str, *, gain="accuracy") -> Finding:
+    return Finding(
+        code=code,
+        title=f"What {code} is about",
+        severity="fault",
+        rank=1,
+        evidence=(Evidence(what=f"number of {code}", value=10, source="recipe.train.lr"),),
+        explanation="One is this. Two is that. Three helps.",
+        remedy=Remedy(changes=(change,), gain=gain, expected="It is gone."),
+    )
+
+
+RATE, BATCH = finding("LR01", "train.lr=0.05"), finding("ST01", "train.batch_size=32")
+SEED = finding("EV06", "protocol.seed_after_split=false", gain="honesty")
+LOSS = finding("EV08", "protocol.last_batch_loss=false", gain="honesty")
+BROKEN = load("own/8k", overrides=["protocol.seed_after_split=true", "protocol.last_batch_loss=true"])
+
+
+def heal_step(*findings: Finding, **values) -> HealStep:
+    usual = {"proof": proof(), "recipe": BROKEN, "line": "validation 10.00 % → 98.00 %: helps"}
+    return HealStep(findings=findings, **{**usual, **values})
 
 
 def seed_range(seed: int, **values) -> SeedRange:
@@ -95,6 +121,80 @@ def test_a_proof_of_honesty_tells_both_figures():
     assert "0.157 0.16" in text
     assert "before" not in text
     assert "seeds" not in untrained
+
+
+def test_a_step_tells_the_finding_and_what_came_of_it():
+    """All of the finding first, then whether the change is kept; one that makes no recipe is told as it is written."""
+    text = step_text(heal_step(RATE), BROKEN)
+    wrong = heal_step(finding("NONE", "train.lr=fast"), proof=None, line="cannot be tried: train.lr must be a number.")
+
+    assert "number of LR01  10" in text
+    assert "  change     lr 0.1 → 0.05; for a better net" in text.splitlines()
+    assert text.endswith("  so         the change is kept")
+    assert "together" not in text
+    assert "  change     train.lr=fast; for a better net" in step_text(wrong, BROKEN).splitlines()
+    assert step_text(wrong, BROKEN).endswith("  so         the change is not kept")
+
+
+def test_what_is_tried_together_was_told_alone():
+    """Titles and all changes in one line; why they are together is said."""
+    text = step_text(heal_step(RATE, BATCH), BROKEN)
+
+    lines = text.splitlines()
+    assert [line[:7] for line in lines[:2]] == ["1  LR01", "1  ST01"]
+    assert "  change     batch_size 64 → 32 images, lr 0.1 → 0.05; for a better net" in lines
+    assert "alone none of them helps" in text
+    assert "Three helps." not in text
+    assert lines[-1] == "  so         the changes are kept"
+    assert max(map(columns, lines)) <= 80
+
+
+def test_protocols_in_one_step_are_told_in_full():
+    """Each finding with its numbers and its change; they are no try, and that is said once."""
+    text = step_text(heal_step(SEED, LOSS), BROKEN)
+
+    assert text.count("Three helps.") == text.count("; for an honest figure") == 2
+    assert text.count("none of the tries") == 1
+    assert "number of" not in step_text(heal_step(SEED, LOSS), BROKEN, is_guessed=True)
+    assert max(map(columns, text.splitlines())) <= 80
+
+
+def test_a_walk_that_is_not_over_says_how_it_goes_on():
+    """The command that goes on stands first, whether there is a file or not; one that is over has none."""
+    healed = override(BROKEN, ["train.lr=0.05"])
+    kept = Healing(start=BROKEN, recipe=healed, steps=(heal_step(RATE),), left=(SEED,), is_done=False)
+    begun = Healing(start=BROKEN, recipe=BROKEN, steps=(), left=(RATE, SEED), is_done=False)
+    over = Healing(start=BROKEN, recipe=healed, steps=(heal_step(RATE),), left=(), is_done=True)
+
+    texts = [healing_text(kept, written="healed.toml", going_on="GO ON", options=" --home there").splitlines()]
+    texts += [healing_text(begun, written=None, going_on="GO ON").splitlines()]
+    texts += [healing_text(over, written="healed.toml", going_on="GO ON").splitlines()]
+
+    train = "flyweight train healed.toml --seeds 5"
+    assert texts[0][-2:] == ["  next       GO ON", f"             {train} --home there"]
+    assert texts[1][0] == "own/8k: stopped before anything was tried"
+    assert texts[1][-1] == "  next       GO ON"
+    assert [
+        "  mind       the walk is not over; what was trained is on record and is not" in text for text in texts
+    ] == [
+        True,
+        True,
+        False,
+    ]
+    assert texts[2][-1] == f"  next       {train}"
+
+
+def test_a_walk_as_values_has_every_finding_of_a_step():
+    """What was tried together is one step with its findings, its proof and its line."""
+    steps = (heal_step(RATE, BATCH),)
+
+    found = healing_values(Healing(start=BROKEN, recipe=BROKEN, steps=steps, left=(SEED,), is_done=True))
+
+    (step,) = found["steps"]
+    assert [one["code"] for one in step["findings"]] == ["LR01", "ST01"]
+    assert step["proof"]["changes"] == ("train.lr=0.1",)
+    assert (step["has_helped"], step["line"]) == (True, steps[0].line)
+    assert [one["code"] for one in found["left"]] == ["EV06"]
 
 
 def test_a_range_of_rates_says_where_the_recipe_lies():

@@ -344,7 +344,8 @@ def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: 
     if not found:
         talk("there is no remedy to try")
         return Trials()
-    proofs, reasons = list[Proof](), dict[str, str]()
+    proofs: list[Proof] = []
+    reasons: dict[str, str] = {}
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     with _attended() as (watch, stop):
         for one in found:
