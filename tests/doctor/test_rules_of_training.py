@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from made_cases import made_case, made_ending, made_start
+from made_cases import made_case, made_ending, made_history, made_start
 from recomputed import recompute
 from recomputed_runs import names_of_run
+from scipy.stats import binomtest
 
 from flyweight.doctor.case import Case
 from flyweight.doctor.diagnosis import diagnose
@@ -67,3 +68,44 @@ def test_what_leaves_little_of_an_image_is_too_strong(overrides, changes):
     finding = found("RE05", made_case(overrides=overrides))
 
     assert (finding.remedy.changes if finding and finding.remedy else None) == changes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lr", "severity"),
+    [
+        (("train.patience=1",), 0.1, "warning"),
+        (("target.accuracy=0.8", "target.stop=true"), 0.1, "warning"),
+        (("train.patience=1",), 0.001, None),
+        ((), 0.1, None),
+    ],
+)
+def test_a_run_that_stops_at_a_high_rate_has_not_settled(overrides, lr, severity):
+    """Patience and targets are named when the schedule had not come down; a schedule that had is left alone."""
+    history = made_history([0.9, 0.91], lr=lr)
+    case = made_case(overrides=("train.epochs=12", "train.lr=0.1", *overrides), history=history, ending=made_ending())
+
+    finding = found("ST04", case)
+
+    assert (finding.severity if finding else None) == severity
+    if finding is not None:
+        assert all(recompute(one.source, names_of_run(case)) == one.value for one in finding.evidence)
+
+
+@pytest.mark.parametrize(("test", "speaks"), [(0.98, False), (0.96, False), (0.9, True), (0.02, True)])
+def test_other_test_images_are_seen_by_their_accuracy(test, speaks):
+    """Five points below validation, and surely three, is no luck of the images."""
+    case = made_case(ending=made_ending(validation=0.985, test=test))
+
+    finding = found("FI03", case)
+
+    assert (finding is not None) == speaks
+    if finding is not None:
+        assert finding.advice
+        names = {**names_of_run(case), "wilson": wilson}
+        assert all(recompute(one.source, names) == pytest.approx(one.value) for one in finding.evidence)
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """The two ends as scipy has them."""
+    low, high = binomtest(correct, count).proportion_ci(method="wilson")
+    return low, high

@@ -157,6 +157,43 @@ def _against_underfitting(case: Case) -> Remedy | None:
     )
 
 
+# Test images answered this much worse than validation images, and surely worse by the second: they are other images.
+TEST_GAP: Final = 0.05
+SURE_TEST_GAP: Final = 0.03
+
+
+def worse_on_test(case: Case) -> Judgement | None:
+    """Surely and much worse on the test images than on those that judged the epochs."""
+    assert case.ending is not None
+    validation, test = case.ending.validation, case.ending.test
+    if not validation or not test or case.recipe.protocol.evaluate_on != "validation":
+        return None
+    low, _ = wilson(int(validation["correct"]), int(validation["count"]))
+    _, high = wilson(int(test["correct"]), int(test["count"]))
+    difference = accuracy(validation) - accuracy(test)
+    sure = difference - sqrt((accuracy(validation) - low) ** 2 + (high - accuracy(test)) ** 2)
+    if difference < TEST_GAP or sure < SURE_TEST_GAP:
+        return None
+    of_validation, of_test = (f"result.{part}.correct / result.{part}.count" for part in ("validation", "test"))
+    low_source = "wilson(result.validation.correct, result.validation.count)[0]"
+    high_source = "wilson(result.test.correct, result.test.count)[1]"
+    return Judgement(
+        severity="fault",
+        evidence=(
+            Evidence(what="accuracy on the validation images", value=accuracy(validation), source=of_validation),
+            Evidence(what="accuracy on the test images", value=accuracy(test), source=of_test),
+            Evidence(what="difference", value=difference, source=f"{of_validation} - {of_test}"),
+            Evidence(
+                what="low end of its 95 % interval",
+                value=sure,
+                source=f"{of_validation} - {of_test} - sqrt(({of_validation} - {low_source}) ** 2 "
+                f"+ ({high_source} - {of_test}) ** 2)",
+            ),
+        ),
+        advice="Look at test images beside training images: their labels, their classes, where things stand in them.",
+    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="FI01",
@@ -179,5 +216,17 @@ RULES: Final[tuple[Rule, ...]] = (
             "it lacks is not variety but capacity, time or a working step. Mend what hinders its learning first, then "
             "train longer or give it more channels."
         ),
+    ),
+    Rule(
+        code="FI03",
+        title="Far worse on the test images than on validation",
+        needs=("ending",),
+        judge=worse_on_test,
+        explanation=(
+            "Validation and test images should be two samples of the same, so a net answers both about equally well. "
+            "A difference far beyond chance says that they are not: other classes, other labels, or things that stand "
+            "elsewhere. Until that is known neither figure tells what the net will do."
+        ),
+        source="Newcombe 1998, interval of a difference of proportions",
     ),
 )

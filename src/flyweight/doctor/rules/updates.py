@@ -170,6 +170,31 @@ def never_anneals(case: Case) -> Judgement | None:
     )
 
 
+def cut_short(case: Case) -> Judgement | None:
+    """Stopped by patience or a target while the rate was still high: the part in which a net settles is missing."""
+    history, train = case.history, case.recipe.train
+    assert history is not None
+    assert case.ending is not None
+    keys = ["train.patience=none"] * (train.patience is not None) + ["target.stop=false"] * case.recipe.target.stop
+    is_short = case.ending.status == "finished" and len(history) < train.epochs
+    if not is_short or not keys or history[-1].lr < STILL_HIGH * train.lr:
+        return None
+    return Judgement(
+        severity="warning",
+        evidence=(
+            Evidence(what="epochs done", value=len(history), source="len(metrics.epoch)"),
+            Evidence(what="epochs asked for", value=train.epochs, source="recipe.train.epochs"),
+            Evidence(what="learning rate at the end", value=history[-1].lr, source="metrics.lr[-1]"),
+            Evidence(what="highest learning rate", value=train.lr, source="recipe.train.lr"),
+        ),
+        remedy=Remedy(
+            changes=tuple(keys),
+            gain="accuracy",
+            expected="The schedule comes to its end, where most of the last points are won.",
+        ),
+    )
+
+
 def _one_cycle(case: Case) -> tuple[str, ...]:
     """One cycle up and down; its peak is short, so it bears a rate above one that is kept for the whole run."""
     train = case.recipe.train
@@ -183,6 +208,9 @@ def _one_cycle(case: Case) -> tuple[str, ...]:
         *((f"train.lr={peak:.3g}",) if peak > train.lr else ()),
     )
 
+
+# A run that ends at this share of its highest rate or above had not begun to settle.
+STILL_HIGH: Final = 0.2
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
@@ -220,5 +248,18 @@ RULES: Final[tuple[Rule, ...]] = (
             "fall to nothing over the run averages the shaking out, which is worth more than most other changes."
         ),
         source="Loshchilov and Hutter 2017, SGDR; Smith 2018, A disciplined approach",
+    ),
+    Rule(
+        code="ST04",
+        title="Stopped while the learning rate was high",
+        needs=("history", "ending"),
+        judge=cut_short,
+        explanation=(
+            "The run was ended early, because an epoch was no better than the best or a target was reached. While the "
+            "learning rate is high accuracies jump up and down, so a pause in getting better says little, and the part "
+            "of the schedule in which the net settles never came. Let the schedule end, or make it shorter, because "
+            "the lowest rates win the last points."
+        ),
+        source="Loshchilov and Hutter 2017, SGDR",
     ),
 )
