@@ -453,7 +453,7 @@ STRONG: Final = (
         variant="darker",
         follows=("FI01", "RE04"),
     ),
-    Kind(name="a class with few images", codes=("DA04",), planted=_fixed(), variant="one scarce"),
+    Kind(name="a class with few images", codes=("DA04",), follows=("FI03",), planted=_fixed(), variant="one scarce"),
 )
 
 _TRAINING_FAILS: Final = (*_BROKEN, "LR01", "LR02")

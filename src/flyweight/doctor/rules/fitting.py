@@ -178,7 +178,7 @@ def worse_on_test(case: Case) -> Judgement | None:
     low_source = "wilson(result.validation.correct, result.validation.count)[0]"
     high_source = "wilson(result.test.correct, result.test.count)[1]"
     return Judgement(
-        severity="fault",
+        severity="warning",
         evidence=(
             Evidence(what="accuracy on the validation images", value=accuracy(validation), source=of_validation),
             Evidence(what="accuracy on the test images", value=accuracy(test), source=of_test),
@@ -191,6 +191,7 @@ def worse_on_test(case: Case) -> Judgement | None:
             ),
         ),
         advice="Look at test images beside training images: their labels, their classes, where things stand in them.",
+        is_symptom=True,
     )
 
 
