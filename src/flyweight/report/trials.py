@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.doctor.finding import Gain
+from flyweight.doctor.finding import Finding, Gain
 from flyweight.recipe import Recipe, all_in_words, diff
 from flyweight.report.diagnosis import (
     change_line,
@@ -35,6 +35,8 @@ PLACES: Final = {
     "above": "above them",
     "unknown": "not judged",
 }
+
+USUAL_SEEDS: Final = 5
 
 # Why several remedies are one step.
 TOGETHER: Final[Mapping[Gain, str]] = {
@@ -136,12 +138,23 @@ def healing_text(found: Healing, *, written: str | None, going_on: str, options:
         lines.append(hanging("changed", all_in_words(diff(found.start, found.recipe))))
     if found.left:
         lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
+    if any(_is_unsure(step, found.left) for step in found.steps):
+        more = f"some changes that look good are not shown to help; more seeds may show it, as --seeds {USUAL_SEEDS}"
+        lines.append(hanging("mind", more))
     lines.append(margin("written") + (written or "nothing, since nothing was changed"))
-    commands = [f"{train_command(written, ())} --seeds 5{options}"] if written is not None else []
+    commands = [f"{train_command(written, ())} --seeds {USUAL_SEEDS}{options}"] if written is not None else []
     if not found.is_done:
         lines.append(hanging("mind", "the walk is not over; what was trained is on record and is not trained again"))
         commands.insert(0, going_on)
     return "\n".join([*lines, *next_lines(commands)])
+
+
+def _is_unsure(step: HealStep, left: Sequence[Finding]) -> bool:
+    """Whether so few seeds were trained that a change which is still due may help all the same."""
+    found = step.proof.paired if step.proof is not None and not step.has_helped else None
+    codes = {one.code for one in left}
+    is_due = any(one.code in codes for one in step.findings)
+    return is_due and found is not None and found.effect > 0 and found.n < USUAL_SEEDS
 
 
 def healing_values(found: Healing) -> dict[str, Any]:
