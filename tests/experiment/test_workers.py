@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from flyweight.errors import DataError, FlyweightError
+from flyweight.experiment import workers
 from flyweight.experiment.events import ignore, never
 from flyweight.experiment.workers import Job, work_off
 
@@ -197,3 +198,21 @@ def appears(path: Path) -> bool:
     while not path.exists() and time.monotonic() < patience:
         time.sleep(0.05)
     return path.exists()
+
+
+def test_ctrl_c_while_a_process_starts_is_held_back_and_not_lost():
+    """It is ignored by the process that starts, and heard by us as soon as that has started."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
+    try:
+        with workers._deaf_to_ctrl_c():
+            os.kill(os.getpid(), signal.SIGINT)
+            child = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
+            assert heard == []
+        assert heard == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert child.stdout.strip() == "alive"
+
+
+CHILD = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"

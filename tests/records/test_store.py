@@ -525,6 +525,16 @@ def test_a_group_comes_in_order_of_seed(store: Store, start: Start) -> None:
         store.group("x")
 
 
+def test_shortcuts_pass_over_runs_that_only_try_a_remedy(store):
+    """The doctor's own runs are later and may be better; who says @latest or @best means none of them."""
+    figures = {"validation_count": 100, "validation_loss": 0.1}
+    mine = store.finish(store.start(**asked()).id, "finished", validation_correct=90, **figures)
+    trial = store.finish(store.start(**asked(seed=1), study="doctor").id, "finished", validation_correct=99, **figures)
+
+    assert store.get("@latest").id == store.get("@best").id == mine.id
+    assert store.get(trial.id).id == trial.id
+
+
 @pytest.mark.parametrize("text_that_is_no_id", ["", "..", "../../etc", "@latest", "0" * 19, "0" * 19 + "/"])
 def test_only_an_id_names_a_folder(store: Store, text_that_is_no_id: str) -> None:
     with pytest.raises(UsageError, match="not a run id"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -507,4 +508,9 @@ def _free(path: Path, *, overwrite: bool) -> Path:
         raise UsageError(f"{path} exists already; {way_out}.")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"--fix must name a file in a folder that is there, found {str(path)!r}.")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise MissingError(f"cannot write {path}: {error.strerror}; choose a folder that can be written.") from error
     return path

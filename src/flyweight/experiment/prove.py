@@ -30,12 +30,13 @@ from flyweight.recipe import ProtocolSection, Recipe, diff, override, recipe_has
 from flyweight.recipe.difference import HONEST
 from flyweight.records.folder import write_json
 from flyweight.records.record import RunRecord
+from flyweight.records.selection import TRIALS
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
-STUDY: Final = "doctor"
+STUDY: Final = TRIALS
 PROOFS: Final = "proofs.json"
 
 # A short proof shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.

@@ -127,12 +127,18 @@ def _start(job: Job, context: BaseContext, stop: Any) -> _Worker:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started within does not see Ctrl-C: the terminal sends it to all, and we ask each to stop."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process started within does not see Ctrl-C: the terminal sends it to all, and we ask each to stop.
+
+    It is held back and not thrown away: to start the first process takes seconds, and who presses it then means it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a process started within gets none of ours
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _speaking(running: Sequence[_Worker]) -> list[_Worker]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Double, Select, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Double, Select, cast, func, or_, select
 
 from flyweight.errors import UsageError, nearest
 from flyweight.records.ids import normalised
@@ -14,6 +14,9 @@ from flyweight.records.tables import runs, test_openings
 
 SHORTCUTS = ("@latest", "@best")
 CANDIDATES = 5
+
+# The study of runs that only try a remedy: nobody who says @latest means one of those.
+TRIALS = "doctor"
 
 
 def by_selector(connection: Connection, selector: str) -> RunRecord:
@@ -45,6 +48,7 @@ def _by_shortcut(connection: Connection, shortcut: str) -> RunRecord:
             f"no shortcut {shortcut!r}; there are {' and '.join(SHORTCUTS)}.{nearest(shortcut, SHORTCUTS)}"
         )
     query = newest(columns_of_runs()) if shortcut == "@latest" else _best(columns_of_runs())
+    query = query.where(_is_no_trial())
     found = fetch(connection, query.limit(1))
     if not found:
         kind = "run" if shortcut == "@latest" else "finished run with a validation accuracy"
@@ -59,7 +63,7 @@ def newest(query: Select[Any]) -> Select[Any]:
 def _best(query: Select[Any]) -> Select[Any]:
     """By validation accuracy, among finished runs that were validated on the same images as the latest of them."""
     latest = select(runs.c.data_hash, runs.c.split_hash).where(
-        runs.c.status == "finished", runs.c.validation_count.is_not(None)
+        runs.c.status == "finished", runs.c.validation_count.is_not(None), _is_no_trial()
     )
     latest = latest.order_by(runs.c.id.desc()).limit(1)
     same = latest.subquery()
@@ -67,6 +71,10 @@ def _best(query: Select[Any]) -> Select[Any]:
     accuracy = cast(runs.c.validation_correct, Double) / runs.c.validation_count
     measured = query.where(runs.c.status == "finished", runs.c.validation_count.is_not(None))
     return measured.order_by(accuracy.desc(), runs.c.params, runs.c.id.desc())
+
+
+def _is_no_trial() -> ColumnElement[bool]:
+    return or_(runs.c.study.is_(None), runs.c.study != TRIALS)
 
 
 def _by_prefix(connection: Connection, selector: str) -> RunRecord:

@@ -138,7 +138,7 @@ def document_rows(replays: Sequence[DocumentReplay]) -> Rows:
 def _rank(replay: DocumentReplay) -> str:
     if replay.rank is None:
         return "- (needs a run)" if replay.looked_at == "recipe" else "-"
-    tied = f", one of {replay.ties}" if replay.ties > 1 else ""
+    tied = f", {replay.ties} tied" if replay.ties > 1 else ""
     return f"{replay.rank}{tied} ({replay.looked_at})"
 
 

@@ -282,8 +282,8 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=flat_line,
         explanation=(
             "A net that knows nothing has the loss of a guess, the logarithm of the number of classes. After a whole "
-            "epoch this one still has it, so the steps did not help at all. The learning rate, the number of updates "
-            "and the net's activations are the places to look."
+            "epoch this one is no better than that, so the steps did not help at all. The learning rate, the number of "
+            "updates and the net's activations are the places to look."
         ),
     ),
     Rule(

@@ -6,13 +6,15 @@ from math import ceil
 from typing import Final
 
 from flyweight.doctor.case import Case
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
 
 # Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
 FEWEST_STEPS: Final = 110
 ENOUGH_STEPS: Final = 300
 SMALLEST_BATCH: Final = 16
+# A net that answers this share of its training images has had enough of them.
+LEARNT_BY_THEN: Final = 0.995
 # Batches of this size or less are not what makes updates few.
 USUAL_BATCH: Final = 64
 
@@ -52,8 +54,7 @@ def too_few(case: Case) -> Judgement | None:
         )
     changes = _more_updates(case)
     return Judgement(
-        # A net that has learnt all the same was lucky with its rate: more updates are still the cheapest gain.
-        severity="warning" if has_learnt(case) else "fault",
+        severity=_how_bad(case),
         evidence=tuple(evidence),
         remedy=Remedy(
             changes=changes,
@@ -64,6 +65,14 @@ def too_few(case: Case) -> Judgement | None:
         else None,
         advice="" if changes else "Train for more epochs than the budget allows now, or on more images.",
     )
+
+
+def _how_bad(case: Case) -> Severity:
+    """A net that has learnt all the same was lucky with its rate; one that answers nearly all has no need of more."""
+    if not has_learnt(case):
+        return "fault"
+    train = case.ending.train if case.ending else None
+    return "note" if train and train["correct"] > LEARNT_BY_THEN * train["count"] else "warning"
 
 
 def _more_updates(case: Case) -> tuple[str, ...]:
