@@ -189,6 +189,17 @@ def test_what_was_tried_is_not_proposed_again():
     assert next_commands(found, "own/8k", is_recipe=True, tried={"LR01": False}) == []
 
 
+def test_several_that_did_not_help_alone_are_for_the_walk():
+    """They may hide each other, and the walk tries them together."""
+    other = replace(
+        HOT, code="ST01", remedy=Remedy(changes=("train.batch_size=64",), gain="accuracy", expected="more.")
+    )
+
+    commands = next_commands(diagnosis(HOT, other), "own/8k", is_recipe=True, tried={"LR01": False, "ST01": False})
+
+    assert commands == ["flyweight doctor own/8k --fix healed.toml"]
+
+
 def test_commands_survive_a_shell():
     """A path or a change with blanks is quoted."""
     spaced = replace(HOT, remedy=Remedy(changes=("model.net=c8 r gap flat fc10",), gain="cost", expected="less."))

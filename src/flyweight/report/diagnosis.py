@@ -240,18 +240,23 @@ def next_commands(
     """How to try the first remedy that is proposed, and how to follow it.
 
     subject: the run, or the recipe with its changes (KEY=VALUE). tried: by code, whether a remedy has helped already;
-    one that has not is no longer proposed. options: what else is needed, as " --home elsewhere".
+    one that has not is no longer proposed, but where several have not, the walk that tries them together is. options:
+    what else is needed, as " --home elsewhere".
     """
     tried = tried or {}
+    doctor = f"flyweight doctor {shlex.quote(subject)}{_set(changes)}"
+    fix = f"{doctor} --fix healed.toml{options}"
+    failed = [one.remedy for one in diagnosis.alarms if one.remedy is not None and not tried.get(one.code, True)]
+    if sum(remedy.gain == "accuracy" for remedy in failed) > 1:
+        return [fix]
     found = (one for one in diagnosis.alarms if one.remedy is not None and tried.get(one.code, True))
     first = next(found, None)
     if first is None or first.remedy is None:
         return []
-    doctor = f"flyweight doctor {shlex.quote(subject)}{_set(changes)}"
     train = train_command(subject, (*changes, *first.remedy.changes), options)
     is_short = is_recipe and INDENT + columns(train) <= WIDTH
     prove = [] if first.code in tried else [f"{doctor} --prove{options}"]
-    return [*prove, train if is_short else f"{doctor} --fix healed.toml{options}"]
+    return [*prove, train if is_short else fix]
 
 
 def train_command(recipe: str, changes: Sequence[str], options: str = "") -> str:
