@@ -362,7 +362,7 @@ def test_a_sound_script_has_no_finding(tmp_path):
     reading = read_code(path)
 
     assert reading.findings == ()
-    assert (reading.n_cells, reading.n_lines) == (0, HEALTHY.count("\n") + 1)
+    assert (reading.n_cells, reading.n_lines) == (0, len(HEALTHY.splitlines()))
 
 
 @pytest.mark.parametrize(
