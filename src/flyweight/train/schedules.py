@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, Literal
-
-ScheduleName = Literal["constant", "step", "cosine", "one-cycle", "triangular"]
+from typing import Final
 
 # OneCycleLR starts at max_lr / 25 (Smith 2018, and torch's default).
 ONE_CYCLE_START: Final = 1 / 25

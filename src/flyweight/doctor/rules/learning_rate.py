@@ -324,7 +324,7 @@ def _lower_lr(case: Case) -> float:
 
 
 def _higher_lr(case: Case) -> float:
-    """The usual rate; a hundred times the own where even that is far below it would not be enough."""
+    """The usual rate, or ten times the recipe's own where that is more."""
     return max(_usual_lr(case), case.recipe.train.lr * 10)
 
 
@@ -339,7 +339,7 @@ def _usual_lr(case: Case) -> float:
 
 
 def _mean_lr(case: Case) -> float:
-    """The rate for a mean: what the sum made of it, where that is usual, else what is usual."""
+    """The rate for a mean: the recipe's own, kept within 0.01 and the usual one."""
     train = case.recipe.train
     return min(max(train.lr, 0.01), USUAL_LR["sgd"])
 
