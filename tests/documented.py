@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from flyweight.cli.app import run
-from flyweight.experiment import journeys
 from flyweight.records.store import Store
+from flyweight.reproductions import replay as journeys
 
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
 # A remedy is tried on a tiny net that has no fault but the one that is shown.

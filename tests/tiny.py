@@ -6,8 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from flyweight.recipe import Recipe, loads
+from flyweight.records.store import Store
 
 TRAIN, TEST = 240, 60
 
@@ -55,3 +57,11 @@ def write_recipe(folder: Path) -> Path:
 
 def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
     return loads(RECIPE.format(data=write_images(folder)), overrides=overrides)
+
+
+def weights(store: Store, run_id: str) -> dict[str, np.ndarray]:
+    return load_file(store.folder(run_id) / "weights.safetensors")
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)

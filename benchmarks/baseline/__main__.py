@@ -10,6 +10,7 @@ not compared, and that is said. Times, ids, paths and versions are taken out of 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import hashlib
 import json
@@ -50,7 +51,7 @@ COMMANDS = (
     ("runs", "--study", "parts", "--json"),
     ("report", "@latest", "--json"),
     ("predict", "@latest", "seven.png", "--json"),
-    ("compare", "own/8k", "own/20k-fast", "--json"),
+    ("compare", "short.toml", "slow.toml", "--json"),
     ("journal", "parts", "--json"),
     ("doctor", "own/25k-one-epoch", "--set", "train.batch_size=1024", "--json"),
     ("doctor", "@latest", "--json"),
@@ -69,12 +70,25 @@ for epoch in range(1):
         loss.backward()
         optimizer.step()
 """
+SHORT_RECIPE = 'extends = "own/8k"\n[train]\nepochs = 1\n[data]\ntrain_limit = 2000\n'
+SLOW_RECIPE = 'extends = "short.toml"\n[train]\nlr = 0.02\n'
 EXPERIMENTS = """| # | change | params | test |
 |---|---|---|---|
 | 1 | baseline | 24,498 | 98.1 |
 | 2 | dropout 0.1 | 24,498 | 98.3 |
 """
-PASSING = ("seconds", "_at", "started", "finished", "per_second", "memory", "megabytes", "environment", "version", "author")
+PASSING = (
+    "seconds",
+    "_at",
+    "started",
+    "finished",
+    "per_second",
+    "memory",
+    "megabytes",
+    "environment",
+    "version",
+    "author",
+)
 
 
 def main() -> int:
@@ -132,6 +146,8 @@ def printed(place: Path) -> dict[str, list[str]]:
     home.mkdir()
     (home / "theirs.py").write_text(THEIRS, encoding="utf-8")
     (home / "experiments.md").write_text(EXPERIMENTS, encoding="utf-8")
+    (home / "short.toml").write_text(SHORT_RECIPE, encoding="utf-8")
+    (home / "slow.toml").write_text(SLOW_RECIPE, encoding="utf-8")
     draw_seven(home / "seven.png")
     found = {}
     for command in (*TRAININGS, *COMMANDS):
@@ -154,7 +170,11 @@ def flyweight(command: tuple[str, ...], *, home: Path, kernels: str) -> str:
     environment = {**os.environ, "FLYWEIGHT_KERNELS": kernels, "FLYWEIGHT_HOME": str(home), "FLYWEIGHT_AUTHOR": "Ada"}
     done = subprocess.run(
         [sys.executable, "-m", "flyweight", *command],
-        capture_output=True, text=True, env=environment, cwd=home if home.exists() else None, check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=home if home.exists() else None,
+        check=False,
     )
     if done.returncode == 1:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
@@ -163,12 +183,14 @@ def flyweight(command: tuple[str, ...], *, home: Path, kernels: str) -> str:
 
 def settled(text: str, home: Path) -> list[str]:
     """Lines of the JSON with times, ids and paths taken out."""
-    try:
+    with contextlib.suppress(ValueError):
         text = json.dumps(without_passing(json.loads(text)), indent=1, sort_keys=True, ensure_ascii=False)
-    except ValueError:
-        pass
     ids: dict[str, str] = {}
-    text = re.sub(r"\b(?=[0-9a-z]*[0-9])[0-9a-hjkmnp-tv-z]{20}\b", lambda found: ids.setdefault(found[0], f"<run {len(ids) + 1}>"), text)
+    text = re.sub(
+        r"\b(?=[0-9a-z]*[0-9])[0-9a-hjkmnp-tv-z]{20}\b",
+        lambda found: ids.setdefault(found[0], f"<run {len(ids) + 1}>"),
+        text,
+    )
     return text.replace(str(home), "<home>").splitlines()
 
 
@@ -184,11 +206,14 @@ def compare(stored: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """A line for each difference."""
     lines = []
     if stored["fingerprint"] != found["fingerprint"]:
-        lines.append(f"note: weights are not compared, other fingerprint: {stored['fingerprint']}, {found['fingerprint']}")
+        lines.append(
+            f"note: weights are not compared, other fingerprint: {stored['fingerprint']}, {found['fingerprint']}"
+        )
     elif "weights" in found:
-        for name in sorted(stored["weights"] | found["weights"]):
-            if stored["weights"].get(name) != found["weights"].get(name):
-                lines.append(f"weights differ: {name}")
+        names = sorted(stored["weights"] | found["weights"])
+        lines += [
+            f"weights differ: {name}" for name in names if stored["weights"].get(name) != found["weights"].get(name)
+        ]
     if "json" in found:
         for name in sorted(stored["json"] | found["json"]):
             before, after = stored["json"].get(name, []), found["json"].get(name, [])

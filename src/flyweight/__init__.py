@@ -21,21 +21,18 @@ if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
+    from flyweight.code_check.reading import read_code
     from flyweight.data.sources import load as load_images
-    from flyweight.doctor.code.reading import read_code
+    from flyweight.diagnose.examine import examine_recipe, examine_run
+    from flyweight.diagnose.fix import heal
+    from flyweight.diagnose.lr_range import lr_range
+    from flyweight.diagnose.trial import prove
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
-    from flyweight.exchange import sync, tracking, write_table
-    from flyweight.experiment.examine import examine_recipe, examine_run
-    from flyweight.experiment.heal import heal
-    from flyweight.experiment.lr_range import lr_range
+    from flyweight.execute.seeds import resume_seeds, run_seeds
     from flyweight.experiment.plan import Plan, examine, plan
-    from flyweight.experiment.predict import predict
-    from flyweight.experiment.prove import prove
-    from flyweight.experiment.question import compare
     from flyweight.experiment.run import resume, run
-    from flyweight.experiment.seeds import resume_seeds, run_seeds
-    from flyweight.experiment.until_sure import until_sure
+    from flyweight.inference.predict import predict
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.build import build
     from flyweight.model.cost import Cost, walk
@@ -44,9 +41,12 @@ if TYPE_CHECKING:
     from flyweight.recipe import load as load_recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
-    from flyweight.report.comparison_page import write_comparison
-    from flyweight.report.journal import write_journal
-    from flyweight.report.page import write_report
+    from flyweight.report.comparison.page import write_comparison
+    from flyweight.report.journal.page import write_journal
+    from flyweight.report.run.page import write_report
+    from flyweight.studies.results import compare
+    from flyweight.studies.until_sure import until_sure
+    from flyweight.trackers import sync, tracking, write_table
 
 __version__ = "0.1.0"
 
@@ -60,33 +60,33 @@ _HOMES = {
     "RunRecord": "flyweight.records.record",
     "Store": "flyweight.records.store",
     "build": "flyweight.model.build",
-    "compare": "flyweight.experiment.question",
+    "compare": "flyweight.studies.results",
     "edits": "flyweight.model.edits",
     "examine": "flyweight.experiment.plan",
-    "examine_recipe": "flyweight.experiment.examine",
-    "examine_run": "flyweight.experiment.examine",
-    "heal": "flyweight.experiment.heal",
+    "examine_recipe": "flyweight.diagnose.examine",
+    "examine_run": "flyweight.diagnose.examine",
+    "heal": "flyweight.diagnose.fix",
     "journal": "flyweight.evidence.journal",
     "load_images": "flyweight.data.sources:load",
     "load_recipe": "flyweight.recipe:load",
-    "lr_range": "flyweight.experiment.lr_range",
+    "lr_range": "flyweight.diagnose.lr_range",
     "parse_budget": "flyweight.model.budget",
     "plan": "flyweight.experiment.plan",
-    "predict": "flyweight.experiment.predict",
-    "prove": "flyweight.experiment.prove",
-    "read_code": "flyweight.doctor.code.reading",
+    "predict": "flyweight.inference.predict",
+    "prove": "flyweight.diagnose.trial",
+    "read_code": "flyweight.code_check.reading",
     "resume": "flyweight.experiment.run",
-    "resume_seeds": "flyweight.experiment.seeds",
+    "resume_seeds": "flyweight.execute.seeds",
     "run": "flyweight.experiment.run",
-    "run_seeds": "flyweight.experiment.seeds",
-    "sync": "flyweight.exchange",
-    "tracking": "flyweight.exchange",
-    "until_sure": "flyweight.experiment.until_sure",
+    "run_seeds": "flyweight.execute.seeds",
+    "sync": "flyweight.trackers",
+    "tracking": "flyweight.trackers",
+    "until_sure": "flyweight.studies.until_sure",
     "walk": "flyweight.model.cost",
-    "write_comparison": "flyweight.report.comparison_page",
-    "write_journal": "flyweight.report.journal",
-    "write_report": "flyweight.report.page",
-    "write_table": "flyweight.exchange",
+    "write_comparison": "flyweight.report.comparison.page",
+    "write_journal": "flyweight.report.journal.page",
+    "write_report": "flyweight.report.run.page",
+    "write_table": "flyweight.trackers",
 }
 
 __all__ = [

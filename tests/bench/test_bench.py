@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from flyweight.bench.growth import start
+from flyweight.bench.format import WIDTH, shown_rows, text_tables
 from flyweight.bench.notebook import Notebook, Pictures, loader, plain_net, train_epoch
 from flyweight.bench.record import SECTIONS, Benchmark, keep, measure, read
 from flyweight.bench.rows import row, side_by_side, spread
-from flyweight.bench.shown import WIDTH, shown_rows, text_tables
+from flyweight.bench.scaling import start
 from flyweight.bench.task import NET, Images, accuracy, take
 from flyweight.bench.timing import alternate
 from flyweight.errors import DataError, UsageError

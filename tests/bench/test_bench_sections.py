@@ -13,12 +13,12 @@ from made_sizes import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.bench import time_to
-from flyweight.bench.growth import drawn_pixels, growth, mapped_pixels, start, widened, write_pixels
-from flyweight.bench.limit import PARTS, limit, training_flops
+from flyweight.bench.engine import new_net
 from flyweight.bench.notebook import plain_net
-from flyweight.bench.ours import new_net
 from flyweight.bench.predict import agreement, eager, ours, predict
+from flyweight.bench.roofline import PARTS, limit, training_flops
 from flyweight.bench.rows import Row
+from flyweight.bench.scaling import drawn_pixels, growth, mapped_pixels, start, widened, write_pixels
 from flyweight.bench.seeds import seeds
 from flyweight.bench.task import NET, STEPS_PER_EPOCH, digits
 from flyweight.bench.time_to import Arrival, Run, whole_run

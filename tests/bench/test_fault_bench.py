@@ -41,9 +41,9 @@ from flyweight.bench.faults.scores import (
 )
 from flyweight.bench.faults.training import train
 from flyweight.cli.output import markdown_table
+from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.table import RULES
 from flyweight.errors import DataError
-from flyweight.experiment.examine import examine_recipe
 from flyweight.experiment.plan import plan
 from flyweight.recipe import diff, recipe_hash
 from flyweight.records.store import Store

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from flyweight.bench.against import against
 from flyweight.bench.record import Benchmark, read, write
+from flyweight.bench.regression import against
 from flyweight.bench.rows import row
 from flyweight.cli.app import run
 from flyweight.cli.bench import tell

@@ -19,10 +19,10 @@ import pytest
 from flyweight import __version__ as flyweight_version
 from flyweight.cli.doctor import Patient, _prove
 from flyweight.cli.output import Place
+from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.finding import Diagnosis, Finding, Gain, Remedy
 from flyweight.doctor.table import RULES
 from flyweight.errors import EXIT_CODES
-from flyweight.experiment.examine import examine_recipe
 from flyweight.recipe import load
 from flyweight.records.store import Store
 from tiny import write_recipe

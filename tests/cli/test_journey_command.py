@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from flyweight.cli.watch import Overall, time_left
-from flyweight.experiment import journeys as replays_of
 from flyweight.experiment.events import Ended, EpochDone, Started, Stepped
 from flyweight.records.store import Store
+from flyweight.reproductions import replay as replays_of
 from flyweight.train.metrics import EpochMetrics
 
 Command = Callable[..., tuple[int, str, str]]

@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
-from flyweight.doctor.case import Case
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import Row, walk
 
 PROBES = ("images", "reads", "start", "trained")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import ceil, log, sqrt
 from typing import Any
 
-from flyweight.doctor.case import Case
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import Row
 
 FUNCTIONS: Mapping[str, Any] = {

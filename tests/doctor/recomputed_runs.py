@@ -12,7 +12,7 @@ from typing import Any
 
 from recomputed import names_of_case
 
-from flyweight.doctor.case import Case, EpochLine
+from flyweight.doctor.subject import Case, EpochLine
 
 AS_THEY_ARE = ("answers", "claims", "parent", "images", "reads", "start", "trained")
 

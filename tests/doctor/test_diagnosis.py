@@ -26,9 +26,9 @@ from made_cases import (
     made_trained,
 )
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.diagnosis import MEANT, Tried, diagnose
 from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, Gain, Judgement, Need, Remedy, Rule, Severity
+from flyweight.doctor.subject import Case
 from flyweight.doctor.table import RULES, rule
 from flyweight.recipe import load, own_names
 

@@ -34,15 +34,21 @@ from flyweight.bench.faults.cases import cases
 from flyweight.bench.faults.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
 from flyweight.bench.faults.planting import KINDS, MILD, STRONG
 from flyweight.cli.doctor import TASKS
-from flyweight.doctor.code.table import FAULTS
+from flyweight.code_check.table import FAULTS
+from flyweight.diagnose import fix as heal
+from flyweight.diagnose import lr_range
+from flyweight.diagnose import monitor as overseer
+from flyweight.diagnose import trial as prove
+from flyweight.diagnose.probes import reads as probe_reads
+from flyweight.diagnose.probes import start as probe_start
+from flyweight.diagnose.probes import trained as probe_trained
+from flyweight.diagnose.subjects import case_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import SEVERITIES, Need
 from flyweight.doctor.table import RULES
 from flyweight.errors import DataError, MissingError, OverBudgetError, UsageError
 from flyweight.evidence.paired import paired
 from flyweight.evidence.verdict import p_value, points
-from flyweight.experiment import heal, lr_range, overseer, probe_reads, probe_start, probe_trained, prove
-from flyweight.experiment.cases import case_of_recipe
 from flyweight.recipe import override
 from test_imports import LIGHT_ROOMS, ROOMS
 

@@ -14,13 +14,13 @@ import pytest
 from flyweight.bench.faults.cases import cases
 from flyweight.bench.faults.documents import DOCUMENT_FAULTS, DocumentFault, alone, named, rank_alone, replays
 from flyweight.bench.faults.shown import document_rows
-from flyweight.doctor.code.reading import read_code
+from flyweight.code_check.reading import read_code
+from flyweight.diagnose.claims import step_of
+from flyweight.diagnose.examine import examine_run
+from flyweight.diagnose.subjects import case_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis
 from flyweight.doctor.table import RULES
-from flyweight.experiment.cases import case_of_recipe
-from flyweight.experiment.claims import step_of
-from flyweight.experiment.examine import examine_run
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.run import run
 from flyweight.recipe import Recipe, load, override, recipe_hash

@@ -23,12 +23,12 @@ from flyweight.bench.faults.healthy import DESIGNS
 from flyweight.bench.faults.images import Variant, image_file
 from flyweight.bench.faults.planting import KINDS, Kind
 from flyweight.bench.faults.training import train
+from flyweight.diagnose.examine import Examined, examine_recipe, examine_run
+from flyweight.diagnose.probes.collect import probe
 from flyweight.doctor.finding import Diagnosis, EvidenceValue
 from flyweight.doctor.probes import from_tables
 from flyweight.doctor.table import RULES
-from flyweight.experiment.examine import Examined, examine_recipe, examine_run
 from flyweight.experiment.plan import plan
-from flyweight.experiment.probes import probe
 from flyweight.experiment.run import run
 from flyweight.recipe import ModelSection, Recipe, dumps, load, names, override
 from flyweight.records.record import RunRecord

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyweight.doctor.case import Answers, Ending, EpochLine
 from flyweight.doctor.reading import read_answers, read_ending, read_history, read_told
+from flyweight.doctor.subject import Answers, Ending, EpochLine
 from flyweight.errors import DataError
 
 METRICS = """epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr,seconds,images_per_second

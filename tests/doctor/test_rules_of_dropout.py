@@ -6,9 +6,9 @@ import pytest
 from made_cases import made_case
 from recomputed import names_of_case, recompute
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout
+from flyweight.doctor.subject import Case
 from flyweight.recipe import load
 
 RULES = {rule.code: rule for rule in dropout.RULES}

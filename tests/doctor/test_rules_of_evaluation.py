@@ -22,9 +22,9 @@ from made_cases import (
 from recomputed import recompute
 from recomputed_runs import names_of_run
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules.evaluation import RULES
+from flyweight.doctor.subject import Case
 from flyweight.recipe import load, own_names
 
 BY_CODE = {rule.code: rule for rule in RULES}

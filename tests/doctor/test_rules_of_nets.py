@@ -15,9 +15,9 @@ from made_cases import made_case
 from recomputed import names_of_case, recompute
 from torch import nn
 
-from flyweight.doctor.case import Case, DataFacts
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout, net
+from flyweight.doctor.subject import Case, DataFacts
 from flyweight.model.cost import walk
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Net

@@ -8,9 +8,9 @@ from recomputed import recompute
 from recomputed_runs import names_of_run
 from scipy.stats import binomtest
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Finding
+from flyweight.doctor.subject import Case
 
 LEARNT, STUCK = 0.97, 0.13
 

@@ -14,7 +14,7 @@ from recorded import BASE, N_TEST, hash_of, record_seeds, rights
 from scipy import stats
 
 from flyweight.errors import UsageError
-from flyweight.evidence.bridges import bridges
+from flyweight.evidence.ablation import bridges
 from flyweight.evidence.compare import compare
 from flyweight.evidence.groups import groups
 from flyweight.recipe import Recipe, diff, factor, override

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped
 from flyweight.experiment.plan import examine, plan
-from flyweight.experiment.predict import load_trained
 from flyweight.experiment.results import CHECKPOINT
 from flyweight.experiment.run import resume, run
+from flyweight.inference.predict import load_trained
 from flyweight.recipe import load
 from flyweight.records import folder as files
 from flyweight.records.store import Store
-from tiny import TEST, TRAIN, tiny_recipe
+from tiny import TEST, TRAIN, same, tiny_recipe, weights
 
 
 @pytest.fixture
@@ -31,14 +30,6 @@ def store(tmp_path: Path) -> Store:
 def stop_after(n: int) -> Callable[[], bool]:
     asked = iter(range(1, 10**9))
     return lambda: next(asked) >= n
-
-
-def weights(store: Store, run_id: str) -> dict[str, np.ndarray]:
-    return load_file(store.folder(run_id) / "weights.safetensors")
-
-
-def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def test_a_run_leaves_all_that_is_needed_to_judge_and_repeat_it(tmp_path, store):

@@ -20,10 +20,10 @@ from PIL import Image
 from flyweight.evidence.compare import Comparison, compare
 from flyweight.recipe import diff, factor, has_effect, load
 from flyweight.records import Store
-from flyweight.report.comparison import comparison_text
-from flyweight.report.comparison_page import write_comparison
-from flyweight.report.plots import captioned, learning
+from flyweight.report.comparison.page import write_comparison
+from flyweight.report.comparison.text import comparison_text
 from flyweight.report.rendering import file_name
+from flyweight.report.run.plots import captioned, learning
 from flyweight.report.wording import columns, hanging, plain
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -374,11 +374,11 @@ def test_a_page_needs_no_torch(known):
     store, _ = known["better"]
     script = (
         "import sys; from pathlib import Path; from flyweight.records import Store;"
-        "import flyweight.report.comparison_page, flyweight.report.journal;"
+        "import flyweight.report.comparison.page, flyweight.report.journal.page;"
         "assert 'matplotlib' not in sys.modules;"
         "from flyweight.evidence.compare import compare; from flyweight.evidence.groups import groups;"
         "store = Store.open(sys.argv[1], Path(sys.argv[2])); found = compare(store, *groups(store.runs()));"
-        "flyweight.report.comparison_page.write_comparison(store, found); print('torch' in sys.modules)"
+        "flyweight.report.comparison.page.write_comparison(store, found); print('torch' in sys.modules)"
     )
 
     done = subprocess.run(

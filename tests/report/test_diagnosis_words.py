@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from flyweight.doctor.finding import Evidence, Remedy, Rule
-from flyweight.report.diagnosis import (
+from flyweight.report.diagnosis.teaching import question_of, question_text, verdict_on
+from flyweight.report.diagnosis.text import (
     diagnosis_text,
     diagnosis_values,
     evidence_lines,
@@ -18,7 +19,6 @@ from flyweight.report.diagnosis import (
     next_commands,
     value_in_words,
 )
-from flyweight.report.teaching import question_of, question_text, verdict_on
 from flyweight.report.wording import columns
 from made_findings import CONSTANT, HOT, IDLE, OTHER_NOTE, UNJUDGED, WHY, case, diagnosis, recipe
 

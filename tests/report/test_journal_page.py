@@ -17,7 +17,7 @@ from test_comparison_page import BROWSER, HOSTILE, Page, rendered_width, too_wid
 from flyweight.evidence.journal import Journal, journal
 from flyweight.recipe import recipe_hash
 from flyweight.records import Store
-from flyweight.report.journal import (
+from flyweight.report.journal.page import (
     MOST_DRAWN,
     Scale,
     cut,

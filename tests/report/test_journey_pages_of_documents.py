@@ -12,11 +12,8 @@ from PIL import Image
 
 from flyweight.cli.output import text_table
 from flyweight.evidence.stats import mean_interval, wilson
-from flyweight.journey.replays import Epoch, Figure, Honest, Replay
-from flyweight.journey.story import Claim, Goal, Journey, Step, journey, journeys
-from flyweight.journey.verdicts import StepVerdict, judge
 from flyweight.recipe import Change, load
-from flyweight.report.journey_page import (
+from flyweight.report.reproduction.page import (
     DASH,
     OTHERWISE,
     Ours,
@@ -27,8 +24,18 @@ from flyweight.report.journey_page import (
     ours,
     step_range,
 )
-from flyweight.report.journey_plots import draw, journey_picture
-from flyweight.report.journey_rows import claim_rows, last_as_told, short_claim_rows, step_rows, subject, terminal_rows
+from flyweight.report.reproduction.plots import draw, journey_picture
+from flyweight.report.reproduction.rows import (
+    claim_rows,
+    last_as_told,
+    short_claim_rows,
+    step_rows,
+    subject,
+    terminal_rows,
+)
+from flyweight.reproductions.document import Claim, Goal, Journey, Step, journey, journeys
+from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
+from flyweight.reproductions.verdicts import StepVerdict, judge
 
 STEPS = {"000": 5, "001": 10, "002": 14 + 1, "003": 18 + 3, "004": 1}
 CLASS_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)

@@ -18,8 +18,8 @@ from flyweight.errors import DataError
 from flyweight.model.cost import walk
 from flyweight.recipe.protocol import SENTENCES
 from flyweight.records.folder import verify, write_checksums
-from flyweight.report import plots
-from flyweight.report.page import write_report
+from flyweight.report.run import plots
+from flyweight.report.run.page import write_report
 
 
 class Links(HTMLParser):
@@ -260,7 +260,7 @@ def test_a_report_needs_no_torch(tmp_path):
     """A folder can be reported on a machine that has none."""
     folder = run_folder(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from flyweight.report.page import write_report;"
+        "import sys; from pathlib import Path; from flyweight.report.run.page import write_report;"
         "write_report(Path(sys.argv[1])); print({'torch', 'sqlalchemy'} & set(sys.modules))"
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from flyweight.recipe.protocol import SENTENCES
-from flyweight.report.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
+from flyweight.report.run.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
 
 
 @dataclass(frozen=True)

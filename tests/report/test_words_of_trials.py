@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from flyweight.doctor.code.findings import CodeFinding, CodeReading
+from flyweight.code_check.findings import CodeFinding, CodeReading
+from flyweight.diagnose.fix import Healing, HealStep
+from flyweight.diagnose.lr_range import LrRange, SeedRange
+from flyweight.diagnose.trial import Expense, Proof
 from flyweight.doctor.finding import Evidence, Finding, Remedy
 from flyweight.evidence.paired import Paired
-from flyweight.experiment.heal import Healing, HealStep
-from flyweight.experiment.lr_range import LrRange, SeedRange
-from flyweight.experiment.prove import Expense, Proof
 from flyweight.recipe import load, override
-from flyweight.report.code_reading import code_text
-from flyweight.report.trials import healing_text, healing_values, lr_range_text, proof_text, seed_words, step_text
+from flyweight.report.diagnosis.code_check import code_text
+from flyweight.report.diagnosis.trials import (
+    healing_text,
+    healing_values,
+    lr_range_text,
+    proof_text,
+    seed_words,
+    step_text,
+)
 from flyweight.report.wording import columns
 
 EXPENSE = Expense(params=1442, registered_params=1442, macs=188_224)

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from flyweight.bench.alone import Alone, once
+from flyweight.bench.engine import new_net, start_ours
+from flyweight.bench.isolated import Alone, once
 from flyweight.bench.notebook import NOT_A_NOTEBOOKS, plain_net
-from flyweight.bench.ours import new_net, start_ours
 from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, SHAPE, Images, digits, plain_answers

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.bench.answers import answers
-from flyweight.bench.growth import growth
-from flyweight.bench.kept import read_kept, write_kept
-from flyweight.bench.limit import limit
 from flyweight.bench.machine import cores_taken, describe_machine
 from flyweight.bench.predict import predict
+from flyweight.bench.predictions import answers
+from flyweight.bench.roofline import limit
 from flyweight.bench.rows import Row
+from flyweight.bench.scaling import growth
 from flyweight.bench.seeds import seeds
 from flyweight.bench.sizes import FULL, QUICK, Size
+from flyweight.bench.stored import read_kept, write_kept
 from flyweight.bench.time_to import time_to
 from flyweight.bench.train import train
 from flyweight.experiment.plan import require_counts

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.alone import once
+from flyweight.bench.isolated import once
 from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.timing import alternate
 from flyweight.bench.train import counted
 from flyweight.errors import FlyweightError
+from flyweight.execute.seeds import run_seeds
+from flyweight.execute.signals import stopping_on_signals
 from flyweight.experiment.run import run
-from flyweight.experiment.seeds import run_seeds
-from flyweight.experiment.signals import stopping_on_signals
 from flyweight.recipe import Recipe, load
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store

@@ -22,7 +22,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.alone import Alone
+from flyweight.bench.isolated import Alone
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, WHOLE_EPOCH, take

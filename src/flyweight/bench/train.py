@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.bench.alone import Alone
+from flyweight.bench.engine import start_ours
+from flyweight.bench.isolated import Alone
 from flyweight.bench.notebook import NOT_A_NOTEBOOKS, start_notebook
-from flyweight.bench.ours import start_ours
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, PRECISIONS, STEPS_PER_EPOCH, WHOLE_EPOCH, Contender, accuracy, take

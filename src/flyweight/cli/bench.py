@@ -10,9 +10,9 @@ from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, t
 from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
-    from flyweight.bench.against import Against
     from flyweight.bench.faults.record import FaultBench
     from flyweight.bench.record import Benchmark
+    from flyweight.bench.regression import Against
 
 Section = Literal["train", "limit", "predict", "seeds", "growth", "time-to", "answers", "doctor"]
 
@@ -61,8 +61,8 @@ def bench(
                 "leave them out."
             )
         return _bench_doctor(quick=quick, to=to, form=form or Form(), place=place or Place())
-    from flyweight.bench.against import against as hold_against
     from flyweight.bench.record import SECTIONS, keep, measure, read, write
+    from flyweight.bench.regression import against as hold_against
 
     stored = read(against) if against else None
     found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, told=talk)
@@ -75,7 +75,7 @@ def bench(
 def _bench_doctor(*, quick: bool, to: Path | None, form: Form, place: Place) -> int:
     """Train what is not there yet, examine it, try remedies, and tell how often the doctor was right."""
     from flyweight.bench.faults.record import measure, write
-    from flyweight.experiment.signals import stopping_on_signals
+    from flyweight.execute.signals import stopping_on_signals
 
     home = place.store().home
     with stopping_on_signals() as stop:
@@ -122,7 +122,7 @@ def tell(found: Benchmark, comparison: Against | None, form: Form) -> int:
 
 
 def _print(found: Benchmark, form: Form) -> None:
-    from flyweight.bench.shown import WIDTH, shown_rows, text_tables
+    from flyweight.bench.format import WIDTH, shown_rows, text_tables
 
     if form.name == "csv":
         print_rows(found.as_dict()["rows"], form)

@@ -12,9 +12,9 @@ from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
     from flyweight.evidence.compare import Comparison
-    from flyweight.experiment.until_sure import Look
     from flyweight.records.record import Part
     from flyweight.records.store import Store
+    from flyweight.studies.until_sure import Look
 
 
 def compare(
@@ -83,7 +83,7 @@ def compare(
     else:
         if max_seeds is not None:
             raise UsageError("--max-seeds goes with --until-sure; give both or neither.")
-        from flyweight.experiment.question import compare as compare_on_record
+        from flyweight.studies.results import compare as compare_on_record
 
         comparisons, code = compare_on_record(baseline, *changed, store=store, part=on, study=study), 0
     _told(comparisons, store, place, as_json=json)
@@ -103,8 +103,8 @@ def _until_sure(
 ) -> tuple[Comparison | None, int]:
     """The comparison, if there was time for one, and the exit code of whoever stopped it."""
     from flyweight.cli.watch import watching
-    from flyweight.experiment.signals import stopping_on_signals
-    from flyweight.experiment.until_sure import until_sure
+    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.studies.until_sure import until_sure
 
     with telling(tracking, store) as tell, stopping_on_signals() as stop, watching(named=True) as show:
         comparison = until_sure(
@@ -132,8 +132,8 @@ def _tell(look: Look) -> None:
 
 
 def _told(comparisons: tuple[Comparison, ...], store: Store, place: Place, *, as_json: bool) -> None:
-    from flyweight.report.comparison import comparison_text
-    from flyweight.report.comparison_page import write_comparison
+    from flyweight.report.comparison.page import write_comparison
+    from flyweight.report.comparison.text import comparison_text
 
     options = place.options()
     pages = [write_comparison(store, comparison, options=options) for comparison in comparisons]

@@ -19,13 +19,13 @@ from flyweight.cli.output import Flag, Place, say, say_json, talk
 from flyweight.errors import MissingError, OverBudgetError, RecipeError, UsageError
 
 if TYPE_CHECKING:
+    from flyweight.diagnose.examine import Examined
+    from flyweight.diagnose.fix import HealStep
+    from flyweight.diagnose.trial import Proof
     from flyweight.doctor.diagnosis import Tried
     from flyweight.doctor.finding import Finding, Rule
+    from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
-    from flyweight.experiment.examine import Examined
-    from flyweight.experiment.heal import HealStep
-    from flyweight.experiment.prove import Proof
-    from flyweight.experiment.signals import StopRequest
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
@@ -180,8 +180,8 @@ class Patient:
 
     def examined(self, proofs: Sequence[Proof] = ()) -> Examined:
         """What is found, with what was tried: proofs of a run are kept beside it, those of a recipe are handed in."""
+        from flyweight.diagnose import examine
         from flyweight.doctor.diagnosis import diagnose
-        from flyweight.experiment import examine
 
         if self.record is not None:
             return examine.examine_run(self.record.id, self.store, with_probes=self.has_probes)
@@ -200,7 +200,7 @@ class Patient:
         Raises:
             RecipeError: one that this version cannot read.
         """
-        from flyweight.experiment.cases import recipe_of
+        from flyweight.diagnose.subjects import recipe_of
         from flyweight.recipe import load
 
         if self.record is not None:
@@ -268,8 +268,8 @@ def _told(
 ) -> None:
     """Print a diagnosis, whole or guess by guess, and what one may type next."""
     from flyweight.doctor.table import RULES
-    from flyweight.report import diagnosis as words
-    from flyweight.report.trials import proof_text
+    from flyweight.report.diagnosis import text as words
+    from flyweight.report.diagnosis.trials import proof_text
 
     case, found, record = examined.case, examined.diagnosis, examined.record
     if as_json:
@@ -298,7 +298,7 @@ def _told(
 
 def _ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
     """Each alarm as a question first, as long as somebody answers; notes as they are."""
-    from flyweight.report.diagnosis import finding_text, told_after_a_guess
+    from flyweight.report.diagnosis.text import finding_text, told_after_a_guess
 
     found, recipe = examined.diagnosis.findings, examined.recipe
     seed = examined.record.id if examined.record else recipe.name
@@ -315,7 +315,7 @@ def _ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
 
 def _asked(finding: Finding, rules: Sequence[Rule], *, codes: Collection[str], seed: str) -> bool:
     """Show numbers and titles, and judge the answer; whether there was one."""
-    from flyweight.report.teaching import question_of, question_text, verdict_on
+    from flyweight.report.diagnosis.teaching import question_of, question_text, verdict_on
 
     question = question_of(finding, rules, found=codes, seed=seed)
     say(question_text(question))
@@ -339,7 +339,7 @@ def guess(question: str) -> str | None:
 
 def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: bool) -> Trials:
     """Try the remedy of each alarm, the first first, until it is stopped."""
-    from flyweight.experiment.prove import keep_proofs, prove, untried
+    from flyweight.diagnose.trial import keep_proofs, prove, untried
 
     found = [one for one in examined.diagnosis.alarms if one.remedy is not None]
     if not found:
@@ -381,7 +381,7 @@ def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: 
 def _attended() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
     """Someone who shows the runs, and something that asks to stop at Ctrl-C."""
     from flyweight.cli.watch import announce_compiling, watching_trials
-    from flyweight.experiment.signals import stopping_on_signals
+    from flyweight.execute.signals import stopping_on_signals
 
     announce_compiling()
     with stopping_on_signals() as stop, watching_trials() as show:
@@ -391,10 +391,10 @@ def _attended() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
 def _look_for_lr(patient: Patient, seeds: int | None, *, as_json: bool) -> int:
     """The range test of a recipe, or of that of a run."""
     from flyweight.cli.watch import announce_compiling
-    from flyweight.experiment.lr_range import lr_range
-    from flyweight.experiment.signals import stopping_on_signals
-    from flyweight.report.diagnosis import next_lines, train_command
-    from flyweight.report.trials import lr_range_text, seed_words
+    from flyweight.diagnose.lr_range import lr_range
+    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.report.diagnosis.text import next_lines, train_command
+    from flyweight.report.diagnosis.trials import lr_range_text, seed_words
 
     recipe = patient.recipe
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
@@ -417,8 +417,8 @@ def _look_for_lr(patient: Patient, seeds: int | None, *, as_json: bool) -> int:
 
 def _read_code(path: Path, *, is_all: bool, as_json: bool) -> int:
     """The faults that can be seen in somebody's notebook or script."""
-    from flyweight.doctor.code.reading import read_code
-    from flyweight.report.code_reading import code_text
+    from flyweight.code_check.reading import read_code
+    from flyweight.report.diagnosis.code_check import code_text
 
     found = read_code(path)
     if as_json:
@@ -430,8 +430,8 @@ def _read_code(path: Path, *, is_all: bool, as_json: bool) -> int:
 
 def _heal(patient: Patient, path: Path, seeds: int | None, *, is_full: bool, teaches: bool, as_json: bool) -> int:
     """The guided walk, told step by step, and the recipe that it ends with as a file."""
-    from flyweight.experiment.heal import heal
-    from flyweight.report.trials import healing_text, healing_values, step_text
+    from flyweight.diagnose.fix import heal
+    from flyweight.report.diagnosis.trials import healing_text, healing_values, step_text
 
     recipe = patient.recipe
     told: list[HealStep] = []

@@ -43,7 +43,7 @@ def show(
         Write a page with small pictures and print where it lies.
     """
     from flyweight.evidence.journal import journal as journal_of
-    from flyweight.report.journal import journal_markdown, journal_rows, journal_text, write_journal
+    from flyweight.report.journal.page import journal_markdown, journal_rows, journal_text, write_journal
     from flyweight.report.wording import WIDTH
 
     store, form = (place or Place()).store(), form or Form()
@@ -96,8 +96,8 @@ def note(
     author
         Who writes; FLYWEIGHT_AUTHOR or the name you are logged in as unless told.
     """
-    from flyweight.experiment.question import runs_of_step
     from flyweight.records.author import author_or_default
+    from flyweight.studies.results import runs_of_step
 
     store = (place or Place()).store()
     texts = {"before": before, "after": after}

@@ -14,10 +14,10 @@ from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk
 from flyweight.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from flyweight.experiment.journeys import Job
-    from flyweight.journey.replays import Replay
-    from flyweight.journey.story import Journey, Step
     from flyweight.records.store import Store
+    from flyweight.reproductions.document import Journey, Step
+    from flyweight.reproductions.replay import Job
+    from flyweight.reproductions.runs import Replay
 
 journey = App(name="journey", result_action="return_value")
 
@@ -49,8 +49,8 @@ def list_journeys(*names: str, form: Form | None = None, place: Place | None = N
     names
         Tell the story of this journey, or of these steps of it, as `flyweight journey show` does.
     """
-    from flyweight.experiment.journeys import gather
-    from flyweight.journey.story import journeys
+    from flyweight.reproductions.document import journeys
+    from flyweight.reproductions.replay import gather
 
     if names:
         name, *steps = names
@@ -85,7 +85,7 @@ def show(name: str, /, *steps: str, form: Form | None = None) -> None:
     steps
         Tell all that is known of these steps: settings, how sure each is, and every claim.
     """
-    from flyweight.journey.story import journey as journey_of
+    from flyweight.reproductions.document import journey as journey_of
 
     story, form = journey_of(name), form or Form()
     chosen = story.select(steps)
@@ -134,9 +134,9 @@ def run(
     at_once
         How many runs train side by side; by default one per core.
     """
-    from flyweight.experiment.journeys import gather, quick_recipes, to_do
     from flyweight.experiment.plan import require_counts
-    from flyweight.journey.story import journey as journey_of
+    from flyweight.reproductions.document import journey as journey_of
+    from flyweight.reproductions.replay import gather, quick_recipes, to_do
 
     require_counts(seeds=seeds, at_once=at_once)
     story, place = journey_of(name), place or Place()
@@ -186,8 +186,8 @@ def verify(
     claims
         A line for each claim with the reason for its verdict.
     """
-    from flyweight.experiment.journeys import gather
-    from flyweight.journey.story import journey as journey_of
+    from flyweight.reproductions.document import journey as journey_of
+    from flyweight.reproductions.replay import gather
 
     story, store = journey_of(name), (place or Place()).store()
     chosen = story.select(steps)
@@ -210,10 +210,10 @@ def report(*names: str, to: Path, place: Place | None = None) -> None:
     to
         The folder.
     """
-    from flyweight.experiment.journeys import gather, hashes
-    from flyweight.journey.story import journey as journey_of
-    from flyweight.journey.story import journeys
-    from flyweight.report.journeys import write_pages
+    from flyweight.report.reproduction.text import write_pages
+    from flyweight.reproductions.document import journey as journey_of
+    from flyweight.reproductions.document import journeys
+    from flyweight.reproductions.replay import gather, hashes
 
     chosen, known = [journey_of(name) for name in names] or journeys(), journeys()
     store = (place or Place()).store()
@@ -264,9 +264,9 @@ def import_table(
     budget
         The most parameters that were allowed, 20k or 20000.
     """
-    from flyweight.journey.tables.doubts import doubts
-    from flyweight.journey.tables.reading import read_table
     from flyweight.model.budget import parse_budget
+    from flyweight.reproductions.log_import.doubts import doubts
+    from flyweight.reproductions.log_import.reading import read_table
 
     limit = parse_budget([budget]).params if budget else None
     named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
@@ -289,7 +289,7 @@ def _text(file: Path) -> str:
 
 
 def _kept(folder: Path, story: Journey) -> tuple[Replay, ...]:
-    from flyweight.journey.replays import read
+    from flyweight.reproductions.runs import read
 
     path = folder / f"{story.name}.json"
     if not path.exists():
@@ -359,7 +359,7 @@ def _changed(step: Step) -> str:
 
 def _told(step: Step) -> str:
     """The claim that a step is known by."""
-    from flyweight.journey.verdicts import headline
+    from flyweight.reproductions.verdicts import headline
 
     claim = headline(step.claims)
     return claim.told if claim else ""
@@ -367,8 +367,8 @@ def _told(step: Step) -> str:
 
 def _details(step: Step) -> str:
     """Settings with their marks, the claims, and what was measured otherwise."""
-    from flyweight.journey.story import MARKS
     from flyweight.recipe import flat
+    from flyweight.reproductions.document import MARKS
 
     recipe = step.recipe
     lines = [f"{step.name}  {step.label}"]
@@ -395,8 +395,8 @@ def _value(value: object, alternatives: str | None) -> str:
 def _train(jobs: Sequence[Job], steps: Sequence[Step], store: Store, *, device: Any, at_once: int | None) -> int:
     """0, or the exit code of a stop."""
     from flyweight.cli.watch import announce_compiling, watching_all
-    from flyweight.experiment.journeys import replay
-    from flyweight.experiment.signals import stopping_on_signals
+    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.reproductions.replay import replay
 
     n_runs = sum(job.n_runs for job in jobs)
     if not n_runs:
@@ -434,9 +434,9 @@ def _print_verdicts(
     *,
     claims: bool = False,
 ) -> None:
-    from flyweight.experiment.journeys import hashes
-    from flyweight.journey.verdicts import judge
-    from flyweight.report.journey_rows import claim_rows, short_claim_rows, step_rows, terminal_rows
+    from flyweight.report.reproduction.rows import claim_rows, short_claim_rows, step_rows, terminal_rows
+    from flyweight.reproductions.replay import hashes
+    from flyweight.reproductions.verdicts import judge
 
     chosen = {step.name for step in steps}
     verdicts = [one for one in judge(story, replays, hashes=hashes(story)) if one.step.name in chosen]

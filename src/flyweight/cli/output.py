@@ -130,7 +130,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Values as they are; a text that a spreadsheet would take for a formula is quoted with an apostrophe."""
-    from flyweight.exchange.table import disarmed
+    from flyweight.trackers.run_table import disarmed
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

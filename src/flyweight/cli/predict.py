@@ -36,7 +36,7 @@ def predict(
     json
         Print JSON.
     """
-    from flyweight.experiment.predict import predict as read
+    from flyweight.inference.predict import predict as read
 
     store = (place or Place()).store()
     found = read(store, run, images, inputs=inputs)

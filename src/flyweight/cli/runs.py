@@ -42,7 +42,7 @@ def runs(
     out
         Write them into this file instead, one row a run with every key of its recipe; .csv, .json or .parquet.
     """
-    from flyweight.report.summary import run_rows, short_run_rows
+    from flyweight.report.run.summary import run_rows, short_run_rows
 
     store = (place or Place()).store()
     store.mark_lost()
@@ -51,7 +51,7 @@ def runs(
     most = limit if limit is not None or out is not None else MOST_LISTED
     records = store.runs(name=name, status=status, study=study, limit=most)
     if out is not None:
-        from flyweight.exchange import write_table
+        from flyweight.trackers import write_table
 
         say(str(write_table(records, out)))
         return
@@ -87,8 +87,8 @@ def report(
         Print the run's figures as JSON.
     """
     from flyweight.records.folder import read_result, verify
-    from flyweight.report.page import write_report
-    from flyweight.report.summary import group_summary, run_summary
+    from flyweight.report.run.page import write_report
+    from flyweight.report.run.summary import group_summary, run_summary
 
     place = place or Place()
     store = place.store()

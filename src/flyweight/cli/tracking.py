@@ -45,8 +45,8 @@ def telling(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event
     if not names:
         yield lambda _event: None
         return
-    from flyweight.exchange import tracking as tracking_of
     from flyweight.experiment.events import Stepped
+    from flyweight.trackers import tracking as tracking_of
 
     with tracking_of(names, store, warn=talk) as note:
         yield lambda event: None if isinstance(event, Stepped) else note(event.run_id)
@@ -82,7 +82,7 @@ def sync(
     """
     from dataclasses import asdict
 
-    from flyweight.exchange import sync as send
+    from flyweight.trackers import sync as send
 
     done = send((place or Place()).store(), trackers or None, warn=talk)
     if json:

@@ -15,9 +15,9 @@ from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
 
 if TYPE_CHECKING:
+    from flyweight.diagnose.monitor import Oversight
+    from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
-    from flyweight.experiment.overseer import Oversight
-    from flyweight.experiment.signals import StopRequest
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
@@ -193,7 +193,7 @@ def _several(
     at_once: int | None,
     oversee: Oversight,
 ) -> Found:
-    from flyweight.experiment.seeds import run_seeds
+    from flyweight.execute.seeds import run_seeds
 
     with _attended(store, tracking) as (watch, stop):
         settings: dict[str, Any] = {"device": device, "at_once": at_once, "oversee": oversee}
@@ -210,8 +210,8 @@ def _go_on(
     at_once: int | None,
     oversee: Oversight,
 ) -> Found:
+    from flyweight.execute.seeds import resume_seeds
     from flyweight.experiment.run import resume
-    from flyweight.experiment.seeds import resume_seeds
 
     store.mark_lost()
     record = store.get(selector)
@@ -229,7 +229,7 @@ def _go_on(
 def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
     """Someone to tell what happens, and something that asks to stop at Ctrl-C."""
     from flyweight.cli.watch import watching
-    from flyweight.experiment.signals import stopping_on_signals
+    from flyweight.execute.signals import stopping_on_signals
 
     with telling(tracking, store) as tell, stopping_on_signals() as stop, watching() as show:
         yield both(show, tell), stop
@@ -238,8 +238,8 @@ def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callabl
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
     """Report every run that is over, print the result, and find the exit code."""
     from flyweight.records.folder import read_result
-    from flyweight.report.page import write_report
-    from flyweight.report.summary import group_summary, run_summary
+    from flyweight.report.run.page import write_report
+    from flyweight.report.run.summary import group_summary, run_summary
 
     store = place.store()
     over = [record for record in records if record.status in ("finished", "diverged")]
@@ -284,7 +284,7 @@ def _say_who_was_stopped(records: Sequence[RunRecord], place: Place) -> int:
 
 def _exit_code(results: Sequence[dict[str, Any]], place: Place) -> int:
     """Diverged before target missed before done; a target is held against the mean over the seeds."""
-    from flyweight.report.summary import judged_on
+    from flyweight.report.run.summary import judged_on
 
     if any(result["status"] == "diverged" for result in results):
         for result in results:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import SEVERITIES, Diagnosis, Finding, Judgement, Need, Rule, Unjudged
+from flyweight.doctor.subject import Case
 from flyweight.doctor.table import RULES
 
 MEANT: Final[Mapping[Need, str]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from flyweight.doctor.case import Case
+    from flyweight.doctor.subject import Case
 
 # fault: learning failed, or the figure is not what it is called. warning: it costs accuracy, parameters or time.
 # note: true and harmless, or too little to act on; no note is an alarm.

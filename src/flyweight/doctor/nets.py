@@ -13,11 +13,12 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final, TypeAlias, get_args
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Gain, Remedy
+from flyweight.doctor.subject import Case
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
 from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.layout import NAMES
 from flyweight.model.notation import is_target, parse_net
 from flyweight.model.spec import (
     Activation,
@@ -36,7 +37,6 @@ from flyweight.model.spec import (
     Shared,
     Unused,
 )
-from flyweight.model.walk import NAMES
 
 # Where a node is written: its place, then in turn the branch (0: body, 1: shortcut) and the place in it.
 Path: TypeAlias = tuple[int, ...]

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from flyweight.doctor.case import Answers, Ending, EpochLine
+from flyweight.doctor.subject import Answers, Ending, EpochLine
 from flyweight.errors import DataError
 from flyweight.records.folder import TOLD
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from flyweight.errors import DataError, UsageError
-from flyweight.evidence.answers import Answers, read_answers
-from flyweight.evidence.bridges import bridges
-from flyweight.evidence.cautions import of_runs, planned, planned_elsewhere, without_figures
+from flyweight.evidence.ablation import bridges
+from flyweight.evidence.caveats import of_runs, planned, planned_elsewhere, without_figures
 from flyweight.evidence.effect import (
     Bootstrapped,
     Effect,
@@ -30,6 +29,7 @@ from flyweight.evidence.effect import (
 )
 from flyweight.evidence.groups import Group
 from flyweight.evidence.power import seeds_needed, smallest_effect
+from flyweight.evidence.predictions import Answers, read_answers
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
 from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words
 from flyweight.records.folder import read_result

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.evidence.cautions import other_length, planned, runs_of
+from flyweight.evidence.caveats import other_length, planned, runs_of
 from flyweight.evidence.effect import Effect, difference
 from flyweight.evidence.groups import Group, Key, groups, key
 from flyweight.evidence.sequential import holm

@@ -15,7 +15,7 @@ from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageE
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost, walk
 from flyweight.model.edits import edits
-from flyweight.model.walk import Shape
+from flyweight.model.layout import Shape
 from flyweight.recipe import Recipe, draft, load
 
 MOST_EDITS_SHOWN = 3

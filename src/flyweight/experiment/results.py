@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.torch import save
 from torch import nn
 
-from flyweight.experiment.told import last_row
-from flyweight.experiment.workbench import Workbench
+from flyweight.experiment.reported import last_row
+from flyweight.experiment.setup import Workbench
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, protocol_words
 from flyweight.records import folder as files

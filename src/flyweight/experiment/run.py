@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.plan import plan, require_counts, settled
+from flyweight.experiment.reported import Telling
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
 from flyweight.experiment.schedule import learning_rate
-from flyweight.experiment.told import Telling
-from flyweight.experiment.workbench import Workbench, prepare
+from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
 from flyweight.records import folder as files
@@ -27,7 +27,7 @@ from flyweight.train.device import DeviceName
 from flyweight.train.loop import Outcome, Training
 
 if TYPE_CHECKING:
-    from flyweight.experiment.overseer import Overseer, Oversight
+    from flyweight.diagnose.monitor import Overseer, Oversight
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
@@ -177,8 +177,8 @@ def _carry_out(
 
 def _overseer(recipe: Recipe, training: Training, *, may_stop: bool, watch: Callable[[Event], None]) -> Overseer:
     """The doctor at the side of a run; it has seen the epochs that a resumed run has done already."""
-    from flyweight.experiment.examine import case_of_recipe
-    from flyweight.experiment.overseer import Overseer, epoch_line
+    from flyweight.diagnose.examine import case_of_recipe
+    from flyweight.diagnose.monitor import Overseer, epoch_line
 
     history = list(map(epoch_line, training.history))
     return Overseer(case=case_of_recipe(recipe), pass_on=watch, may_stop=may_stop, history=history)

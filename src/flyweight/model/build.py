@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from flyweight.kernels import chain
 from flyweight.kernels.dropout import SeededDropout
+from flyweight.model.layout import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
     Activation,
@@ -29,7 +30,6 @@ from flyweight.model.spec import (
     Net,
     Pool,
 )
-from flyweight.model.walk import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
 
 
 def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.Generator | None = None) -> nn.Module:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+from flyweight.model.layout import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
 from flyweight.model.notation import format_node, parse_net
 from flyweight.model.spec import (
     Activation,
@@ -27,7 +28,6 @@ from flyweight.model.spec import (
     LogSoftmax,
     Net,
 )
-from flyweight.model.walk import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
 
 IN_PLACE = (Activation, BatchNorm, Dropout, Flatten, LogSoftmax)
 FLOAT32_BYTES, INT8_BYTES = 4, 1

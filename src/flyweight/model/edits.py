@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from flyweight.errors import NotationError, OverBudgetError
 from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, refusal, row_needs
 from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.layout import Shape
 from flyweight.model.notation import format_node, parse_net
 from flyweight.model.spec import (
     Activation,
@@ -33,7 +34,6 @@ from flyweight.model.spec import (
     Shared,
     Unused,
 )
-from flyweight.model.walk import Shape
 
 # Where a node stands in a net: alternately the branch (0: body, 1: shortcut) and the place in it, from the top.
 Path: TypeAlias = tuple[int, ...]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from flyweight.model.budget import KINDS, Budget, Kind, needs
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 from flyweight.model.edits import Edit
-from flyweight.model.walk import Shape
+from flyweight.model.layout import Shape
 
 WIDTH: Final = 80
 NO_BUDGET: Final = Budget()

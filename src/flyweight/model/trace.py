@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import UsageError, nearest
 from flyweight.model.cost import Cost, Row
-from flyweight.model.walk import Shape
+from flyweight.model.layout import Shape
 
 UNKNOWN = (nan, nan)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from flyweight.diagnose.subjects import case_of_recipe, case_of_run
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding
 from flyweight.errors import FlyweightError
-from flyweight.experiment.cases import case_of_recipe, case_of_run
 from flyweight.experiment.plan import as_recorded
 from flyweight.recipe import Recipe, load, override, recipe_hash
 from flyweight.records.store import Store

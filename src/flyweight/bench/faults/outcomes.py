@@ -10,10 +10,10 @@ from typing import Final
 
 from flyweight.bench.faults.cases import BenchCase
 from flyweight.bench.faults.healthy import Half
-from flyweight.experiment import workers
+from flyweight.diagnose.examine import examine_run
+from flyweight.execute import processes as workers
+from flyweight.execute.seeds import PRELOAD
 from flyweight.experiment.events import never
-from flyweight.experiment.examine import examine_run
-from flyweight.experiment.seeds import PRELOAD
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 from flyweight.train.device import usable_cores

@@ -12,8 +12,8 @@ from flyweight.bench.faults.documents import DocumentReplay, replays
 from flyweight.bench.faults.outcomes import Named, Outcome, examine
 from flyweight.bench.faults.remedies import RemedyTried, try_remedies
 from flyweight.bench.faults.training import train
-from flyweight.bench.kept import read_kept, write_kept
 from flyweight.bench.machine import describe_machine
+from flyweight.bench.stored import read_kept, write_kept
 from flyweight.experiment.events import never
 from flyweight.records.folder import make_folder
 from flyweight.records.store import Store

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from flyweight.bench.faults.cases import BenchCase
+from flyweight.diagnose.examine import examine_run
+from flyweight.diagnose.trial import prove
 from flyweight.doctor.finding import Finding
 from flyweight.experiment.events import never
-from flyweight.experiment.examine import examine_run
-from flyweight.experiment.prove import prove
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 

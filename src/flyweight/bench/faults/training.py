@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from flyweight.bench.faults.cases import BenchCase
+from flyweight.execute.seeds import Asked, run_side_by_side
 from flyweight.experiment.events import Ended, Event, never
 from flyweight.experiment.plan import as_recorded
-from flyweight.experiment.seeds import Asked, run_side_by_side
 from flyweight.recipe import recipe_hash
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store

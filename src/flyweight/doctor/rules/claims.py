@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.subject import Case
 
 # |z| below it is p above 0.05, two-sided.
 NORMAL_95: Final = 1.959964

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Final, cast
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import WEIGHTS, Step, Written, counted, remedy, rewritten, row_in_words, written, written_out
+from flyweight.doctor.subject import Case
 from flyweight.model.spec import Activation, AdaptivePool, BatchNorm, Dropout, Flatten, GlobalPool, Linear, Net, Pool
 
 # A half before the linear layers of a large net is what dropout was made for (Srivastava et al. 2014); a net of fewer

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
-from flyweight.doctor.rules import claims, told_losses, transforms
-from flyweight.doctor.rules.last_told import accuracy_told_and_honest
+from flyweight.doctor.rules import claims, transforms
+from flyweight.doctor.rules import reported_losses as told_losses
+from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
+from flyweight.doctor.subject import Case
 
 # 1 is a batch as mixed as a shuffled one, 0 a batch of one class; a file that is not sorted lies close to 1.
 CLASS_BY_CLASS: Final = 0.5

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
+from flyweight.doctor.subject import Case
 from flyweight.evidence.stats import wilson
 
 # Training accuracy minus validation accuracy, in fractions: from where on it is an alarm, and what its 95 % interval

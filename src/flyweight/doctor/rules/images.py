@@ -10,9 +10,9 @@ from dataclasses import replace
 from math import hypot
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule, Severity
 from flyweight.doctor.probes import ImageProbe
+from flyweight.doctor.subject import Case
 
 # Of MNIST no image has a copy, in 70,000. A few copies are usual in sets that were collected and not drawn (one image
 # uploaded twice); 1 % of them can lift an accuracy of 99 % by 0.01 points, and from there on it is more.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.doctor.probes import StartProbe
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import Row
 
 # With momentum m a step goes on as 1 / (1 - m) steps: lr / (1 - m) is what SGD really does (Goh 2017). Above these

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, cast
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
     CONVOLUTIONS,
@@ -26,6 +25,7 @@ from flyweight.doctor.nets import (
     written,
     written_out,
 )
+from flyweight.doctor.subject import Case
 from flyweight.model.spec import (
     Activation,
     AdaptivePool,

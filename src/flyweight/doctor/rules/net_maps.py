@@ -8,7 +8,6 @@ from itertools import combinations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
     CONVOLUTIONS,
@@ -21,6 +20,7 @@ from flyweight.doctor.nets import (
     written_out,
 )
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import Cost, Row
 from flyweight.model.spec import (
     AdaptivePool,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
     CONVOLUTIONS,
@@ -22,6 +21,7 @@ from flyweight.doctor.nets import (
     written,
 )
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import Row
 from flyweight.model.spec import Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
 

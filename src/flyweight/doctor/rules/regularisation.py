@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
 from flyweight.doctor.rules import dropout
 from flyweight.doctor.rules.fitting import FITTED, accuracy, gap_evidence, gap_severity
+from flyweight.doctor.subject import Case
 
 # Beyond these a digit, or most other things, becomes another or leaves the frame.
 LARGEST_ROTATION: Final = 60.0

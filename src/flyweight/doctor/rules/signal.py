@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import log
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
 from flyweight.doctor.nets import remedy
 from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
+from flyweight.doctor.subject import Case
 
 # An answer that this share of all images gets is the answer to all of them.
 ONE_ANSWER: Final = 0.95

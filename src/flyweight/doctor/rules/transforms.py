@@ -8,9 +8,9 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
-from flyweight.doctor.rules.last_told import accuracy_told_and_honest
+from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
+from flyweight.doctor.subject import Case
 from flyweight.recipe import Recipe, value_at
 
 # Amounts by which an image is changed, and 0 is off (`data.augment`); the last two say how often, by themselves.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from flyweight.doctor.case import Case
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
+from flyweight.doctor.subject import Case
 
 # Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
 FEWEST_STEPS: Final = 110

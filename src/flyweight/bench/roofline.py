@@ -1,0 +1,194 @@
+"""`limit`: what this machine could do, measured beside what a training step does, and where the rest of a step goes.
+
+Ceilings are the largest matrix product and convolution rates of each dtype, as torch's libraries have them, and the
+rate of a memory copy. A step's operations are counted, not measured: `training_flops`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flyweight.bench.engine import Ours, start_ours
+from flyweight.bench.isolated import once
+from flyweight.bench.rows import Row, row, spread
+from flyweight.bench.sizes import Size
+from flyweight.bench.task import BATCH_SIZE, NET, PRECISIONS, Precision
+from flyweight.bench.timing import seconds_of
+from flyweight.model.cost import walk
+from flyweight.train import device as devices
+from flyweight.train.device import usable_cores
+from flyweight.train.loop import Training
+
+SECTION: Final = "limit"
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GIGA: Final = 1e9
+
+# A convolution that a library does well: 3 x 3, as many channels in as out, wide enough to fill any register.
+CHANNELS, SIDE, IMAGES = 64, 28, 64
+# Larger than any cache that we know of.
+COPIED_BYTES: Final = 256 * 2**20
+WARM_UP: Final = 3
+
+PART: Final = "ms (% of step)"
+PARTS: Final = ("augmentation", "forward", "backward", "optimizer")
+
+
+def training_flops(net: str, input_shape: tuple[int, int, int] = (1, 28, 28)) -> int:
+    """Floating-point operations by weights of one training step, for one image.
+
+    Forward takes 2 for each MAC (multiply, add); backward as many for the gradient of the weights and as many for
+    that of the input, which the first layer with weights does not need. What `walk` does not count (bias, batch norm,
+    pooling) is not counted here.
+
+    >>> training_flops("flat fc10", (1, 2, 2))
+    160
+    """
+    macs = [row.macs for row in walk(net, input_shape).rows if row.is_executed and row.macs]
+    return 2 * (3 * sum(macs) - macs[0])
+
+
+def limit(size: Size, *, threads: int | None) -> list[Row]:
+    """Rows for the ceilings, for the share of each that a step reaches, and for the parts of a step."""
+    return once(_measured, size=size, threads=threads or usable_cores())
+
+
+def _measured(size: Size, threads: int) -> list[Row]:
+    devices.prepare(threads=threads)
+    ceilings = _ceilings(size)
+    rows = [row(SECTION, name, "GFLOP/s", rates, note=note) for name, (rates, note) in ceilings.items()]
+    rows.append(row(SECTION, "memory copy", "GB/s", copy_rates(rounds=size.rounds), note="read and written"))
+    peaks = {name: spread(rates)[1] for name, (rates, _) in ceilings.items()}
+    for precision in PRECISIONS:
+        ours = start_ours(test_count=size.test_images, threads=threads, precision=precision)
+        seconds = step_seconds(ours, steps=size.steps, rounds=size.rounds)
+        rows += _shares(precision, seconds, peaks)
+        rows += _part_rows(ours, seconds, size)
+    return rows
+
+
+def _ceilings(size: Size) -> dict[str, tuple[list[float], str]]:
+    """GFLOP/s and a note by name."""
+    found: dict[str, tuple[list[float], str]] = {}
+    for name, dtype in DTYPES.items():
+        products = {side: product_rates(side, dtype, rounds=size.rounds) for side in size.matrix_sides}
+        best = max(products, key=lambda side: spread(products[side])[1])
+        found[f"matrix product {name}"] = products[best], f"{best} x {best}"
+    for name, dtype in DTYPES.items():
+        note = f"{CHANNELS} channels, 3 x 3, channels last"
+        found[f"convolution {name}"] = convolution_rates(dtype, rounds=size.rounds), note
+    return found
+
+
+def product_rates(side: int, dtype: torch.dtype, *, rounds: int) -> list[float]:
+    """GFLOP/s of products of two square matrices."""
+    a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
+    product = torch.empty_like(a)
+    return [2 * side**3 / seconds / GIGA for seconds in _timed(lambda: torch.mm(a, b, out=product), rounds)]
+
+
+@torch.inference_mode()
+def convolution_rates(dtype: torch.dtype, *, rounds: int) -> list[float]:
+    """GFLOP/s of one large convolution, forward."""
+    images = torch.randn(IMAGES, CHANNELS, SIDE, SIDE).to(dtype).to(memory_format=torch.channels_last)
+    weights = torch.randn(CHANNELS, CHANNELS, 3, 3).to(dtype).to(memory_format=torch.channels_last)
+    operations = 2 * IMAGES * SIDE**2 * CHANNELS**2 * 9
+    return [operations / seconds / GIGA for seconds in _timed(lambda: F.conv2d(images, weights, padding=1), rounds)]
+
+
+def copy_rates(*, rounds: int) -> list[float]:
+    """GB/s of a copy, what is read and what is written counted."""
+    source = torch.zeros(COPIED_BYTES, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return [2 * COPIED_BYTES / seconds / GIGA for seconds in _timed(lambda: target.copy_(source), rounds)]
+
+
+def _timed(work: Callable[[], object], rounds: int) -> list[float]:
+    for _ in range(WARM_UP):
+        work()
+    return [seconds_of(work) for _ in range(rounds)]
+
+
+def step_seconds(ours: Ours, *, steps: int, rounds: int) -> list[float]:
+    """Seconds of one step in steady state, a figure for each round of `steps`."""
+    take = functools.partial(ours.take, steps=steps)
+    take()
+    return [seconds_of(take) / steps for _ in range(rounds)]
+
+
+def _shares(precision: Precision, seconds: list[float], peaks: dict[str, float]) -> Iterator[Row]:
+    """A step's own rate, and which share it is of the ceilings: of float32's too, which is what many would know."""
+    name = f"step {precision}"
+    rates = [training_flops(NET) * BATCH_SIZE / taken / GIGA for taken in seconds]
+    yield row(SECTION, name, "images/s", [BATCH_SIZE / taken for taken in seconds])
+    yield row(SECTION, name, "GFLOP/s", rates, note=f"{training_flops(NET) / 1e6:.1f} MFLOP an image")
+    for ceiling in dict.fromkeys(("matrix product float32", f"matrix product {precision}", f"convolution {precision}")):
+        shares = [rate / peaks[ceiling] for rate in rates]
+        quantity = "% of " + ceiling.replace("matrix product", "mm").replace("convolution", "conv")
+        yield row(SECTION, name, quantity, [100 * share for share in shares], ratio=spread(shares)[1])
+
+
+def _part_rows(ours: Ours, seconds: list[float], size: Size) -> Iterator[Row]:
+    """What the parts take when each is done by itself; the overhead is what a step takes more than all of them.
+
+    It is below 0 where the loop does two parts at the same time.
+    """
+    step = 1000 * spread(seconds)[1]
+    parts = part_seconds(ours, steps=size.steps)
+    medians = {name: 1000 * spread(values)[1] for name, values in parts.items()}
+    yield row(SECTION, f"{ours.precision}: step", PART, [1000 * taken for taken in seconds])
+    for name, values in parts.items():
+        note = _percent(medians[name] / step)
+        yield row(SECTION, f"{ours.precision}: {name}", PART, [1000 * taken for taken in values], note=note)
+    rest = step - sum(medians.values())
+    yield row(SECTION, f"{ours.precision}: overhead", PART, [rest], note=_percent(rest / step))
+    evaluations = _timed(lambda: ours.evaluate(ours.training.result), size.rounds)
+    scale = 1000 * 10_000 / len(ours.images.test_images)
+    yield row(SECTION, f"{ours.precision}: evaluation", "ms/10,000 images", [scale * taken for taken in evaluations])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def part_seconds(ours: Ours, *, steps: int) -> dict[str, list[float]]:
+    """Seconds of each part of a step, a figure for each of `steps` steps after some that do not count."""
+    ours.model.train()
+    taken: dict[str, list[float]] = {name: [] for name in PARTS}
+    for step in range(-WARM_UP, steps):
+        seconds = _one_step(ours, step % ours.batches.n_steps)
+        if step >= 0:
+            for name, part in zip(PARTS, seconds, strict=True):
+                taken[name].append(part)
+    return taken
+
+
+def _one_step(ours: Ours, step: int) -> tuple[float, ...]:
+    """What the loop does in a step, with a look at the clock after each part."""
+    training = ours.training
+    clock = [time.perf_counter()]
+    images, labels = ours.batches(training.epoch, step)
+    clock.append(time.perf_counter())
+    logits = _logits(training, images, ours.precision)
+    clock.append(time.perf_counter())
+    loss = F.cross_entropy(logits, labels)
+    training.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    clock.append(time.perf_counter())
+    training.optimizer.step()
+    clock.append(time.perf_counter())
+    return tuple(after - before for before, after in pairwise(clock))
+
+
+def _logits(training: Training, images: Tensor, precision: Precision) -> Tensor:
+    """Forward as the loop does it: (N, C, H, W) float32 to (N, classes) float32."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits: Tensor = training.model(images)
+    return logits.float()

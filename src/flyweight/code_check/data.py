@@ -1,0 +1,279 @@
+"""What a program says of its images: data sets, splits, transforms and loaders, and which part each is.
+
+Only what is written out is known; a data set that comes from elsewhere is none.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from flyweight.code_check.program import (
+    Key,
+    Program,
+    Value,
+    constant,
+    constants,
+    key_of,
+    last_name,
+    option,
+    values,
+)
+
+Part: TypeAlias = Literal["train", "validation", "test"]
+
+# Data sets of torchvision whose second argument is `train`.
+_TRAIN_SECOND: Final = {"MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"}
+_WITH_SPLIT: Final = {"SVHN", "STL10", "GTSRB", "Food101", "Flowers102", "PCAM", "FGVCAircraft", "DTD", "ImageNet"}
+_OTHERS: Final = {"EMNIST", "QMNIST", "USPS", "ImageFolder", "Imagenette", "TensorDataset", "FakeData"}
+_TORCHVISION: Final = _TRAIN_SECOND | _WITH_SPLIT | _OTHERS
+_RANDOM: Final = {
+    "ColorJitter",
+    "AutoAugment",
+    "TrivialAugmentWide",
+    "RandAugment",
+    "AugMix",
+    "ElasticTransform",
+}
+# Where the transform stands among the arguments without a name.
+_TRANSFORM_PLACE: Final = {"ImageFolder": 1, **dict.fromkeys(sorted(_TRAIN_SECOND), 2)}
+_MOST_NESTED: Final = 8
+
+
+def part_of_name(name: str) -> Part | None:
+    """The part that a name speaks of; None where it speaks of none, or of more than one.
+
+    >>> [part_of_name(name) for name in ("train_loader", "valset", "testData", "train_test", "values", "latest")]
+    ['train', 'validation', 'test', None, None, None]
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+    found: set[Part] = set()
+    for word in words:
+        if word.startswith("train") or word == "trn":
+            found.add("train")
+        elif word.startswith("valid") or word in ("val", "valset", "valloader", "valdata", "dev"):
+            found.add("validation")
+        elif word.startswith("test") and not word.startswith(("tested", "testing")):
+            found.add("test")
+    return found.pop() if len(found) == 1 else None
+
+
+def part_of_expr(expr: ast.AST) -> Part | None:
+    """The part that a name, an attribute or an entry (`loaders["test"]`) speaks of."""
+    if isinstance(expr, ast.Subscript) and isinstance(expr.slice, ast.Constant) and isinstance(expr.slice.value, str):
+        return part_of_name(expr.slice.value)
+    return part_of_name(last_name(expr))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The call that made a data set. split: the call that took a part of it, if one did; item: which of its parts.
+
+    key: the name that the whole data set had when it was split.
+    """
+
+    call: ast.Call
+    split: ast.Call | None = None
+    item: int | None = None
+    key: Key | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """A `DataLoader(...)` and the name it is given."""
+
+    call: ast.Call
+    name: str
+
+    @property
+    def part(self) -> Part | None:
+        return part_of_name(self.name)
+
+
+def data_sets(program: Program, expr: ast.expr, *, _steps: int = 0) -> list[DataSet]:
+    """The data sets that an expression may be, through splits and subsets; none where one is not seen."""
+    found: list[DataSet] = []
+    for value in values(program, expr):
+        made = _data_set(program, value, _steps)
+        if not made:
+            return []
+        found += made
+    return found
+
+
+def _data_set(program: Program, value: Value, steps: int) -> list[DataSet]:
+    call = value.node
+    # halves[0] of halves = random_split(...)
+    if isinstance(call, ast.Subscript) and isinstance(call.slice, ast.Constant) and isinstance(call.slice.value, int):
+        outer = values(program, call.value)
+        if len(outer) == 1 and outer[0].item is None and last_name(_function(outer[0].node)) == "random_split":
+            return _data_set(program, Value(node=outer[0].node, item=call.slice.value), steps + 1)
+    if not isinstance(call, ast.Call) or steps > _MOST_NESTED:
+        return []
+    if last_name(call.func) in ("random_split", "Subset") and call.args:
+        whole = call.args[0]
+        return [
+            DataSet(call=one.call, split=call, item=value.item, key=key_of(whole))
+            for one in data_sets(program, whole, _steps=steps + 1)
+        ]
+    return [DataSet(call=call)] if value.item is None and is_data_set(call) else []
+
+
+def _function(expr: ast.AST) -> ast.AST:
+    return expr.func if isinstance(expr, ast.Call) else expr
+
+
+def is_data_set(call: ast.Call) -> bool:
+    """Whether a call makes a data set: one of torchvision, or one with `train=` and `transform=`."""
+    if last_name(call.func) in _TORCHVISION:
+        return True
+    given = {keyword.arg for keyword in call.keywords}
+    return {"train", "transform"} <= given and last_name(call.func)[:1].isupper()
+
+
+def all_data_sets(program: Program) -> Iterator[ast.Call]:
+    for call in program.every(ast.Call):
+        if is_data_set(call):
+            yield call
+
+
+def part_read(program: Program, call: ast.Call) -> Part | None:
+    """The part that a data set reads by its arguments: `train=True`, `split="test"`."""
+    position = 1 if last_name(call.func) in _TRAIN_SECOND else None
+    is_train = constant(program, option(program, call, "train", position))
+    if isinstance(is_train, bool):
+        return "train" if is_train else "test"
+    split = constant(program, option(program, call, "split"))
+    # EMNIST has splits of another kind ("letters"), which are of no part.
+    return part_of_name(split) if isinstance(split, str) else None
+
+
+def part_line(call: ast.Call) -> int:
+    """The line where a data set is told which part to read."""
+    for keyword in call.keywords:
+        if keyword.arg in ("train", "split"):
+            return keyword.value.lineno
+    return call.lineno
+
+
+def loader_calls(program: Program, expr: ast.expr) -> list[ast.Call]:
+    """The `DataLoader(...)` calls that an expression may be; none where one is not seen."""
+    found = []
+    for value in values(program, expr):
+        call = value.node
+        if value.item is not None or not isinstance(call, ast.Call) or last_name(call.func) != "DataLoader":
+            return []
+        found.append(call)
+    return found
+
+
+def loaders(program: Program) -> Iterator[Loader]:
+    """Every loader that is given a name."""
+    for call in program.called("DataLoader"):
+        name = name_given(program, call)
+        if name:
+            yield Loader(call=call, name=name)
+
+
+def name_given(program: Program, expr: ast.expr) -> str:
+    """The name that the value of an expression is assigned to; empty where it is none."""
+    parent = program.parents[expr][0]
+    if isinstance(parent, ast.Assign) and parent.value is expr and len(parent.targets) == 1:
+        return last_name(parent.targets[0])
+    if isinstance(parent, ast.AnnAssign):
+        return last_name(parent.target)
+    # train_loader, test_loader = DataLoader(...), DataLoader(...)
+    above = program.parents.get(parent)
+    if isinstance(parent, ast.Tuple) and above and isinstance(above[0], ast.Assign):
+        target = above[0].targets[0]
+        if isinstance(target, ast.Tuple) and len(target.elts) == len(parent.elts) and above[1] == "value":
+            return last_name(target.elts[parent.elts.index(expr)])
+    return ""
+
+
+def read_by(program: Program, loader: ast.Call) -> list[DataSet]:
+    """The data sets that a loader may read; none where they are not seen."""
+    given = option(program, loader, "dataset", 0)
+    return data_sets(program, given.exprs[0]) if given.is_known and len(given.exprs) == 1 else []
+
+
+def has_sampler(program: Program, loader: ast.Call) -> bool:
+    """Whether a loader chooses its images or their order itself, or may do so."""
+    chosen = [option(program, loader, name) for name in ("sampler", "batch_sampler")]
+    return any(one.exprs or not one.is_known for one in chosen)
+
+
+def transform_of(program: Program, call: ast.Call) -> ast.expr | None:
+    """The transform that a data set is made with; None where it has none, or it is replaced or unseen."""
+    given = option(program, call, "transform", _TRANSFORM_PLACE.get(last_name(call.func)))
+    if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
+        return None
+    name = name_given(program, call)
+    is_replaced = any(
+        isinstance(target, ast.Attribute) and target.attr == "transform" and last_name(target.value) == name
+        for assign in program.every(ast.Assign)
+        for target in assign.targets
+    )
+    return None if name and is_replaced else given.exprs[0]
+
+
+def steps_of(program: Program, transform: ast.expr, *, _steps: int = 0) -> list[ast.Call] | None:
+    """The calls that a transform is made of, one after another; None where it is not written out."""
+    found = values(program, transform)
+    if len(found) != 1 or not isinstance(found[0].node, ast.Call) or found[0].item is not None or _steps > _MOST_NESTED:
+        return None
+    call = found[0].node
+    if last_name(call.func) not in ("Compose", "Sequential"):
+        return [call]
+    parts = call.args
+    if len(call.args) == 1:
+        listed = values(program, call.args[0])
+        if len(listed) == 1 and isinstance(listed[0].node, (ast.List, ast.Tuple)):
+            parts = listed[0].node.elts
+    steps: list[ast.Call] = []
+    for part in parts:
+        inner = steps_of(program, part, _steps=_steps + 1)
+        if inner is None:
+            return None
+        steps += inner
+    return steps
+
+
+def is_random(step: ast.Call) -> bool:
+    """Whether a step of a transform differs from one read of an image to the next."""
+    name = last_name(step.func)
+    return name.startswith("Random") or name in _RANDOM
+
+
+def random_steps(program: Program, transform: ast.expr) -> list[ast.Call]:
+    return [step for step in steps_of(program, transform) or [] if is_random(step)]
+
+
+def normalisation(program: Program, transform: ast.expr) -> tuple[object, object] | Literal["none"] | None:
+    """Mean and standard deviation that a transform takes off; "none" where it takes none, None where unseen."""
+    steps = steps_of(program, transform)
+    if steps is None:
+        return None
+    normalising = [step for step in steps if last_name(step.func) == "Normalize"]
+    if not normalising:
+        return "none"
+    given = [option(program, normalising[-1], name, place) for place, name in enumerate(("mean", "std"))]
+    mean, sd = (constant(program, one) for one in given)
+    return None if mean is None or sd is None else (mean, sd)
+
+
+def number(program: Program, call: ast.Call, name: str, position: int | None = None) -> float | None:
+    """An argument that is one plain number."""
+    found = constant(program, option(program, call, name, position))
+    return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+
+
+def is_true(program: Program, expr: ast.expr) -> bool | None:
+    """Whether an expression is always true, or always false; None where it cannot be said."""
+    found = constants(program, expr)
+    if not found:
+        return None
+    return bool(found[0]) if all(bool(one) == bool(found[0]) for one in found) else None

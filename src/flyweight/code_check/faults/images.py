@@ -1,0 +1,363 @@
+"""Faults of the images: which part is read, through which transform, in which order, split with which seed."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+
+from flyweight.code_check.data import (
+    DataSet,
+    Part,
+    all_data_sets,
+    data_sets,
+    has_sampler,
+    is_true,
+    loader_calls,
+    loaders,
+    name_given,
+    normalisation,
+    part_line,
+    part_of_name,
+    part_read,
+    random_steps,
+    read_by,
+    steps_of,
+    transform_of,
+)
+from flyweight.code_check.findings import Spot
+from flyweight.code_check.loops import functions_called, is_net_class, training_loops
+from flyweight.code_check.program import (
+    Program,
+    begin,
+    key_of,
+    last_name,
+    option,
+    values,
+    within,
+    words_of,
+    written,
+)
+
+
+def test_set_is_training_set(program: Program) -> Iterator[Spot]:
+    """A test loader, or a test set, of the images that train."""
+    for loader in loaders(program):
+        if loader.part not in ("test", "validation") or has_sampler(program, loader.call):
+            continue
+        for data_set in read_by(program, loader.call):
+            if data_set.split is None and part_read(program, data_set.call) == "train":
+                yield _read_as(program, loader.call, data_set.call, loader.part)
+    for call in all_data_sets(program):
+        name = name_given(program, call)
+        if part_of_name(name) == "test" and part_read(program, call) == "train" and not _is_divided(program, name):
+            yield Spot(line=part_line(call), fix=_of_test(program, call))
+
+
+def _read_as(program: Program, loader: ast.Call, data_set: ast.Call, part: Part) -> Spot:
+    """At the data set where it is meant for this part alone, at the loader where it is a mix-up of names."""
+    name = name_given(program, data_set)
+    if not name or part_of_name(name) == part:
+        return Spot(line=part_line(data_set), fix=_of_test(program, data_set))
+    called = f"{part}_data"
+    return Spot(
+        line=loader.lineno,
+        fix=f"{called} = {_told_test(data_set)}, and give {called} to this loader",
+        detail=f"{name} are the training images",
+    )
+
+
+def _of_test(program: Program, call: ast.Call) -> str:
+    name = name_given(program, call)
+    return (f"{name} = " if name else "") + _told_test(call)
+
+
+def _told_test(call: ast.Call) -> str:
+    changed = copy.deepcopy(call)
+    if len(changed.args) > 1 and isinstance(changed.args[1], ast.Constant):
+        changed.args[1] = ast.Constant(value=False)
+    for keyword in changed.keywords:
+        if keyword.arg == "train":
+            keyword.value = ast.Constant(value=False)
+        if keyword.arg == "split":
+            keyword.value = ast.Constant(value="test")
+    return written(changed)
+
+
+def _is_divided(program: Program, name: str) -> bool:
+    """Whether parts of a data set are taken, by a split or by a sampler."""
+    takers = program.called("random_split", "Subset")
+    takers += [call for call in program.called("DataLoader") if has_sampler(program, call)]
+    return any(call.args and last_name(call.args[0]) == name for call in takers)
+
+
+def shared_by_split(program: Program) -> Iterator[Spot]:
+    """Validation images that are read through the random transform of the training images they were split from."""
+    replaced = {data_set.split for _, data_set in _replaced(program)}
+    for call in program.called("random_split", "Subset"):
+        parts = {part_of_name(name) for name in _names_given(program, call)}
+        if call in replaced or not parts & {"validation", "test"}:
+            continue
+        whole = option(program, call, "dataset", 0).exprs
+        for data_set in data_sets(program, whole[0]) if whole else []:
+            yield from _distorted(program, call, data_set)
+    yield from _shared_by_samplers(program)
+
+
+def _distorted(program: Program, call: ast.Call, data_set: DataSet) -> Iterator[Spot]:
+    transform = transform_of(program, data_set.call)
+    steps = random_steps(program, transform) if transform is not None else []
+    if steps:
+        yield Spot(
+            line=call.lineno,
+            fix=f"make {_kind(data_set.call)} twice, with and without augmentation, and take a Subset of each",
+            detail=f"validation images pass through {_listed(steps)}, too",
+        )
+
+
+def _shared_by_samplers(program: Program) -> Iterator[Spot]:
+    """Two loaders of one data set that choose their images with samplers."""
+    sampled = [loader for loader in loaders(program) if has_sampler(program, loader.call) and loader.call.args]
+    training = {key_of(loader.call.args[0]) for loader in sampled if loader.part == "train"}
+    for loader in sampled:
+        if loader.part in ("validation", "test") and key_of(loader.call.args[0]) in training - {None}:
+            for data_set in read_by(program, loader.call):
+                yield from _distorted(program, loader.call, data_set)
+
+
+def _names_given(program: Program, call: ast.Call) -> list[str]:
+    parent = program.parents[call][0]
+    if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], (ast.Tuple, ast.List)):
+        return [last_name(part) for part in parent.targets[0].elts]
+    return [name_given(program, call)]
+
+
+def _replaced(program: Program) -> Iterator[tuple[ast.Assign, DataSet]]:
+    """Each `part.dataset.transform = ...`, with the split that the part is of."""
+    for assign in program.every(ast.Assign):
+        for target in assign.targets:
+            if not isinstance(target, ast.Attribute) or target.attr not in ("transform", "transforms"):
+                continue
+            if isinstance(target.value, ast.Attribute) and target.value.attr == "dataset":
+                for data_set in _behind(program, target.value.value):
+                    if data_set.split is not None:
+                        yield assign, data_set
+
+
+def _behind(program: Program, part: ast.expr) -> list[DataSet]:
+    """The data set of a part, or of the loader of a part (loader.dataset)."""
+    if isinstance(part, ast.Attribute) and part.attr == "dataset":
+        return [one for call in loader_calls(program, part.value) for one in read_by(program, call)]
+    return data_sets(program, part)
+
+
+def replaced_for_all_parts(program: Program) -> Iterator[Spot]:
+    """A transform that is set on one part of a split, and so on the data set that all parts read."""
+    for assign, data_set in _replaced(program):
+        if data_set.split is None or _is_copied(program, assign) or not _has_other_part(program, data_set):
+            continue
+        given = transform_of(program, data_set.call)
+        before = steps_of(program, given) if given is not None else None
+        after = steps_of(program, assign.value)
+        random = random_steps(program, given) if given is not None else []
+        if before is not None and after is not None and not random and not random_steps(program, assign.value):
+            continue
+        lost = f"; training loses {_listed(random)}" if random and not random_steps(program, assign.value) else ""
+        yield Spot(
+            line=assign.lineno,
+            fix=f"make {_kind(data_set.call)} twice, each with its own transform, and take a Subset of each",
+            detail=f"all parts of the split read the same object{lost}",
+        )
+
+
+def _is_copied(program: Program, assign: ast.Assign) -> bool:
+    """Whether the part was given a data set of its own before (`part.dataset = copy(...)`)."""
+    target = assign.targets[0]
+    inner = target.value if isinstance(target, ast.Attribute) else target
+    part = inner.value if isinstance(inner, ast.Attribute) else inner
+    return any(
+        isinstance(other, ast.Attribute) and other.attr == "dataset" and written(other.value) == written(part)
+        for made in program.every(ast.Assign)
+        for other in made.targets
+    )
+
+
+def _has_other_part(program: Program, data_set: DataSet) -> bool:
+    if data_set.split is not None and last_name(data_set.split.func) == "random_split":
+        return True
+    subsets = [call for call in program.called("Subset") if call.args and key_of(call.args[0]) == data_set.key]
+    return data_set.key is not None and len(subsets) > 1
+
+
+def normalised_otherwise(program: Program) -> Iterator[Spot]:
+    """Test images that are normalised with other numbers than the training images."""
+    read = list(_transforms_read(program))
+    training = {str(norm) for part, _, norm in read if part == "train" and norm is not None}
+    found = sorted(training)
+    for part, transform, norm in read:
+        if part != "train" and norm is not None and training and str(norm) not in training:
+            yield Spot(
+                line=_normalising_line(program, transform),
+                fix=_normalised_as(program, read),
+                detail=f"training has {found[0]}, here is {norm}",
+            )
+    yield from _unused_otherwise(program)
+
+
+def _transforms_read(program: Program) -> Iterator[tuple[Part, ast.expr, object]]:
+    """The part, the transform and its normalisation, of every data set whose part is seen."""
+    by_loader = {
+        data_set.call: loader.part
+        for loader in loaders(program)
+        for data_set in read_by(program, loader.call)
+        if data_set.split is None and loader.part is not None
+    }
+    for call in all_data_sets(program):
+        part = by_loader.get(call) or part_of_name(name_given(program, call)) or part_read(program, call)
+        transform = transform_of(program, call)
+        if part is not None and transform is not None:
+            yield part, transform, normalisation(program, transform)
+
+
+def _normalising_line(program: Program, transform: ast.expr) -> int:
+    steps = steps_of(program, transform) or []
+    return next((step.lineno for step in steps if last_name(step.func) == "Normalize"), transform.lineno)
+
+
+def _normalised_as(program: Program, read: list[tuple[Part, ast.expr, object]]) -> str:
+    for part, transform, _ in read:
+        for step in steps_of(program, transform) or []:
+            if part == "train" and last_name(step.func) == "Normalize":
+                return written(step)
+    return "leave Normalize out here, or have the same one in training"
+
+
+def _unused_otherwise(program: Program) -> Iterator[Spot]:
+    """A transform that is written for the test images with other numbers, and that nothing reads."""
+    made = [
+        (last_name(assign.targets[0]), assign.value)
+        for assign in program.every(ast.Assign)
+        if any(
+            isinstance(value.node, ast.Call) and last_name(value.node.func) == "Compose"
+            for value in values(program, assign.value)
+        )
+    ]
+    training = [normalisation(program, value) for name, value in made if part_of_name(name) == "train"]
+    if not training or not isinstance(training[0], tuple):
+        return
+    used = {name.id for name in program.every(ast.Name) if isinstance(name.ctx, ast.Load)}
+    for name, value in made:
+        norm = normalisation(program, value)
+        if part_of_name(name) in ("test", "validation") and name not in used and norm not in (None, "none", *training):
+            yield Spot(
+                line=_normalising_line(program, value),
+                fix=f"give {name} to the test set, with the numbers of the training images {training[0]}",
+                detail=f"{name} has {norm} and is not used",
+                severity="note",
+            )
+
+
+def test_images_augmented(program: Program) -> Iterator[Spot]:
+    """Test images that are read through random steps."""
+    by_loader: dict[ast.Call, set[Part | None]] = {}
+    for loader in loaders(program):
+        for data_set in read_by(program, loader.call):
+            if data_set.split is None and not has_sampler(program, loader.call):
+                by_loader.setdefault(data_set.call, set()).add(loader.part)
+    for call in all_data_sets(program):
+        name = name_given(program, call)
+        parts = by_loader.get(call) or {part_of_name(name) or part_read(program, call)}
+        transform = transform_of(program, call)
+        if "train" in parts or not parts & {"test", "validation"} or transform is None or "tta" in name.lower():
+            continue
+        if _is_divided(program, name) and part_read(program, call) != "test":
+            continue
+        steps = random_steps(program, transform)
+        if steps:
+            yield Spot(
+                line=transform.lineno,
+                fix="give the test images a transform of their own: ToTensor and the Normalize of training",
+                detail=f"test images pass through {_listed(steps)}",
+            )
+
+
+def not_shuffled(program: Program) -> Iterator[Spot]:
+    """The loader of a training loop that gives the images in the order of the file."""
+    for loop in training_loops(program):
+        for loader in loader_calls(program, loop.over):
+            given = option(program, loader, "shuffle", 2)
+            is_shuffled = [is_true(program, expr) for expr in given.exprs]
+            is_ordered = given.is_known and all(one is False for one in is_shuffled)
+            if is_ordered and not has_sampler(program, loader) and _has_order(program, loader):
+                yield Spot(line=loader.lineno, fix="write shuffle=True into the DataLoader of the training images")
+
+
+def _has_order(program: Program, loader: ast.Call) -> bool:
+    """Whether the data set of a loader is seen, and is none that streams (which cannot be shuffled)."""
+    if read_by(program, loader):
+        return True
+    given = option(program, loader, "dataset", 0)
+    made = [value.node for expr in given.exprs for value in values(program, expr)]
+    known = [program.classes.get(last_name(one.func), ()) for one in made if isinstance(one, ast.Call)]
+    bases = [last_name(base) for classes in known for one in classes for base in one.bases]
+    return bool(made) and len(known) == len(made) and bases == ["Dataset"] * len(made)
+
+
+def seeded_after_split(program: Program) -> Iterator[Spot]:
+    """A split whose random numbers come before the seed."""
+    seeds = _seeds(program)
+    for call in program.called("random_split"):
+        if option(program, call, "generator", 2).exprs or not option(program, call, "generator", 2).is_known:
+            continue
+        scope = program.scope(call)
+        after = [seed for seed in seeds if program.scope(seed) is scope and begin(seed) > begin(call)]
+        if after and len(after) == len(seeds) and not _seeds_before(program, call):
+            yield Spot(
+                line=call.lineno,
+                fix=f"write {written(after[0])} above this line",
+                detail=f"{written(after[0])} comes after the split",
+            )
+
+
+def never_seeded(program: Program) -> Iterator[Spot]:
+    """A program that trains and sets no seed."""
+    trains = [loop.node for loop in training_loops(program)]
+    if not trains or _names_a_seed(program):
+        return
+    nets = [
+        call
+        for call in program.every(ast.Call)
+        if isinstance(call.func, ast.Name)
+        and any(is_net_class(program, made) for made in program.classes.get(call.func.id, ()))
+    ]
+    first = min(call.lineno for call in [*program.called("random_split"), *nets] or trains)
+    yield Spot(line=first, fix="write torch.manual_seed(0) above this line")
+
+
+def _names_a_seed(program: Program) -> bool:
+    names = [*program.calls]
+    names += [keyword.arg or "" for keyword in program.every(ast.keyword)]
+    names += [alias.name for alias in program.every(ast.alias)]
+    return any("seed" in name.lower() or name in ("random_state", "generator") for name in names)
+
+
+def _seeds(program: Program) -> list[ast.Call]:
+    return [call for name, calls in program.calls.items() if "seed" in name.lower() for call in calls]
+
+
+def _seeds_before(program: Program, call: ast.Call) -> bool:
+    """Whether a function that is called before sets a seed."""
+    return any(
+        any("seed" in name.lower() for name in words_of(made))
+        for before in within(program.scope(call), ast.Call)
+        if begin(before) < begin(call)
+        for made in functions_called(program, before)
+    )
+
+
+def _kind(call: ast.Call) -> str:
+    return written(call.func)
+
+
+def _listed(steps: list[ast.Call]) -> str:
+    return ", ".join(dict.fromkeys(last_name(step.func) for step in steps))

@@ -1,0 +1,63 @@
+"""A training script or notebook that is not ours, read for faults. It is text and a syntax tree: nothing of it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flyweight.code_check.findings import CodeFinding, CodeReading, Fault, Spot
+from flyweight.code_check.program import program_of
+from flyweight.code_check.source import Source, read_source
+from flyweight.code_check.table import FAULTS
+from flyweight.doctor.finding import SEVERITIES
+from flyweight.errors import DataError
+
+
+def read_code(path: str | os.PathLike[str]) -> CodeReading:
+    """Name the faults that can be seen in a .py or .ipynb file, the worst first and then by their place.
+
+    Raises:
+        UsageError: a path that is neither of a script nor of a notebook.
+        DataError: no such file, or one that cannot be read as what its name says.
+    """
+    source = read_source(Path(path))
+    try:
+        findings = tuple(sorted(_found(source, FAULTS), key=_order))
+    except RecursionError:
+        raise DataError(f"{Path(path).name} is nested too deeply to be read; it is not what a person writes.") from None
+    return CodeReading(
+        path=os.fspath(path),
+        findings=findings,
+        n_cells=len(source.starts),
+        n_lines=source.n_lines,
+        skipped=source.skipped,
+    )
+
+
+def _found(source: Source, faults: Iterable[Fault]) -> Iterator[CodeFinding]:
+    program = program_of(source.tree)
+    for fault in faults:
+        # A loop that is reached in two ways is one place all the same.
+        spots = {spot.line: spot for spot in reversed(list(fault.find(program)))}
+        for spot in spots.values():
+            yield _finding(source, fault, spot)
+
+
+def _finding(source: Source, fault: Fault, spot: Spot) -> CodeFinding:
+    cell, line = source.place(spot.line)
+    return CodeFinding(
+        code=fault.code,
+        title=fault.title,
+        severity=spot.severity or fault.severity,
+        cell=cell,
+        line=line,
+        text=source.lines[spot.line - 1].strip(),
+        explanation=fault.explanation,
+        fix=spot.fix,
+        detail=spot.detail,
+    )
+
+
+def _order(finding: CodeFinding) -> tuple[int, int, int, str]:
+    return SEVERITIES.index(finding.severity), finding.cell or 0, finding.line, finding.code

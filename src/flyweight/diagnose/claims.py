@@ -1,0 +1,181 @@
+"""What somebody said of a recipe or a run, and what the record has: documents, descriptions, notes, targets.
+
+Goes in: a recipe with its cost, and a run. Comes out: claims. Whether a claim that is contradicted is a fault is not
+known here. No torch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flyweight.doctor.subject import Claim, Ending
+from flyweight.doctor.typed_accuracies import Part
+from flyweight.doctor.typed_accuracies import typed_otherwise as accuracies_typed_otherwise
+from flyweight.errors import DataError
+from flyweight.evidence.typed import typed_otherwise as counts_typed_otherwise
+from flyweight.model.cost import Cost
+from flyweight.recipe import Recipe, journey_names, recipe_hash
+
+if TYPE_CHECKING:
+    from flyweight.records.record import Note, RunRecord
+    from flyweight.records.store import Store
+    from flyweight.reproductions.document import Journey, Step
+    from flyweight.reproductions.runs import Replay
+
+DESCRIPTION = "the description of the recipe"
+
+
+def claims_of_recipe(recipe: Recipe, cost: Cost) -> tuple[Claim, ...]:
+    """What is said of its parameters, which needs no run."""
+    told = step_of(recipe.name)
+    counts = _of_document(*told, cost, replays=(), is_run=False) if told and _has_its_net(recipe, told[1]) else ()
+    return (*counts, *_typed_counts(_description(recipe), DESCRIPTION, cost))
+
+
+def claims_of_run(
+    recipe: Recipe, cost: Cost, record: RunRecord, store: Store, *, ending: Ending | None
+) -> tuple[Claim, ...]:
+    """All that is said of a run that is over; of one that is not, what needs no run."""
+    if ending is None:
+        return claims_of_recipe(recipe, cost)
+    told = step_of(recipe.name)
+    is_step = told is not None and _is_run_of(record, told[1])
+    replays = _replays(told[1], record, store) if told and is_step else ()
+    written = [one for one in _written(recipe, record, store) if not (is_step and one.where == DESCRIPTION)]
+    return (
+        *(_of_document(*told, cost, replays=replays, is_run=True) if told and is_step else ()),
+        *(claim for one in written for claim in _typed_counts(one.text, one.where, cost)),
+        *(claim for one in written if not one.is_hope for claim in _typed_accuracies(one, record, store)),
+        *_target(recipe, record, ending),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """Words of a person about a recipe. is_hope: from before the run, when no accuracy was known."""
+
+    where: str
+    text: str
+    is_hope: bool = False
+
+
+@functools.cache
+def step_of(name: str) -> tuple[Journey, Step] | None:
+    """The step of a document that a recipe is called after, with its journey."""
+    of = name.partition("-")[0]
+    if of not in journey_names():
+        return None
+    from flyweight.reproductions.document import journey
+
+    found = journey(of)
+    return next(((found, step) for step in found.all_steps if step.name == name), None)
+
+
+def _has_its_net(recipe: Recipe, step: Step) -> bool:
+    return recipe.model.net == step.recipe.model.net and recipe.data.name == step.recipe.data.name
+
+
+def _is_run_of(record: RunRecord, step: Step) -> bool:
+    """Whether a run is of that very recipe; a changed one may have its name."""
+    from flyweight.experiment.plan import as_recorded
+
+    return record.recipe_hash == recipe_hash(as_recorded(step.recipe))
+
+
+def _replays(step: Step, record: RunRecord, store: Store) -> tuple[Replay, ...]:
+    """The run as the document's step, if its folder has all that it takes."""
+    from flyweight.reproductions.replay import replay_of
+
+    try:
+        return (replay_of(step.name, record, store),)
+    except (DataError, KeyError, TypeError):
+        return ()
+
+
+def _of_document(
+    journey: Journey, step: Step, cost: Cost, *, replays: Sequence[Replay], is_run: bool
+) -> tuple[Claim, ...]:
+    """The document's own claims with the verdict on each: what is refuted is contradicted."""
+    from flyweight.reproductions.verdicts import judge_claim
+
+    verdicts = [
+        judge_claim(claim, step, cost, replays) for claim in step.claims if is_run or claim.what == "parameters"
+    ]
+    return tuple(
+        Claim(
+            what=verdict.claim.subject,
+            said=verdict.claim.told,
+            found=verdict.sentence,
+            where=f"the document {journey.name}, step {step.name}",
+            is_contradicted=verdict.kind == "refuted",
+        )
+        for verdict in verdicts
+    )
+
+
+def _typed_counts(text: str, where: str, cost: Cost) -> Iterator[Claim]:
+    """Counts of parameters that are neither what forward uses nor what the net holds."""
+    for said in counts_typed_otherwise(text, cost.params):
+        yield Claim(
+            what="parameters",
+            said=said,
+            found=f"{cost.params:,} by counting the layers",
+            where=where,
+            is_contradicted=True,
+        )
+
+
+def _written(recipe: Recipe, record: RunRecord, store: Store) -> tuple[_Written, ...]:
+    """The description, and the notes that hold for the recipe of a run: of each kind the last."""
+    about = [
+        note for note in store.notes() if note.recipe_hash == record.recipe_hash and note.study in (None, record.study)
+    ]
+    last: dict[tuple[str | None, str], Note] = {(note.study, note.kind): note for note in about}
+    notes = (_Written(where=_where(note), text=note.text, is_hope=note.kind == "before") for note in last.values())
+    return (_Written(where=DESCRIPTION, text=_description(recipe)), *notes)
+
+
+def _description(recipe: Recipe) -> str:
+    """What its author wrote; that of a document's step is ours, and tells of the whole document."""
+    told = step_of(recipe.name)
+    return "" if told and recipe.description == told[1].recipe.description else recipe.description
+
+
+def _where(note: Note) -> str:
+    when = "before the run" if note.kind == "before" else "after the run"
+    return f"the note written {when}" + (f" in the study {note.study}" if note.study else "")
+
+
+def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Iterator[Claim]:
+    """Accuracies that no run of the recipe has: a note may be of another seed than this."""
+    runs = store.runs(recipe_hash=record.recipe_hash)
+    measured: dict[Part, list[float]] = {
+        "train": _known(run.train_accuracy for run in runs),
+        "validation": _known(run.validation_accuracy for run in runs),
+        "test": _known(run.test_accuracy for run in runs),
+    }
+    own = {"validation": record.validation_accuracy, "test": record.test_accuracy}
+    found = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in own.items() if accuracy is not None)
+    for said in accuracies_typed_otherwise(written.text, measured):
+        yield Claim(what="accuracy", said=said, found=found, where=written.where, is_contradicted=True)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _target(recipe: Recipe, record: RunRecord, ending: Ending) -> Iterator[Claim]:
+    """The accuracy that the recipe is for, once the run has come to its end."""
+    wanted, reached = recipe.target.accuracy, record.validation_accuracy
+    if wanted is None or ending.status not in ("finished", "diverged"):
+        return
+    yield Claim(
+        what="validation accuracy",
+        said=f"{wanted:.2%}",
+        found="the run diverged" if reached is None else f"{reached:.2%}",
+        where="target.accuracy of the recipe",
+        is_contradicted=reached is None or reached < wanted,
+    )

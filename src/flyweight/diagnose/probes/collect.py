@@ -1,0 +1,166 @@
+"""Cheap measurements of a run that need its images, a new net of it, or its trained one; kept as probes.json.
+
+Goes in: a recipe and a seed, or a run. Comes out: `Probes`, plain numbers. What a number says is the doctor's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from flyweight.data import sources
+from flyweight.data.imageset import ImageSet
+from flyweight.diagnose.probes.images import probe_images
+from flyweight.diagnose.probes.reads import probe_reads
+from flyweight.diagnose.probes.start import probe_start
+from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
+from flyweight.diagnose.subjects import recipe_of
+from flyweight.doctor.probes import Probes, StartProbe, TrainedProbe, as_tables, from_tables
+from flyweight.errors import DataError, FlyweightError
+from flyweight.experiment.plan import count
+from flyweight.experiment.setup import Workbench, set_up
+from flyweight.experiment.splits import parts_of
+from flyweight.inference.predict import load_trained
+from flyweight.recipe import Recipe
+from flyweight.records import folder as files
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+
+PROBES: Final = "probes.json"
+WEIGHTS: Final = "weights.safetensors"
+FIELDS: Final = ("images", "reads", "start", "trained")
+FORMAT: Final = 1  # one more whenever a probe measures otherwise: what is kept is then made anew
+
+# A run that may go on writes its own files and their checksums when it ends: nothing is left there before.
+KEPT_FOR: Final = ("finished", "diverged", "failed")
+
+# What may go wrong with somebody's images, net or machine; anything else is a mistake of ours and is not hidden.
+EXPECTED: Final = (FlyweightError, MemoryError, OSError)
+
+
+def probe(recipe: Recipe, *, seed: int, folder: Path | None = None) -> Probes:
+    """Every probe that can be made of one seed of a recipe; `folder` is that of its run, for the trained net.
+
+    The same recipe, seed and weights give the same probes; nothing outside is changed, the random state included.
+    """
+    try:
+        image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+    except EXPECTED as error:
+        return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
+    return _probe_loaded(recipe, image_set, seed=seed, folder=folder)
+
+
+def probes_of(record: RunRecord, store: Store) -> Probes:
+    """The probes of a run: those that its folder keeps, else made now and, where that can be, kept there."""
+    folder = store.folder(record.id)
+    made_for = {"format": FORMAT, "recipe": record.recipe_hash, "weights": _hash_of_weights(folder)}
+    kept = _kept(folder, made_for)
+    if kept is not None:
+        return kept
+    found = _probe_run(record, folder)
+    if _is_worth_keeping(record, found, folder):
+        _keep(folder, {"made_for": made_for, "probes": as_tables(found)})
+    return found
+
+
+def _probe_run(record: RunRecord, folder: Path) -> Probes:
+    try:
+        recipe = recipe_of(record)
+        image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+        if image_set.fingerprint != record.data_hash:
+            raise DataError(
+                f"the images must be those of the run ({record.data_name}, hash {record.data_hash[:12]}), found hash "
+                f"{image_set.fingerprint[:12]}; bring them back"
+            )
+    except EXPECTED as error:
+        return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
+    return _probe_loaded(recipe, image_set, seed=record.seed, folder=folder)
+
+
+def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Path | None) -> Probes:
+    @functools.cache
+    def bench() -> Workbench:
+        return set_up(recipe, image_set, seed=seed, device="cpu", threads=None)
+
+    def start() -> StartProbe:
+        return probe_start(recipe, bench(), macs=count(recipe.model.net, image_set.shape).macs)
+
+    makers: dict[str, Callable[[], object]] = {
+        "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
+        "reads": lambda: probe_reads(recipe, bench()),
+        "start": start,
+        "trained": lambda: _probe_trained(recipe, bench(), folder),
+    }
+    made: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    with _own_threads():
+        for name, make in makers.items():
+            try:
+                made[name] = make()
+            except (*EXPECTED, RuntimeError) as error:
+                if not isinstance(error, EXPECTED) and "allocate memory" not in str(error):
+                    raise
+                failed[name] = _reason(error)
+    return Probes(**made, failed=failed or None)
+
+
+def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> TrainedProbe:
+    if folder is None:
+        raise DataError("nothing was trained yet")
+    if not (folder / WEIGHTS).exists():
+        raise DataError(f"{WEIGHTS} is not there")
+    image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
+    names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
+    images, labels = image_set.train_images[rows], image_set.train_labels[rows]
+    return probe_trained(load_trained(folder), images, labels, names=names)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Within, torch may be set up for a training; afterwards it has the threads that it had."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError | RuntimeError):  # torch has no type of its own for it
+        return "there is not enough memory"
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _hash_of_weights(folder: Path) -> str:
+    try:
+        return files.sha256(folder / WEIGHTS)
+    except OSError:
+        return "none"
+
+
+def _kept(folder: Path, made_for: dict[str, Any]) -> Probes | None:
+    """What the folder keeps, if it is whole and of these weights."""
+    try:
+        tables = json.loads((folder / PROBES).read_text(encoding="utf-8"))
+        return from_tables(tables["probes"]) if tables["made_for"] == made_for else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _is_worth_keeping(record: RunRecord, found: Probes, folder: Path) -> bool:
+    """Not what failed and may be had another time; a run without weights will never have any."""
+    is_whole = not found.failed or (set(found.failed) == {"trained"} and not (folder / WEIGHTS).exists())
+    return is_whole and record.status in KEPT_FOR and folder.is_dir()
+
+
+def _keep(folder: Path, tables: dict[str, Any]) -> None:
+    try:
+        files.write_json(folder / PROBES, tables)
+    except OSError:
+        return  # a folder that cannot be written, such as somebody else's: the next look measures again

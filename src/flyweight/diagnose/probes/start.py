@@ -1,0 +1,166 @@
+"""The first steps of a new net, tried at several learning rates.
+
+Goes in: a recipe, its bench, and the multiplications of its net. Comes out: a `StartProbe`. What a loss or a ratio says
+is not known here. How many steps are tried follows from the cost alone, so that the same recipe gives the same probe.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.doctor.probes import Maybe, StartProbe
+from flyweight.errors import DataError
+from flyweight.experiment.setup import Workbench, optimizer_of
+from flyweight.recipe import Recipe
+
+FACTORS: Final = (0.01, 0.1, 1.0, 10.0)
+FEW_FACTORS: Final = (0.1, 1.0, 10.0)
+MOST_STEPS, FEWEST_STEPS = 24, 6
+MOST_IMAGES: Final = 64
+MOST_READ: Final = 1024  # of a batch, of which MOST_IMAGES are used: augmenting more of them would only take time
+AFFORDABLE_MACS: Final = 6e10  # of all forward and backward passes: two or three seconds on one core
+PASSES: Final = 3  # a backward pass multiplies twice as often as a forward pass
+
+Batch = tuple[Tensor, Tensor]
+
+
+def probe_start(recipe: Recipe, bench: Workbench, *, macs: int) -> StartProbe:
+    """Take the first steps from one start at each of the factors of the recipe's learning rate.
+
+    Raises:
+        DataError: a net that cannot take a step.
+    """
+    batch_size = min(MOST_IMAGES, recipe.train.batch_size, len(bench.batches.rows))
+    factors, steps = affordable(macs * batch_size)
+    batches = _batches(bench, steps=steps, batch_size=batch_size)
+    tries = {f"{factor:g}": _try(recipe, bench, batches, factor=factor) for factor in factors}
+    own = tries["1"]
+    return StartProbe(
+        steps=steps,
+        batch_size=batch_size,
+        losses={factor: tried.losses for factor, tried in tries.items()},
+        update_ratio=own.update_ratio,
+        gradient=own.gradient,
+    )
+
+
+def affordable(macs_per_step: int) -> tuple[tuple[float, ...], int]:
+    """The factors and the number of steps that a net of so many multiplications a step is tried with.
+
+    >>> affordable(1_000_000), affordable(10**12)
+    (((0.01, 0.1, 1.0, 10.0), 24), ((0.1, 1.0, 10.0), 6))
+    """
+    for factors in (FACTORS, FEW_FACTORS):
+        steps = int(AFFORDABLE_MACS / (PASSES * max(1, macs_per_step) * len(factors)))
+        if steps >= MOST_STEPS:
+            return factors, MOST_STEPS
+    return FEW_FACTORS, max(FEWEST_STEPS, steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    losses: tuple[Maybe, ...]
+    update_ratio: Mapping[str, Maybe]
+    gradient: Mapping[str, Maybe]
+
+
+def _batches(bench: Workbench, *, steps: int, batch_size: int) -> tuple[Batch, ...]:
+    """The first images of the first batches that training reads."""
+    own = bench.batches
+    read = Batches(
+        own.images,
+        own.labels,
+        rows=own.rows,
+        mean=bench.mean,
+        std=bench.std,
+        batch_size=min(own.batch_size, MOST_READ),
+        seed=own.seed,
+        shuffle=own.shuffle,
+        augmentation=own.augmentation,
+    )
+    found = []
+    for step in range(steps):
+        images, labels = read(1 + step // read.n_steps, step % read.n_steps)
+        found.append((images[:batch_size].clone(), labels[:batch_size]))
+    return tuple(found)
+
+
+def _try(recipe: Recipe, bench: Workbench, batches: Sequence[Batch], *, factor: float) -> _Tried:
+    """Steps at `factor` of the recipe's rate, which is reached after half of them; they end where the loss does."""
+    model = copy.deepcopy(bench.training.model).train()
+    optimizer = optimizer_of(recipe, model)
+    rise = max(1, len(batches) // 2)
+    dropout_seeds = seeds(bench.batches.seed, Stream.DROPOUT, 1, count=len(batches))
+    losses: list[Maybe] = []
+    ratios: list[dict[str, float]] = []
+    gradient: dict[str, Maybe] = {}
+    with torch.random.fork_rng(devices=[]):
+        for step, (images, labels) in enumerate(batches):
+            torch.default_generator.manual_seed(dropout_seeds[step])
+            logits = _answer(model, images)
+            plain = F.cross_entropy(logits.detach(), labels).item()
+            if not math.isfinite(plain):
+                break
+            losses.append(plain)
+            optimizer.zero_grad(set_to_none=True)
+            _loss(recipe, logits, labels, whole=min(recipe.train.batch_size, len(bench.batches.rows))).backward()  # type: ignore[no-untyped-call]
+            gradient = gradient or gradients(model)
+            for group in optimizer.param_groups:
+                group["lr"] = factor * recipe.train.lr * min(1.0, (step + 1) / rise)
+            before = {path: weight.detach().clone() for path, weight in _learning(model).items()}
+            optimizer.step()
+            ratios.append({path: _ratio(before[path], weight) for path, weight in _learning(model).items()})
+    lost = (None,) * (len(batches) - len(losses))
+    return _Tried(losses=(*losses, *lost), update_ratio=_medians(model, ratios[rise:]), gradient=gradient)
+
+
+def _answer(model: nn.Module, images: Tensor) -> Tensor:
+    try:
+        logits: Tensor = model(images)
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"the net must take a step with {len(images)} images, found: {first}") from error
+    return logits.float()
+
+
+def _loss(recipe: Recipe, logits: Tensor, labels: Tensor, *, whole: int) -> Tensor:
+    """What the recipe minimises; a sum keeps the strength that it has over a `whole` batch."""
+    settings = recipe.train
+    loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction=settings.loss_reduction)
+    return loss * (whole / len(labels)) if settings.loss_reduction == "sum" else loss
+
+
+def gradients(model: nn.Module) -> dict[str, Maybe]:
+    """By layer, the root mean square of the gradient of its weights; None where it is not a number."""
+    squares = {path: weight.grad.double().square().mean().item() for path, weight in _learning(model).items()}  # type: ignore[union-attr]
+    return {path: math.sqrt(square) if math.isfinite(square) else None for path, square in squares.items()}
+
+
+def _learning(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights, tensors of two and more dimensions, that have a gradient, by the path of their layer."""
+    named = model.named_parameters()
+    return {name.removesuffix(".weight"): one for name, one in named if one.ndim > 1 and one.grad is not None}
+
+
+def _ratio(before: Tensor, after: Tensor) -> float:
+    """|change| / |weights|; not a number for weights that were all 0."""
+    return float((after.detach() - before).norm() / before.norm())
+
+
+def _medians(model: nn.Module, ratios: Sequence[Mapping[str, float]]) -> dict[str, Maybe]:
+    """Over the steps at the full rate; None for a layer that had no such step with a number."""
+    found: dict[str, Maybe] = {}
+    for path in _learning(model):
+        finite = [ratio[path] for ratio in ratios if math.isfinite(ratio[path])]
+        found[path] = median(finite) if finite else None
+    return found

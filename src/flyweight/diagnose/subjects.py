@@ -1,0 +1,267 @@
+"""All that is known of a recipe or of a run, gathered into a case for the doctor.
+
+Goes in: a recipe, or a record and its store. Comes out: a `Case`. A piece that is missing is told with its reason and
+never stops the rest. Without probes no torch is loaded, unless the net is a module of the user's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flyweight.diagnose.claims import claims_of_recipe, claims_of_run, step_of
+from flyweight.doctor.finding import Need
+from flyweight.doctor.subject import Case, DataFacts, Ending, Parent
+from flyweight.errors import DataError, FlyweightError, RecipeError
+from flyweight.experiment.data_facts import sizes_of
+from flyweight.experiment.plan import as_recorded, is_own_module, plan
+from flyweight.experiment.schedule import learning_rate
+from flyweight.model.cost import Cost, Row
+from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
+
+if TYPE_CHECKING:
+    from flyweight.records.record import RunRecord
+    from flyweight.records.store import Store
+
+OF_A_RUN: Final[tuple[Need, ...]] = ("history", "ending", "answers", "told", "parent")
+OF_PROBES: Final[tuple[Need, ...]] = ("images", "reads", "start", "trained")
+
+Piece = TypeVar("Piece")
+
+
+def case_of_recipe(recipe: Recipe) -> Case:
+    """All that is known before a run, without torch and, for a named set, without its images.
+
+    Raises:
+        RecipeError, OverBudgetError: a recipe that could not be trained.
+    """
+    cost = plan(recipe).require()
+    return Case(
+        recipe=recipe,
+        cost=cost,
+        data=sizes_of(recipe),
+        lr_curve=_lr_curve(recipe),
+        claims=claims_of_recipe(recipe, cost),
+        why_missing=dict.fromkeys((*OF_A_RUN, *OF_PROBES), "this is a recipe and no run"),
+    )
+
+
+def case_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) -> Case:
+    """All that is known of a run, whatever became of it.
+
+    Raises:
+        RecipeError: its recipe is of another version. DataError: neither images nor figures of it are left.
+    """
+    recipe = recipe_of(record)
+    folder = store.folder(record.id)
+    cost = _cost_of_run(recipe, folder)
+    case = Case(
+        recipe=recipe,
+        cost=cost,
+        data=_sizes_of_run(recipe, folder),
+        lr_curve=_lr_curve(recipe),
+        why_missing=dict.fromkeys(OF_PROBES, "probes were not asked for"),
+    )
+    case = _with_files(case, record, folder)
+    case = replace(case, claims=claims_of_run(recipe, cost, record, store, ending=case.ending))
+    case = _with_parent(case, record, store)
+    return _with_probes(case, record, store) if with_probes else case
+
+
+def recipe_of(record: RunRecord) -> Recipe:
+    """The recipe of a run as it was recorded.
+
+    Raises:
+        RecipeError: one that this version cannot read.
+    """
+    try:
+        return Recipe.model_validate(record.recipe)
+    except RecipeError as error:
+        found = " ".join(str(error).split())
+        raise RecipeError(
+            f"run {record.id}: its recipe must be one that this version reads, found one of flyweight "
+            f"{record.environment.get('flyweight', 'unknown')} ({found}); use that version."
+        ) from error
+
+
+def _lr_curve(recipe: Recipe) -> tuple[float, ...]:
+    return tuple(learning_rate(percent / 100, recipe=recipe) for percent in range(101))
+
+
+def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
+    """What the files of the folder tell, each by itself."""
+    from flyweight.doctor import reading
+
+    why: dict[Need, str] = {}
+
+    def read(need: Need, reader: Callable[[], Piece | None], absent: str) -> Piece | None:
+        try:
+            found = reader()
+        except DataError as error:
+            why[need] = str(error)
+            return None
+        if not found:
+            why[need] = absent if folder.is_dir() else f"its folder {folder} is gone"
+        return found or None
+
+    def read_told() -> Mapping[str, Any] | None:
+        return reading.read_told(folder)
+
+    judged_on = case.recipe.protocol.evaluate_on
+    ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
+    if ending is not None:
+        why.pop("ending", None)  # the record had it
+    return replace(
+        case,
+        history=read("history", lambda: reading.read_history(folder), _without_history(record)),
+        ending=ending,
+        answers=read("answers", lambda: reading.read_answers(folder, part=judged_on), _without_answers(record)),
+        told={} if case.recipe.protocol == ProtocolSection() else read("told", read_told, _without_told(record)),
+        why_missing={**case.why_missing, **why},
+    )
+
+
+def _without_history(record: RunRecord) -> str:
+    return "metrics.csv is not there" if record.epochs_done else f"no epoch was finished: {_became(record)}"
+
+
+def _without_answers(record: RunRecord) -> str:
+    if record.status == "finished":
+        return "predictions.npz is not there"
+    return f"{_became(record)} and has no answers"
+
+
+def _without_told(record: RunRecord) -> str:
+    return "told.json is not there" if record.epochs_done else _without_history(record)
+
+
+def _became(record: RunRecord) -> str:
+    return "the run diverged" if record.status == "diverged" else f"the run is {record.status}"
+
+
+def _ending(record: RunRecord) -> Ending | None:
+    """How a run ended that has no result.json, as the record has it; None for one that is not over."""
+    if record.status == "running":
+        return None
+    parts = {part: _figures(record, part) for part in ("train", "validation", "test")}
+    return Ending(status=record.status, message=record.message, best_epoch=record.best_epoch, **parts)
+
+
+def _figures(record: RunRecord, part: str) -> Mapping[str, float] | None:
+    values = {name: getattr(record, f"{part}_{name}") for name in ("correct", "count", "loss")}
+    if values["count"] is None:
+        return None
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_parent(case: Case, record: RunRecord, store: Store) -> Case:
+    parent_hash = record.parent_hash or _hash_of_step_before(case.recipe)
+    if parent_hash is None:
+        return _lacking(case, {"parent": "it is not on record what the recipe was changed from"})
+    runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished")
+    measured = [run for run in reversed(runs) if run.test_correct is not None and run.test_count is not None]
+    if not measured:
+        return _lacking(case, {"parent": "the recipe that it was changed from has no finished run on record"})
+    first = measured[0]
+    changes = diff_stored(first.recipe, record.recipe)
+    return replace(
+        case,
+        parent=Parent(
+            name=first.name,
+            factors=tuple(dict.fromkeys(factor(change.key) for change in changes)),
+            correct=first.test_correct or 0,
+            count=first.test_count or 0,
+        ),
+    )
+
+
+def _hash_of_step_before(recipe: Recipe) -> str | None:
+    """Of the step that a step of a document was changed from."""
+    told = step_of(recipe.name)
+    before = told[1].parent if told else None
+    return recipe_hash(as_recorded(before)) if before else None
+
+
+def _with_probes(case: Case, record: RunRecord, store: Store) -> Case:
+    from flyweight.diagnose.probes.collect import probes_of
+
+    found = probes_of(record, store)
+    case = replace(case, images=found.images, reads=found.reads, start=found.start, trained=found.trained)
+    failed = found.failed or {}
+    why = {need: reason for need, reason in case.why_missing.items() if need not in OF_PROBES}
+    why |= {need: failed[need] for need in OF_PROBES if need in failed}
+    if "trained" in why and record.status != "finished":
+        why["trained"] = f"{_became(record)} and has no weights"
+    return replace(case, why_missing=why)
+
+
+def _lacking(case: Case, why: Mapping[Need, str]) -> Case:
+    return replace(case, why_missing={**case.why_missing, **why})
+
+
+def _cost_of_run(recipe: Recipe, folder: Path) -> Cost:
+    """Counted now; as it was counted then, where the net is a module of the user's own or its images are gone."""
+    stored = _stored_cost(folder)
+    if stored is not None and is_own_module(recipe.model.net):
+        return stored
+    try:
+        found = plan(recipe)
+    except FlyweightError:
+        if stored is None:
+            raise
+        return stored
+    return found.cost or stored or found.require()
+
+
+def _sizes_of_run(recipe: Recipe, folder: Path) -> DataFacts:
+    try:
+        return sizes_of(recipe)
+    except FlyweightError:
+        stored = _stored_sizes(folder)
+        if stored is None:
+            raise
+        return stored
+
+
+def _stored_cost(folder: Path) -> Cost | None:
+    """The layer table of result.json."""
+    result = _result(folder)
+    try:
+        rows = tuple(_row(row) for row in result["layers"])
+        return Cost(net=result["net"], input_shape=rows[0].in_shape, rows=rows)
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
+def _row(table: Mapping[str, Any]) -> Row:
+    """Shapes are lists in JSON, and a view that tracing could not know is null."""
+    shapes = {key: tuple(table[key]) for key in ("in_shape", "out_shape")}
+    views = {key: tuple(nan if side is None else side for side in table[key]) for key in ("receptive_field", "jump")}
+    return Row(**{**table, **shapes, **views})
+
+
+def _stored_sizes(folder: Path) -> DataFacts | None:
+    """The sizes that the figures of result.json are of."""
+    result = _result(folder)
+    try:
+        channels, height, width = result["layers"][0]["in_shape"]
+        return DataFacts(
+            n_train=result["train"]["count"],
+            n_validation=result["validation"]["count"],
+            n_classes=len(result["class_names"]),
+            shape=(channels, height, width),
+        )
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+
+
+def _result(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,162 @@
+"""All that a run of one recipe and seed works with: images, net, batches and settings, set up and not yet started."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import flyweight
+from flyweight import __version__
+from flyweight.data import sources
+from flyweight.data.augment import Augmentation
+from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.data.imageset import ImageSet
+from flyweight.data.splits import Split, channel_statistics, validation_part
+from flyweight.experiment.plan import is_own_module
+from flyweight.experiment.splits import parts_of
+from flyweight.model.build import build
+from flyweight.recipe import Recipe
+from flyweight.train import device as devices
+from flyweight.train import loop, optim
+from flyweight.train.device import DeviceName, Precision
+from flyweight.train.evaluate import Evaluation, evaluate
+from flyweight.train.loop import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
+
+    precision: the numbers that a step computes in on this device.
+    evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
+    """
+
+    image_set: ImageSet
+    split: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    training: Training
+    batches: Batches
+    evaluate: Callable[[nn.Module, np.ndarray, np.ndarray], Evaluation]
+    precision: Precision
+    environment: dict[str, Any]
+
+    @property
+    def validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels that epochs are judged on: held out for it, unless a protocol has it otherwise."""
+        return validation_part(self.image_set, self.split)
+
+    @property
+    def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images that train, as they are."""
+        rows = self.batches.rows.numpy()
+        return self.image_set.train_images[rows], self.image_set.train_labels[rows]
+
+
+def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
+    """Set this process up and load, split, build; the same recipe and seed give the same bench."""
+    devices.choose(device)  # a device that is not here is told before images are loaded
+    image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+    return set_up(recipe, image_set, seed=seed, device=device, threads=threads)
+
+
+def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
+    """`prepare` for images that are loaded already: those of the recipe."""
+    where = devices.choose(device)
+    devices.prepare(threads=threads or devices.DEFAULT_THREADS)
+    parts = parts_of(recipe, image_set, seed)
+    chosen = parts.train[: recipe.data.train_limit]
+    mean, std = channel_statistics(image_set.train_images, chosen)
+    precision = devices.working_precision(recipe.train.precision, where)
+    batches = Batches(
+        torch.from_numpy(image_set.train_images).to(where),
+        torch.from_numpy(image_set.train_labels).to(where),
+        rows=torch.from_numpy(chosen),
+        mean=mean,
+        std=std,
+        batch_size=recipe.train.batch_size,
+        seed=seed,
+        shuffle=recipe.train.shuffle,
+        augmentation=_augmentation(recipe),
+    )
+    return Workbench(
+        image_set=image_set,
+        split=parts,
+        mean=mean,
+        std=std,
+        training=_training(recipe, image_set.shape, seed, where),
+        batches=batches,
+        evaluate=functools.partial(
+            _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
+        ),
+        precision=precision,
+        environment={
+            "flyweight": __version__,
+            "code": code_fingerprint(),
+            **devices.describe(where),
+            "precision": precision,
+        },
+    )
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    """What training images go through; none where they share the transform of the evaluation."""
+    if recipe.protocol.shared_transform == "evaluation":
+        return Augmentation()
+    return Augmentation(**recipe.augment.model_dump())
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """SHA-256 (hex) over the package's own modules: a version number does not tell a changed checkout."""
+    package = Path(flyweight.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()};".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
+    generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
+    model = devices.settle(_net(recipe.model.net, shape, generator), device)
+    return loop.start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
+
+
+def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over the parameters of a net."""
+    settings = recipe.train
+    return optim.optimizer_for(
+        model,
+        name=settings.optimizer,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        beta2=settings.beta2,
+        weight_decay=settings.weight_decay,
+        weight_decay_on=settings.weight_decay_on,
+    )
+
+
+def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
+    if is_own_module(net):
+        from flyweight.model.trace import load_module
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator)))
+            return load_module(net)
+    return build(net, shape, generator=generator)
+
+
+def _evaluate(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, *, device: torch.device, **settings: Any
+) -> Evaluation:
+    return evaluate(model, torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), **settings)

@@ -1,0 +1,174 @@
+"""What was tried, in words: proofs of remedies, ranges of learning rates and walks from a broken recipe to a good one.
+
+Goes in: the values that a trial gives. Comes out: text for a terminal of 80 columns; nothing is tried or judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from flyweight.doctor.finding import Finding, Gain
+from flyweight.recipe import Recipe, all_in_words, diff
+from flyweight.report.diagnosis.text import (
+    change_line,
+    counted,
+    finding_text,
+    finding_values,
+    next_lines,
+    title_line,
+    told_after_a_guess,
+    train_command,
+    value_in_words,
+)
+from flyweight.report.wording import hanging, margin, plain
+
+if TYPE_CHECKING:
+    from flyweight.diagnose.fix import Healing, HealStep
+    from flyweight.diagnose.lr_range import LrRange, SeedRange
+    from flyweight.diagnose.trial import Proof
+
+PLACES: Final = {
+    "below": "below them",
+    "inside": "one of them",
+    "above": "above them",
+    "unknown": "not judged",
+}
+
+USUAL_SEEDS: Final = 5
+
+# Why several remedies are one step.
+TOGETHER: Final[Mapping[Gain, str]] = {
+    "accuracy": "alone none of them helps, which may be since each hides what the others give",
+    "honesty": "they only switch what is measured and told, so they are one step, which is none of the tries",
+}
+
+
+def proof_text(proof: Proof) -> str:
+    """How a remedy was tried, and the figures of every seed; what came of it stands with its finding."""
+    figures = {
+        "before": _percent(proof.before),
+        "after": _percent(proof.after),
+        "told": _as_they_are(proof.told),
+        "honest": _as_they_are(proof.honest),
+    }
+    lines = [f"{proof.code} was tried: {plain(', '.join(proof.changes))}", hanging("trained", _trained(proof))]
+    return "\n".join([*lines, *(hanging(label, text) for label, text in figures.items() if text)])
+
+
+def _trained(proof: Proof) -> str:
+    first, *_, last = proof.seeds
+    return f"{proof.budget}, seeds {first} to {last}" if proof.run_ids else proof.budget
+
+
+def _percent(accuracies: Sequence[float]) -> str:
+    return f"{' '.join(f'{100 * one:.2f}' for one in accuracies)} % of the validation images" if accuracies else ""
+
+
+def _as_they_are(values: Sequence[float]) -> str:
+    """Accuracies as fractions, or losses."""
+    return " ".join(map(value_in_words, values))
+
+
+def lr_range_text(found: LrRange, *, name: str) -> str:
+    """Which learning rates are good, where the recipe's own lies, and what each seed showed."""
+    lines = []
+    if found.low is None or found.high is None or found.suggestion is None:
+        lines.append(f"{plain(name)}: no range of good learning rates could be seen")
+    else:
+        lines += [
+            f"{plain(name)}: learning rates from {_rate(found.low)} to {_rate(found.high)} are good",
+            hanging("try", _rate(found.suggestion)),
+        ]
+    lines.append(hanging("recipe's", f"{_rate(found.lr)}, {PLACES[found.where]}"))
+    if found.spread is not None and len(found.seeds) > 1:
+        lines.append(hanging("spread", f"the upper ends of the seeds lie within a factor of {found.spread:.3g}"))
+    lines.append(hanging("why", found.reason))
+    lines += [hanging(f"seed {one.seed}", seed_words(one)) for one in found.seeds]
+    return "\n".join(lines)
+
+
+def seed_words(seed: SeedRange) -> str:
+    """What a seed showed, in one line."""
+    if seed.low is None or seed.high is None:
+        told = ["the loss did not fall"]
+    else:
+        told = [f"{_rate(seed.low)} to {_rate(seed.high)}"]
+    named = {"steepest at": seed.steepest, "lowest loss at": seed.lowest, "breaks at": seed.diverges}
+    return ", ".join([*told, *(f"{name} {_rate(rate)}" for name, rate in named.items() if rate is not None)])
+
+
+def _rate(rate: float) -> str:
+    """
+    >>> _rate(0.0123456), _rate(1e-05)
+    ('0.0123', '1e-05')
+    """
+    return f"{rate:.3g}"
+
+
+def step_text(step: HealStep, before: Recipe, *, is_guessed: bool = False) -> str:
+    """A step of a walk: what was found in the recipe before it, and what came of the change.
+
+    is_guessed: its numbers were shown already.
+    """
+    is_one = len(step.findings) == 1
+    if is_one or step.remedy.gain == "honesty":
+        told = told_after_a_guess if is_guessed else finding_text
+        found = "\n\n".join(told(one, before) for one in step.findings)
+    else:  # each was told when it was tried alone
+        found = "\n".join([*map(title_line, step.findings), change_line(before, step.remedy)])
+    lines = [found, *([] if is_one else [hanging("together", TOGETHER[step.remedy.gain])]), hanging("tried", step.line)]
+    kept = "kept" if step.has_helped else "not kept"
+    return "\n".join([*lines, hanging("so", f"the change is {kept}" if is_one else f"the changes are {kept}")])
+
+
+def healing_text(found: Healing, *, written: str | None, going_on: str, options: str = "") -> str:
+    """Where a walk ended: all that was changed, what is left, and the file with the commands that use it.
+
+    going_on: the command that follows a walk which is not over.
+    """
+    name, n_kept = plain(found.start.name), sum(step.has_helped for step in found.steps)
+    lines = []
+    if not found.steps:
+        lines.append(f"{name}: {'no remedy to try' if found.is_done else 'stopped before anything was tried'}")
+    else:
+        lines.append(f"{name}: {counted(len(found.steps), 'step')}, {n_kept} kept")
+    if written is not None:
+        lines.append(hanging("changed", all_in_words(diff(found.start, found.recipe))))
+    if found.left:
+        lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
+    if any(_is_unsure(step, found.left) for step in found.steps):
+        more = f"some changes that look good are not shown to help; more seeds may show it, as --seeds {USUAL_SEEDS}"
+        lines.append(hanging("mind", more))
+    lines.append(margin("written") + (written or "nothing, since nothing was changed"))
+    commands = [f"{train_command(written, ())} --seeds {USUAL_SEEDS}{options}"] if written is not None else []
+    if not found.is_done:
+        lines.append(hanging("mind", "the walk is not over; what was trained is on record and is not trained again"))
+        commands.insert(0, going_on)
+    return "\n".join([*lines, *next_lines(commands)])
+
+
+def _is_unsure(step: HealStep, left: Sequence[Finding]) -> bool:
+    """Whether so few seeds were trained that a change which is still due may help all the same."""
+    found = step.proof.paired if step.proof is not None and not step.has_helped else None
+    codes = {one.code for one in left}
+    is_due = any(one.code in codes for one in step.findings)
+    return is_due and found is not None and found.effect > 0 and found.n < USUAL_SEEDS
+
+
+def healing_values(found: Healing) -> dict[str, Any]:
+    """A walk as plain values."""
+    before, steps = found.start, []
+    for step in found.steps:
+        proof = None if step.proof is None else asdict(step.proof)
+        told = [finding_values(one, before) for one in step.findings]
+        steps.append({"findings": told, "proof": proof, "line": step.line, "has_helped": step.has_helped})
+        before = step.recipe
+    return {
+        "recipe": found.start.name,
+        "is_done": found.is_done,
+        "changes": [asdict(change) for change in diff(found.start, found.recipe)],
+        "steps": steps,
+        "left": [finding_values(one, found.recipe) for one in found.left],
+    }

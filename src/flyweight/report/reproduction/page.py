@@ -1,0 +1,468 @@
+"""A journey as Markdown: a page for each, and a page that lists them.
+
+Go in: a journey, the verdicts on its steps, and what our own recipes did for the same goal. Comes out: text, the same
+for the same values. Where the runs lie, and how they were made, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final, TypeAlias
+
+from flyweight.evidence.stats import Summary
+from flyweight.model.cost import walk
+from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
+from flyweight.recipe.toml import format_value
+from flyweight.report.reproduction.rows import headline_figures, subject
+from flyweight.reproductions.document import MARKS, Claim, Journey, Step
+from flyweight.reproductions.runs import Replay
+from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, honest_accuracy
+
+DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
+NOTHING: Final = DASH
+FEWEST_IN_A_RANGE: Final = 3
+# What a document did otherwise without a protocol: settings of the training that an experiment should not have.
+OTHERWISE: Final[dict[tuple[str, str | bool], str]] = {
+    ("train.loss_reduction", "sum"): "the loss of a batch is summed and not averaged, which multiplies the learning "
+    "rate by the size of the batch",
+    ("train.shuffle", False): "the training images come in the order of the file, not shuffled",
+}
+UNUSED: Final = "the net registers layers that it never uses; they are not counted here"
+MACHINE: Final = ("processor", "threads", "precision", "torch", "flyweight", "kernels")
+
+WRITTEN_BY: Final = "<!-- written by `flyweight journey report`, which may write it again -->"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ours:
+    """A recipe of our own on the way to the same goal, with its seeds."""
+
+    name: str
+    params: int
+    epochs: int
+    replays: tuple[Replay, ...]
+
+    @property
+    def honest(self) -> Summary | None:
+        """Accuracy on the clean test images, over the seeds that did not diverge."""
+        return honest_accuracy(self.replays)
+
+    @property
+    def seconds(self) -> float | None:
+        """Median seconds of training a seed."""
+        return median(replay.seconds for replay in self.replays) if self.replays else None
+
+    def n_reaching(self, accuracy: float) -> int:
+        """How many seeds have at least this accuracy on the clean test images."""
+        return sum(replay.honest is not None and replay.honest.accuracy >= accuracy for replay in self.replays)
+
+
+# A journey with its verdicts and our recipes for the same goal.
+Judged: TypeAlias = tuple[Journey, Sequence[StepVerdict], Sequence[Ours]]
+
+
+def ours(journey: Journey, replays: Sequence[Replay]) -> tuple[Ours, ...]:
+    """Our recipes for the goal of a journey, with those of the replays that are theirs."""
+    return tuple(_ours(load(name), name, replays) for name in journey.ours)
+
+
+def _ours(recipe: Recipe, name: str, replays: Sequence[Replay]) -> Ours:
+    return Ours(
+        name=name,
+        params=walk(recipe.model.net, INPUT_SHAPE).params,
+        epochs=recipe.train.epochs,
+        replays=tuple(replay for replay in replays if replay.step == name),
+    )
+
+
+def journey_markdown(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], *, picture: str) -> str:
+    """The page of a journey. picture: where `journey_picture` lies, as the page links to it."""
+    sections = [
+        f"{WRITTEN_BY}\n\n# {journey.title}",
+        journey.about,
+        f"Source: {journey.source}.  \nGoal: {_goal(journey)}.",
+        f"![What the document tells and what came out again, step by step]({picture})",
+        *([f"## What one learns\n\n{journey.lesson}"] if journey.lesson else []),
+        f"## The steps\n\n{_steps(journey, verdicts, ours)}",
+        *_remarks(verdicts),
+        f"## Claims\n\n{_claims(verdicts)}",
+        *_measured_otherwise(verdicts),
+        f"## What had to be assumed or derived\n\n{_assumed(verdicts)}",
+        f"## How to run it\n\n{_commands(journey)}",
+        f"## How the figures were made\n\n{_method(verdicts, ours)}",
+    ]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def index_markdown(journeys: Sequence[Judged]) -> str:
+    """All journeys in one table, each linked to its page NAME.md beside this one."""
+    claims = [claim for _, verdicts, _ in journeys for claim in _claims_of(verdicts)]
+    kinds = [kind for kind in KINDS if kind != "not run" or any(one.kind == kind for one in claims)]
+    rows = [_index_row(*judged, kinds) for judged in journeys]
+    n_steps = sum(len(journey.steps) for journey, _, _ in journeys)
+    return (
+        f"{WRITTEN_BY}\n\n# Journeys\n\n"
+        f"{len(journeys)} document{'' if len(journeys) == 1 else 's'} about small nets for MNIST, {n_steps} "
+        f"experiment{'' if n_steps == 1 else 's'}, {len(claims)} claims. Each "
+        "experiment is a recipe that anyone can train again, and each claim has a verdict. Runs of the same authors "
+        "that their documents do not tell stand behind the plus sign.\n\n"
+        f"{_table(rows)}\n\n"
+        "*Best as told* is the step that the document gives the highest test accuracy within the goal's limit of "
+        "parameters; *honest* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
+        "is that of our recipe for the same goal.\n\n"
+        "`flyweight journey` lists the journeys, `flyweight journey run 003` trains one again, and "
+        "`flyweight journey verify 003` judges it from the records.\n"
+    )
+
+
+def percent(accuracy: float) -> str:
+    """
+    >>> percent(0.9948)
+    '99.48 %'
+    """
+    return f"{100 * accuracy:.2f} %"
+
+
+def step_range(names: Iterable[str], of: Sequence[str]) -> str:
+    """Which steps of a journey are meant, in a few words.
+
+    >>> step_range(["a", "c", "d", "e"], "abcdef"), step_range("ab", "ab")
+    ('a, c to e', 'all steps')
+    """
+    wanted = set(names)
+    if len(of) > 1 and wanted >= set(of):
+        return "all steps"
+    stretches: list[list[str]] = [[]]
+    for name in of:
+        if name in wanted:
+            stretches[-1].append(name)
+        elif stretches[-1]:
+            stretches.append([])
+    return ", ".join(
+        f"{stretch[0]} to {stretch[-1]}" if len(stretch) >= FEWEST_IN_A_RANGE else ", ".join(stretch)
+        for stretch in stretches
+        if stretch
+    )
+
+
+def _goal(journey: Journey) -> str:
+    goal = journey.goal
+    return f"{100 * goal.accuracy:g} % with at most {goal.params:,} parameters, within {_epochs(goal.epochs)}"
+
+
+def _epochs(n: int) -> str:
+    return "1 epoch" if n == 1 else f"{n} epochs"
+
+
+def _steps(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
+    table = _table(_step_rows(journey, verdicts, ours))
+    if not journey.related:
+        return table
+    names = ", ".join(step.name for step in journey.related)
+    return f"{table}\n\nOf the same author, and not told in the document: {names}."
+
+
+def _step_rows(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> list[dict[str, str]]:
+    before = ["", *(verdict.step.name for verdict in verdicts)]
+    rows = [_step_row(verdict, previous) for verdict, previous in zip(verdicts, before, strict=False)]
+    return rows + [_our_row(one, journey.goal.accuracy) for one in ours]
+
+
+def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
+    is_refuted = any(one.kind == "refuted" for one in verdict.claims)
+    return {
+        "step": verdict.step.name,
+        "change": _change(verdict, previous),
+        "parameters": _parameters(verdict),
+        "told": _told(verdict.told.claim) if verdict.told else NOTHING,
+        "replayed as told": _replayed(verdict),
+        "honest": _interval(verdict.honest),
+        "verdict": f"**{verdict.summary}**" if is_refuted else verdict.summary,
+        "s a seed": _seconds(verdict.seconds),
+    }
+
+
+def _our_row(ours: Ours, goal: float) -> dict[str, str]:
+    n = len(ours.replays)
+    reached = f"{ours.n_reaching(goal)} of {n} seeds reach {100 * goal:g} %" if n else "not run"
+    return {
+        "step": "ours",
+        "change": f"`{ours.name}`, {_epochs(ours.epochs)}",
+        "parameters": f"{ours.params:,}",
+        "told": NOTHING,
+        "replayed as told": NOTHING,
+        "honest": _interval(ours.honest),
+        "verdict": reached,
+        "s a seed": _seconds(ours.seconds),
+    }
+
+
+def _change(verdict: StepVerdict, previous: str) -> str:
+    """What the document calls the step, and what became of the recipe; of the first step, what it starts with."""
+    step = verdict.step
+    if step.extends is None:
+        return f"*{step.label}*: {_start(step.recipe)}"
+    origin = "" if step.extends == previous else f"from {step.extends}: "
+    return f"*{step.label}*: {origin}{changes_in_words(verdict.changes)}"
+
+
+def _start(recipe: Recipe) -> str:
+    train = recipe.train
+    return (
+        f"`{recipe.model.net}`, {train.optimizer}, lr {train.lr:g}, batch {train.batch_size:,}, {_epochs(train.epochs)}"
+    )
+
+
+def changes_in_words(changes: Sequence[Change]) -> str:
+    """`all_in_words`, with a new net told whole where the words for what became of the old one are the longer ones.
+
+    >>> changes_in_words([Change(key="model.net", old="c8 r m2 gap flat", new="c8 m2 r flat")])
+    'net → `c8 m2 r flat`'
+    """
+    words = []
+    for change in changes:
+        old, new = str(change.old), str(change.new)
+        is_new_net = change.key == "model.net" and len(net_in_words(old, new)) > len(new)
+        words.append(f"net → `{new}`" if is_new_net else all_in_words([change]))
+    return ", ".join(words) or all_in_words(())
+
+
+def _parameters(verdict: StepVerdict) -> str:
+    counted = f"{verdict.cost.params:,}"
+    told = [_with_thousands(one.claim) for one in verdict.claims if one.claim.what == "parameters"]
+    other = [text for text in told if text != counted]
+    return f"{counted}, told {', '.join(other)}" if other else counted
+
+
+def _told(claim: Claim) -> str:
+    words = [claim.told]
+    if claim.epoch is not None:
+        words.append(f"epoch {claim.epoch}")
+    if claim.is_best:
+        words.append("picked by test")
+    return ", ".join(words)
+
+
+def _replayed(verdict: StepVerdict) -> str:
+    if not verdict.replays:
+        return "not run"
+    n, diverged = len(verdict.replays), verdict.n_diverged
+    summary = headline_figures(verdict)
+    words = [f"{diverged} of {n} diverged"] if diverged else []
+    if summary:
+        words.append(_spread(summary))
+    return ", ".join(words) or NOTHING
+
+
+def _spread(summary: Summary) -> str:
+    """Mean and sample standard deviation; a single figure has none."""
+    if summary.sd is None:
+        return percent(summary.mean)
+    return f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f} % (n={summary.n})"
+
+
+def _interval(summary: Summary | None) -> str:
+    """The mean with its 95 % interval, which does not reach beyond what an accuracy can be."""
+    if summary is None:
+        return NOTHING
+    if summary.low is None or summary.high is None:
+        return f"{percent(summary.mean)} (n={summary.n})"
+    low, high = max(summary.low, 0.0), min(summary.high, 1.0)
+    return f"{percent(summary.mean)} ({100 * low:.2f}{DASH}{100 * high:.2f}, n={summary.n})"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return NOTHING
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1f}"
+
+
+def _remarks(verdicts: Sequence[StepVerdict]) -> list[str]:
+    noted = [f"- {verdict.step.name}: {verdict.step.notes}" for verdict in verdicts if verdict.step.notes]
+    return ["Remarks:\n\n" + "\n".join(noted)] if noted else []
+
+
+def _claims_of(verdicts: Sequence[StepVerdict]) -> list[ClaimVerdict]:
+    return [one for verdict in verdicts for one in verdict.claims]
+
+
+def _claims(verdicts: Sequence[StepVerdict]) -> str:
+    counts = Counter(one.kind for one in _claims_of(verdicts))
+    if not counts:
+        return "The document claims nothing of these steps."
+    found = {one.claim.mark for one in _claims_of(verdicts)}
+    marks = "; ".join(f"*{mark}*: {meaning}" for mark, meaning in MARKS.items() if mark in found)
+    summed = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
+    rows = [
+        {
+            "step": verdict.step.name,
+            "claim": subject(verdict.step, one.claim),
+            "told": _with_thousands(one.claim) if one.claim.what == "parameters" else one.claim.told,
+            "mark": one.claim.mark,
+            "verdict": f"**{one.kind}**" if one.kind == "refuted" else one.kind,
+            "why": one.sentence,
+        }
+        for verdict in verdicts
+        for one in verdict.claims
+    ]
+    return f"{_claims_counted(counts.total())}: {summed}. Marks say where one stands; {marks}.\n\n{_table(rows)}"
+
+
+def _claims_counted(n: int) -> str:
+    return "1 claim" if n == 1 else f"{n} claims"
+
+
+def _with_thousands(claim: Claim) -> str:
+    sense = "" if claim.sense == "exactly" else f"{claim.sense} "
+    return f"{sense}{claim.value:,.0f}"
+
+
+def _measured_otherwise(verdicts: Sequence[StepVerdict]) -> list[str]:
+    names = [verdict.step.name for verdict in verdicts]
+    concerned: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        for sentence in otherwise(verdict.step.recipe, verdict.cost.registered_params > verdict.cost.params):
+            concerned.setdefault(sentence, []).append(verdict.step.name)
+    if not concerned:
+        return []
+    lines = [f"- {sentence} ({step_range(steps, names)})" for sentence, steps in concerned.items()]
+    return ["## How it was measured otherwise\n\n" + "\n".join(lines)]
+
+
+def otherwise(recipe: Recipe, has_unused: bool) -> list[str]:
+    """A sentence for each thing that a recipe does as its document did and as an experiment should not."""
+    values = flat(recipe.model_dump())
+    found = [sentence for (key, value), sentence in OTHERWISE.items() if values[key] == value]
+    return [*protocol_words(recipe), *found, *([UNUSED] if has_unused else [])]
+
+
+def _assumed(verdicts: Sequence[StepVerdict]) -> str:
+    names = [verdict.step.name for verdict in verdicts]
+    concerned: dict[tuple[str, str], list[str]] = {}
+    for verdict in verdicts:
+        for unsure in _unsure(verdict.step):
+            concerned.setdefault(unsure, []).append(verdict.step.name)
+    if not concerned:
+        return "Nothing: the document or its code tells every setting."
+    # Settings of the same steps are told together, where the same could stand in their place.
+    lines: dict[tuple[str, str], list[str]] = {}
+    for (setting, alternative), steps in concerned.items():
+        lines.setdefault((step_range(steps, names), alternative), []).append(setting)
+    return "\n".join(
+        f"- {where}: {', '.join(settings)}{alternative and f'. Otherwise: {alternative}'}"
+        for (where, alternative), settings in lines.items()
+    )
+
+
+def _unsure(step: Step) -> list[tuple[str, str]]:
+    """Settings that were chosen here, or that can be read in another way, each with that other way."""
+    values = flat(step.recipe.model_dump())
+    keys = [*step.assumed, *(key for key in step.alternatives if key not in step.assumed)]
+    return [(_setting(key, values[key]), step.alternatives.get(key, "")) for key in keys]
+
+
+def _setting(key: str, value: Any) -> str:
+    return f"`{key}` none" if value is None else f"`{key} = {format_value(value)}`"
+
+
+def _commands(journey: Journey) -> str:
+    width = len(f"flyweight journey verify {journey.name}")
+    run = f"flyweight journey run {journey.name}".ljust(width)
+    return (
+        "```console\n"
+        f"$ {run}  # trains what is not on record yet; goes on where it was stopped\n"
+        f"$ flyweight journey verify {journey.name}  # judges every claim from the records\n"
+        "```"
+    )
+
+
+def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
+    replays = [replay for verdict in verdicts for replay in verdict.replays]
+    replays += [replay for one in ours for replay in one.replays]
+    counts = sorted({replay.honest.count for replay in replays if replay.honest})
+    images = f"{' or '.join(f'{count:,}' for count in counts)} images" if counts else "the test images"
+    return "\n".join(
+        [
+            "- *Replayed as told* is the document's own way to measure: its images, its augmentation, its kind of "
+            "loss. Mean ± standard deviation over the seeds, or the figure of a single one.",
+            "- *Honest* is measured on the clean test images, opened for the final figure. The epoch is chosen by "
+            "held-out validation images where the document held some out; else it is the last one, and nothing was "
+            "chosen: what was measured on the way, as the document did, decides nothing here.",
+            f"- The 95 % interval of a single seed is Wilson's for {images}; that of several seeds is Student's, of "
+            "their mean.",
+            "- *Confirmed*: the figure lies inside what seeds and images allow. *Not reproduced*: it lies outside. "
+            "*Refuted*: counting, or the document's own output, says otherwise. *Not derivable*: it rests on something "
+            "that the document does not tell. *Undecided*: it lies outside the noise of the images, and one seed does "
+            "not tell how far others lie. Runs that diverge are results. Of twenty claims that are true about one lies "
+            "outside by chance.",
+            f"- {_machines(replays)}",
+        ]
+    )
+
+
+def _machines(replays: Sequence[Replay]) -> str:
+    """How many runs there are, and what they ran on."""
+    if not replays:
+        return "No run is on record yet."
+    counts = Counter(_machine(replay.machine) for replay in replays)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) == 1:
+        return f"{_runs(len(replays))}: {ordered[0][0]}."
+    return f"{_runs(len(replays))}: {'; '.join(f'{n:,} with {machine}' for machine, n in ordered)}."
+
+
+def _runs(n: int) -> str:
+    return "1 run" if n == 1 else f"{n:,} runs"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    shown = {key: str(machine[key]) for key in MACHINE if key in machine}
+    if "threads" in shown:
+        shown["threads"] += " thread a run" if shown["threads"] == "1" else " threads a run"
+    named = ("torch", "flyweight", "kernels")
+    words = [f"{key} {text}" if key in named else text for key, text in shown.items()]
+    return ", ".join(words) or "a machine that was not recorded"
+
+
+def _index_row(
+    journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], kinds: Sequence[Kind]
+) -> dict[str, str]:
+    counts = Counter(one.kind for one in _claims_of(verdicts))
+    related = f" + {len(journey.related)}" if journey.related else ""
+    best = _best_told(journey, verdicts)
+    return {
+        "journey": f"[{journey.name}]({journey.name}.md)",
+        "about": journey.title,
+        "steps": f"{len(journey.steps)}{related}",
+        **{kind: str(counts[kind]) for kind in kinds},
+        "best as told": NOTHING if best is None or best.told is None else f"{best.step.name}: {best.told.claim.told}",
+        "honest": NOTHING if best is None or best.honest is None else _interval(best.honest),
+        "ours": "; ".join(f"`{one.name}`: {_interval(one.honest)}" for one in ours if one.honest) or NOTHING,
+    }
+
+
+def _best_told(journey: Journey, verdicts: Sequence[StepVerdict]) -> StepVerdict | None:
+    """The step of the document that it tells the highest test accuracy of, among those that fit."""
+    names = {step.name for step in journey.steps}
+    told = [
+        (verdict.told.claim.value, verdict)
+        for verdict in verdicts
+        if verdict.step.name in names and verdict.told is not None and verdict.told.claim.what == "accuracy"
+    ]
+    within = [one for one in told if one[1].cost.params <= journey.goal.params]
+    best = max(within or told, key=lambda one: one[0], default=None)
+    return None if best is None else best[1]
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table that is one whatever stands in its cells."""
+    head = list(rows[0]) if rows else []
+    lines = [head, ["---"] * len(head), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,150 @@
+"""Journeys as rows: short cells for a terminal, numbers for programs, and what both they and the pages are made of.
+
+Goes in: verdicts on the steps of a journey. Comes out: plain values in the order of the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flyweight.evidence.stats import Summary, mean_interval
+from flyweight.reproductions.document import Claim, Step
+from flyweight.reproductions.runs import Replay
+from flyweight.reproductions.verdicts import KINDS, ClaimVerdict, Kind, StepVerdict
+
+SHORT_OUTCOMES: Final = {
+    "diverges": "diverges",
+    "converges": "learns",
+    "does not converge": "fails",
+    "unchanged": "the same",
+}
+# The verdicts in the short columns of a terminal.
+SHORT_KINDS: Final[dict[str, tuple[Kind, ...]]] = {
+    "ok": ("confirmed",),
+    "no": ("not reproduced",),
+    "bad": ("refuted",),
+    "open": ("not derivable", "undecided", "not run"),
+}
+
+
+def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
+    """A row a step in short cells, together less than 80 columns wide: accuracies in percent."""
+    return [
+        {
+            "step": verdict.step.name,
+            "params": verdict.cost.params,
+            "told %": _short_told(verdict.told),
+            "as told %": _short_replayed(verdict),
+            "honest %": _short_spread(verdict.honest),
+            "n": len(verdict.replays),
+            **{short: sum(one.kind in kinds for one in verdict.claims) or "" for short, kinds in SHORT_KINDS.items()},
+        }
+        for verdict in verdicts
+    ]
+
+
+def step_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
+    """A row a step for programs; accuracies are fractions, what there is not is None."""
+    return [_numbers(verdict, headline_figures(verdict), verdict.honest) for verdict in verdicts]
+
+
+def _numbers(verdict: StepVerdict, replayed: Summary | None, honest: Summary | None) -> dict[str, Any]:
+    return {
+        "step": verdict.step.name,
+        "label": verdict.step.label,
+        "params": verdict.cost.params,
+        "told": verdict.told.claim.told if verdict.told else None,
+        "replayed": replayed.mean if replayed else None,
+        "replayed_sd": replayed.sd if replayed else None,
+        "honest": honest.mean if honest else None,
+        "honest_low": honest.low if honest else None,
+        "honest_high": honest.high if honest else None,
+        "n": len(verdict.replays),
+        "diverged": verdict.n_diverged,
+        "seconds": verdict.seconds,
+        **{kind.replace(" ", "_"): sum(one.kind == kind for one in verdict.claims) for kind in KINDS},
+    }
+
+
+def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
+    """A row a claim for programs; accuracies are fractions, what there is not is None."""
+    return [
+        {
+            "step": verdict.step.name,
+            "claim": subject(verdict.step, one.claim),
+            "what": one.claim.what,
+            "on": one.claim.on,
+            "epoch": one.claim.epoch,
+            "told": one.claim.told,
+            "mark": one.claim.mark,
+            "verdict": one.kind,
+            "replayed": one.replayed.mean if one.replayed else None,
+            "sd": one.replayed.sd if one.replayed else None,
+            "low": one.low,
+            "high": one.high,
+            "n": len(verdict.replays),
+            "why": one.sentence,
+        }
+        for verdict in verdicts
+        for one in verdict.claims
+    ]
+
+
+def short_claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
+    """A row a claim for people; the last cell is long."""
+    return [
+        {
+            "step": verdict.step.name,
+            "told": one.claim.told,
+            "verdict": one.kind,
+            "claim": f"{subject(verdict.step, one.claim)}: {one.sentence}",
+        }
+        for verdict in verdicts
+        for one in verdict.claims
+    ]
+
+
+def subject(step: Step, claim: Claim) -> str:
+    """What a claim is about; images are called what they are where the document calls training images test images."""
+    if claim.on == "test" and step.recipe.protocol.evaluate_on == "train":
+        called = claim.subject.replace("test ", '"test" ', 1)
+        return f"{called}, on the training images"
+    return claim.subject
+
+
+def last_as_told(replay: Replay) -> float | None:
+    """Accuracy of the last epoch as the document measures it; None where the run diverged."""
+    if replay.is_diverged or not replay.epochs:
+        return None
+    last = replay.epochs[-1].test or replay.epochs[-1].validation
+    return last.accuracy if last else None
+
+
+def headline_figures(verdict: StepVerdict) -> Summary | None:
+    """The figure by which the document knows the step; where that is an outcome, accuracy after the last epoch."""
+    if verdict.told and verdict.told.claim.what != "outcome":
+        return verdict.told.replayed
+    accuracies = [accuracy for replay in verdict.replays if (accuracy := last_as_told(replay)) is not None]
+    return mean_interval(accuracies) if accuracies else None
+
+
+def _short_told(told: ClaimVerdict | None) -> str:
+    if told is None:
+        return ""
+    if told.claim.what == "outcome":
+        return SHORT_OUTCOMES[told.claim.told]
+    return told.claim.told.removesuffix(" %").replace("about ", "~").replace("above ", ">")
+
+
+def _short_replayed(verdict: StepVerdict) -> str:
+    if not verdict.n_diverged:
+        return _short_spread(headline_figures(verdict))
+    return "diverged" if verdict.n_diverged == len(verdict.replays) else f"{verdict.n_diverged} diverged"
+
+
+def _short_spread(summary: Summary | None) -> str:
+    if summary is None:
+        return ""
+    spread = "" if summary.sd is None else f"±{100 * summary.sd:.2f}"
+    return f"{100 * summary.mean:.2f}{spread}"

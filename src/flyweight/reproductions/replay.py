@@ -1,0 +1,206 @@
+"""Replaying a journey: what of it is on record, and training what is not.
+
+Goes in: a journey and a store. Comes out: replays, small values that verdicts and pages are made of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from flyweight.data import sources
+from flyweight.data.splits import class_counts
+from flyweight.execute.seeds import Asked, run_side_by_side
+from flyweight.experiment.events import Event, ignore, never
+from flyweight.experiment.plan import as_recorded, plan
+from flyweight.recipe import Recipe, load, override, recipe_hash
+from flyweight.records.folder import read_result, read_told, replacing
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from flyweight.reproductions.document import Journey, Step
+from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
+
+if TYPE_CHECKING:
+    from flyweight.train.device import DeviceName
+
+QUICK: Final = " (quick)"  # of the name and the study of a rehearsal, so that no list takes it for the real run
+SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
+QUICK_TRAIN, QUICK_TEST, QUICK_VALIDATION, QUICK_EPOCHS = 3000, 1000, 500, 2
+MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyweight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A step's recipe with the seeds that are not on record yet, and the runs of it that were stopped."""
+
+    asked: Asked
+
+    @property
+    def name(self) -> str:
+        return self.asked.recipe.name
+
+    @property
+    def n_runs(self) -> int:
+        return len(self.asked.seeds) + len(self.asked.resumed)
+
+    @property
+    def work(self) -> float:
+        """What one run costs, in multiplications of its training: enough to tell how far all of them are."""
+        recipe = self.asked.recipe
+        return float(plan(recipe).require().macs * recipe.train.epochs)
+
+
+def hashes(journey: Journey, *, recipes: Mapping[str, Recipe] | None = None) -> dict[str, str]:
+    """The hash under which the runs of each step, and of each of our recipes, are recorded."""
+    named = recipes or {name: load(name) for name in (*(step.name for step in journey.all_steps), *journey.ours)}
+    return {name: recipe_hash(as_recorded(recipe)) for name, recipe in named.items()}
+
+
+def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | None = None) -> tuple[Replay, ...]:
+    """Every run on record that is over, one a step and seed: the newest."""
+    found: dict[tuple[str, int], Replay] = {}
+    for name, its_hash in hashes(journey, recipes=recipes).items():
+        for record in sorted(store.runs(recipe_hash=its_hash), key=lambda record: record.id):
+            if record.status in ("finished", "diverged"):
+                found[name, record.seed] = replay_of(name, record, store)
+    return tuple(found[key] for key in sorted(found))
+
+
+def to_do(
+    journey: Journey,
+    steps: Sequence[Step],
+    *,
+    store: Store,
+    seeds: int | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> tuple[Job, ...]:
+    """What is not on record yet: by default three seeds of a step of one epoch and one of a longer step."""
+    jobs = []
+    for step in steps:
+        recipe = recipes[step.name] if recipes else step.recipe
+        records = store.runs(recipe_hash=recipe_hash(as_recorded(recipe)))
+        over = {record.seed for record in records if record.status in ("finished", "diverged")}
+        stopped = {r.seed: r.id for r in records if r.status in ("interrupted", "lost") and r.seed not in over}
+        wanted = seeds or (SEEDS_OF_ONE_EPOCH if recipe.train.epochs == 1 else SEEDS_OF_MORE)
+        parent = step.parent
+        asked = Asked(
+            recipe=recipe,
+            seeds=tuple(seed for seed in range(wanted) if seed not in over and seed not in stopped),
+            resumed=tuple(run_id for seed, run_id in sorted(stopped.items()) if seed < wanted),
+            study=journey.name + (QUICK if recipes else ""),
+            parent_hash=recipe_hash(as_recorded(parent)) if parent else None,
+        )
+        jobs.append(Job(asked=asked))
+    return tuple(job for job in jobs if job.n_runs)
+
+
+def replay(
+    jobs: Sequence[Job],
+    *,
+    store: Store,
+    device: DeviceName = "auto",
+    at_once: int | None = None,
+    watch: Callable[[Event], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> None:
+    """Train what there is to do, seeds and steps side by side; what is stopped goes on at the next call."""
+    if jobs:
+        run_side_by_side(
+            [job.asked for job in jobs],
+            store=store,
+            device=device,
+            at_once=at_once,
+            watch=watch,
+            should_stop=should_stop,
+        )
+
+
+def quick_recipes(steps: Sequence[Step], home: Path) -> dict[str, Recipe]:
+    """The recipes on a few images and for at most two epochs: to see that all works, and no evidence of anything."""
+    return {step.name: _quick(step.recipe, home) for step in steps}
+
+
+def _quick(recipe: Recipe, home: Path) -> Recipe:
+    path = home / f"quick-{recipe.data.name}.npz"
+    if not path.exists():
+        _write_few(recipe.data.name, path)
+    overrides = [f"name={json.dumps(recipe.name + QUICK)}", f"data.name={json.dumps(str(path))}"]
+    overrides.append(f"train.epochs={min(QUICK_EPOCHS, recipe.train.epochs)}")
+    if recipe.data.validation is not None:
+        overrides.append(f"data.validation={QUICK_VALIDATION}")
+    return override(recipe, overrides)
+
+
+def _write_few(name: str, path: Path) -> None:
+    images = sources.load(name)
+    with replacing(path) as unfinished:
+        np.savez(
+            unfinished,
+            x_train=images.train_images[:QUICK_TRAIN],
+            y_train=images.train_labels[:QUICK_TRAIN],
+            x_test=images.test_images[:QUICK_TEST],
+            y_test=images.test_labels[:QUICK_TEST],
+        )
+
+
+def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
+    """A run that is over, as a replay of a step.
+
+    Raises:
+        DataError: its folder is not whole.
+    """
+    folder = store.folder(record.id)
+    result = read_result(folder)
+    told = read_told(folder)
+    return Replay(
+        step=step,
+        seed=record.seed,
+        recipe_hash=record.recipe_hash,
+        status=record.status,
+        message=record.message,
+        seconds=result["train_seconds"],
+        epochs=tuple(_epoch(row) for row in told.get("epochs", ())),
+        honest=_honest(result),
+        class_counts=tuple(told["class_counts"]["test"]) if told else _class_counts(record),
+        test_openings=record.test_openings,
+        machine={key: record.environment[key] for key in MACHINE if key in record.environment},
+    )
+
+
+def _epoch(row: Mapping[str, Any]) -> Epoch:
+    return Epoch(
+        epoch=row["epoch"],
+        train=Figure(
+            accuracy=row["train"]["accuracy"], loss=row["train"]["loss"], loss_error=row["train"].get("loss_error")
+        ),
+        **{part: _figure(row[part]) for part in ("validation", "test") if part in row},
+    )
+
+
+def _figure(told: Mapping[str, Any]) -> Figure:
+    return Figure(
+        accuracy=told["correct"] / told["count"],
+        images=told["count"],
+        loss=told["loss"],
+        loss_error=told["loss_error"],
+    )
+
+
+def _honest(result: Mapping[str, Any]) -> Honest | None:
+    test = result["test"]
+    if test is None:
+        return None
+    epoch = result["best_epoch"] if result["kept"] == "best" else result["epochs"]
+    return Honest(epoch=epoch, correct=test["correct"], count=test["count"], loss=test["loss"])
+
+
+def _class_counts(record: RunRecord) -> tuple[int, ...]:
+    """Of the images that the document calls its test images, for a run that diverged before it had told anything."""
+    images = sources.load(record.data_name)
+    is_train = record.recipe.get("protocol", {}).get("evaluate_on") == "train"
+    return class_counts(images.train_labels if is_train else images.test_labels, images.n_classes)

@@ -1,0 +1,441 @@
+"""What becomes of a claim: a pure function of what is told, of counting, and of replays; the same in, the same out.
+
+A figure is confirmed where it lies inside what seeds and images allow: the replayed mean, and around it the reach of a
+single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images. One
+seed has no spread: what lies outside the noise of its images is undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal, TypeAlias, get_args
+
+from flyweight.evidence.stats import Summary, mean_interval, t_quantile, wilson
+from flyweight.model.cost import Cost, walk
+from flyweight.model.layout import Shape
+from flyweight.recipe import Change, diff
+from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Journey, Step
+from flyweight.reproductions.runs import Epoch, Figure, Replay
+
+Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+INPUT_SHAPE: Final[Shape] = (1, 28, 28)
+NORMAL_95: Final = 1.959964
+LEARNT: Final = 0.5  # of the images: far above any constant answer, far below any net that works
+UNCHANGED: Final = 0.05  # five points: "about unchanged" is not told of more, nor can less be seen with few seeds
+# Keys without which a figure cannot be derived; the others had no effect here, or hardly any.
+DECISIVE: Final = (
+    "model.net",
+    "train.lr",
+    "train.batch_size",
+    "train.optimizer",
+    "train.momentum",
+    "train.shuffle",
+    "protocol.evaluate_on",
+    "augment.rotate",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimVerdict:
+    """One of KINDS, and the sentence that says why.
+
+    replayed: the figure as the document measures it, of the seeds. low, high: between them one more run would lie 95
+    times of 100.
+    """
+
+    claim: Claim
+    kind: Kind
+    sentence: str
+    replayed: Summary | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepVerdict:
+    """A step with all that is known of it. told: the claim by which the document calls it good or bad, if it has one.
+
+    replayed: that figure, over the seeds. honest: accuracy on the clean test images, over the seeds; low and high are
+    Student's interval of the mean, Wilson's for a single seed.
+    """
+
+    step: Step
+    cost: Cost
+    changes: tuple[Change, ...]
+    claims: tuple[ClaimVerdict, ...]
+    told: ClaimVerdict | None
+    honest: Summary | None
+    replays: tuple[Replay, ...]
+
+    @property
+    def n_diverged(self) -> int:
+        return sum(replay.is_diverged for replay in self.replays)
+
+    @property
+    def seconds(self) -> float | None:
+        """Median seconds of training a seed."""
+        return median(replay.seconds for replay in self.replays) if self.replays else None
+
+    @property
+    def summary(self) -> str:
+        """The verdicts on the claims in a few words: "confirmed", or how many are what."""
+        kinds = [verdict.kind for verdict in self.claims]
+        if not kinds:
+            return "nothing claimed"
+        if len(set(kinds)) == 1:
+            return kinds[0]
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
+
+
+def judge(journey: Journey, replays: Sequence[Replay], *, hashes: Mapping[str, str]) -> tuple[StepVerdict, ...]:
+    """Every step with its verdicts. hashes: of the steps' recipes as their runs are recorded; others are not theirs."""
+    by_step = {
+        step.name: tuple(one for one in replays if one.step == step.name and one.recipe_hash == hashes[step.name])
+        for step in journey.all_steps
+    }
+    return tuple(_step_verdict(step, by_step) for step in journey.all_steps)
+
+
+def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> StepVerdict:
+    recipe, parent, replays = step.recipe, step.parent, by_step[step.name]
+    cost = walk(recipe.model.net, INPUT_SHAPE)
+    before = by_step.get(step.extends or "", ())
+    known_by = headline(step.claims)
+    claims = tuple(judge_claim(claim, step, cost, replays, before) for claim in step.claims)
+    return StepVerdict(
+        step=step,
+        cost=cost,
+        changes=diff(parent, recipe) if parent else (),
+        claims=claims,
+        told=next((verdict for verdict in claims if verdict.claim is known_by), None),
+        honest=honest_accuracy(replays),
+        replays=replays,
+    )
+
+
+def headline(claims: Sequence[Claim]) -> Claim | None:
+    """The claim that a step is known by: its test accuracy, the one picked or the last told; else how it ended."""
+    tested = [claim for claim in claims if claim.what == "accuracy" and claim.on == "test"]
+    exact = [claim for claim in tested if claim.sense == "exactly"]
+    picked = [claim for claim in exact if claim.is_best]
+    outcomes = [claim for claim in claims if claim.what == "outcome"]
+    found = picked or exact or tested or outcomes
+    return found[-1] if found else None
+
+
+def judge_claim(
+    claim: Claim, step: Step, cost: Cost, replays: Sequence[Replay], before: Sequence[Replay] = ()
+) -> ClaimVerdict:
+    """The verdict on one claim. before: the replays of the step that this one was changed from."""
+    if claim.what == "parameters":
+        return _judge_count(claim, cost)
+    contradiction = _own_output(claim, step)
+    if contradiction:
+        return ClaimVerdict(claim=claim, kind="refuted", sentence=contradiction, replayed=_replayed(claim, replays))
+    if not replays:
+        return ClaimVerdict(claim=claim, kind="not run", sentence="no run of it is on record")
+    if claim.what == "outcome":
+        return _judge_outcome(claim, replays, before)
+    if claim.told == NOT_A_NUMBER or (
+        all(replay.is_diverged for replay in replays) and not _told_collapse(claim, replays)
+    ):
+        return _judge_divergence(claim, step, replays)
+    return _judge_figure(claim, step, replays)
+
+
+def _judge_count(claim: Claim, cost: Cost) -> ClaimVerdict:
+    counted = f"{cost.params:,} by counting the layers"
+    if cost.params == claim.value:
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=counted)
+    if cost.registered_params == claim.value:
+        unused = cost.registered_params - cost.params
+        sentence = f"{counted}; {unused:,} more are registered and never used, and were counted in"
+        return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
+    difference = int(cost.params - claim.value)
+    more_or_fewer = "more" if difference > 0 else "fewer"
+    sentence = f"{counted}, {abs(difference):,} {more_or_fewer} than told"
+    return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
+
+
+def _own_output(claim: Claim, step: Step) -> str | None:
+    """What the document's own source says against a figure in its text, if it does."""
+    if claim.mark != "stated" or claim.what == "outcome" or claim.told == NOT_A_NUMBER:
+        return None
+    printed = [
+        other
+        for other in step.claims
+        if other.mark == "source" and (other.what, other.on, other.epoch) == (claim.what, claim.on, claim.epoch)
+    ]
+    if not printed or printed[0].told == NOT_A_NUMBER or agrees(claim, printed[0].value):
+        return None
+    return f"its own output says {printed[0].told}"
+
+
+def agrees(claim: Claim, value: float) -> bool:
+    """Whether a figure is what the words say: to the last digit; "about" within one of it; "above" above it."""
+    match claim.sense:
+        case "exactly":
+            return abs(value - claim.value) <= claim.unit / 2 + 1e-12
+        case "about":
+            return abs(value - claim.value) <= claim.unit + 1e-12
+        case "above":
+            return value > claim.value
+
+
+def constant_answer(correct: int, class_counts: Sequence[int]) -> int | None:
+    """The class that a net always answers, if its right answers are exactly the images of one class.
+
+    >>> constant_answer(6265, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+    7
+    """
+    return class_counts.index(correct) if correct in class_counts else None
+
+
+def _judge_outcome(claim: Claim, replays: Sequence[Replay], before: Sequence[Replay]) -> ClaimVerdict:
+    accuracies = [_last_accuracy(replay) for replay in replays]
+    learnt = sum(accuracy > LEARNT for accuracy in accuracies)
+    n = len(replays)
+    diverged = sum(replay.is_diverged for replay in replays)
+    how = _listed_endings(replays)
+    match claim.told:
+        case "diverges" | "does not converge":
+            kind: Kind = "confirmed" if learnt == 0 else _missed(n)
+            return ClaimVerdict(claim=claim, kind=kind, sentence=how)
+        case "converges":
+            kind = "confirmed" if learnt == n and not diverged else _missed(n)
+            return ClaimVerdict(claim=claim, kind=kind, sentence=how)
+        case _:
+            return _judge_unchanged(claim, accuracies, [_last_accuracy(replay) for replay in before])
+
+
+def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[float]) -> ClaimVerdict:
+    """Confirmed where the interval of the difference (Welch 1947) has 0 and nothing far from it."""
+    from flyweight.evidence.effect import difference
+
+    if len(after) < 2 or len(before) < 2:
+        sentence = "two seeds of this step and of the one before are needed to compare them"
+        return ClaimVerdict(claim=claim, kind="undecided" if before else "not run", sentence=sentence)
+    effect = difference(before, after)
+    low, high = (effect.low or 0.0), (effect.high or 0.0)
+    sentence = (
+        f"{100 * effect.effect:+.2f} points against the step before ({100 * low:+.2f} to {100 * high:+.2f} with "
+        f"{len(before)} and {len(after)} seeds)"
+    )
+    if low > 0 or high < 0:
+        return ClaimVerdict(claim=claim, kind="not reproduced", sentence=sentence)
+    is_narrow = max(-low, high) <= UNCHANGED
+    return ClaimVerdict(claim=claim, kind="confirmed" if is_narrow else "undecided", sentence=sentence)
+
+
+def _listed_endings(replays: Sequence[Replay]) -> str:
+    """How the seeds ended: "3 of 3 seeds diverged", or the accuracies."""
+    n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
+    words = [f"{diverged} of {n} {_seeds(n)} diverged"] if diverged else []
+    rest = [_last_accuracy(replay) for replay in replays if not replay.is_diverged]
+    if rest:
+        words.append(f"{', '.join(f'{100 * accuracy:.2f} %' for accuracy in rest)} as told")
+    return "; ".join(words)
+
+
+def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
+    """A net whose weights are no numbers answers 0 to every image: the first of ten that are not greater."""
+    n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
+    if claim.told == NOT_A_NUMBER:
+        kind: Kind = "confirmed" if diverged else _missed(n)
+        return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {n} {_seeds(n)} diverged")
+    if claim.what == "loss" or claim.on == "train":
+        sentence = f"{diverged} of {n} {_seeds(n)} diverged, after how many steps decides this figure"
+        return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
+    counts = replays[0].class_counts
+    share = counts[0] / sum(counts)
+    always = f"{counts[0]:,} of {sum(counts):,} = {100 * share:.2f} %"
+    if agrees(claim, share):
+        sentence = f"{diverged} of {n} {_seeds(n)} diverged; NaN is read as 0, whatever the image: {always}"
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence)
+    sentence = f"{diverged} of {n} {_seeds(n)} diverged, which is {always}"
+    return ClaimVerdict(claim=claim, kind=_outside(step, n), sentence=sentence + _because(step))
+
+
+def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
+    collapse = _judge_collapse(claim, replays)
+    if collapse:
+        return collapse
+    figures, summary = _figures(claim, replays), _replayed(claim, replays)
+    if summary is None:
+        sentence = f"the runs have no such figure (epoch {claim.epoch})"
+        return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
+    reach = _reach(claim, figures, summary)
+    low, high = max(0.0, summary.mean - reach), summary.mean + reach
+    high = min(1.0, high) if claim.what == "accuracy" else high
+    shown = f"replayed {_replayed_text(claim, summary, low, high)}"
+    is_inside = (
+        summary.mean + reach > claim.value
+        if claim.sense == "above"
+        else abs(summary.mean - claim.value) <= reach + claim.unit * (1 if claim.sense == "about" else 0.5)
+    )
+    kind: Kind = "confirmed"
+    sentence = shown
+    if not is_inside:
+        side = "less" if summary.mean < claim.value else "more"
+        kind, sentence = _outside(step, summary.n), f"{side} than told: {shown}{_because(step)}"
+    return ClaimVerdict(claim=claim, kind=kind, sentence=sentence, replayed=summary, low=low, high=high)
+
+
+def _told_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
+    """The class that is always answered where a told accuracy is that of a constant answer; NaN always answers 0."""
+    if claim.what != "accuracy" or claim.correct is None:
+        return None
+    return constant_answer(claim.correct, replays[0].class_counts) or None
+
+
+def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | None:
+    """A told accuracy that is a constant answer: which class it is, is chance, so that any collapse confirms it."""
+    told = _told_collapse(claim, replays)
+    if told is None:
+        return None
+    found = [constant_answer(_correct(claim, replay), replay.class_counts) for replay in replays]
+    collapsed = [answer for answer in found if answer is not None]
+    n = len(replays)
+    always = f"{claim.correct:,} of {claim.images:,} is the answer {told} to every image"
+    if collapsed:
+        answers = ", ".join(str(answer) for answer in collapsed)
+        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {answers}"
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
+    sentence = f"{always}; none of {n} {_seeds(n)} ends like that: {_listed_endings(replays)}"
+    return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
+
+
+def _correct(claim: Claim, replay: Replay) -> int:
+    figure = _figure(claim, replay)
+    if replay.is_diverged or figure is None or figure.accuracy is None or figure.images is None:
+        return replay.class_counts[0] if replay.is_diverged else -1
+    return round(figure.accuracy * figure.images)
+
+
+def _reach(claim: Claim, figures: Sequence[Figure], summary: Summary) -> float:
+    """How far one more run may lie from the replayed mean, 95 times of 100.
+
+    The seeds' part is Student's prediction interval, t s sqrt(1 + 1/n); the images' part is the normal interval of a
+    difference of two figures on so many images, which is all there is for a single seed.
+    """
+    seeds = 0.0
+    if summary.sd is not None:
+        seeds = t_quantile(0.95, summary.n - 1) * summary.sd * math.sqrt(1 + 1 / summary.n)
+    images = NORMAL_95 * math.sqrt(2) * max(_image_error(claim, figure) for figure in figures)
+    return math.hypot(seeds, images)
+
+
+def _image_error(claim: Claim, figure: Figure) -> float:
+    if claim.what == "loss":
+        return figure.loss_error or 0.0
+    accuracy, images = figure.accuracy or 0.0, figure.images or claim.images or 1
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def _outside(step: Step, n: int) -> Kind:
+    return "not derivable" if _undecided(step) else _missed(n)
+
+
+def _missed(n: int) -> Kind:
+    """What a claim is that the replays do not hold: one seed says nothing of how far others may lie."""
+    return "undecided" if n == 1 else "not reproduced"
+
+
+def _undecided(step: Step) -> list[str]:
+    """The keys that decide a figure and had to be assumed."""
+    return [key for key in step.assumed if key in DECISIVE]
+
+
+def _because(step: Step) -> str:
+    undecided = _undecided(step)
+    return f"; the document does not tell {', '.join(undecided)}" if undecided else ""
+
+
+def _replayed(claim: Claim, replays: Sequence[Replay]) -> Summary | None:
+    values = [value for figure in _figures(claim, replays) if (value := _value(claim, figure)) is not None]
+    return mean_interval(values) if values else None
+
+
+def _figures(claim: Claim, replays: Sequence[Replay]) -> list[Figure]:
+    """What each replay tells where the claim looks, of those that tell anything there."""
+    return [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
+
+
+def _figure(claim: Claim, replay: Replay) -> Figure | None:
+    """What a replay tells where the claim looks: the epoch that is best by test, else that epoch, else the last."""
+    epoch = _epoch(claim, replay)
+    if epoch is None:
+        return None
+    return {"train": epoch.train, "validation": epoch.validation, "test": epoch.test}[claim.on or "test"]
+
+
+def _epoch(claim: Claim, replay: Replay) -> Epoch | None:
+    if not replay.epochs:
+        return None
+    if claim.is_best:
+        return best_by_test(replay)
+    if claim.epoch is None:
+        return replay.epochs[-1]
+    return next((epoch for epoch in replay.epochs if epoch.epoch == claim.epoch), None)
+
+
+def best_by_test(replay: Replay) -> Epoch | None:
+    """The epoch that the test images make look best, as some documents pick it."""
+    tested = [epoch for epoch in replay.epochs if epoch.test is not None and epoch.test.accuracy is not None]
+    return max(
+        tested, key=lambda epoch: epoch.test.accuracy if epoch.test and epoch.test.accuracy else 0.0, default=None
+    )
+
+
+def _value(claim: Claim, figure: Figure) -> float | None:
+    return figure.loss if claim.what == "loss" else figure.accuracy
+
+
+def _last_accuracy(replay: Replay) -> float:
+    """As told, after the last epoch; a net of no numbers answers 0."""
+    if replay.is_diverged or not replay.epochs:
+        return replay.class_counts[0] / sum(replay.class_counts)
+    last = replay.epochs[-1].test or replay.epochs[-1].validation
+    return last.accuracy or 0.0 if last else 0.0
+
+
+def honest_accuracy(replays: Sequence[Replay]) -> Summary | None:
+    measured = [replay.honest for replay in replays if replay.honest is not None]
+    if not measured:
+        return None
+    summary = mean_interval([honest.accuracy for honest in measured])
+    if summary.n > 1:
+        return summary
+    low, high = wilson(measured[0].correct, measured[0].count)
+    return Summary(
+        n=1, mean=summary.mean, sd=None, low=low, high=high, minimum=summary.minimum, maximum=summary.maximum
+    )
+
+
+def figure_text(claim: Claim, value: float) -> str:
+    """A figure like that of a claim: an accuracy in percent, a loss with one digit more than was told.
+
+    >>> figure_text(Claim(what="loss", told="0.0001", mark="source"), 0.000134)
+    '0.00013'
+    """
+    if claim.what == "accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:.{1 + round(-math.log10(claim.unit))}f}"
+
+
+def _replayed_text(claim: Claim, summary: Summary, low: float, high: float) -> str:
+    """The replayed figure, and where one more run may lie."""
+    between = f"{figure_text(claim, low)} to {figure_text(claim, high)}"
+    if summary.sd is None:
+        return f"{figure_text(claim, summary.mean)} by one seed; the images alone allow {between}"
+    mean, spread = figure_text(claim, summary.mean).removesuffix(" %"), figure_text(claim, summary.sd)
+    return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs in {between}"
+
+
+def _seeds(n: int) -> str:
+    return "seed" if n == 1 else "seeds"

@@ -1,0 +1,284 @@
+"""Runs on their way to trackers: as they happen, and later what could not be delivered then.
+
+What waits is a marker in `HOME/pending/TRACKER/RUN_ID`; the record itself is what is sent, so nothing is kept twice. A
+marker is there before anything is sent and goes when the tracker has all of a run that is over: a process that is
+killed leaves it behind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flyweight.errors import UsageError
+from flyweight.records.ids import is_run_id
+from flyweight.trackers.trackers import TRACKERS, Tracker, open_tracker, require_installed, require_known
+
+if TYPE_CHECKING:
+    from flyweight.records.record import EpochRecord, RunRecord
+    from flyweight.records.store import Store
+
+WAIT_SECONDS: Final = 60.0
+# A tracker that takes no run at all is not asked about hundreds; one run that it refuses does not hold up the others.
+FAILURES_IN_A_ROW: Final = 3
+REASON_CHARACTERS: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """One run for one tracker; `reason` says why it is not there, and is empty if it is.
+
+    is_at_work: the run goes on, and its own process sends it.
+    """
+
+    tracker: str
+    run_id: str
+    reason: str = ""
+    is_at_work: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncReport:
+    """What became of all that waited. The marker of a run whose folder is gone was dropped: somebody removed it."""
+
+    sent: tuple[Parcel, ...]
+    still_pending: tuple[Parcel, ...]
+    gone: tuple[Parcel, ...]
+
+
+@contextmanager
+def tracking(
+    names: Sequence[str], store: Store, *, warn: Callable[[str], None], wait_seconds: float = WAIT_SECONDS
+) -> Iterator[Callable[[str], None]]:
+    """A function to be called with the id of each run that has news: when it starts, after an epoch, when it ends.
+
+    It returns at once; a thread per tracker reads the records and sends them. A tracker that fails is told of once, in
+    one line to `warn`, from its thread, and never stops what happens within. At the end what is under way is waited
+    for, at most `wait_seconds`; what is left then is for `sync`.
+
+    Raises:
+        UsageError: no tracker has that name. MissingError: the package of one is not installed.
+    """
+    for name in names:
+        require_known(name)
+        require_installed(name)
+    couriers = [_Courier(name, store, warn) for name in dict.fromkeys(names)]
+
+    def note(run_id: str) -> None:
+        for courier in couriers:
+            courier.note(run_id)
+
+    try:
+        yield note
+    finally:
+        deadline = time.monotonic() + wait_seconds
+        for courier in couriers:
+            courier.close()
+        for courier in couriers:
+            courier.wait(deadline, wait_seconds)
+
+
+def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...]:
+    """What waits for the named trackers, by default for all; by tracker and time."""
+    for name in names or ():
+        require_known(name)
+    return tuple(
+        Parcel(tracker=name, run_id=path.name)
+        for name in dict.fromkeys(names or TRACKERS)
+        for path in sorted(_folder(home, name).glob("*"))
+        if is_run_id(path.name)
+    )
+
+
+def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None]) -> SyncReport:
+    """Send what waits to the named trackers, by default to all; a tracker that still fails is told of once.
+
+    A run that is still at work is left to its own process; one whose process is gone is first closed as lost.
+
+    Raises:
+        UsageError: no tracker has that name, or another process is sending just now.
+    """
+    waiting = pending(store.home, names)
+    store.mark_lost()
+    done: list[Parcel] = []
+    gone: list[Parcel] = []
+    with _alone(store.home):
+        for name in dict.fromkeys(parcel.tracker for parcel in waiting):
+            ids = [parcel.run_id for parcel in waiting if parcel.tracker == name]
+            here = [run_id for run_id in ids if store.folder(run_id).is_dir()]
+            gone += [_dropped(store.home, name, run_id) for run_id in ids if run_id not in here]
+            done += _send_all(name, here, store, warn=warn)
+    return SyncReport(
+        sent=tuple(parcel for parcel in done if not parcel.reason),
+        still_pending=tuple(parcel for parcel in done if parcel.reason),
+        gone=tuple(gone),
+    )
+
+
+class _Courier:
+    """Brings the news of runs to one tracker, in a thread of its own: a slow tracker holds up nobody."""
+
+    def __init__(self, name: str, store: Store, warn: Callable[[str], None]) -> None:
+        self._name = name
+        self._store = store
+        self._warn = warn
+        self._tracker: Tracker | None = None
+        self._news: dict[str, None] = {}  # a set in order: news of a run that has some already is no more news
+        self._noted: dict[str, None] = {}
+        self._sent: dict[str, tuple[RunRecord, tuple[EpochRecord, ...]]] = {}
+        self._change = threading.Condition()
+        self._is_closing = False
+        self._has_warned = False
+        # A daemon: a tracker that never answers does not keep the program from ending.
+        self._thread = threading.Thread(target=self._work, name=f"to {name}", daemon=True)
+        self._thread.start()
+
+    def note(self, run_id: str) -> None:
+        """Take note that a run has news."""
+        with suppress(OSError):  # the thread tries again, and tells of it
+            _mark(self._store.home, self._name, run_id)
+        with self._change:
+            self._noted[run_id] = self._news[run_id] = None
+            self._change.notify()
+
+    def close(self) -> None:
+        """Bring what is left, and once more what is not all there: a run that an error ended was told of by nobody."""
+        with self._change:
+            left = {parcel.run_id for parcel in pending(self._store.home, [self._name])}
+            self._news |= {run_id: None for run_id in self._noted if run_id in left}
+            self._is_closing = True
+            self._change.notify()
+
+    def wait(self, deadline: float, wait_seconds: float) -> None:
+        """Wait until all is brought, or for the deadline."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            self._tell(f"did not take everything within {wait_seconds:g} s")
+
+    def _work(self) -> None:
+        while (run_id := self._next()) is not None:
+            try:
+                self._bring(run_id)
+            except Exception as error:  # whatever a tracker's package throws, training goes on
+                self._tell(_reason(error))
+                if self._is_closing:
+                    break
+        if self._tracker is not None:
+            with suppress(Exception):  # the same; what was sent is sent
+                self._tracker.close()
+
+    def _next(self) -> str | None:
+        with self._change:
+            self._change.wait_for(lambda: self._news or self._is_closing)
+            run_id = next(iter(self._news), None)
+            if run_id is not None:
+                del self._news[run_id]
+            return run_id
+
+    def _bring(self, run_id: str) -> None:
+        if self._tracker is None:
+            self._tracker = open_tracker(self._name, self._store.home)
+        # Read before the epochs, so that those of a run that is over are all there.
+        run = self._store.get(run_id)
+        epochs = self._store.epochs(run_id)
+        with _marked(self._store.home, self._name, run):
+            if self._sent.get(run_id) != (run, epochs):
+                self._tracker.send(run, epochs)
+                self._sent[run_id] = (run, epochs)
+
+    def _tell(self, reason: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(f"{self._name}: {reason}; the runs are kept, `flyweight sync` sends them later")
+
+
+def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[str], None]) -> Iterator[Parcel]:
+    """Send each run that is on record and over, until the tracker fails too often."""
+    tracker: Tracker | None = None
+    failures: list[str] = []
+    in_a_row = 0
+    for run_id in ids:
+        run, reason = _on_record(store, run_id), ""
+        if run is None:
+            reason = "this database has no record of it; another one may (FLYWEIGHT_DATABASE)"
+        elif run.status == "running":
+            reason = f"still at work (process {run.pid} on {run.host})"
+        elif in_a_row == FAILURES_IN_A_ROW:
+            reason = failures[-1]
+        else:
+            try:
+                tracker = tracker or open_tracker(name, store.home)
+                with _marked(store.home, name, run):
+                    tracker.send(run, store.epochs(run.id))
+                in_a_row = 0
+            except Exception as error:  # whatever a tracker's package throws, the others are still sent to
+                reason = _reason(error)
+                failures.append(reason)
+                in_a_row += 1
+        at_work = run is not None and run.status == "running"
+        yield Parcel(tracker=name, run_id=run_id, reason=reason, is_at_work=at_work)
+    if tracker is not None:
+        with suppress(Exception):  # the same
+            tracker.close()
+    if failures:
+        warn(f"{name}: {failures[0]}; what it did not take is kept for the next `flyweight sync`")
+
+
+@contextmanager
+def _marked(home: Path, name: str, run: RunRecord) -> Iterator[None]:
+    """Send a run within: the marker is there before, and goes if all went well and this was the last word."""
+    _mark(home, name, run.id)
+    yield
+    if run.status != "running":
+        _marker(home, name, run.id).unlink(missing_ok=True)
+
+
+def _on_record(store: Store, run_id: str) -> RunRecord | None:
+    try:
+        return store.get(run_id)
+    except UsageError:
+        return None
+
+
+def _dropped(home: Path, name: str, run_id: str) -> Parcel:
+    _marker(home, name, run_id).unlink(missing_ok=True)
+    return Parcel(tracker=name, run_id=run_id, reason="its folder is gone")
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    folder = home / "pending"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "sync.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError("another `flyweight sync` is sending just now; let it end.") from None
+
+
+def _mark(home: Path, name: str, run_id: str) -> None:
+    """Write the marker; an empty file is there or not, never half."""
+    marker = _marker(home, name, run_id)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def _marker(home: Path, name: str, run_id: str) -> Path:
+    return _folder(home, name) / run_id
+
+
+def _folder(home: Path, name: str) -> Path:
+    return home / "pending" / name
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line that can be read."""
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    return first if len(first) <= REASON_CHARACTERS else f"{first[:REASON_CHARACTERS]}..."

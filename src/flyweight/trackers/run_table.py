@@ -1,0 +1,184 @@
+"""Runs as one table in a file, a row a run: the columns of the record, what follows from them, and the recipe's keys.
+
+Columns have one kind each, whatever rows there are, and what is not known stays empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from flyweight.errors import MissingError, UsageError
+from flyweight.records import folder as files
+from flyweight.records.record import RunRecord
+from flyweight.trackers.content import flattened
+
+DERIVED: Final = ("train_accuracy", "validation_accuracy", "test_accuracy")
+# What decides the bits and the speed of a run; the rest of the environment stays in its folder.
+ENVIRONMENT: Final[dict[str, type]] = {
+    "flyweight": str,
+    "code": str,
+    "torch": str,
+    "python": str,
+    "system": str,
+    "processor": str,
+    "cpu_capability": str,
+    "threads": int,
+    "device": str,
+}
+# The beginnings by which a spreadsheet knows a formula (OWASP, CSV Injection), the full-width ones too.
+FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: its cells are of `kind` (str, int, float, bool or datetime in UTC) or None."""
+
+    name: str
+    kind: type
+    cells: tuple[Any, ...]
+
+
+def write_table(records: Iterable[RunRecord], path: Path) -> Path:
+    """Write the runs to `path`, whole or not at all, as Parquet, CSV or JSON by its suffix; returns the path.
+
+    Raises:
+        UsageError: another suffix. MissingError: the path cannot be written, or Parquet's package is not installed.
+    """
+    if path.suffix.lower() not in WRITERS:
+        raise UsageError(f"{path} must end in {', '.join(WRITERS)}, found {path.suffix or 'no suffix'!r}.")
+    columns = table_of(tuple(records))
+    try:
+        with files.replacing(path) as unfinished:
+            WRITERS[path.suffix.lower()](columns, unfinished)
+    except OSError as error:
+        raise MissingError(f"cannot write {path}: {error.strerror or error}; choose another place.") from error
+    return path
+
+
+def table_of(records: Sequence[RunRecord]) -> tuple[Column, ...]:
+    """The runs as columns: those of the record in its order, those that follow from it, environment, recipe."""
+    columns = [
+        Column(name=name, kind=kind, cells=tuple(_as(kind, getattr(record, name)) for record in records))
+        for name, kind in {**_record_kinds(), **dict.fromkeys(DERIVED, float)}.items()
+    ]
+    columns += [
+        Column(
+            name=f"environment.{name}",
+            kind=kind,
+            cells=tuple(_as(kind, record.environment.get(name)) for record in records),
+        )
+        for name, kind in ENVIRONMENT.items()
+    ]
+    recipes = [flattened(record.recipe) for record in records]
+    for key in sorted({key for recipe in recipes for key in recipe}):
+        values = [recipe.get(key) for recipe in recipes]
+        kind = _common_kind(values)
+        columns.append(Column(name=f"recipe.{key}", kind=kind, cells=tuple(_as(kind, value) for value in values)))
+    return tuple(columns)
+
+
+def disarmed(value: object) -> object:
+    """The value, or a text that a spreadsheet would take for a formula with an apostrophe before it.
+
+    >>> disarmed("=1+1"), disarmed(-1)
+    ("'=1+1", -1)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS) else value
+
+
+def _write_parquet(columns: Sequence[Column], path: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingError(
+            f"a .parquet file needs the pyarrow package ({error}): pip install 'flyweight[parquet]'"
+        ) from error
+    kinds = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+        datetime: pyarrow.timestamp("us", tz="UTC"),
+    }
+    schema = pyarrow.schema([(column.name, kinds[column.kind]) for column in columns])
+    arrays = [pyarrow.array(column.cells, type=kinds[column.kind]) for column in columns]
+    parquet.write_table(pyarrow.Table.from_arrays(arrays, schema=schema), path)
+
+
+def _write_csv(columns: Sequence[Column], path: Path) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    writer.writerows([disarmed(_csv_word(cell)) for cell in row] for row in _rows(columns))
+    path.write_bytes(buffer.getvalue().encode())
+
+
+def _write_json(columns: Sequence[Column], path: Path) -> None:
+    """A list of objects, one a line."""
+    names = [column.name for column in columns]
+    objects = [dict(zip(names, map(_json_value, row), strict=True)) for row in _rows(columns)]
+    lines = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in objects]
+    path.write_bytes("[\n{}\n]\n".format(",\n".join(lines)).encode() if lines else b"[]\n")
+
+
+WRITERS: Final[dict[str, Callable[[Sequence[Column], Path], None]]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".json": _write_json,
+}
+
+
+def _rows(columns: Sequence[Column]) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.cells for column in columns), strict=True)
+
+
+def _record_kinds() -> dict[str, type]:
+    """The plain columns of a record and what they hold, by its annotations."""
+    kinds = {name: _kind(hint) for name, hint in get_type_hints(RunRecord).items()}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def _kind(hint: Any) -> type | None:
+    """`int` of an annotation such as `int | None`; None for what is no plain value."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return next(_kind(part) for part in get_args(hint) if part is not NoneType)
+    if origin is Literal:
+        return str
+    return hint if origin is None else None
+
+
+def _common_kind(values: Iterable[Any]) -> type:
+    """What all values are: whole numbers beside others are numbers; what has nothing in common is text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return float
+    return kinds.pop() if len(kinds) == 1 and kinds <= {bool, int, float} else str
+
+
+def _as(kind: type, value: Any) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if kind is str and not isinstance(value, str):
+        return json.dumps(value)
+    return value if isinstance(value, kind) else kind(value)
+
+
+def _csv_word(cell: Any) -> object:
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return _json_value(cell)
+
+
+def _json_value(cell: Any) -> Any:
+    return cell.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(cell, datetime) else cell

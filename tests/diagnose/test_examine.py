@@ -1,0 +1,479 @@
+"""Cases: all that is known of a recipe or a run, and each missing piece with its reason; none stops the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flyweight.data import sources
+from flyweight.data.catalogue import CATALOGUE
+from flyweight.diagnose.examine import case_of_recipe, case_of_run, examine_recipe, examine_run
+from flyweight.diagnose.probes.collect import PROBES
+from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES
+from flyweight.diagnose.trial import Expense, Proof, keep_proofs
+from flyweight.doctor.subject import Case, DataFacts, Parent
+from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
+from flyweight.experiment.plan import as_recorded, plan
+from flyweight.experiment.run import run
+from flyweight.experiment.setup import prepare
+from flyweight.recipe import Recipe, load, names, override, recipe_hash
+from flyweight.records import folder as files
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
+from tiny import TRAIN, tiny_recipe
+
+HELD_OUT = 40
+PROTOCOL = ("protocol.evaluate_augmented=true", "train.batch_size=20")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store.open(home=tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
+    folder = tmp_path_factory.mktemp("images")
+    return lambda *overrides: tiny_recipe(folder, *overrides)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
+    """A run with a protocol, so that its folder has every file that a run may have, with its probes."""
+    record = run(tiny(*PROTOCOL), seed=0, store=store, threads=1)
+    case_of_run(record, store)
+    return record
+
+
+@pytest.fixture
+def copied(finished: RunRecord, store: Store, tmp_path: Path) -> Store:
+    """A store whose folder of the run may be spoilt."""
+    other = Store.open(url=store.url, home=tmp_path / "home")
+    shutil.copytree(store.folder(finished.id), other.folder(finished.id))
+    return other
+
+
+def began(store: Store, recipe: Recipe, **more: Any) -> RunRecord:
+    """The record of a run of this process that has only begun; nothing is trained."""
+    recipe = as_recorded(recipe)
+    cost = plan(recipe).require()
+    values = {
+        "name": recipe.name,
+        "seed": 0,
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": recipe_hash(recipe),
+        "params": cost.params,
+        "macs": cost.macs,
+        "registered_params": cost.registered_params,
+        "data_name": recipe.data.name,
+        "data_hash": "d" * 64,
+        "split_hash": "s" * 64,
+        "environment": {"flyweight": "0.0"},
+        "epochs_planned": recipe.train.epochs,
+    }
+    return store.start(**{**values, **more})
+
+
+def ended(store: Store, record: RunRecord, *, correct: int = 9900, status: Any = "finished") -> RunRecord:
+    """The record closed with so many right test images of 10,000, and one in ten of the validation ones fewer."""
+    figures = {"test_correct": correct, "test_count": 10_000, "validation_correct": correct // 2, "train_correct": 9}
+    figures |= {"validation_count": 5_000, "train_count": 10}
+    return store.finish(record.id, status, epochs_done=1, **figures)
+
+
+@pytest.mark.parametrize("name", ["own/20k-fast", "003-10"])
+def test_a_recipe_is_examined_without_torch(name):
+    """In a process of its own, with every rule asked, neither torch nor the images are loaded."""
+    script = (
+        "import sys; from flyweight.recipe import load; from flyweight.diagnose.examine import examine_recipe; "
+        f"found = examine_recipe(load({name!r})); "
+        "print({'torch', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules), found.record, len(found.case.lr_curve))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set() None 101"
+
+
+def test_every_packaged_recipe_is_a_case():
+    """Its sizes, its rates and its counts are there, and what needs a run says so."""
+    found = [case_of_recipe(load(name)) for name in names()]
+
+    assert len(found) > 50
+    for case in found:
+        assert case.cost == plan(case.recipe).require()
+        assert case.data.n_train > 0 < case.data.n_validation
+        assert max(case.lr_curve) == pytest.approx(case.recipe.train.lr, rel=0.01)
+        assert case.claims is not None
+        assert set(case.why_missing) == {*OF_A_RUN, *OF_PROBES}
+        assert all(getattr(case, need) is None for need in case.why_missing)
+
+
+SPLITS = (
+    (),
+    ("data.validation=70",),
+    ("data.validation=none",),
+    ("data.train_limit=30",),
+    ("data.train_limit=1000",),
+    ("protocol.seed_after_split=true",),
+    ("protocol.evaluate_on=test", "data.validation=none"),
+    ("protocol.evaluate_on=train", "data.validation=none", "data.train_limit=50"),
+    ("data.resize=20",),
+)
+
+
+@pytest.mark.parametrize("overrides", SPLITS, ids=",".join)
+def test_sizes_are_those_that_training_finds(tiny, overrides):
+    """Of every way to divide a set they are what a training would have."""
+    recipe = tiny(*overrides)
+    bench = prepare(recipe, seed=0, device="cpu", threads=1)
+
+    found = case_of_recipe(recipe)
+
+    assert found.data == DataFacts(
+        n_train=len(bench.batches.rows),
+        n_validation=len(bench.validation[0]),
+        n_classes=bench.image_set.n_classes,
+        shape=bench.image_set.shape,
+    )
+    assert found.steps_per_epoch == bench.batches.n_steps
+
+
+def test_a_set_with_validation_images_of_its_own_is_counted_so(tmp_path, tiny):
+    """All of its training images train, and it validates on what it brings."""
+    with np.load(tiny().data.name) as arrays:
+        np.savez(
+            tmp_path / "three.npz", **arrays, x_validation=arrays["x_test"][:33], y_validation=arrays["y_test"][:33]
+        )
+
+    found = case_of_recipe(override(tiny(), [f"data.name={tmp_path / 'three.npz'}"]))
+
+    assert (found.data.n_train, found.data.n_validation) == (TRAIN, 33)
+
+
+def test_the_catalogue_knows_the_sizes_of_what_it_names():
+    """Of the set in the package they are those of its arrays; every other one has a size for its test images, too."""
+    mnist = sources.load("mnist")
+
+    assert (CATALOGUE["mnist"].n_train, CATALOGUE["mnist"].n_test) == (len(mnist.train_images), len(mnist.test_images))
+    for named in CATALOGUE.values():
+        assert f"{named.n_train:,} + {named.n_test:,}" in named.description or named.name == "qmnist"
+    assert (CATALOGUE["qmnist"].n_train, CATALOGUE["qmnist"].n_test) == (60_000, 60_000)
+
+
+def test_what_could_not_be_trained_is_refused(tiny):
+    """A net that does not parse and one over its budget are told as training would tell them."""
+    with pytest.raises(RecipeError, match=r"model\.net"):
+        examine_recipe(tiny("model.net=c6 zz"))
+    with pytest.raises(OverBudgetError):
+        examine_recipe(tiny("budget.params=10"))
+
+
+def test_a_finished_run_is_known_in_full(tiny, store, finished):
+    """Every piece is there, as the files and the record have it."""
+    folder = store.folder(finished.id)
+    result, told = files.read_result(folder), files.read_told(folder)
+
+    case = case_of_run(finished, store)
+
+    assert set(case.why_missing) == {"parent"}
+    assert [field.name for field in fields(Case) if getattr(case, field.name) is None] == ["parent"]
+    assert case.recipe == as_recorded(tiny(*PROTOCOL))
+    assert case.data == DataFacts(n_train=TRAIN - HELD_OUT, n_validation=HELD_OUT, n_classes=10, shape=(1, 28, 28))
+    for line, epoch in zip(case.history, store.epochs(finished.id), strict=True):
+        assert line.validation_accuracy == pytest.approx(epoch.validation_accuracy)
+        assert line.train_loss == pytest.approx(epoch.train_loss)
+    assert case.ending.status == "finished"
+    for part in ("train", "validation", "test"):
+        assert getattr(case.ending, part) == result[part]
+    assert sum(case.answers.answered) == sum(case.answers.labels) == HELD_OUT
+    assert case.told == told
+    assert case.claims == ()
+
+
+def test_a_run_is_examined_by_any_word_that_means_it(store, finished):
+    """By its id, the beginning of it or @latest; one that means none is refused."""
+    found = examine_run(finished.id[:12], store, with_probes=False)
+
+    assert found.record == finished
+    assert found.recipe == found.case.recipe
+    assert {found.case.why_missing[need] for need in OF_PROBES} == {"probes were not asked for"}
+    with pytest.raises(UsageError):
+        examine_run("nothing", store)
+
+
+# What of a case is gone, or said otherwise, with each file of a run folder.
+LOST_WITH: dict[str, tuple[str, ...]] = {
+    "checksums.json": ("trained",),
+    "environment.json": ("trained",),
+    "metrics.csv": ("history", "trained"),
+    "misread.npz": ("trained",),
+    "predictions.npz": ("answers", "trained"),
+    PROBES: (),
+    "recipe.toml": ("trained",),
+    "result.json": ("trained",),
+    "told.json": ("told", "trained"),
+    "weights.safetensors": ("trained",),
+}
+
+
+def test_no_file_of_a_run_folder_is_forgotten(store, finished):
+    """The two tests below lose and spoil every file that a run writes."""
+    assert sorted(path.name for path in store.folder(finished.id).iterdir()) == sorted(LOST_WITH)
+    assert len(LOST_WITH) == 10
+
+
+@pytest.mark.parametrize("name", LOST_WITH)
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["missing", "damaged"])
+def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name, spoil):
+    """What stood in it is None with a reason; all else is as it was, and nothing is raised."""
+    whole, folder = case_of_run(finished, store), copied.folder(finished.id)
+    spoil(folder / name)
+    if name != PROBES:
+        (folder / PROBES).unlink()  # so that all is measured again
+
+    case = case_of_run(finished, copied)
+
+    lost = LOST_WITH[name]
+    assert set(case.why_missing) == {"parent", *lost}
+    assert all(getattr(case, need) is None and case.why_missing[need] for need in lost)
+    assert replace(case, **{need: getattr(whole, need) for need in lost}, why_missing=whole.why_missing) == whole
+
+
+def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
+    """Recipe, cost, sizes, ending and what the images say are still there, and the folder is not made again."""
+    shutil.rmtree(copied.folder(finished.id))
+
+    case = case_of_run(finished, copied)
+
+    assert case.ending.test["correct"] == finished.test_correct
+    assert {"history", "answers", "told"} <= set(case.why_missing)
+    assert all("is gone" in case.why_missing[need] for need in ("history", "answers", "told"))
+    assert case.images is not None
+    assert not copied.folder(finished.id).exists()
+
+
+def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
+    """Cost and sizes come from the figures; without those nothing can be said, and that is told."""
+    record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
+    with_images = case_of_run(record, store)
+    (store.folder(record.id) / PROBES).unlink()
+    (tmp_path / "digits.npz").unlink()
+
+    case = case_of_run(record, store)
+
+    assert (case.cost, case.data) == (with_images.cost, with_images.data)
+    assert all(getattr(case, need) is None and "digits.npz" in case.why_missing[need] for need in OF_PROBES)
+    (store.folder(record.id) / "result.json").unlink()
+    with pytest.raises(DataError, match=r"digits\.npz"):
+        case_of_run(record, store)
+
+
+def test_a_diverged_run_has_an_ending_and_no_answers(tiny, store):
+    """Its first steps are there, its weights are not, and it says why."""
+    record = run(tiny("train.lr=1e30", "target.accuracy=0.9"), seed=0, store=store, threads=1)
+
+    case = case_of_run(record, store)
+
+    assert case.ending.status == "diverged"
+    assert "epoch 1" in case.ending.message
+    assert (case.ending.train, case.ending.test) == (None, None)
+    assert case.why_missing["history"] == "no epoch was finished: the run diverged"
+    assert case.why_missing["answers"] == "the run diverged and has no answers"
+    assert case.why_missing["trained"] == "the run diverged and has no weights"
+    assert case.start is not None
+    assert [(claim.said, claim.found, claim.is_contradicted) for claim in case.claims] == [
+        ("90.00%", "the run diverged", True)
+    ]
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed", "lost"])
+def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
+    """Its images and first steps are there; it has an ending as soon as it is over, and no claims about accuracy."""
+    images = sources.load(tiny().data.name)
+    record = began(store, tiny("target.accuracy=0.9"), data_hash=images.fingerprint)
+    if status != "running":
+        record = store.finish(record.id, status, message="the power went")
+
+    case = case_of_run(record, store)
+
+    assert (case.ending is None) == (status == "running")
+    assert case.ending is None or (case.ending.status, case.ending.message) == (status, "the power went")
+    assert case.claims == ()
+    assert {"history", "answers", "trained"} <= set(case.why_missing)
+    assert case.why_missing["trained"] == f"the run is {status} and has no weights"
+    assert case.start is not None
+    assert (store.folder(record.id) / PROBES).exists() == (status == "failed")
+
+
+def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
+    """Keys that this version does not know are told with the version that wrote them."""
+    recipe = tiny()
+    newer = {**as_recorded(recipe).model_dump(mode="json"), "sorcery": 1}
+    record = replace(began(store, recipe), recipe=newer)
+
+    with pytest.raises(RecipeError, match=r"found one of flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
+        case_of_run(record, store)
+
+    assert "\n" not in str(told.value)
+
+
+def test_the_rate_of_the_curve_is_that_of_the_epochs(tiny, store):
+    """At the end of each epoch the curve has the learning rate that the run wrote down."""
+    recipe = tiny("train.epochs=2", "train.schedule=triangular", "train.batch_size=2")
+    record = run(recipe, seed=0, store=store, threads=1)
+
+    case = case_of_run(record, store, with_probes=False)
+
+    steps = case.steps
+    assert steps == 2 * (TRAIN - HELD_OUT) // 2
+    for line in case.history:
+        progress = (line.epoch * case.steps_per_epoch - 1) / steps
+        assert line.lr == pytest.approx(np.interp(progress, np.linspace(0, 1, 101), case.lr_curve), abs=1e-6)
+
+
+def test_the_result_that_a_run_was_changed_from_is_found(tiny, store):
+    """By the hash on its record, with what differs and the test images of the first run of it that was measured."""
+    first = tiny()
+    parent_hash = recipe_hash(as_recorded(first))
+    began(store, first, data_hash="p" * 64)
+    ended(store, began(store, first, data_hash="p" * 64, name="before"), correct=9876)
+    ended(store, began(store, first, data_hash="p" * 64, name="later"), correct=1)
+    changed = tiny("train.lr=0.2", "train.schedule=cosine", "train.warmup=0.1")
+    record = ended(store, began(store, changed, data_hash="p" * 64, parent_hash=parent_hash))
+    elsewhere = ended(store, began(store, changed, data_hash="q" * 64, parent_hash=parent_hash))
+
+    case, other = (case_of_run(one, store, with_probes=False) for one in (record, elsewhere))
+
+    assert case.parent == Parent(name="before", factors=("lr", "schedule"), correct=9876, count=10_000)
+    assert "parent" not in case.why_missing
+    assert other.parent is None
+    assert "no finished run" in other.why_missing["parent"]
+
+
+def test_a_step_of_a_document_is_changed_from_the_step_before(tmp_path):
+    """Without a hash on the record, by what the document extends."""
+    store = Store.open(home=tmp_path)
+    ended(store, began(store, load("003-9")), correct=9910)
+    record = ended(store, began(store, load("003-10")), correct=9942)
+
+    found = case_of_run(record, store, with_probes=False).parent
+
+    assert found == Parent(name="003-9", factors=("batch_size",), correct=9910, count=10_000)
+
+
+def contradicted(case: Case) -> list[tuple[str, str, str]]:
+    return [(claim.where, claim.what, claim.said) for claim in case.claims or () if claim.is_contradicted]
+
+
+def test_a_document_that_counts_wrongly_is_contradicted_before_any_run(tmp_path):
+    """Step 10 of document 003 is told as 22,186 parameters; a recipe of its name with another net claims nothing."""
+    store = Store.open(home=tmp_path)
+    step = load("003-10")
+    record = ended(store, began(store, step))
+
+    before, after = case_of_recipe(step), case_of_run(record, store, with_probes=False)
+    other = case_of_recipe(override(step, ["model.net=flat fc10"]))
+    changed = case_of_run(ended(store, began(store, override(step, ["train.lr=0.02"]))), store, with_probes=False)
+
+    wrong = ("the document 003, step 003-10", "parameters", "22186")
+    assert contradicted(before) == contradicted(after) == [wrong]
+    assert len(after.claims) > len(before.claims) == 1
+    assert "22,410" in before.claims[0].found
+    assert other.claims == ()
+    assert changed.claims == ()
+
+
+def test_figures_in_descriptions_notes_and_targets_are_held_against_the_record(tmp_path, tiny):
+    """What is right and what was only hoped for is silent; each wrong one is named with where it stands."""
+    store = Store.open(home=tmp_path)
+    recipe = tiny("description=Has 1,000 parameters. Test accuracy 99.0 %, validation accuracy 98.7 %.")
+    recipe = override(recipe, ["target.accuracy=0.9"])
+    record = ended(store, began(store, recipe), correct=9900)
+    store.write_note(record.recipe_hash, "before", "test accuracy 12 %, 2k parameters", author="one")
+    store.write_note(record.recipe_hash, "after", "test accuracy 99.99 %", author="one")
+    store.write_note(record.recipe_hash, "after", "test accuracy 98.2 %", author="one")
+    store.write_note("0" * 64, "after", "test accuracy 1 %", author="one")
+
+    case = case_of_run(record, store, with_probes=False)
+
+    assert contradicted(case) == [
+        ("the description of the recipe", "parameters", "1,000 parameters"),
+        ("the note written before the run", "parameters", "2k parameters"),
+        ("the description of the recipe", "accuracy", "98.7 %"),
+        ("the note written after the run", "accuracy", "98.2 %"),
+    ]
+    assert [claim.said for claim in case.claims if not claim.is_contradicted] == ["90.00%"]
+    assert "test 99.00%" in next(claim.found for claim in case.claims if claim.what == "accuracy")
+
+
+def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
+    """A note tells of the recipe: one run on record that has the figure is enough."""
+    store = Store.open(home=tmp_path)
+    recipe = tiny()
+    record = ended(store, began(store, recipe), correct=9900)
+    store.write_note(record.recipe_hash, "after", "test accuracy 99.41 %", author="one")
+
+    alone = contradicted(case_of_run(record, store, with_probes=False))
+    ended(store, began(store, recipe, seed=1), correct=9941)
+    beside = contradicted(case_of_run(record, store, with_probes=False))
+
+    assert [said for _, _, said in alone] == ["99.41 %"]
+    assert beside == []
+
+
+def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
+    """A table that is none is as good as no table: the images are asked for."""
+    record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
+    path = store.folder(record.id) / "result.json"
+    result = json.loads(path.read_text())
+    (tmp_path / "digits.npz").unlink()
+
+    for layers in ([], [{}], [1], None, [{**result["layers"][0], "in_shape": 3}]):
+        path.write_text(json.dumps({**result, "layers": layers}))
+        with pytest.raises(DataError, match=r"digits\.npz"):
+            case_of_run(record, store)
+
+
+def failed_proof(code: str) -> Proof:
+    expense = Expense(params=1, registered_params=1, macs=1)
+    return Proof(
+        code=code,
+        gain="accuracy",
+        changes=(),
+        seeds=(0, 1),
+        before=(0.5, 0.5),
+        after=(0.5, 0.5),
+        told=(),
+        honest=(),
+        cost_before=expense,
+        cost_after=expense,
+        paired=None,
+        has_helped=False,
+        line="tried, and it did not help",
+        budget="short",
+        run_ids=(),
+    )
+
+
+def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
+    """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
+    record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
+    before = examine_run(record.id, store).diagnosis.findings
+    keep_proofs(store.folder(record.id), [failed_proof(before[0].code)])
+
+    after = examine_run(record.id, store).diagnosis.findings
+
+    assert len(before) == len(after) > 1
+    assert after[-1].code == before[0].code
+    assert after[-1].proof == "tried, and it did not help"
+    assert after[-1].rank > after[0].rank

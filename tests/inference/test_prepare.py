@@ -1,0 +1,148 @@
+"""Photos and scans of digits come back as what MNIST holds."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zlib
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flyweight.errors import DataError
+from flyweight.inference.prepare import MAX_PIXELS, read_digit
+
+PHOTOS = 60
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    """(200, 28, 28) uint8 test digits."""
+    with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
+        return mnist["x_test"][:200]
+
+
+def photo_of(digit: np.ndarray, rng: np.random.Generator, *, dark_on_light: bool) -> Image.Image:
+    """The digit large and off-centre on paper with a gradient of light and noise, as a camera would see it."""
+    side = int(rng.integers(4, 10)) * 28
+    ink = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), float) / 255
+    height, width = (int(side * rng.uniform(1.2, 2.0)) for _ in range(2))
+    sheet = np.zeros((height, width))
+    top, left = int(rng.integers(0, height - side + 1)), int(rng.integers(0, width - side + 1))
+    sheet[top : top + side, left : left + side] = ink
+    y, x = np.mgrid[:height, :width]
+    light = 200 + 40 * (rng.uniform(-1, 1) * (x / width - 0.5) + rng.uniform(-1, 1) * (y / height - 0.5))
+    picture = light * (1 - 0.75 * sheet) + rng.normal(0, 3, sheet.shape)
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    return Image.fromarray(picture if dark_on_light else 255 - picture).convert("RGB")
+
+
+@pytest.mark.parametrize("dark_on_light", [True, False])
+def test_a_photo_of_a_digit_comes_back_near_to_the_digit(digits, tmp_path, dark_on_light):
+    """It differs little from its original, and less than from any other digit, through a JPEG too."""
+    rng, differences, n_recognised = np.random.default_rng(0), [], 0
+    for digit in digits[:PHOTOS]:
+        path = tmp_path / "photo.jpg"
+        photo_of(digit, rng, dark_on_light=dark_on_light).save(path, quality=85)
+        found = read_digit(path)
+        assert found.image.shape == (1, 28, 28)
+        assert found.image.dtype == np.uint8
+        assert found.was_inverted is dark_on_light
+        to_each = np.abs(digits.astype(float) - found.image[0]).mean(axis=(1, 2))
+        differences.append(np.abs(found.image[0].astype(float) - digit).mean())
+        n_recognised += bool(np.array_equal(digits[to_each.argmin()], digit))
+
+    blank = digits.mean()
+    assert len(differences) == PHOTOS
+    assert np.median(differences) < 0.3 * blank
+    assert n_recognised >= 0.95 * PHOTOS
+
+
+def test_a_digit_of_mnist_passes_as_it_is(digits, tmp_path):
+    """What already is light on dark, centred and of the net's size is not touched; its negative is only inverted."""
+    for digit in digits:
+        Image.fromarray(digit).save(tmp_path / "digit.png")
+        Image.fromarray(255 - digit).save(tmp_path / "negative.png")
+
+        as_it_is, negative = read_digit(tmp_path / "digit.png"), read_digit(tmp_path / "negative.png")
+
+        assert np.array_equal(as_it_is.image[0], digit)
+        assert np.array_equal(negative.image[0], digit)
+        assert negative.was_inverted
+
+
+def test_the_frame_is_the_nets(digits, tmp_path):
+    """Other sizes and colour nets get the digit in their own shape, its mass in the middle."""
+    photo_of(digits[0], np.random.default_rng(1), dark_on_light=True).save(tmp_path / "photo.png")
+
+    found = read_digit(tmp_path / "photo.png", (3, 32, 40)).image
+
+    assert found.shape == (3, 32, 40)
+    assert np.array_equal(found[0], found[2])
+    y, x = np.mgrid[:32, :40]
+    mass = found[0].astype(float)
+    assert abs((mass * y).sum() / mass.sum() - 15.5) < 1
+    assert abs((mass * x).sum() / mass.sum() - 19.5) < 1
+
+
+def test_a_sideways_photo_is_turned_as_its_camera_says(digits, tmp_path):
+    """The EXIF orientation is obeyed."""
+    upright = photo_of(digits[0], np.random.default_rng(2), dark_on_light=True)
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to see it upright
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+
+    assert np.array_equal(read_digit(tmp_path / "turned.png").image, read_digit(tmp_path / "upright.png").image)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG whose header promises more pixels than the file holds."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    return bytes(content)
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    named = {name: folder / f"{name}.png" for name in ("text", "empty", "page", "tiny", "bomb", "cut", "missing")}
+    named["text"].write_text("this is no picture")
+    named["empty"].write_bytes(b"")
+    Image.new("L", (200, 200), 230).save(named["page"])
+    Image.new("L", (1, 1)).save(named["tiny"])
+    named["bomb"].write_bytes(png_claiming(40_000, 40_000))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), dtype=np.uint8)).save(named["cut"])
+    named["cut"].write_bytes(named["cut"].read_bytes()[:2000])
+    return named | {"folder": folder}
+
+
+@pytest.mark.parametrize("case", ["text", "empty", "page", "tiny", "bomb", "cut", "missing", "folder"])
+def test_what_is_no_digit_is_told_in_one_line(tmp_path, case):
+    """The file is named, and what to give instead."""
+    with pytest.raises(DataError) as caught:
+        read_digit(bad_files(tmp_path)[case])
+
+    message = str(caught.value)
+    assert str(bad_files(tmp_path)[case]) in message
+    assert "\n" not in message
+    assert len(message) < 300 + len(str(tmp_path))
+
+
+def test_the_bound_on_pixels_lets_cameras_through():
+    """A picture of 50 megapixels may be read."""
+    assert MAX_PIXELS >= 50_000_000
+
+
+def test_reading_needs_no_torch():
+    """Pillow and numpy do."""
+    script = "import sys, flyweight.inference.prepare; print({'torch', 'scipy', 'matplotlib'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"

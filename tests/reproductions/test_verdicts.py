@@ -1,0 +1,252 @@
+"""Verdicts: what is confirmed, what is not, and that the same records always give the same words."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_replays import TEST_COUNTS, TRAIN_COUNTS, diverged, replay
+
+from flyweight.model.cost import walk
+from flyweight.reproductions.document import Claim, Step, journey, journeys
+from flyweight.reproductions.runs import Replay
+from flyweight.reproductions.verdicts import (
+    INPUT_SHAPE,
+    KINDS,
+    agrees,
+    best_by_test,
+    constant_answer,
+    headline,
+    judge,
+    judge_claim,
+)
+
+COST = walk("c8 r gap flat fc10 unused(bn)", INPUT_SHAPE)
+STEP = Step(name="003-9", label="a step")
+TOLD = Claim(what="accuracy", told="99.46 %", mark="stated", on="test", epoch=2, images=10_000)
+
+
+def verdict(claim: Claim, *replays: Replay, step: Step = STEP, before: tuple[Replay, ...] = ()) -> tuple[str, str]:
+    found = judge_claim(claim, step, COST, replays, before)
+    return found.kind, found.sentence
+
+
+def test_a_count_is_held_against_the_layers() -> None:
+    """Right, registered instead of used, or wrong by so many."""
+    right, registered, wrong = (
+        Claim(what="parameters", told=str(count), mark="stated")
+        for count in (COST.params, COST.registered_params, COST.params + 7)
+    )
+
+    assert verdict(right) == ("confirmed", f"{COST.params} by counting the layers")
+    assert verdict(registered)[0] == "refuted"
+    assert "20 more are registered and never used" in verdict(registered)[1]
+    assert verdict(wrong) == ("refuted", f"{COST.params} by counting the layers, 7 fewer than told")
+
+
+def test_every_wrong_count_of_the_documents_is_refuted() -> None:
+    """Five of them, four in the documents themselves; no other count is."""
+    refuted = {
+        one.step.name
+        for story in journeys()
+        for one in judge(story, (), hashes={step.name: "hash" for step in story.all_steps})
+        for claim in one.claims
+        if claim.claim.what == "parameters" and claim.kind == "refuted"
+    }
+
+    assert refuted == {"001-9", "001-10", "002-b1", "003-10", "003-13"}
+
+
+def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() -> None:
+    """92.40 % told as above 95, and 10.44 % told as about 9.9; the others of that document hold."""
+    story = journey("002")
+    found = [
+        (one.step.name, claim.sentence)
+        for one in judge(story, (), hashes={step.name: "hash" for step in story.all_steps})
+        for claim in one.claims
+        if claim.kind == "refuted" and claim.claim.what == "accuracy"
+    ]
+
+    assert found == [("002-2b", "its own output says 10.44 %"), ("002-3b", "its own output says 92.40 %")]
+
+
+@pytest.mark.parametrize(("percent", "answer", "correct"), [(9.87, 0, 5923), (10.44, 7, 6265), (11.24, 1, 6742)])
+def test_constant_answers_are_known(percent: float, answer: int, correct: int) -> None:
+    """The three figures of the documents are the shares of three classes among the training images."""
+    assert constant_answer(correct, TRAIN_COUNTS) == answer
+    assert round(100 * correct / sum(TRAIN_COUNTS), 2) == percent
+    assert constant_answer(correct + 4, TRAIN_COUNTS) is None
+
+
+def test_a_net_without_numbers_answers_zero_to_every_image() -> None:
+    """So 9.87 % of the training images is what divergence gives, and 12.34 % is not."""
+    claim = replace(TOLD, told="9.87 %", epoch=1, images=60_000, correct=5923)
+    other = replace(claim, told="12.34 %", correct=7404)
+    loss = Claim(what="loss", told="not a number", mark="source", on="test", epoch=1)
+
+    assert verdict(claim, diverged(), diverged(seed=1))[0] == "confirmed"
+    assert "5,923 of 60,000 = 9.87 %" in verdict(claim, diverged())[1]
+    assert verdict(other, diverged(), diverged(seed=1))[0] == "not reproduced"
+    assert verdict(loss, diverged())[0] == "confirmed"
+    assert verdict(loss, replay([0.9]), replay([0.9], seed=1))[0] == "not reproduced"
+
+
+def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
+    """Which class it falls to is chance; that it falls is the claim."""
+    claim = replace(TOLD, told="10.44 %", epoch=1, images=60_000, correct=6265)
+    fallen = replay([5851 / 60_000], images=60_000, counts=TRAIN_COUNTS)
+    standing = replay([0.9], images=60_000, counts=TRAIN_COUNTS)
+
+    assert verdict(claim, fallen, standing)[0] == "confirmed"
+    assert "answer 7 to every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
+    assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
+    assert verdict(claim, diverged())[0] == "confirmed"
+    assert "1 of 1 seed collapsed, too, to 0" in verdict(claim, diverged())[1]
+
+
+def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> None:
+    """Three seeds and a claim drawn alike, 2,000 times: the interval holds what it promises, and is not just wide."""
+    draw = random.Random(0)
+
+    def accuracy() -> float:
+        return draw.gauss(0.9, 0.01)
+
+    kinds = []
+    for _ in range(2000):
+        told = Claim(what="accuracy", told=f"{100 * accuracy():.2f} %", mark="stated", on="test", epoch=1)
+        kinds.append(verdict(told, *(replay([accuracy()], seed=seed) for seed in range(3)))[0])
+
+    assert 0.93 <= kinds.count("confirmed") / len(kinds) <= 0.985
+    assert set(kinds) == {"confirmed", "not reproduced"}
+
+
+@given(st.floats(0.3, 0.97), st.integers(3, 6))
+def test_a_figure_far_away_is_not_reproduced(mean: float, n: int) -> None:
+    """Whatever the level and however many seeds: two points off where they agree within a tenth."""
+    near = [replay([mean + 0.0005 * seed], seed=seed) for seed in range(n)]
+    told = Claim(what="accuracy", told=f"{100 * mean + 2.5:.2f} %", mark="stated", on="test", epoch=1)
+
+    kind, sentence = verdict(told, *near)
+
+    assert kind == "not reproduced"
+    assert sentence.startswith("less than told: ")
+
+
+def test_a_figure_that_hangs_on_what_is_not_told_cannot_be_derived() -> None:
+    """The same replays give another verdict where the net had to be assumed, and say so."""
+    assumed = replace(STEP, marks={"model.net": "assumed", "train.gamma": "assumed"})
+    runs = [replay([0.9, 0.91], seed=seed) for seed in range(3)]
+
+    assert verdict(TOLD, *runs)[0] == "not reproduced"
+    kind, sentence = verdict(TOLD, *runs, step=assumed)
+    assert kind == "not derivable"
+    assert sentence.endswith("; the document does not tell model.net")
+
+
+def test_the_best_epoch_by_test_is_compared_with_the_best() -> None:
+    """A figure that was picked is held against figures picked alike, else against its own epoch."""
+    run = replay([0.9946, 0.9000, 0.9001])
+    picked = replace(TOLD, is_best=True, epoch=3)
+
+    best = best_by_test(run)
+    assert best is not None
+    assert best.epoch == 1
+    assert verdict(picked, run)[0] == "confirmed"
+    assert verdict(replace(TOLD, epoch=3), run, replace(run, seed=1))[0] == "not reproduced"
+
+
+def test_one_seed_refuses_nothing() -> None:
+    """Its spread is unknown: what lies inside the noise of its images is confirmed, and nothing else is decided."""
+    inside, outside = verdict(TOLD, replay([0.9, 0.9943])), verdict(TOLD, replay([0.9, 0.98]))
+
+    assert inside == ("confirmed", "replayed 99.43 % by one seed; the images alone allow 99.22 % to 99.64 %")
+    assert outside[0] == "undecided"
+    several = verdict(TOLD, *(replay([0.9, 0.994 + 0.0005 * seed], seed=seed) for seed in range(3)))
+    assert several[1].startswith("replayed 99.45 ± 0.05 % by 3 seeds; 95 % of further runs in ")
+    assert outside[1].startswith("less than told: replayed 98.00 % by one seed")
+
+
+def test_outcomes_are_how_the_seeds_ended() -> None:
+    """Diverged and collapsed seeds have not converged; all must have learnt to have converged."""
+    diverges = Claim(what="outcome", told="diverges", mark="stated")
+    converges = Claim(what="outcome", told="converges", mark="stated")
+    unchanged = Claim(what="outcome", told="unchanged", mark="stated")
+    learnt = [replay([0.93 + 0.002 * seed], seed=seed) for seed in range(3)]
+    better = [replay([0.97 + 0.002 * seed], seed=seed) for seed in range(3)]
+
+    assert verdict(diverges, diverged(), diverged(seed=1)) == ("confirmed", "2 of 2 seeds diverged")
+    assert verdict(diverges, *learnt)[0] == "not reproduced"
+    assert verdict(diverges, learnt[0])[0] == "undecided"
+    assert verdict(converges, *learnt)[0] == "confirmed"
+    assert verdict(converges, *learnt, diverged(seed=3))[0] == "not reproduced"
+    assert verdict(unchanged, *learnt, before=tuple(learnt))[0] == "confirmed"
+    assert verdict(unchanged, *better, before=tuple(learnt))[0] == "not reproduced"
+    scattered = [replay([0.4]), replay([0.9], seed=1), replay([0.95], seed=2)]
+    assert verdict(unchanged, *scattered, before=tuple(learnt))[0] == "undecided"
+    assert verdict(unchanged, *learnt)[0] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("told", "value", "expected"),
+    [
+        ("95.68 %", 0.95684, True),
+        ("95.68 %", 0.95690, False),
+        ("about 9.9 %", 0.0987, True),
+        ("about 9.9 %", 0.1044, False),
+        ("above 95 %", 0.95, False),
+        ("above 95 %", 0.9501, True),
+        ("0.0023", 0.00234, True),
+    ],
+)
+def test_words_agree_with_figures_to_their_last_digit(told: str, value: float, expected: bool) -> None:
+    """Half a digit for a plain figure, a whole one for about, a side for above."""
+    assert agrees(Claim(what="accuracy", told=told, mark="stated"), value) is expected
+
+
+def test_the_same_records_give_the_same_verdicts_in_any_order() -> None:
+    """A verdict is a function of claims and records; every kind of it is one of five."""
+    story = journey("003")
+    hashes = {step.name: "hash" for step in story.all_steps}
+    runs = [
+        replay([0.9 + 0.0004 * seed] * step.recipe.train.epochs, step=step.name, seed=seed)
+        for step in story.steps
+        for seed in range(2)
+    ]
+
+    once = judge(story, runs, hashes=hashes)
+    again = judge(story, runs[::-1], hashes=hashes)
+
+    assert [one.claims for one in once] == [one.claims for one in again]
+    assert len(once) == 21
+    assert sum(len(one.claims) for one in once) == 108
+    assert {claim.kind for one in once for claim in one.claims} <= set(KINDS)
+    assert all(one.honest is not None and one.honest.n == 2 for one in once[:18])
+
+
+def test_runs_of_another_recipe_are_not_counted() -> None:
+    """A step that was changed since is not judged by what it was before."""
+    story = journey("004")
+    stale = replay([0.99] * 20, step="004-1", recipe_hash="older")
+
+    (found,) = judge(story, [stale], hashes={"004-1": "newer"})
+
+    assert found.replays == ()
+    assert {claim.kind for claim in found.claims} == {"confirmed", "not run"}
+
+
+def test_a_step_is_known_by_the_figure_that_was_picked() -> None:
+    """Its best test accuracy, else the last one told, else how it ended."""
+    claims = {step.name: headline(step.claims) for story in journeys() for step in story.steps}
+
+    assert claims["003-17"] is not None
+    assert (claims["003-17"].told, claims["003-17"].is_best) == ("99.49 %", True)
+    assert claims["000-1"] is not None
+    assert claims["000-1"].told == "diverges"
+    assert claims["002-3b"] is not None
+    assert claims["002-3b"].told == "92.40 %"
+    assert None not in claims.values()
+    assert len(claims) == 48
+    assert TEST_COUNTS[1] == 1135
