@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from example_run import asked
-from sqlalchemy import Engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, inspect, make_url, text
 
 from flyweight.errors import DataError, MissingError, UsageError
 from flyweight.records import RunRecord, Store
@@ -70,7 +70,7 @@ def test_migrated_constraints_are_those_of_the_code(store: Store) -> None:
     metadata.create_all(engine)
 
     assert migrated == constraints(engine)
-    assert len(migrated["runs"]["checks"]) == 14
+    assert len(migrated["runs"]["checks"]) == 15
 
 
 def constraints(engine: Engine) -> dict[str, dict[str, Any]]:
@@ -109,29 +109,64 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(store: Store, tmp_
     assert not inspect(engine).has_table("half")
 
 
-def test_runs_of_the_first_version_survive_the_migrations(url: str, home: Path, tmp_path: Path) -> None:
-    """A database made by the first migration alone is brought up to date with its rows, which belong to no study."""
-    first = tmp_path / "migrations"
-    shutil.copytree(MIGRATIONS, first)
-    for later in sorted((first / "versions").glob("0*.py"))[1:]:
-        later.unlink()
-    engine = engine_of(url, home)
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_runs_of_older_versions_survive_the_migrations(version: str, url: str, home: Path, tmp_path: Path) -> None:
+    """A database made by an older flyweight is brought up to date with its rows and their epochs."""
+    engine = made_by(version, url, home, tmp_path)
     with writing(engine) as connection:
-        upgrade(connection, first)
-        assert schema_version(connection) == "0001"
-        known = {"id": "0" * 20, "pid": 1, "started_at": "2026-11-01 12:00:00+00:00", **asked(status="failed")}
-        known |= {"host": "there", "process_started": "1", "finished_at": known["started_at"], "message": ""}
-        row = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in known.items()}
-        names = [*row, "epochs_done"]
-        values = ", ".join(f":{name}" for name in names)
-        connection.execute(text(f"INSERT INTO runs ({', '.join(names)}) VALUES ({values})"), {**row, "epochs_done": 3})
+        insert_old(connection, id="0" * 20, epochs_done=3)
+        connection.execute(text("INSERT INTO epochs (run_id, epoch) VALUES (:run, 1)"), {"run": "0" * 20})
 
     store = Store.open(url, home)
     record = store.get("0" * 20)
 
-    assert (record.study, record.parent_hash, record.epochs_done) == (None, None, 3)
+    assert (record.study, record.parent_hash, record.epochs_done, record.purpose) == (None, None, 3, "run")
     assert record.recipe == asked()["recipe"]
+    assert [row.epoch for row in store.epochs(record.id)] == [1]
     assert store.notes() == ()
+
+
+def test_older_runs_get_their_purpose_from_their_study(url: str, home: Path, tmp_path: Path) -> None:
+    """A study that is only called like a document stays a person's own, if its recipes are none of the document."""
+    studies = {
+        ("mine", "own/8k"): "run",
+        ("doctor", "own/8k"): "trial",
+        ("003", "003-16b"): "reproduction",
+        ("000 (quick)", "000-1 (quick)"): "reproduction",
+        ("003", "own/8k"): "run",
+        ("doctors", "003-1"): "run",
+        (None, "003-1"): "run",
+    }
+    engine = made_by("0002", url, home, tmp_path)
+    with writing(engine) as connection:
+        for number, (study, name) in enumerate(studies):
+            insert_old(connection, id=f"{number:020}", study=study, name=name)
+
+    found = {(run.study, run.name): run.purpose for run in Store.open(url, home).runs(purpose="all")}
+
+    assert found == studies
+
+
+def made_by(version: str, url: str, home: Path, tmp_path: Path) -> Engine:
+    """A database whose last migration is this one."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations)
+    for later in sorted((migrations / "versions").glob("0*.py"))[int(version) :]:
+        later.unlink()
+    engine = engine_of(url, home)
+    with writing(engine) as connection:
+        upgrade(connection, migrations)
+        assert schema_version(connection) == version
+    return engine
+
+
+def insert_old(connection: Connection, **changed: Any) -> None:
+    """A row of a run that failed, with the columns that there were."""
+    known = {"pid": 1, "started_at": "2026-11-01 12:00:00+00:00", "epochs_done": 0, **asked(status="failed")}
+    known |= {"host": "there", "process_started": "1", "finished_at": known["started_at"], "message": "", **changed}
+    row = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in known.items()}
+    values = ", ".join(f":{name}" for name in row)
+    connection.execute(text(f"INSERT INTO runs ({', '.join(row)}) VALUES ({values})"), row)
 
 
 def test_runs_survive_being_opened_again(store: Store, start: Start) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from flyweight.errors import UsageError
 from flyweight.records import ENDINGS, STATUSES, EpochRecord, RunRecord, Store
 from flyweight.records.ids import is_run_id
+from flyweight.records.record import PURPOSES, Purpose
 
 Start = Callable[..., RunRecord]
 EPOCH = {
@@ -525,14 +526,46 @@ def test_a_group_comes_in_order_of_seed(store: Store, start: Start) -> None:
         store.group("x")
 
 
-def test_shortcuts_pass_over_runs_that_only_try_a_remedy(store):
-    """The doctor's own runs are later and may be better; who says @latest or @best means none of them."""
+@pytest.mark.parametrize("purpose", [one for one in PURPOSES if one != "run"])
+def test_lists_and_shortcuts_pass_over_runs_that_nobody_asked_for(store: Store, start: Start, purpose: Purpose) -> None:
+    """Those are later and may be better; who says @latest or @best means none of them. An id finds any run."""
     figures = {"validation_count": 100, "validation_loss": 0.1}
-    mine = store.finish(store.start(**asked()).id, "finished", validation_correct=90, **figures)
-    trial = store.finish(store.start(**asked(seed=1), study="doctor").id, "finished", validation_correct=99, **figures)
+    mine = store.finish(start(study="mine").id, "finished", validation_correct=90, **figures)
+    other = store.finish(start(seed=1, study="other", purpose=purpose).id, "finished", validation_correct=99, **figures)
 
-    assert store.get("@latest").id == store.get("@best").id == mine.id
-    assert store.get(trial.id).id == trial.id
+    assert store.get("@latest") == store.get("@best") == mine
+    assert store.get(other.id) == other
+    assert store.runs() == (mine,)
+    assert store.runs(purpose=purpose) == (other,)
+    assert store.runs(purpose="all") == store.runs(purpose=("run", purpose)) == (other, mine)
+    assert [run.id for run in store.figures()] == [mine.id]
+    assert [run.id for run in store.figures(purpose="all")] == [mine.id, other.id]
+    assert store.studies() == ("mine",)
+    assert store.studies(purpose="all") == ("other", "mine")
+
+
+def test_without_runs_that_people_asked_for_there_is_no_latest(store: Store, start: Start) -> None:
+    store.finish(start(purpose="trial").id, "finished", validation_correct=1, validation_count=2)
+
+    for selector in ("@latest", "@best"):
+        with pytest.raises(UsageError, match="`flyweight train` makes one"):
+            store.get(selector)
+
+
+def test_an_unknown_purpose_is_refused_with_the_nearest(store: Store, start: Start) -> None:
+    with pytest.raises(UsageError, match=r"unknown purpose 'trail'; known: all, run, trial.*trial"):
+        store.runs(purpose="trail")  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError):
+        start(purpose="trail")
+
+    assert store.runs(purpose="all") == ()
+
+
+def test_a_lost_trial_is_closed_too(store: Store, start: Start) -> None:
+    run = start(purpose="trial")
+    alter(store, run.id, process_started="0")
+
+    assert store.mark_lost() == (run.id,)
 
 
 @pytest.mark.parametrize("text_that_is_no_id", ["", "..", "../../etc", "@latest", "0" * 19, "0" * 19 + "/"])

@@ -19,6 +19,9 @@ def show(
     /,
     *,
     on: Annotated[Literal["test", "validation"], Parameter(name="--on")] = "test",
+    purpose: Annotated[
+        Literal["all", "run", "trial", "remedy", "reproduction", "certification"] | None, Parameter(show_default=False)
+    ] = None,
     html: Annotated[bool, Flag] = False,
     form: Form | None = None,
     place: Place | None = None,
@@ -36,9 +39,11 @@ def show(
     Parameters
     ----------
     study
-        A study (`flyweight train --study NAME` puts runs into one); everything on record unless told.
+        A study (`flyweight train --study NAME` puts runs into one); default: all runs that people asked for.
     on
         The images that count: test, or validation to choose by.
+    purpose
+        Only runs made for this, as in `flyweight runs`; default: run, and in a study its reproductions too.
     html
         Write a page with small pictures and print where it lies.
     """
@@ -47,7 +52,7 @@ def show(
     from flyweight.report.wording import WIDTH
 
     store, form = (place or Place()).store(), form or Form()
-    found = journal_of(store, study, part=on)
+    found = journal_of(store, study, part=on, purpose=purpose)
     if html:
         if form.name != "text":
             raise UsageError(f"one format must be chosen, found --html and --{form.name}; leave one out.")

@@ -16,18 +16,19 @@ def runs(
     name: str | None = None,
     status: Literal["running", "finished", "diverged", "interrupted", "failed", "lost"] | None = None,
     study: str | None = None,
+    purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification"] = "run",
     limit: int | None = None,
     out: Path | None = None,
     form: Form | None = None,
     place: Place | None = None,
 ) -> None:
-    """List the runs on record, the newest first.
+    """List the runs that people asked for, newest first; `--purpose` shows the others.
 
     $ flyweight runs
 
     $ flyweight runs --status finished --name own/20k-fast --csv
 
-    $ flyweight runs --out runs.csv
+    $ flyweight runs --purpose all --out runs.csv
 
     Parameters
     ----------
@@ -37,6 +38,9 @@ def runs(
         Only runs that stand so.
     study
         Only runs of this study.
+    purpose
+        Only runs made for this: run (a person asked for it), trial (it tries a change), remedy (a recipe that the
+        doctor fixed), reproduction (a step of a document), certification; or all.
     limit
         At most so many: 20 unless told, and all with --out.
     out
@@ -49,19 +53,22 @@ def runs(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
     most = limit if limit is not None or out is not None else MOST_LISTED
-    records = store.runs(name=name, status=status, study=study, limit=most)
+    records = store.runs(name=name, status=status, study=study, purpose=purpose, limit=most)
     if out is not None:
         from flyweight.trackers import write_table
 
         say(str(write_table(records, out)))
         return
     if not records:
-        known = sorted({record.name for record in store.runs()})
-        talk(
-            f"no such runs; there are runs of {', '.join(known)}."
-            if known
-            else "no runs yet; `flyweight train` makes one."
-        )
+        others = store.runs(name=name, status=status, study=study, purpose="all")
+        known = sorted({record.name for record in store.runs(purpose=purpose)})
+        if others:
+            purposes = sorted({record.purpose for record in others})
+            talk(f"no such runs of purpose {purpose}; there are of {', '.join(purposes)}: add --purpose {purposes[0]}.")
+        elif known:
+            talk(f"no such runs; there are runs of {', '.join(known)}.")
+        else:
+            talk("no runs yet; `flyweight train` makes one.")
     form = form or Form()
     print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form, gap=1)
 

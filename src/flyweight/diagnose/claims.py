@@ -151,7 +151,7 @@ def _where(note: Note) -> str:
 
 def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Iterator[Claim]:
     """Accuracies that no run of the recipe has: a note may be of another seed than this."""
-    runs = store.runs(recipe_hash=record.recipe_hash)
+    runs = store.runs(recipe_hash=record.recipe_hash, purpose="all")
     measured: dict[Part, list[float]] = {
         "train": _known(run.train_accuracy for run in runs),
         "validation": _known(run.validation_accuracy for run in runs),

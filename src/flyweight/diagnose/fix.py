@@ -122,7 +122,7 @@ def heal(
         findings = walk.next_try(only_switches=n_counted >= most_steps)
         if not findings:
             break
-        over = {run.id for run in store.runs() if run.status in OVER}
+        over = {run.id for run in store.runs(purpose="all") if run.status in OVER}
         step = _step(walk.recipe, findings, try_remedy)
         if step is None:
             break
@@ -145,7 +145,9 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
         from flyweight.diagnose.examine import case_of_recipe, examine_run
         from flyweight.diagnose.probes.collect import probe
 
-        over = [run for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe))) if run.status in OVER]
+        over = [
+            run for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all") if run.status in OVER
+        ]
         if over:
             return examine_run(over[0].id, store).diagnosis
         found = probe(recipe, seed=first_seed)

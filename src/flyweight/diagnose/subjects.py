@@ -162,7 +162,7 @@ def _with_parent(case: Case, record: RunRecord, store: Store) -> Case:
     parent_hash = record.parent_hash or _hash_of_step_before(case.recipe)
     if parent_hash is None:
         return _lacking(case, {"parent": "it is not on record what the recipe was changed from"})
-    runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished")
+    runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished", purpose="all")
     measured = [run for run in reversed(runs) if run.test_correct is not None and run.test_count is not None]
     if not measured:
         return _lacking(case, {"parent": "the recipe that it was changed from has no finished run on record"})

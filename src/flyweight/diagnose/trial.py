@@ -30,13 +30,12 @@ from flyweight.recipe import ProtocolSection, Recipe, diff, override, recipe_has
 from flyweight.recipe.difference import HONEST
 from flyweight.records.folder import write_json
 from flyweight.records.record import RunRecord
-from flyweight.records.selection import TRIALS
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
-STUDY: Final = TRIALS
+STUDY: Final = "doctor"
 PROOFS: Final = "proofs.json"
 
 # A short proof shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.
@@ -304,7 +303,7 @@ def _missing(arm: Recipe, trial: _Trial, store: Store) -> Asked | None:
     """The seeds of an arm that are not over, those that a stopped proof left first."""
     over = _over(arm, trial, store)
     left = [run for run in _on_record(arm, trial, store) if run.seed not in over]
-    stopped = {run.seed: run.id for run in left if run.study == STUDY and run.status in ("interrupted", "lost")}
+    stopped = {run.seed: run.id for run in left if run.purpose == "trial" and run.status in ("interrupted", "lost")}
     fresh = tuple(seed for seed in trial.seeds if seed not in over and seed not in stopped)
     if not fresh and not stopped:
         return None
@@ -314,6 +313,7 @@ def _missing(arm: Recipe, trial: _Trial, store: Store) -> Asked | None:
         seeds=fresh,
         resumed=tuple(stopped.values()),
         study=STUDY,
+        purpose="trial",
         parent_hash=baseline if recipe_hash(as_recorded(arm)) != baseline else None,
     )
 
@@ -325,7 +325,7 @@ def _over(arm: Recipe, trial: _Trial, store: Store) -> dict[int, RunRecord]:
 
 def _on_record(arm: Recipe, trial: _Trial, store: Store) -> list[RunRecord]:
     """Runs of the arm on these very images with one of the seeds, oldest first."""
-    known = store.runs(recipe_hash=recipe_hash(as_recorded(arm)), data_hash=trial.images.fingerprint)
+    known = store.runs(recipe_hash=recipe_hash(as_recorded(arm)), data_hash=trial.images.fingerprint, purpose="all")
     return [run for run in reversed(known) if run.seed in trial.seeds]
 
 

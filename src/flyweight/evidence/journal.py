@@ -19,7 +19,7 @@ from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
 from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
-from flyweight.records.record import Note, Part, Plan, RunFigures
+from flyweight.records.record import RESULTS, Note, Part, Plan, PurposeFilter, RunFigures
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -100,14 +100,20 @@ class Journal:
         }
 
 
-def journal(store: Store, study: str | None = None, *, part: Part = "test") -> Journal:
+def journal(
+    store: Store, study: str | None = None, *, part: Part = "test", purpose: PurposeFilter | None = None
+) -> Journal:
     """The journal of a study, with the steps outside it that its recipes were changed from; or of all runs.
+
+    purpose: that of the runs that count; by default those that people asked for, in a study its results
+    (reproductions too), never trials.
 
     Raises:
         UsageError: a study that has no runs; the message names those that have.
     """
-    looked_at = store.figures(study=study)
-    runs = looked_at if study is None else _with_ancestors(store, looked_at)
+    counted = purpose or ("run" if study is None else RESULTS)
+    looked_at = store.figures(study=study, purpose=counted)
+    runs = looked_at if study is None else _with_ancestors(store, looked_at, counted)
     # The words of the study itself stand last, so that they are the ones shown.
     heard = [note for note in store.notes() if study is None or note.study in (None, study)]
     notes = sorted(heard, key=lambda note: (study is not None and note.study == study, note.id))
@@ -173,7 +179,7 @@ def written(
     return Journal(study=study, part=part, rows=rows, test_openings=test_openings, flags=flags)
 
 
-def _with_ancestors(store: Store, runs: Sequence[RunFigures]) -> tuple[RunFigures, ...]:
+def _with_ancestors(store: Store, runs: Sequence[RunFigures], purpose: PurposeFilter) -> tuple[RunFigures, ...]:
     """All runs of a study's recipes, and of the recipes that those were changed from, and so on, on the same images."""
     found: dict[str, tuple[RunFigures, ...]] = {}
     images = {run.data_hash for run in runs}
@@ -181,7 +187,8 @@ def _with_ancestors(store: Store, runs: Sequence[RunFigures]) -> tuple[RunFigure
     while wanted := missing - found.keys() - {None}:
         for recipe_hash in wanted:
             assert recipe_hash is not None
-            found[recipe_hash] = tuple(run for run in store.figures(recipe_hash=recipe_hash) if run.data_hash in images)
+            known = store.figures(recipe_hash=recipe_hash, purpose=purpose)
+            found[recipe_hash] = tuple(run for run in known if run.data_hash in images)
             missing |= {run.parent_hash for run in found[recipe_hash][:1]}
     return tuple(run for some in found.values() for run in some)
 

@@ -21,7 +21,7 @@ from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan, require_counts
 from flyweight.recipe import Recipe, load
 from flyweight.records.ids import new_run_id
-from flyweight.records.record import RunRecord
+from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PRELOAD: Final = "flyweight.execute.preload"  # a name: it is loaded in another 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A recipe and the seeds to train of it, as one group; `study` and `parent_hash` are those of `run`.
+    """A recipe and the seeds to train of it, as one group; `study`, `parent_hash` and `purpose` are those of `run`.
 
     resumed: stopped runs of it to go on with first, which stay in their own groups.
     """
@@ -43,6 +43,7 @@ class Asked:
     resumed: tuple[str, ...] = ()
     study: str | None = None
     parent_hash: str | None = None
+    purpose: Purpose = "run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class _Group:
 
     def records(self, store: Store) -> tuple[RunRecord, ...]:
         """The runs that began, in the order of their seeds."""
-        return tuple(sorted(store.runs(group_id=self.id), key=lambda record: record.seed))
+        return tuple(sorted(store.runs(group_id=self.id, purpose="all"), key=lambda record: record.seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,8 @@ def resume_seeds(
     planned = tuple(records[0].environment["group_seeds"])
     recipe = load(store.folder(records[0].id) / "recipe.toml")
     begun = {record.seed for record in records}
-    asked = Asked(recipe=recipe, seeds=planned, study=records[0].study, parent_hash=records[0].parent_hash)
+    first = records[0]
+    asked = Asked(recipe=recipe, seeds=planned, study=first.study, parent_hash=first.parent_hash, purpose=first.purpose)
     group = _Group(id=group_id, asked=asked)
     jobs = [_Job(group=group, seed=r.seed, resumed=r.id) for r in records if r.status in ("interrupted", "lost")]
     jobs += [_Job(group=group, seed=seed) for seed in planned if seed not in begun]
@@ -221,6 +223,7 @@ def _train(
         group_seeds=asked.seeds,
         study=asked.study,
         parent_hash=asked.parent_hash,
+        purpose=asked.purpose,
         oversee=oversee,
         watch=tell,
         should_stop=should_stop,

@@ -20,7 +20,7 @@ from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
 from flyweight.records import folder as files
-from flyweight.records.record import RunRecord
+from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
@@ -44,6 +44,7 @@ def run(
     group_seeds: tuple[int, ...] = (),
     study: str | None = None,
     parent_hash: str | None = None,
+    purpose: Purpose = "run",
     oversee: Oversight = "off",
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
@@ -52,8 +53,9 @@ def run(
 
     `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
     `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
-    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal. `oversee`
-    lets the doctor look at each epoch: what it finds is told to `watch`, and with "stop" a fault ends the run.
+    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal. Lists and
+    shortcuts show runs of purpose "run" only. `oversee` lets the doctor look at each epoch: what it finds is told to
+    `watch`, and with "stop" a fault ends the run.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -79,6 +81,7 @@ def run(
         group_id=group_id,
         study=study,
         parent_hash=parent_hash,
+        purpose=purpose,
         epochs_planned=recipe.train.epochs,
     )
     folder = store.folder(record.id)

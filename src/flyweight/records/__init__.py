@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flyweight.records.record import (
         ENDINGS,
+        PURPOSES,
         STATUSES,
         EpochRecord,
         Note,
         Plan,
+        Purpose,
         Result,
         RunFigures,
         RunRecord,
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDINGS",
+    "PURPOSES",
     "STATUSES",
     "EpochRecord",
     "Note",
     "Plan",
+    "Purpose",
     "Result",
     "RunFigures",
     "RunRecord",

@@ -16,8 +16,16 @@ STATUSES: tuple[str, ...] = ("running", *ENDINGS)
 NoteKind: TypeAlias = Literal["before", "after"]
 Part: TypeAlias = Literal["validation", "test"]
 
+# Why a run was made. run: a person asked for it. trial: it tries a change, for the doctor or a search. remedy: a recipe
+# that the doctor fixed, trained in full. reproduction: a step of a document. certification: figures that are published.
+Purpose: TypeAlias = Literal["run", "trial", "remedy", "reproduction", "certification"]
+PurposeFilter: TypeAlias = Purpose | Literal["all"] | tuple[Purpose, ...]
+
 NOTE_KINDS: tuple[str, ...] = get_args(NoteKind)
 PARTS: tuple[str, ...] = get_args(Part)
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+# The purposes whose runs count as results of their recipe: those that train it as it stands, to know what it reaches.
+RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
 
 
 class Result(TypedDict, total=False):
@@ -68,6 +76,7 @@ class RunFigures:
     train_seconds: float | None
     study: str | None = None
     parent_hash: str | None = None
+    purpose: Purpose = "run"
 
     @property
     def validation_accuracy(self) -> float | None:

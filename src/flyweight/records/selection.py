@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Select, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Double, Select, cast, func, select, true
 
 from flyweight.errors import UsageError, nearest
 from flyweight.records.ids import normalised
-from flyweight.records.record import RunRecord
+from flyweight.records.record import PURPOSES, PurposeFilter, RunRecord
 from flyweight.records.tables import runs, test_openings
 
 SHORTCUTS = ("@latest", "@best")
 CANDIDATES = 5
-
-# The study of runs that only try a remedy: nobody who says @latest means one of those.
-TRIALS = "doctor"
 
 
 def by_selector(connection: Connection, selector: str) -> RunRecord:
@@ -28,6 +25,24 @@ def columns_of_runs() -> Select[Any]:
     """All columns of a run, and how often its test set was opened."""
     opened = select(func.count()).where(test_openings.c.run_id == runs.c.id).correlate(runs).scalar_subquery()
     return select(runs, opened.label("test_openings"))
+
+
+def made_for(purpose: PurposeFilter) -> ColumnElement[bool]:
+    """The condition that a run was made for this purpose, or for one of these; "all" is no condition.
+
+    Raises:
+        UsageError: no such purpose.
+    """
+    if purpose == "all":
+        return true()
+    wanted = (purpose,) if isinstance(purpose, str) else purpose
+    for one_of_them in wanted:
+        if one_of_them not in PURPOSES:
+            raise UsageError(
+                f"unknown purpose {one_of_them!r}; known: all, {', '.join(PURPOSES)}."
+                f"{nearest(one_of_them, ('all', *PURPOSES))}"
+            )
+    return runs.c.purpose.in_(wanted)
 
 
 def fetch(connection: Connection, query: Select[Any]) -> tuple[RunRecord, ...]:
@@ -47,8 +62,8 @@ def _by_shortcut(connection: Connection, shortcut: str) -> RunRecord:
         raise UsageError(
             f"no shortcut {shortcut!r}; there are {' and '.join(SHORTCUTS)}.{nearest(shortcut, SHORTCUTS)}"
         )
-    query = newest(columns_of_runs()) if shortcut == "@latest" else _best(columns_of_runs())
-    query = query.where(_is_no_trial())
+    query = columns_of_runs().where(made_for("run"))
+    query = newest(query) if shortcut == "@latest" else _best(query)
     found = fetch(connection, query.limit(1))
     if not found:
         kind = "run" if shortcut == "@latest" else "finished run with a validation accuracy"
@@ -63,7 +78,7 @@ def newest(query: Select[Any]) -> Select[Any]:
 def _best(query: Select[Any]) -> Select[Any]:
     """By validation accuracy, among finished runs that were validated on the same images as the latest of them."""
     latest = select(runs.c.data_hash, runs.c.split_hash).where(
-        runs.c.status == "finished", runs.c.validation_count.is_not(None), _is_no_trial()
+        runs.c.status == "finished", runs.c.validation_count.is_not(None), made_for("run")
     )
     latest = latest.order_by(runs.c.id.desc()).limit(1)
     same = latest.subquery()
@@ -71,10 +86,6 @@ def _best(query: Select[Any]) -> Select[Any]:
     accuracy = cast(runs.c.validation_correct, Double) / runs.c.validation_count
     measured = query.where(runs.c.status == "finished", runs.c.validation_count.is_not(None))
     return measured.order_by(accuracy.desc(), runs.c.params, runs.c.id.desc())
-
-
-def _is_no_trial() -> ColumnElement[bool]:
-    return or_(runs.c.study.is_(None), runs.c.study != TRIALS)
 
 
 def _by_prefix(connection: Connection, selector: str) -> RunRecord:
@@ -93,7 +104,7 @@ def unknown(connection: Connection, selector: str) -> UsageError:
     named = fetch(connection, newest(columns_of_runs().where(runs.c.name == selector)).limit(CANDIDATES + 1))
     if named:
         return UsageError(f"{selector!r} is the name of a recipe, not of one run; its runs:{_listed(named)}")
-    latest = fetch(connection, newest(columns_of_runs()).limit(CANDIDATES + 1))
+    latest = fetch(connection, newest(columns_of_runs().where(made_for("run"))).limit(CANDIDATES + 1))
     if not latest:
         return UsageError(f"no run {selector!r}: there are no runs yet; `flyweight train` makes one")
     return UsageError(f"no run {selector!r}; give an id, the beginning of one, @latest or @best:{_listed(latest)}")

@@ -28,11 +28,13 @@ from flyweight.records.record import (
     NoteKind,
     Part,
     Plan,
+    Purpose,
+    PurposeFilter,
     Result,
     RunFigures,
     RunRecord,
 )
-from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, one, unknown
+from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, made_for, one, unknown
 from flyweight.records.tables import epochs, notes, plans, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
@@ -95,6 +97,7 @@ class Store:
         group_id: str | None = None,
         study: str | None = None,
         parent_hash: str | None = None,
+        purpose: Purpose = "run",
     ) -> RunRecord:
         """Write the row and make the folder of a run that begins now, in this process.
 
@@ -122,6 +125,7 @@ class Store:
             "message": "",
             "study": study,
             "parent_hash": parent_hash,
+            "purpose": purpose,
             **_owner(this_process()),
         }
         with writing(self._engine) as connection:
@@ -194,7 +198,7 @@ class Store:
 
         Another machine's runs stay as they are: only it can tell.
         """
-        gone = [record for record in self.runs(status="running") if is_gone(_process(record))]
+        gone = [record for record in self.runs(status="running", purpose="all") if is_gone(_process(record))]
         return tuple(record.id for record in gone if self._close_lost(record))
 
     def _close_lost(self, record: RunRecord) -> bool:
@@ -212,8 +216,9 @@ class Store:
     def get(self, selector: str) -> RunRecord:
         """The run meant by a full id, a unique beginning of one, `@latest`, or `@best`.
 
-        `@best` is the finished run with the highest validation accuracy; of equals the one with fewer parameters,
-        then the newer. An unknown or ambiguous selector is a UsageError that lists what could have been meant.
+        `@latest` and `@best` look at what people asked for (purpose "run"). `@best` is the finished run with the
+        highest validation accuracy; of equals the one with fewer parameters, then the newer. An unknown or ambiguous
+        selector is a UsageError that lists what could have been meant.
         """
         with reading(self._engine) as connection:
             return by_selector(connection, selector)
@@ -228,9 +233,13 @@ class Store:
         recipe_hash: str | None = None,
         data_hash: str | None = None,
         split_hash: str | None = None,
+        purpose: PurposeFilter = "run",
         limit: int | None = None,
     ) -> tuple[RunRecord, ...]:
-        """The runs that match all that is given, newest first."""
+        """The runs that match all that is given, newest first; by default only those that people asked for.
+
+        purpose: one purpose, several, or "all".
+        """
         if status is not None:
             _require_status(status, STATUSES)
         wanted = {
@@ -244,7 +253,7 @@ class Store:
         }
         query = columns_of_runs().where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
         with reading(self._engine) as connection:
-            return fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
+            return fetch(connection, query.where(made_for(purpose)).order_by(runs.c.id.desc()).limit(limit))
 
     def epochs(self, run_id: str) -> tuple[EpochRecord, ...]:
         """The epochs of a run, first to last; none for a run that has none yet."""
@@ -264,8 +273,12 @@ class Store:
         latest = f" The latest groups: {', '.join(groups)}." if groups else " There are no groups yet."
         raise UsageError(f"no group {group_id!r}.{latest}")
 
-    def figures(self, *, study: str | None = None, recipe_hash: str | None = None) -> tuple[RunFigures, ...]:
+    def figures(
+        self, *, study: str | None = None, recipe_hash: str | None = None, purpose: PurposeFilter = "run"
+    ) -> tuple[RunFigures, ...]:
         """The figures of the runs of a study, of a recipe, or of all, oldest first; quick for thousands.
+
+        purpose: one purpose, several, or "all".
 
         Raises:
             UsageError: a study that has no runs; the message names those that have.
@@ -273,18 +286,19 @@ class Store:
         query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES)).order_by(runs.c.id)
         wanted = {"study": study, "recipe_hash": recipe_hash}
         query = query.where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
+        query = query.where(made_for(purpose))
         with reading(self._engine) as connection:
             # Not by `mappings`: for ten thousand rows it takes longer than the query.
             found = tuple(RunFigures(**dict(zip(FIGURES, row, strict=True))) for row in connection.execute(query))
         if study is not None and not found:
-            known = self.studies()
+            known = self.studies(purpose=purpose)
             names = f"There are {', '.join(known)}." if known else "`flyweight train --study NAME` begins one."
             raise UsageError(f"no study {study!r}.{nearest(study, known)} {names}")
         return found
 
-    def studies(self) -> tuple[str, ...]:
-        """The names of all studies, the one with the newest run first."""
-        query = select(runs.c.study).where(runs.c.study.is_not(None)).group_by(runs.c.study)
+    def studies(self, *, purpose: PurposeFilter = "run") -> tuple[str, ...]:
+        """The names of the studies that have runs of this purpose, the one with the newest run first."""
+        query = select(runs.c.study).where(runs.c.study.is_not(None), made_for(purpose)).group_by(runs.c.study)
         with reading(self._engine) as connection:
             return tuple(connection.scalars(query.order_by(func.max(runs.c.id).desc())))
 

@@ -28,9 +28,9 @@ from sqlalchemy import (
 )
 
 from flyweight.records.ids import LENGTH
-from flyweight.records.record import NOTE_KINDS, PARTS, STATUSES
+from flyweight.records.record import NOTE_KINDS, PARTS, PURPOSES, STATUSES
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 VERSION_TABLE = "flyweight_version"  # not Alembic's default, which Optuna and MLflow use when they share the database
 
 metadata = MetaData()
@@ -110,6 +110,8 @@ runs = Table(
     Column("message", Text, nullable=False),
     Column("study", Text),
     Column("parent_hash", Text),
+    Column("purpose", Text, nullable=False),
+    CheckConstraint(f"purpose IN ({', '.join(map(repr, PURPOSES))})", name="ck_runs_purpose"),
     CheckConstraint("study <> ''", name="ck_runs_study"),
     CheckConstraint(f"length(id) = {LENGTH}", name="ck_runs_id"),
     CheckConstraint("name <> ''", name="ck_runs_name"),
@@ -129,6 +131,7 @@ runs = Table(
     Index("ix_runs_group_id", "group_id", "id"),
     Index("ix_runs_study", "study", "id"),
     Index("ix_runs_recipe_hash", "recipe_hash", "id"),
+    Index("ix_runs_purpose", "purpose", "id"),
 )
 
 epochs = Table(

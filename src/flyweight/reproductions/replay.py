@@ -20,7 +20,7 @@ from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.recipe import Recipe, load, override, recipe_hash
 from flyweight.records.folder import read_result, read_told, replacing
-from flyweight.records.record import RunRecord
+from flyweight.records.record import RESULTS, RunRecord
 from flyweight.records.store import Store
 from flyweight.reproductions.document import Journey, Step
 from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
@@ -65,7 +65,7 @@ def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | No
     """Every run on record that is over, one a step and seed: the newest."""
     found: dict[tuple[str, int], Replay] = {}
     for name, its_hash in hashes(journey, recipes=recipes).items():
-        for record in sorted(store.runs(recipe_hash=its_hash), key=lambda record: record.id):
+        for record in sorted(store.runs(recipe_hash=its_hash, purpose=RESULTS), key=lambda record: record.id):
             if record.status in ("finished", "diverged"):
                 found[name, record.seed] = replay_of(name, record, store)
     return tuple(found[key] for key in sorted(found))
@@ -83,7 +83,7 @@ def to_do(
     jobs = []
     for step in steps:
         recipe = recipes[step.name] if recipes else step.recipe
-        records = store.runs(recipe_hash=recipe_hash(as_recorded(recipe)))
+        records = store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose=RESULTS)
         over = {record.seed for record in records if record.status in ("finished", "diverged")}
         stopped = {r.seed: r.id for r in records if r.status in ("interrupted", "lost") and r.seed not in over}
         wanted = seeds or (SEEDS_OF_ONE_EPOCH if recipe.train.epochs == 1 else SEEDS_OF_MORE)
@@ -94,6 +94,7 @@ def to_do(
             resumed=tuple(run_id for seed, run_id in sorted(stopped.items()) if seed < wanted),
             study=journey.name + (QUICK if recipes else ""),
             parent_hash=recipe_hash(as_recorded(parent)) if parent else None,
+            purpose="reproduction",
         )
         jobs.append(Job(asked=asked))
     return tuple(job for job in jobs if job.n_runs)

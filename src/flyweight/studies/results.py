@@ -15,7 +15,7 @@ from flyweight.evidence.groups import Group, groups
 from flyweight.experiment.plan import as_recorded
 from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, load, names, recipe_hash
 from flyweight.records.ids import SHORT_ID
-from flyweight.records.record import Part, RunRecord
+from flyweight.records.record import RESULTS, Part, PurposeFilter, RunRecord
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -48,7 +48,7 @@ def find(selector: str, *, store: Store, study: str | None = None) -> Group[RunR
         UsageError: none or several could be meant; the message lists them.
     """
     if study is not None:
-        store.figures(study=study)  # an unknown study is told as such
+        store.figures(study=study, purpose=RESULTS)  # an unknown study is told as such
     recipe = named_recipe(selector)
     return _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
 
@@ -60,7 +60,7 @@ def runs_of_step(selector: str, *, store: Store, study: str | None = None) -> tu
         UsageError: none, or runs of several recipes, could be meant; the message lists them.
     """
     recipe = named_recipe(selector)
-    if recipe is None and not store.runs(name=selector, limit=1):
+    if recipe is None and not store.runs(name=selector, purpose=RESULTS, limit=1):
         return (store.get(selector),)
     found = _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
     return _alike(found.first, store)
@@ -72,10 +72,10 @@ def named_recipe(selector: str) -> Recipe | None:
 
 
 def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -> Group[RunRecord]:
-    exact = groups(store.runs(recipe_hash=recipe_hash(recipe), study=study))
+    exact = groups(store.runs(recipe_hash=recipe_hash(recipe), study=study, purpose=RESULTS))
     if exact:
         return _whole(exact[-1], store)
-    named = groups(store.runs(name=recipe.name, study=study))
+    named = groups(store.runs(name=recipe.name, study=study, purpose=RESULTS))
     asked = recipe.model_dump(mode="json")
     # A limit that was not reached changed nothing: those runs are what was asked for.
     same = [group for group in named if not any(map(has_effect, diff_stored(asked, group.first.recipe)))]
@@ -91,7 +91,7 @@ def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -
 
 def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]:
     """By the name of a recipe that is no longer at hand, or by any run."""
-    named = groups(store.runs(name=selector, study=study))
+    named = groups(store.runs(name=selector, study=study, purpose=RESULTS))
     if len(named) > 1:
         listed = _listed(named, named[0].first.recipe)
         raise UsageError(f"{selector!r} names {len(named)} results; give a run of the one that is meant:{listed}")
@@ -112,7 +112,9 @@ def _whole(group: Group[RunRecord], store: Store) -> Group[RunRecord]:
 
 
 def _alike(run: RunRecord, store: Store) -> tuple[RunRecord, ...]:
-    return store.runs(recipe_hash=run.recipe_hash, data_hash=run.data_hash, split_hash=run.split_hash)
+    """The seeds of its result: a trial stands beside trials only, since it is no result of its recipe."""
+    purpose: PurposeFilter = RESULTS if run.purpose in RESULTS else run.purpose
+    return store.runs(recipe_hash=run.recipe_hash, data_hash=run.data_hash, split_hash=run.split_hash, purpose=purpose)
 
 
 def _listed(named: Sequence[Group[RunRecord]], reference: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from flyweight.evidence.sequential import sequential_level
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan, require_counts
 from flyweight.recipe import Recipe, recipe_hash
-from flyweight.records.record import Part, Plan, RunRecord
+from flyweight.records.record import RESULTS, Part, Plan, RunRecord
 from flyweight.studies.results import find, named_recipe
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _side(selector: str, store: Store) -> _Side:
     recipe = named_recipe(selector)
     if recipe is None:
         recipe = Recipe.model_validate(find(selector, store=store).first.recipe)
-    known = store.runs(recipe_hash=recipe_hash(recipe), limit=1)
+    known = store.runs(recipe_hash=recipe_hash(recipe), purpose=RESULTS, limit=1)
     if known:
         return _Side(recipe=recipe, parent_hash=known[0].parent_hash, data_hash=known[0].data_hash)
     from flyweight.data.sources import load as load_images
@@ -161,7 +161,7 @@ def _left(made: Plan, n: tuple[int, int], *, most: int | None, is_turned: bool) 
 
 def _n(side: _Side, store: Store) -> int:
     """How many seeds of a side have a result."""
-    alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash))
+    alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash, purpose=RESULTS))
     return alike[-1].n if alike else 0
 
 
@@ -184,7 +184,7 @@ def _grow(
         missing = wanted - _n(side, store)
         if missing > 0:
             plan(side.recipe).require()
-            known = store.runs(recipe_hash=side.hash)
+            known = store.runs(recipe_hash=side.hash, purpose=RESULTS)
             stopped = tuple(run.id for run in known if run.status in ("interrupted", "lost"))[:missing]
             used = {run.seed for run in known}
             fresh = [seed for seed in range(len(used) + missing) if seed not in used]
@@ -203,5 +203,5 @@ def _grow(
 
 def _measured(side: _Side, store: Store) -> Group[RunRecord] | None:
     """All seeds of a side that are over; None if there is none."""
-    alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash))
+    alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash, purpose=RESULTS))
     return alike[-1] if alike else None

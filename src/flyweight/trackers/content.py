@@ -13,7 +13,7 @@ from flyweight.records.record import EpochRecord, RunRecord
 
 # The words of the record, here as everywhere.
 FACTS: Final = ("seed", "params", "registered_params", "macs", "data_name", "data_hash", "split_hash", "epochs_planned")
-IDENTITY: Final = ("name", "group_id", "study", "recipe_hash", "parent_hash")
+IDENTITY: Final = ("name", "group_id", "study", "purpose", "recipe_hash", "parent_hash")
 RESULTS: Final = (
     "train_accuracy",
     "train_loss",

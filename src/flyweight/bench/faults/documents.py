@@ -81,7 +81,11 @@ def replays(store: Store) -> tuple[DocumentReplay, ...]:
 
 def _replay(fault: DocumentFault, store: Store) -> DocumentReplay:
     recipe = load(fault.step)
-    runs = [run for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe))) if run.status != "running"]
+    runs = [
+        run
+        for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all")
+        if run.status != "running"
+    ]
     case = case_of_run(runs[0], store) if runs else case_of_recipe(recipe)
     diagnosis = diagnose(case)
     found = named(diagnosis, fault.code)

@@ -56,6 +56,8 @@ class Listed(Protocol):
     @property
     def study(self) -> str | None: ...
     @property
+    def purpose(self) -> str: ...
+    @property
     def recipe_hash(self) -> str: ...
     @property
     def recipe(self) -> Mapping[str, Any]: ...
@@ -122,6 +124,7 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
             "started_at": record.started_at.isoformat(timespec="seconds"),
             "group_id": record.group_id,
             "study": record.study,
+            "purpose": record.purpose,
             "evaluate_on": _evaluate_on(record),
             "recipe_hash": record.recipe_hash,
             "data_name": record.data_name,
