@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Diagnosis, Evidence, Finding, Remedy, Unjudged
-from flyweight.doctor.subject import Case, DataFacts
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import walk
 from flyweight.recipe import Recipe, load, override
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flyweight.diagnose.examine import examine_recipe, examine_run
     from flyweight.diagnose.fix import heal
     from flyweight.diagnose.lr_range import lr_range
+    from flyweight.diagnose.monitor import monitor
     from flyweight.diagnose.trial import prove
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
@@ -70,6 +71,7 @@ _HOMES = {
     "load_images": "flyweight.data.sources:load",
     "load_recipe": "flyweight.recipe:load",
     "lr_range": "flyweight.diagnose.lr_range",
+    "monitor": "flyweight.diagnose.monitor",
     "parse_budget": "flyweight.model.budget",
     "plan": "flyweight.experiment.plan",
     "predict": "flyweight.inference.predict",
@@ -109,6 +111,7 @@ __all__ = [
     "load_images",
     "load_recipe",
     "lr_range",
+    "monitor",
     "parse_budget",
     "plan",
     "predict",

@@ -436,7 +436,7 @@ def test_a_seed_that_is_stopped_leaves_the_others_alone(flyweight, recipe):
     assert err.count("stopped by the doctor: SI05") >= 2
 
 
-def test_a_run_that_is_overseen_takes_the_same_steps(flyweight, recipe):
+def test_a_run_that_is_monitored_takes_the_same_steps(flyweight, recipe):
     """The weights are those of the run that nobody watched."""
     flyweight("train", recipe)
     alone = Store.open().get("@latest").id

@@ -16,11 +16,12 @@ import pytest
 
 from flyweight.data import sources
 from flyweight.data.catalogue import CATALOGUE
+from flyweight.data.facts import DataFacts
 from flyweight.diagnose.examine import case_of_recipe, case_of_run, examine_recipe, examine_run
 from flyweight.diagnose.probes.collect import PROBES
 from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES
 from flyweight.diagnose.trial import Expense, Proof, keep_proofs
-from flyweight.doctor.subject import Case, DataFacts, Parent
+from flyweight.doctor.subject import Case, Parent
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.run import run

@@ -10,7 +10,7 @@ import pytest
 from flyweight.diagnose.monitor import (
     FEWEST_STEPS,
     FLEEING_CODE,
-    Overseer,
+    DoctorMonitor,
     epoch_line,
     loss_between,
     rules_before,
@@ -19,7 +19,6 @@ from flyweight.diagnose.monitor import (
 from flyweight.doctor.finding import Evidence, Judgement, Need, Rule, Severity
 from flyweight.doctor.subject import Case
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
-from flyweight.train.loop import Outcome
 from flyweight.train.metrics import EpochMetrics
 from made_findings import case, recipe
 
@@ -48,8 +47,8 @@ RULES = (
 )
 
 
-def overseer(seen: list[Event], *, may_stop: bool = False, rules: tuple[Rule, ...] = RULES) -> Overseer:
-    return Overseer(case=case(), pass_on=seen.append, may_stop=may_stop, rules=rules)
+def doctor_monitor(*, may_stop: bool = False) -> DoctorMonitor:
+    return DoctorMonitor(case=case(), may_stop=may_stop, rules=RULES)
 
 
 def metrics(epoch: int, loss: float = 0.5) -> EpochMetrics:
@@ -78,122 +77,73 @@ def look(step: int, loss: float, epoch: int = 1) -> Stepped:
     return Stepped(**RUN, epoch=epoch, step=step, loss=loss, **rest)
 
 
-def found(seen: list[Event]) -> list[Found]:
-    return [event for event in seen if isinstance(event, Found)]
+def found(doctor: DoctorMonitor, *events: Event) -> list[Found]:
+    return [one for event in events for one in doctor.watch(event)]
 
 
 def test_what_is_found_is_told_once_and_at_the_first_epoch_that_shows_it():
     """Alarms of the recipe before the first step, alarms of the epochs as they come; no notes, nothing twice."""
-    seen = list[Event]()
-    doctor = overseer(seen)
+    seen = found(doctor_monitor(), started(), *map(done, range(1, 6)))
 
-    for event in (started(), *map(done, range(1, 6))):
-        doctor.watch(event)
-
-    assert [(one.epoch, one.code, one.severity) for one in found(seen)] == [
+    assert [(one.epoch, one.code, one.severity) for one in seen] == [
         (0, "BE01", "fault"),
         (1, "DU01", "warning"),
         (3, "DU02", "fault"),
     ]
-    assert {(one.run_id, one.seed) for one in found(seen)} == {("r", 4)}
-    assert len(seen) == 6 + 3
-
-
-def test_events_are_passed_on_before_what_they_show():
-    """Who watches sees an epoch's line first, and then what the doctor says of it."""
-    seen = list[Event]()
-
-    overseer(seen).watch(done(1))
-
-    assert [type(event) for event in seen] == [EpochDone, Found]
+    assert {(one.run_id, one.seed) for one in seen} == {("r", 4)}
 
 
 def test_only_a_fault_that_the_run_shows_ends_it():
     """Neither what the recipe alone shows nor a warning does; the reason names the rule."""
-    doctor = overseer([], may_stop=True)
-    asks = doctor.asking(lambda: False)
+    doctor = doctor_monitor(may_stop=True)
 
     for event in (started(), done(1), done(2)):
         doctor.watch(event)
-        assert not asks()
+        assert not doctor.reason
     doctor.watch(done(3))
 
-    assert asks()
-    assert doctor.reason == "DU02 title of DU02"
+    assert doctor.reason == "stopped by the doctor: DU02 title of DU02"
 
 
-def test_who_only_tells_never_stops_and_who_stops_still_hears_others():
-    """The question of somebody else is asked as well."""
-    tells = overseer([])
-    for event in map(done, range(1, 6)):
-        tells.watch(event)
+def test_a_monitor_that_may_not_stop_has_no_reason_to():
+    """It says the same and ends nothing."""
+    doctor = doctor_monitor()
 
-    assert tells.reason
-    assert not tells.asking(lambda: False)()
-    assert tells.asking(lambda: True)()
-
-
-def test_the_end_of_a_run_says_why_where_the_reason_was_the_doctors():
-    """Other ends stay as they were."""
-    doctor, outcome = overseer([], may_stop=True), Outcome(status="interrupted", message="after epoch 4, step 1")
-    assert doctor.explained(outcome) == outcome
-
-    for event in map(done, range(1, 4)):
-        doctor.watch(event)
-
-    assert doctor.explained(outcome).message == "stopped by the doctor: DU02 title of DU02; after epoch 4, step 1"
-    diverged = Outcome(status="diverged", message="loss nan")
-    assert doctor.explained(diverged) == diverged
+    assert "DU02" in [one.code for one in found(doctor, *map(done, range(1, 6)))]
+    assert not doctor.reason
 
 
 def test_a_loss_that_flees_is_told_in_the_middle_of_an_epoch():
     """The steps after the first ones are judged by themselves: a high start that has come down is none."""
-    seen = list[Event]()
-    doctor = overseer(seen, may_stop=True)
+    doctor = doctor_monitor(may_stop=True)
 
-    doctor.watch(look(10, 90.0))
-    doctor.watch(look(FEWEST_STEPS + 5, 90.0))
-    assert not found(seen)
-    doctor.watch(look(FEWEST_STEPS + 25, 90.0))
+    assert not found(doctor, look(10, 90.0), look(FEWEST_STEPS + 5, 90.0))
+    (one,) = found(doctor, look(FEWEST_STEPS + 25, 90.0))
 
-    (one,) = found(seen)
     assert (one.code, one.epoch, one.step, one.severity) == (FLEEING_CODE, 1, FEWEST_STEPS + 25, "fault")
-    assert doctor.asking(lambda: False)()
+    assert doctor.reason
 
 
 def test_a_loss_that_was_high_at_the_start_is_no_fault():
     """The running mean still holds the first steps; the steps between two looks do not."""
-    seen = list[Event]()
-    doctor = overseer(seen)
     total = 30 * 90.0
 
-    for step in (30, 40, 60, 90):
-        doctor.watch(look(step, (total + (step - 30) * GUESSING) / step))
+    looks = [look(step, (total + (step - 30) * GUESSING) / step) for step in (30, 40, 60, 90)]
 
-    assert not found(seen)
+    assert not found(doctor_monitor(), *looks)
 
 
 @pytest.mark.parametrize("loss", [GUESSING, 2.9 * GUESSING, math.nan])
 def test_guessing_is_not_fleeing_and_no_number_is_left_to_the_loop(loss):
     """Three times the loss of guessing is the line; what is not a number ends as diverged, not as stopped."""
-    seen = list[Event]()
-    doctor = overseer(seen)
+    looks = [look(step, loss) for step in range(10, 100, 10)]
 
-    for step in range(10, 100, 10):
-        doctor.watch(look(step, loss))
-
-    assert not found(seen)
+    assert not found(doctor_monitor(), *looks)
 
 
 def test_looks_of_two_epochs_are_not_mixed():
     """Running means start anew with an epoch."""
-    seen = list[Event]()
-    doctor = overseer(seen)
-
-    doctor.watch(look(90, 1.0, epoch=1))
-    doctor.watch(look(95, 90.0, epoch=2))
-
-    assert not found(seen)
+    assert not found(doctor_monitor(), look(90, 1.0, epoch=1), look(95, 90.0, epoch=2))
 
 
 def test_the_loss_between_two_looks_is_that_of_their_steps():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
-from flyweight.doctor.subject import Answers, Case, Claim, DataFacts, Ending, EpochLine, Parent
+from flyweight.doctor.subject import Answers, Case, Claim, Ending, EpochLine, Parent
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.cost import walk
 from flyweight.recipe import ModelSection, Recipe, override

@@ -36,8 +36,7 @@ from flyweight.bench.faults.planting import KINDS, MILD, STRONG
 from flyweight.cli.doctor import TASKS
 from flyweight.code_check.table import FAULTS
 from flyweight.diagnose import fix as heal
-from flyweight.diagnose import lr_range
-from flyweight.diagnose import monitor as overseer
+from flyweight.diagnose import lr_range, monitor
 from flyweight.diagnose import trial as prove
 from flyweight.diagnose.probes import reads as probe_reads
 from flyweight.diagnose.probes import start as probe_start
@@ -217,7 +216,7 @@ def test_no_source_names_what_is_not_listed() -> None:
 def test_the_counts_of_rules_are_counted() -> None:
     """Before a run there is the recipe, and what is written in it; during a run, the epochs."""
     before = [rule for rule in RULES if set(rule.needs) <= {"claims"}]
-    during = [rule.code for rule in overseer.rules_during()]
+    during = [rule.code for rule in monitor.rules_during()]
 
     assert f"{len(before)} of the {len(RULES)} rules need no more" in words(section("What is looked at when"))
     assert f"(at present {', '.join(during)})" in words(section("During a run"))
@@ -243,8 +242,8 @@ def test_every_option_is_explained() -> None:
         ("Proof", "lies above -{:g} points", 100 * prove.MOST_LOST),
         ("Proof", "with p < {:g} by the t test", prove.LEVEL),
         ("The walk", "after {} tries", count(heal.MOST_STEPS)),
-        ("During a run", "mean loss above {:g} \N{MULTIPLICATION SIGN} ln(classes)", overseer.TIMES_GUESSING),
-        ("During a run", "The first {} steps of an epoch", overseer.FEWEST_STEPS),
+        ("During a run", "mean loss above {:g} \N{MULTIPLICATION SIGN} ln(classes)", monitor.TIMES_GUESSING),
+        ("During a run", "The first {} steps of an epoch", monitor.FEWEST_STEPS),
         ("A range of learning rates", "through {} steps", lr_range.STEPS),
         ("A range of learning rates", "from {0[0]:g} to {0[1]:g}, and", lr_range.SWEPT["sgd"]),
         ("A range of learning rates", "adamw from {0[0]:g} to {0[1]:g} (", lr_range.SWEPT["adamw"]),

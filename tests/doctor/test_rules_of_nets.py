@@ -15,9 +15,10 @@ from made_cases import made_case
 from recomputed import names_of_case, recompute
 from torch import nn
 
+from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout, net
-from flyweight.doctor.subject import Case, DataFacts
+from flyweight.doctor.subject import Case
 from flyweight.model.cost import walk
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Net

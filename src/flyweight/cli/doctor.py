@@ -200,7 +200,7 @@ class Patient:
         Raises:
             RecipeError: one that this version cannot read.
         """
-        from flyweight.diagnose.subjects import recipe_of
+        from flyweight.experiment.recorded import recipe_of
         from flyweight.recipe import load
 
         if self.record is not None:

@@ -15,9 +15,9 @@ from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
 
 if TYPE_CHECKING:
-    from flyweight.diagnose.monitor import Oversight
     from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
+    from flyweight.experiment.monitor import MakeMonitor
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
@@ -90,11 +90,11 @@ def train(
 
     require_counts(seed=seed, seeds=seeds, threads=threads, at_once=at_once)
     place = place or Place()
-    store = place.store()
+    store, monitor = place.store(), _monitor(doctor)
     if resume is not None:
         options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
-        found = _go_on(resume, store, tracking, device=device, at_once=at_once, oversee=doctor)
+        found = _go_on(resume, store, tracking, device=device, at_once=at_once, monitor=monitor)
         return _told(*found, place=place, as_json=json)
     overrides = (*changes, *budget_overrides(budget))
     asked = load(recipe or DEFAULT_RECIPE, overrides=overrides)
@@ -103,11 +103,11 @@ def train(
     if expect is not None:
         _note_expectation(asked, expect, store, study)
     if seeds is None:
-        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads, oversee=doctor)
+        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads, monitor=monitor)
     else:
         all_seeds = range(seed, seed + seeds)
         found = _several(
-            asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once, oversee=doctor
+            asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once, monitor=monitor
         )
     return _told(*found, place=place, as_json=json)
 
@@ -160,6 +160,14 @@ def _announce(recipe: Recipe, seeds: int | None) -> None:
     announce_compiling()
 
 
+def _monitor(doctor: Literal["off", "tell", "stop"]) -> MakeMonitor | None:
+    if doctor == "off":
+        return None
+    from flyweight.diagnose.monitor import monitor
+
+    return monitor(may_stop=doctor == "stop")
+
+
 Found = tuple["tuple[RunRecord, ...]", "StopRequest"]
 
 
@@ -172,12 +180,12 @@ def _one(
     seed: int,
     device: DeviceName,
     threads: int | None,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.experiment.run import run
 
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "threads": threads, "oversee": oversee}
+        settings: dict[str, Any] = {"device": device, "threads": threads, "monitor": monitor}
         record = run(recipe, seed=seed, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return (record,), stop
 
@@ -191,12 +199,12 @@ def _several(
     seeds: Sequence[int],
     device: DeviceName,
     at_once: int | None,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.execute.seeds import run_seeds
 
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "at_once": at_once, "oversee": oversee}
+        settings: dict[str, Any] = {"device": device, "at_once": at_once, "monitor": monitor}
         records = run_seeds(recipe, seeds=seeds, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return records, stop
 
@@ -208,7 +216,7 @@ def _go_on(
     *,
     device: DeviceName,
     at_once: int | None,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.execute.seeds import resume_seeds
     from flyweight.experiment.run import resume
@@ -219,7 +227,7 @@ def _go_on(
         f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "oversee": oversee, "watch": watch, "should_stop": stop}
+        settings: dict[str, Any] = {"device": device, "monitor": monitor, "watch": watch, "should_stop": stop}
         if record.group_id is None:
             return (resume(record.id, store=store, **settings),), stop
         return resume_seeds(record.group_id, store=store, at_once=at_once, **settings), stop

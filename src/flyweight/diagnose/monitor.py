@@ -1,28 +1,26 @@
 """The doctor during a run: what its epochs and steps show is judged at once, told once, and may end the run early.
 
-Goes in: what the run tells of itself. Comes out: the same, and `Found` between it. It knows neither nets nor files, so
-that a run which is overseen takes the same steps to the same bits.
+Goes in: the events of a run. Comes out: `Found`, and a reason to end it. It knows neither nets nor files, so that a run
+takes the same steps to the same bits with it and without.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final
 
+from flyweight.diagnose.subjects import case_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Rule, Severity
 from flyweight.doctor.subject import Case, EpochLine
 from flyweight.doctor.table import RULES
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
+from flyweight.experiment.monitor import MakeMonitor
+from flyweight.recipe import Recipe
 from flyweight.train.metrics import EpochMetrics
-
-if TYPE_CHECKING:
-    from flyweight.train.loop import Outcome
-
-# off: nobody looks. tell: what is found is told. stop: a fault that the run shows ends it as well; it can be resumed.
-Oversight: TypeAlias = Literal["off", "tell", "stop"]
 
 STOPPED: Final = "stopped by the doctor"
 
@@ -44,15 +42,23 @@ def rules_during(rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if rule.needs == ("history",))
 
 
-@dataclass(kw_only=True)
-class Overseer:
-    """Watches one run; `reason` is why it should end, when there is one.
+def monitor(*, may_stop: bool = False) -> MakeMonitor:
+    """What `run` and `run_seeds` take as `monitor`: the doctor looks at each epoch and says what it finds.
 
-    case: the recipe before any run. history: the epochs so far. pass_on: who is told of everything.
+    may_stop: a fault that the epochs or steps show ends the run as well; it can be resumed.
     """
+    return functools.partial(_monitor, may_stop=may_stop)
+
+
+def _monitor(recipe: Recipe, history: Sequence[EpochMetrics], *, may_stop: bool) -> DoctorMonitor:
+    return DoctorMonitor(case=case_of_recipe(recipe), may_stop=may_stop, history=list(map(epoch_line, history)))
+
+
+@dataclass(kw_only=True)
+class DoctorMonitor:
+    """Looks on at one run. case: the recipe before any run. history: the epochs so far."""
 
     case: Case
-    pass_on: Callable[[Event], None]
     may_stop: bool
     history: list[EpochLine] = field(default_factory=list)
     rules: Sequence[Rule] = RULES
@@ -60,42 +66,34 @@ class Overseer:
     known: set[str] = field(default_factory=set)
     last_look: Stepped | None = None
 
-    def watch(self, event: Event) -> None:
-        """Pass an event on, and after it what it shows."""
-        self.pass_on(event)
+    def watch(self, event: Event) -> tuple[Found, ...]:
+        """What an event shows, once."""
         match event:
             case Started():
-                self._judge(rules_before(self.rules), event, epoch=0)
+                return tuple(self._judge(rules_before(self.rules), event, epoch=0))
             case Stepped():
-                self._look(event)
+                return tuple(self._look(event))
             case EpochDone():
                 self.history.append(epoch_line(event.metrics))
-                self._judge(rules_during(self.rules), event, epoch=event.metrics.epoch)
+                return tuple(self._judge(rules_during(self.rules), event, epoch=event.metrics.epoch))
+        return ()
 
-    def asking(self, should_stop: Callable[[], bool]) -> Callable[[], bool]:
-        """A question that is answered with yes when someone else says so, or when there is a reason here."""
-        return lambda: should_stop() or (self.may_stop and bool(self.reason))
-
-    def explained(self, outcome: Outcome) -> Outcome:
-        """The end of a run with the reason, where it was ours."""
-        if outcome.status != "interrupted" or not (self.may_stop and self.reason):
-            return outcome
-        return replace(outcome, message=f"{STOPPED}: {self.reason}; {outcome.message}")
-
-    def _judge(self, rules: Sequence[Rule], event: Started | EpochDone, *, epoch: int) -> None:
+    def _judge(self, rules: Sequence[Rule], event: Started | EpochDone, *, epoch: int) -> Iterator[Found]:
         case = replace(self.case, history=tuple(self.history) or None)
         for one in diagnose(case, rules=rules).alarms:
-            self._tell(event, epoch=epoch, code=one.code, title=one.title, severity=one.severity)
+            yield from self._found(event, epoch=epoch, code=one.code, title=one.title, severity=one.severity)
 
-    def _look(self, event: Stepped) -> None:
+    def _look(self, event: Stepped) -> Iterator[Found]:
         """Judge the steps since the look before; the running mean would still hold the first of them."""
         before, self.last_look = self.last_look, event
         if before is None or before.epoch != event.epoch or before.step < FEWEST_STEPS:
             return
         if loss_between(before, event) > TIMES_GUESSING * math.log(self.case.data.n_classes):
-            self._tell(event, epoch=event.epoch, code=FLEEING_CODE, title=FLEEING, severity="fault", step=event.step)
+            yield from self._found(
+                event, epoch=event.epoch, code=FLEEING_CODE, title=FLEEING, severity="fault", step=event.step
+            )
 
-    def _tell(
+    def _found(
         self,
         event: Started | Stepped | EpochDone,
         *,
@@ -104,23 +102,15 @@ class Overseer:
         title: str,
         severity: Severity,
         step: int | None = None,
-    ) -> None:
-        """Say it once. What the recipe alone shows was known when the run was asked for, and does not end it."""
-        if severity == "fault" and epoch:
-            self.reason = self.reason or f"{code} {title}"
+    ) -> Iterator[Found]:
+        """Tell it once. What the recipe alone shows was known when the run was asked for, and does not end it."""
+        if self.may_stop and severity == "fault" and epoch:
+            self.reason = self.reason or f"{STOPPED}: {code} {title}"
         if code in self.known:
             return
         self.known.add(code)
-        self.pass_on(
-            Found(
-                run_id=event.run_id,
-                seed=event.seed,
-                epoch=epoch,
-                step=step,
-                code=code,
-                title=title,
-                severity=severity,
-            )
+        yield Found(
+            run_id=event.run_id, seed=event.seed, epoch=epoch, step=step, code=code, title=title, severity=severity
         )
 
 

@@ -13,13 +13,16 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from flyweight.data.facts import DataFacts
 from flyweight.diagnose.claims import claims_of_recipe, claims_of_run, step_of
 from flyweight.doctor.finding import Need
-from flyweight.doctor.subject import Case, DataFacts, Ending, Parent
-from flyweight.errors import DataError, FlyweightError, RecipeError
+from flyweight.doctor.subject import Case, Ending, Parent
+from flyweight.errors import DataError, FlyweightError
 from flyweight.experiment.data_facts import sizes_of
-from flyweight.experiment.plan import as_recorded, is_own_module, plan
+from flyweight.experiment.plan import as_recorded, plan
+from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.schedule import learning_rate
+from flyweight.model.any_net import is_own_module
 from flyweight.model.cost import Cost, Row
 from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
 
@@ -70,22 +73,6 @@ def case_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) ->
     case = replace(case, claims=claims_of_run(recipe, cost, record, store, ending=case.ending))
     case = _with_parent(case, record, store)
     return _with_probes(case, record, store) if with_probes else case
-
-
-def recipe_of(record: RunRecord) -> Recipe:
-    """The recipe of a run as it was recorded.
-
-    Raises:
-        RecipeError: one that this version cannot read.
-    """
-    try:
-        return Recipe.model_validate(record.recipe)
-    except RecipeError as error:
-        found = " ".join(str(error).split())
-        raise RecipeError(
-            f"run {record.id}: its recipe must be one that this version reads, found one of flyweight "
-            f"{record.environment.get('flyweight', 'unknown')} ({found}); use that version."
-        ) from error
 
 
 def _lr_curve(recipe: Recipe) -> tuple[float, ...]:

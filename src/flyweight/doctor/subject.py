@@ -11,20 +11,11 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Need
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataFacts:
-    """Sizes that are known without looking at an image. n_train: images that train in each epoch."""
-
-    n_train: int
-    n_validation: int
-    n_classes: int
-    shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
-    from flyweight.diagnose.monitor import Oversight
+    from flyweight.experiment.monitor import MakeMonitor
     from flyweight.train.device import DeviceName
 
 PRELOAD: Final = "flyweight.execute.preload"  # a name: it is loaded in another process, while this one stays light
@@ -76,15 +76,15 @@ def run_seeds(
     at_once: int | None = None,
     study: str | None = None,
     parent_hash: str | None = None,
-    oversee: Oversight = "off",
+    monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Train every seed and return their records in the order of `seeds`; all share one `group_id`.
 
     `at_once` is how many train side by side at most, by default one per core and those that are left over beside the
-    last of them. When asked to stop, each run is saved where it stands. `study`, `parent_hash` and `oversee` are
-    those of `run`: a seed that the doctor stops leaves the others to go on.
+    last of them. When asked to stop, each run is saved where it stands. `study`, `parent_hash` and `monitor` are
+    those of `run`: a seed that a monitor stops leaves the others to go on.
 
     A script that calls this needs the usual `if __name__ == "__main__":`, since each process imports it anew.
 
@@ -94,7 +94,7 @@ def run_seeds(
     """
     asked = Asked(recipe=recipe, seeds=tuple(seeds), study=study, parent_hash=parent_hash)
     (records,) = run_side_by_side(
-        [asked], store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop
+        [asked], store=store, device=device, at_once=at_once, monitor=monitor, watch=watch, should_stop=should_stop
     )
     return records
 
@@ -105,7 +105,7 @@ def run_side_by_side(
     store: Store,
     device: DeviceName = "auto",
     at_once: int | None = None,
-    oversee: Oversight = "off",
+    monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[tuple[RunRecord, ...], ...]:
@@ -129,7 +129,7 @@ def run_side_by_side(
     ]
     in_turns = [job for turn in zip_longest(*jobs) for job in turn if job is not None]
     _work_off(
-        in_turns, store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop
+        in_turns, store=store, device=device, at_once=at_once, monitor=monitor, watch=watch, should_stop=should_stop
     )
     return tuple(group.records(store) for group in groups)
 
@@ -140,7 +140,7 @@ def resume_seeds(
     store: Store,
     device: DeviceName = "auto",
     at_once: int | None = None,
-    oversee: Oversight = "off",
+    monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
@@ -157,7 +157,7 @@ def resume_seeds(
     jobs += [_Job(group=group, seed=seed) for seed in planned if seed not in begun]
     if not jobs:
         raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
-    _work_off(jobs, store=store, device=device, at_once=at_once, oversee=oversee, watch=watch, should_stop=should_stop)
+    _work_off(jobs, store=store, device=device, at_once=at_once, monitor=monitor, watch=watch, should_stop=should_stop)
     return group.records(store)
 
 
@@ -167,7 +167,7 @@ def _work_off(
     store: Store,
     device: DeviceName,
     at_once: int | None,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -177,7 +177,7 @@ def _work_off(
             [
                 workers.Job(
                     name=f"seed {job.seed}",
-                    work=functools.partial(_train, job, store.url, store.home, device, oversee),
+                    work=functools.partial(_train, job, store.url, store.home, device, monitor),
                 )
                 for job in jobs
             ],
@@ -203,7 +203,7 @@ def _train(
     url: str,
     home: Path,
     device: DeviceName,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
     tell: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -212,7 +212,7 @@ def _train(
 
     store, asked = Store.open(url, home=home), job.group.asked
     if job.resumed:
-        resume(job.resumed, store=store, device=device, oversee=oversee, watch=tell, should_stop=should_stop)
+        resume(job.resumed, store=store, device=device, monitor=monitor, watch=tell, should_stop=should_stop)
         return
     run(
         asked.recipe,
@@ -224,7 +224,7 @@ def _train(
         study=asked.study,
         parent_hash=asked.parent_hash,
         purpose=asked.purpose,
-        oversee=oversee,
+        monitor=monitor,
         watch=tell,
         should_stop=should_stop,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flyweight.data.catalogue import CATALOGUE
-from flyweight.doctor.subject import DataFacts
+from flyweight.data.facts import DataFacts
 from flyweight.recipe import Recipe
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flyweight.doctor.finding import Severity
 from flyweight.train.metrics import EpochMetrics
 
 
@@ -59,9 +58,9 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The doctor found something while a run was under way, or (epoch 0) before its first step.
+    """The monitor of a run found something while it was under way, or (epoch 0) before its first step.
 
-    step: where in the epoch, if it was found in its middle.
+    code, title and severity are the monitor's words. step: where in the epoch, if it was found in its middle.
     """
 
     run_id: str
@@ -69,7 +68,7 @@ class Found:
     epoch: int
     code: str
     title: str
-    severity: Severity
+    severity: str
     step: int | None = None
 
 

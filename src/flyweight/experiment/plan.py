@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
+from flyweight.model.any_net import cost_of, is_own_module
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
-from flyweight.model.cost import Cost, walk
+from flyweight.model.cost import Cost
 from flyweight.model.edits import edits
 from flyweight.model.layout import Shape
 from flyweight.recipe import Recipe, draft, load
@@ -117,7 +118,7 @@ def _counted(net: str, data_name: str, resize: int | None) -> tuple[Cost | None,
     except UsageError as error:
         return None, (f"data.name: {error}",)
     try:
-        cost = count(net, shape)
+        cost = cost_of(net, shape)
     except (NotationError, UsageError) as error:
         return None, (f"model.net: {error}",)
     if cost.out_shape != (n_classes,):
@@ -153,15 +154,6 @@ def images_of(name: str, *, resize: int | None) -> tuple[Shape, int]:
         return found.shape, found.n_classes
     channels, height, width = named.shape
     return (channels, resize or height, resize or width), len(named.class_names)
-
-
-def count(net: str, input_shape: Shape) -> Cost:
-    """The cost of a net in our notation, in closed form, or of an own module, "file:Class", by tracing it."""
-    if is_own_module(net):
-        from flyweight.model.trace import trace
-
-        return trace(net, input_shape)
-    return walk(net, input_shape)
 
 
 def as_recorded(recipe: Recipe) -> Recipe:
@@ -207,8 +199,3 @@ def require_counts(**counts: int | None) -> None:
         least, most = (0, 2**31 - 1) if name == "seed" else (1, 10_000)
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} must be {least} to {most:,}, found {value:,}.")
-
-
-def is_own_module(net: str) -> bool:
-    """Whether a net is "file:Class"; the notation has no colon."""
-    return ":" in net

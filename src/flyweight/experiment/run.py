@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flyweight.errors import DataError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
+from flyweight.experiment.monitor import MakeMonitor, Monitor
 from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.reported import Telling
 from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
@@ -25,9 +27,6 @@ from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
 from flyweight.train.loop import Outcome, Training
-
-if TYPE_CHECKING:
-    from flyweight.diagnose.monitor import Overseer, Oversight
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
@@ -45,7 +44,7 @@ def run(
     study: str | None = None,
     parent_hash: str | None = None,
     purpose: Purpose = "run",
-    oversee: Oversight = "off",
+    monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
@@ -54,8 +53,8 @@ def run(
     `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
     `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
     `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal. Lists and
-    shortcuts show runs of purpose "run" only. `oversee` lets the doctor look at each epoch: what it finds is told to
-    `watch`, and with "stop" a fault ends the run.
+    shortcuts show runs of purpose "run" only. `monitor` looks on: what it finds goes to `watch`, and it may end the
+    run; the doctor's is `flyweight.monitor()`.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -87,7 +86,7 @@ def run(
     folder = store.folder(record.id)
     files.write_text(folder / "recipe.toml", dumps(recipe))
     files.write_json(folder / "environment.json", bench.environment)
-    return _carry_out(recipe, record, cost, bench, store=store, oversee=oversee, watch=watch, should_stop=should_stop)
+    return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
 def resume(
@@ -95,7 +94,7 @@ def resume(
     *,
     store: Store,
     device: DeviceName = "auto",
-    oversee: Oversight = "off",
+    monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
@@ -121,7 +120,7 @@ def resume(
     if (folder / CHECKPOINT).exists():
         checkpoint.from_bytes((folder / CHECKPOINT).read_bytes(), bench.training)
     record = store.resume(record.id)
-    return _carry_out(recipe, record, cost, bench, store=store, oversee=oversee, watch=watch, should_stop=should_stop)
+    return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
 def _carry_out(
@@ -131,15 +130,15 @@ def _carry_out(
     bench: Workbench,
     *,
     store: Store,
-    oversee: Oversight,
+    monitor: MakeMonitor | None,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> RunRecord:
     """Train from where the bench stands; the row is closed whatever happens."""
     training = bench.training
-    overseer = None if oversee == "off" else _overseer(recipe, training, may_stop=oversee == "stop", watch=watch)
-    if overseer is not None:
-        watch, should_stop = overseer.watch, overseer.asking(should_stop)
+    looks_on = None if monitor is None else monitor(recipe, training.history)
+    if looks_on is not None:
+        watch, should_stop = _monitored(looks_on, watch, should_stop)
     watch(
         Started(
             run_id=record.id,
@@ -154,8 +153,8 @@ def _carry_out(
     columns: dict[str, Any] = {}
     try:
         outcome = _fit(recipe, record, bench, store=store, watch=watch, should_stop=should_stop)
-        if overseer is not None:
-            outcome = overseer.explained(outcome)
+        if outcome.status == "interrupted" and looks_on is not None and looks_on.reason:
+            outcome = replace(outcome, message=f"{looks_on.reason}; {outcome.message}")
         if outcome.status == "interrupted":
             _save(store.folder(record.id), training)
         else:
@@ -178,13 +177,17 @@ def _carry_out(
     return record
 
 
-def _overseer(recipe: Recipe, training: Training, *, may_stop: bool, watch: Callable[[Event], None]) -> Overseer:
-    """The doctor at the side of a run; it has seen the epochs that a resumed run has done already."""
-    from flyweight.diagnose.examine import case_of_recipe
-    from flyweight.diagnose.monitor import Overseer, epoch_line
+def _monitored(
+    monitor: Monitor, watch: Callable[[Event], None], should_stop: Callable[[], bool]
+) -> tuple[Callable[[Event], None], Callable[[], bool]]:
+    """`watch` that also gets what the monitor finds, and `should_stop`, also true once the monitor has a reason."""
 
-    history = list(map(epoch_line, training.history))
-    return Overseer(case=case_of_recipe(recipe), pass_on=watch, may_stop=may_stop, history=history)
+    def tell(event: Event) -> None:
+        watch(event)
+        for found in monitor.watch(event):
+            watch(found)
+
+    return tell, lambda: should_stop() or bool(monitor.reason)
 
 
 def _fit(

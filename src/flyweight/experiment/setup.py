@@ -20,8 +20,8 @@ from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import Split, channel_statistics, validation_part
-from flyweight.experiment.plan import is_own_module
 from flyweight.experiment.splits import parts_of
+from flyweight.model.any_net import is_own_module
 from flyweight.model.build import build
 from flyweight.recipe import Recipe
 from flyweight.train import device as devices

@@ -20,13 +20,13 @@ from flyweight.diagnose.probes.images import probe_images
 from flyweight.diagnose.probes.reads import probe_reads
 from flyweight.diagnose.probes.start import probe_start
 from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
-from flyweight.diagnose.subjects import recipe_of
 from flyweight.doctor.probes import Probes, StartProbe, TrainedProbe, as_tables, from_tables
 from flyweight.errors import DataError, FlyweightError
-from flyweight.experiment.plan import count
+from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.setup import Workbench, set_up
 from flyweight.experiment.splits import parts_of
 from flyweight.inference.predict import load_trained
+from flyweight.model.any_net import cost_of
 from flyweight.recipe import Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
@@ -89,7 +89,7 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Pat
         return set_up(recipe, image_set, seed=seed, device="cpu", threads=None)
 
     def start() -> StartProbe:
-        return probe_start(recipe, bench(), macs=count(recipe.model.net, image_set.shape).macs)
+        return probe_start(recipe, bench(), macs=cost_of(recipe.model.net, image_set.shape).macs)
 
     makers: dict[str, Callable[[], object]] = {
         "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
@@ -116,7 +116,7 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> Tra
     if not (folder / WEIGHTS).exists():
         raise DataError(f"{WEIGHTS} is not there")
     image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
-    names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
+    names = {row.path: row.name for row in cost_of(recipe.model.net, image_set.shape).rows}
     images, labels = image_set.train_images[rows], image_set.train_labels[rows]
     return probe_trained(load_trained(folder), images, labels, names=names)
 
