@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types wheel bench journeys clean
+.PHONY: help train test lint types wheel bench fault-bench journeys clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
 
 train: $(VENV)/.installed  ## train the default recipe on the built-in data; ARGS="own/8k --seeds 3" for another
 	$(BIN)/flyweight train $(ARGS)
@@ -28,6 +28,9 @@ wheel: $(VENV)/.developed  ## build a wheel into dist/
 bench: $(VENV)/.installed  ## measure speed, short, and compare ratios with benchmarks/reference.json
 	$(BIN)/flyweight bench --quick --to benchmarks/latest.json \
 	  $(if $(wildcard benchmarks/reference.json),--against benchmarks/reference.json) $(ARGS)
+
+fault-bench: $(VENV)/.installed  ## plant faults in healthy recipes, count how many the doctor finds; an hour or so
+	$(BIN)/python -m benchmarks.fault_bench --to benchmarks/fault_bench/records.json $(ARGS)
 
 journeys: $(VENV)/.installed  ## make docs/journeys again, from its own records and the runs on record
 	$(BIN)/flyweight journey report --to docs/journeys $(ARGS)

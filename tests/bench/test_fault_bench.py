@@ -21,16 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from flyweight.bench.faults import shown
-from flyweight.bench.faults.cases import HEALTHY_PER_DESIGN, BenchCase, cases
-from flyweight.bench.faults.documents import DOCUMENT_FAULTS, DocumentReplay
-from flyweight.bench.faults.healthy import DESIGNS, TRAIN_SIZES, Half, healthy_recipe
-from flyweight.bench.faults.images import Variant, image_file
-from flyweight.bench.faults.outcomes import Named, Outcome
-from flyweight.bench.faults.planting import KINDS, MILD, STRONG, Kind
-from flyweight.bench.faults.record import FaultBench, measure, read, write
-from flyweight.bench.faults.remedies import RemedyTried
-from flyweight.bench.faults.scores import (
+from benchmarks.fault_bench import tables
+from benchmarks.fault_bench.cases import HEALTHY_PER_DESIGN, BenchCase, cases
+from benchmarks.fault_bench.documents import DOCUMENT_FAULTS, DocumentReplay
+from benchmarks.fault_bench.healthy import DESIGNS, TRAIN_SIZES, Half, healthy_recipe
+from benchmarks.fault_bench.images import Variant, image_file
+from benchmarks.fault_bench.outcomes import Named, Outcome
+from benchmarks.fault_bench.planting import KINDS, MILD, STRONG, Kind
+from benchmarks.fault_bench.record import FaultBench, measure, read, write
+from benchmarks.fault_bench.remedies import RemedyTried
+from benchmarks.fault_bench.scores import (
     Share,
     mild_only,
     of_half,
@@ -39,7 +39,7 @@ from flyweight.bench.faults.scores import (
     without_mild,
     without_reading,
 )
-from flyweight.bench.faults.training import train
+from benchmarks.fault_bench.training import train
 from flyweight.cli.output import markdown_table
 from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.table import RULES
@@ -54,7 +54,7 @@ DRAWS: Final = sorted({case.draw for case in cases()})
 SHORT: Final = ("data.train_limit=640", "train.batch_size=16", "train.epochs=3")
 
 ROOT: Final = Path(__file__).parents[2]
-RECORD, PAGE = ROOT / "benchmarks" / "doctor.json", ROOT / "docs" / "doctor.md"
+RECORD, PAGE = ROOT / "benchmarks" / "fault_bench" / "records.json", ROOT / "docs" / "doctor.md"
 BEGIN, END = "<!-- fault bench -->", "<!-- /fault bench -->"
 
 
@@ -342,7 +342,7 @@ def test_a_share_has_the_interval_that_scipy_gives(hits, misses):
 @given(outcomes())
 def test_tables_show_what_was_counted(found):
     """The figures of each half, and a row for each kind that was planted strongly."""
-    rows = {row["figure"]: row for row in shown.score_rows(found)}
+    rows = {row["figure"]: row for row in tables.score_rows(found)}
     main = [one for one in found if not one.kind or not KIND_OF[one.kind].is_mild]
 
     assert len(rows) == 5
@@ -351,7 +351,7 @@ def test_tables_show_what_was_counted(found):
         told = f"{100 * hits / count:.1f} % ({hits} of {count})" if count else "-"
         assert rows["recall, at any rank"][f"{half} half"] == told
     strong = {one.kind for one in found if one.kind and not KIND_OF[one.kind].is_mild}
-    assert [row["fault"].removesuffix(" *") for row in shown.kind_rows(found)] == [
+    assert [row["fault"].removesuffix(" *") for row in tables.kind_rows(found)] == [
         kind.name for kind in KINDS if kind.name in strong
     ]
 
@@ -366,8 +366,8 @@ def test_a_remedy_helps_surely_if_it_is_better_and_hardly_by_chance():
 
     remedies = [tried(0.9, 0.001), tried(0.9, 0.01), tried(0.9, None), tried(0.4, 0.001), tried(0.8, 0.0099)]
 
-    assert shown.sure_remedies(remedies) == Share(hits=2, count=5)
-    assert [row["after"] for row in shown.remedy_rows(remedies)] == ["90.00 %"] * 3 + ["80.00 %", "40.00 %"]
+    assert tables.sure_remedies(remedies) == Share(hits=2, count=5)
+    assert [row["after"] for row in tables.remedy_rows(remedies)] == ["90.00 %"] * 3 + ["80.00 %", "40.00 %"]
 
 
 # The record
@@ -409,7 +409,7 @@ def made_bench(found: Sequence[Outcome] = ()) -> FaultBench:
 def test_a_record_is_read_as_it_was_written(tmp_path_factory, found):
     """Value for value, so that every figure can be counted again."""
     bench = made_bench(found)
-    path = tmp_path_factory.getbasetemp() / "round-trip" / "doctor.json"
+    path = tmp_path_factory.getbasetemp() / "round-trip" / "records.json"
 
     write(bench, path)
 
@@ -440,24 +440,24 @@ BAD: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_record_that_holds_something_else_is_refused_in_one_line(tmp_path, name):
     """With the file, what must be in it, and the command that makes it."""
-    path = tmp_path / "doctor.json"
+    path = tmp_path / "records.json"
     path.write_text(json.dumps(BAD[name](made_bench().as_dict())))
 
     with pytest.raises(DataError) as told:
         read(path)
 
-    assert str(told.value).startswith(f"{path}: must be a record of `flyweight bench doctor`")
+    assert str(told.value).startswith(f"{path}: must be a record of `python -m benchmarks.fault_bench`")
     assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"is_quick": true'])
 def test_a_file_that_is_no_json_is_refused_in_one_line(tmp_path, content):
     """So are a folder and a file that is not there."""
-    path = tmp_path / "doctor.json"
+    path = tmp_path / "records.json"
     path.write_bytes(content)
 
     for one in (path, tmp_path, tmp_path / "gone.json"):
-        with pytest.raises(DataError, match="must be a record of `flyweight bench doctor`") as told:
+        with pytest.raises(DataError, match="must be a record of `python -m benchmarks") as told:
             read(one)
         assert "\n" not in str(told.value)
 
@@ -505,8 +505,8 @@ def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
     store = Store.open(home=tmp_path / "fault-bench")
     assert len(store.runs(study="fault bench")) == 6
     assert len(store.runs(study="doctor")) == 2 * 5
-    assert read(write(bench, tmp_path / "doctor.json")) == bench
-    for rows in shown.tables(bench).values():
+    assert read(write(bench, tmp_path / "records.json")) == bench
+    for rows in tables.by_title(bench).values():
         assert len(markdown_table(rows).splitlines()) == (len(rows) + 2 if rows else 0)
 
 
@@ -527,15 +527,15 @@ def test_a_fault_that_is_planted_otherwise_is_trained_anew(tmp_path):
 @pytest.mark.slow
 def test_the_quick_bench_is_a_command(tmp_path):
     """Two minutes on two idle cores: a record that can be read, tables, and hardly a fault missed."""
-    path = tmp_path / "doctor.json"
-    command = [sys.executable, "-m", "flyweight", "bench", "doctor", "--quick", "--to", str(path)]
+    path = tmp_path / "records.json"
+    command = [sys.executable, "-m", "benchmarks.fault_bench", "--quick", "--to", str(path)]
 
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=ROOT,
         env={**os.environ, "FLYWEIGHT_HOME": str(tmp_path / "home")},
     )
     shutil.rmtree(tmp_path / "home", ignore_errors=True)
@@ -547,7 +547,7 @@ def test_the_quick_bench_is_a_command(tmp_path):
     assert len(bench.remedies) == 2
     assert scores(without_mild(bench.outcomes)).recall.value >= 0.9
     assert "not to quote" in done.stdout
-    assert all(title in done.stdout for title in shown.tables(bench))
+    assert all(title in done.stdout for title in tables.by_title(bench))
 
 
 # What is written of it
@@ -556,7 +556,7 @@ def test_the_quick_bench_is_a_command(tmp_path):
 @pytest.fixture(scope="module")
 def kept() -> FaultBench:
     if not RECORD.exists():
-        pytest.skip("benchmarks/doctor.json is not there yet")
+        pytest.skip("benchmarks/fault_bench/records.json is not there yet")
     return read(RECORD)
 
 
@@ -586,12 +586,12 @@ def test_figures_in_the_documentation_are_those_of_the_record(kept):
     assert text.count(BEGIN) == text.count(END) == 1
     marked = text.partition(BEGIN)[2].partition(END)[0]
 
-    tables = {title: markdown_table(rows) for title, rows in shown.tables(kept).items()}
+    made = {title: markdown_table(rows) for title, rows in tables.by_title(kept).items()}
 
-    assert all(title in marked for title in tables)
+    assert all(title in marked for title in made)
     written = [line for line in marked.splitlines() if line.startswith("|")]
-    assert written == [line for table in tables.values() for line in table.splitlines()]
+    assert written == [line for table in made.values() for line in table.splitlines()]
     beside = " ".join(" ".join(line for line in marked.splitlines() if line not in written).split())
-    for known in (*tables, shown.summary(kept.outcomes)):
+    for known in (*made, tables.summary(kept.outcomes)):
         beside = beside.replace(known, "")
     assert not re.search(r"\d", beside), beside

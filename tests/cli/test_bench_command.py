@@ -122,12 +122,3 @@ def test_a_reference_that_is_none_is_refused_before_anything_is_measured(capsys,
 def test_a_record_is_written_whole(tmp_path):
     """What is read is what was written."""
     assert read(write(made(2.0), tmp_path / "deeper" / "b.json")) == made(2.0)
-
-
-@pytest.mark.parametrize("beside", [["train"], ["--threads", "2"], ["--seeds", "2"], ["--against", "x.json"]])
-def test_the_bench_of_the_doctor_stands_alone(capsys, beside):
-    """What belongs to speed is refused beside it, before anything is trained."""
-    code = run(["bench", "doctor", *beside])
-
-    assert code == 2
-    assert "bench doctor is a bench of its own" in capsys.readouterr().err

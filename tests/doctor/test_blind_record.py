@@ -10,7 +10,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 CASES: Final[dict[str, dict[str, Any]]] = json.loads(
-    (ROOT / "benchmarks" / "doctor-blind.json").read_text(encoding="utf-8")
+    (ROOT / "benchmarks" / "fault_bench" / "blind.json").read_text(encoding="utf-8")
 )["cases"]
 FIRST: Final = "named at rank 1 or tied"
 SINGLE: Final = [one for one in CASES.values() if isinstance(one["judgement"], str) and one["kind"] != "healthy"]

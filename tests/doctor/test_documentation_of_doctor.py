@@ -29,10 +29,10 @@ from recomputed import FUNCTIONS
 from recomputed_runs import names_of_run
 
 import flyweight
-from flyweight.bench.faults import record, remedies, shown
-from flyweight.bench.faults.cases import cases
-from flyweight.bench.faults.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
-from flyweight.bench.faults.planting import KINDS, MILD, STRONG
+from benchmarks.fault_bench import record, remedies, tables
+from benchmarks.fault_bench.cases import cases
+from benchmarks.fault_bench.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
+from benchmarks.fault_bench.planting import KINDS, MILD, STRONG
 from flyweight.cli.doctor import TASKS
 from flyweight.code_check.table import FAULTS
 from flyweight.diagnose import fix as heal
@@ -254,7 +254,7 @@ def test_every_option_is_explained() -> None:
         ("How good it is, measured", "at most {0[0]:,} or {0[1]:,} images of MNIST", TRAIN_SIZES),
         ("How good it is, measured", "beside {} healthy runs", sum(one.kind is None for one in cases())),
         ("How good it is, measured", "{} kinds more are planted weakly", count(len(MILD))),
-        ("How good it is, measured", "p < {:g} over", shown.SURE),
+        ("How good it is, measured", "p < {:g} over", tables.SURE),
         ("How good it is, measured", "over {} seeds", count(remedies.SEEDS)),
         ("How good it is, measured", "{} kinds are declared", count(sum(one.is_declared for one in KINDS))),
         ("How good it is, measured", "an {} of the faults", part(record.QUICK_FAULTY)),

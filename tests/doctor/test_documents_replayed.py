@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from flyweight.bench.faults.cases import cases
-from flyweight.bench.faults.documents import DOCUMENT_FAULTS, DocumentFault, alone, named, rank_alone, replays
-from flyweight.bench.faults.shown import document_rows
+from benchmarks.fault_bench.cases import cases
+from benchmarks.fault_bench.documents import DOCUMENT_FAULTS, DocumentFault, alone, named, rank_alone, replays
+from benchmarks.fault_bench.tables import document_rows
 from flyweight.code_check.reading import read_code
 from flyweight.diagnose.claims import step_of
 from flyweight.diagnose.examine import examine_run

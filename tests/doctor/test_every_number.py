@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recomputed import recompute
 
-from flyweight.bench.faults.cases import BenchCase, cases
-from flyweight.bench.faults.healthy import DESIGNS
-from flyweight.bench.faults.images import Variant, image_file
-from flyweight.bench.faults.planting import KINDS, Kind
-from flyweight.bench.faults.training import train
+from benchmarks.fault_bench.cases import BenchCase, cases
+from benchmarks.fault_bench.healthy import DESIGNS
+from benchmarks.fault_bench.images import Variant, image_file
+from benchmarks.fault_bench.planting import KINDS, Kind
+from benchmarks.fault_bench.training import train
 from flyweight.diagnose.examine import Examined, examine_recipe, examine_run
 from flyweight.diagnose.probes.collect import probe
 from flyweight.doctor.finding import Diagnosis, EvidenceValue

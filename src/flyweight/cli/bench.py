@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
-from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
-    from flyweight.bench.faults.record import FaultBench
     from flyweight.bench.record import Benchmark
     from flyweight.bench.regression import Against
 
-Section = Literal["train", "limit", "predict", "seeds", "growth", "time-to", "answers", "doctor"]
+Section = Literal["train", "limit", "predict", "seeds", "growth", "time-to", "answers"]
 
 
 def bench(
@@ -27,7 +25,7 @@ def bench(
     form: Form | None = None,
     place: Place | None = None,
 ) -> int:
-    """Measure speed side by side, or with `doctor` how many planted faults the doctor finds.
+    """Measure speed side by side.
 
     $ flyweight bench
 
@@ -36,11 +34,10 @@ def bench(
     Parameters
     ----------
     sections
-        What to measure, all but doctor unless told: train (against pictures transformed one by one in a DataLoader),
-        limit (the machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime),
-        seeds (one after the other against side by side), growth (with images, batch, parameters, threads, epochs),
-        time-to (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training); or doctor (faults
-        planted in healthy recipes, and whether the doctor finds them: an hour or so, a few minutes with --quick).
+        What to measure. Default: all of train (against pictures transformed one by one in a DataLoader), limit (the
+        machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime), seeds (one
+        after the other against side by side), growth (with images, batch, parameters, threads, epochs), time-to
+        (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training).
     quick
         Few and short rounds, two minutes or so in all: enough to see that it works, not to quote.
     threads
@@ -54,13 +51,6 @@ def bench(
     to
         Keep the record in this file. Default: a new one in the home's folder of benchmarks.
     """
-    if "doctor" in sections:
-        if len(sections) > 1 or threads or seeds or against:
-            raise UsageError(
-                "bench doctor is a bench of its own, found it with other sections, --threads, --seeds or --against; "
-                "leave them out."
-            )
-        return _bench_doctor(quick=quick, to=to, form=form or Form(), place=place or Place())
     from flyweight.bench.record import SECTIONS, keep, measure, read, write
     from flyweight.bench.regression import against as hold_against
 
@@ -70,42 +60,6 @@ def bench(
     comparison = hold_against(found, stored) if stored else None
     talk(f"kept in {path}")
     return tell(found, comparison, form or Form())
-
-
-def _bench_doctor(*, quick: bool, to: Path | None, form: Form, place: Place) -> int:
-    """Train what is not there yet, examine it, try remedies, and tell how often the doctor was right."""
-    from flyweight.bench.faults.record import measure, write
-    from flyweight.execute.signals import stopping_on_signals
-
-    home = place.store().home
-    with stopping_on_signals() as stop:
-        found = measure(home=home, quick=quick, told=talk, should_stop=stop)
-    if stop():
-        talk("stopped; the runs are kept, and the same command goes on with the others.")
-        return stop.exit_code
-    path = write(found, to or home / "benchmarks" / "doctor.json")
-    talk(f"kept in {path}")
-    if form.name == "json":
-        say_json(found.as_dict())
-    else:
-        _print_fault_bench(found, form)
-    return 0
-
-
-def _print_fault_bench(found: FaultBench, form: Form) -> None:
-    from flyweight.bench.faults import shown
-
-    if form.name == "csv":
-        print_rows(shown.score_rows(found.outcomes), form)
-        return
-    say(textwrap.fill(shown.summary(found.outcomes), 80))
-    if found.is_quick:
-        say("quick: enough to see that it works, not to quote")
-    for title, rows in shown.tables(found).items():
-        say(f"\n### {title}" if form.name == "md" else f"\n{title}\n{'-' * len(title)}")
-        if form.name == "md":
-            say("")
-        print_rows(rows, form, gap=1)
 
 
 def tell(found: Benchmark, comparison: Against | None, form: Form) -> int:

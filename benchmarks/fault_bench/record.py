@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.bench.faults.cases import BenchCase, cases
-from flyweight.bench.faults.documents import DocumentReplay, replays
-from flyweight.bench.faults.outcomes import Named, Outcome, examine
-from flyweight.bench.faults.remedies import RemedyTried, try_remedies
-from flyweight.bench.faults.training import train
+from benchmarks.fault_bench.cases import BenchCase, cases
+from benchmarks.fault_bench.documents import DocumentReplay, replays
+from benchmarks.fault_bench.outcomes import Named, Outcome, examine
+from benchmarks.fault_bench.remedies import RemedyTried, try_remedies
+from benchmarks.fault_bench.training import train
 from flyweight.bench.machine import describe_machine
 from flyweight.bench.stored import read_kept, write_kept
 from flyweight.experiment.events import never
@@ -25,7 +25,7 @@ QUICK_HEALTHY: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class FaultBench:
-    """What one run of `flyweight bench doctor` found. machine: see `train.device.describe`."""
+    """What one run of the fault bench found. machine: see `train.device.describe`."""
 
     is_quick: bool
     machine: dict[str, Any]
@@ -92,7 +92,7 @@ def read(path: Path) -> FaultBench:
         DataError: no such file, or one that holds something else.
     """
     names = [field.name for field in fields(FaultBench)]
-    return read_kept(path, _fault_bench, command="flyweight bench doctor", fields=names)
+    return read_kept(path, _fault_bench, command="python -m benchmarks.fault_bench", fields=names)
 
 
 def _fault_bench(found: dict[str, Any]) -> FaultBench:

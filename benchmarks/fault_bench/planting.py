@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.bench.faults.healthy import Design
-from flyweight.bench.faults.images import Variant
+from benchmarks.fault_bench.healthy import Design
+from benchmarks.fault_bench.images import Variant
 
 Overrides = tuple[str, ...]
 

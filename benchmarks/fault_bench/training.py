@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.faults.cases import BenchCase
+from benchmarks.fault_bench.cases import BenchCase
 from flyweight.execute.seeds import Asked, run_side_by_side
 from flyweight.experiment.events import Ended, Event, never
 from flyweight.experiment.plan import as_recorded

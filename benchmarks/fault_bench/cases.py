@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.faults.healthy import DESIGNS, TRAIN_SIZES, Design, healthy_recipe
-from flyweight.bench.faults.images import image_file
-from flyweight.bench.faults.planting import KINDS, Kind
+from benchmarks.fault_bench.healthy import DESIGNS, TRAIN_SIZES, Design, healthy_recipe
+from benchmarks.fault_bench.images import image_file
+from benchmarks.fault_bench.planting import KINDS, Kind
 from flyweight.recipe import Recipe, override
 
 HEALTHY_PER_DESIGN: Final = 20

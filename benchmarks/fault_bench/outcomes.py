@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.faults.cases import BenchCase
-from flyweight.bench.faults.healthy import Half
+from benchmarks.fault_bench.cases import BenchCase
+from benchmarks.fault_bench.healthy import Half
 from flyweight.diagnose.examine import examine_run
 from flyweight.execute import processes as workers
 from flyweight.execute.seeds import PRELOAD

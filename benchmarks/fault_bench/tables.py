@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flyweight.bench.faults.documents import DocumentReplay
-from flyweight.bench.faults.outcomes import Outcome
-from flyweight.bench.faults.planting import STRONG
-from flyweight.bench.faults.record import FaultBench
-from flyweight.bench.faults.remedies import RemedyTried
-from flyweight.bench.faults.scores import Share, mild_only, of_half, per_kind, scores, without_mild, without_reading
+from benchmarks.fault_bench.documents import DocumentReplay
+from benchmarks.fault_bench.outcomes import Outcome
+from benchmarks.fault_bench.planting import STRONG
+from benchmarks.fault_bench.record import FaultBench
+from benchmarks.fault_bench.remedies import RemedyTried
+from benchmarks.fault_bench.scores import Share, mild_only, of_half, per_kind, scores, without_mild, without_reading
 
 Rows = list[dict[str, object]]
 
@@ -18,8 +18,8 @@ Rows = list[dict[str, object]]
 SURE: Final = 0.01
 
 
-def tables(bench: FaultBench) -> dict[str, Rows]:
-    """All of it, by title."""
+def by_title(bench: FaultBench) -> dict[str, Rows]:
+    """Every table by its title."""
     sure = share_in_words(sure_remedies(bench.remedies))
     return {
         "How often the doctor is right": score_rows(bench.outcomes),

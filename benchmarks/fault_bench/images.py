@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.bench.faults.healthy import Half
+from benchmarks.fault_bench.healthy import Half
 from flyweight.data import sources
 from flyweight.records.folder import replacing
 

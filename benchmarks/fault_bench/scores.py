@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flyweight.bench.faults.outcomes import Named, Outcome
-from flyweight.bench.faults.planting import KINDS, Kind
+from benchmarks.fault_bench.outcomes import Named, Outcome
+from benchmarks.fault_bench.planting import KINDS, Kind
 from flyweight.evidence.stats import wilson
 
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.bench.faults.cases import BenchCase
+from benchmarks.fault_bench.cases import BenchCase
 from flyweight.diagnose.examine import examine_run
 from flyweight.diagnose.trial import prove
 from flyweight.doctor.finding import Finding
