@@ -445,6 +445,24 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
             case_of_run(record, store)
 
 
+@pytest.mark.parametrize("classes", [{}, {"c6nb": "Conv2d", "bn": "BatchNorm2d", "do.1": "Dropout"}])
+def test_layer_tables_of_before_had_no_kind(tmp_path, store, classes):
+    """It is told by the token of a layer, or by the name of the class where a module of the user's own was traced."""
+    record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
+    path = store.folder(record.id) / "result.json"
+    result = json.loads(path.read_text())
+    kinds = [row.pop("kind") for row in result["layers"]]
+    for row in result["layers"]:
+        row["layer"] = classes.get(row["layer"], row["layer"])
+    path.write_text(json.dumps(result))
+    (tmp_path / "digits.npz").unlink()
+
+    case = case_of_run(record, store, with_probes=False)
+
+    assert [row.kind for row in case.cost.rows] == kinds
+    assert kinds[:5] == ["conv", "batch_norm", "relu", "max_pool", "dropout"]
+
+
 def failed_proof(code: str) -> Proof:
     expense = Expense(params=1, registered_params=1, macs=1)
     return Proof(

@@ -17,7 +17,7 @@ from torch import nn
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.rules import dropout, net
+from flyweight.doctor.rules import dropout, learning_rate, net
 from flyweight.doctor.subject import Case
 from flyweight.model.cost import walk
 from flyweight.model.notation import parse_net
@@ -586,6 +586,20 @@ def test_few_filters_in_the_first_layer() -> None:
 
 
 # Somebody's own module: only its rows are known.
+
+
+def test_of_an_own_module_batch_norm_is_seen() -> None:
+    """What the user calls a layer does not matter: the rate is judged as for the same net in notation."""
+    own = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1352, 10)
+    )
+    case = made_case("c8 bn r m2 flat fc10", ["train.lr=0.4"])
+
+    for rate, is_high in ((4.0, False), (6.0, True)):
+        recipe = override(case.recipe, [f"train.lr={rate * (1 - case.recipe.train.momentum)}"])
+        for cost in (case.cost, trace(own)):
+            judgement = learning_rate.too_high(replace(case, recipe=recipe, cost=cost))
+            assert (judgement is not None) == is_high
 
 
 class Own(nn.Module):

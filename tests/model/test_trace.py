@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from flyweight.errors import UsageError
 from flyweight.model.build import build
-from flyweight.model.cost import Cost, walk
-from flyweight.model.spec import Flatten, Net
+from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.spec import CONVOLUTIONS, Flatten, Net, RowKind
 from flyweight.model.trace import load_module, trace
 
 NETS_PY = """
@@ -132,6 +132,32 @@ def test_module_is_left_as_it_was(own_folder: Path) -> None:
     assert not module.conv._forward_hooks
 
 
+class LayerNorm2d(nn.Module):
+    """As many nets have it: a norm of channels, written by hand."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+
+
+class Halved(nn.Conv2d):
+    """A layer of torch with a change of one's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
+
+
+def test_kinds_are_those_of_the_classes() -> None:
+    """By inheritance first, by name for norms that inherit from none; names of the attributes say nothing."""
+    net = nn.Sequential()
+    for name, layer in (("relu", Halved(1, 4, 3)), ("conv", nn.GroupNorm(2, 4)), ("x", LayerNorm2d())):
+        net.add_module(name, layer)
+    net.extend([nn.LocalResponseNorm(2), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10)])
+
+    kinds = [row.kind for row in trace(net).rows]
+
+    assert kinds == ["conv", "other_norm", "other_norm", "other", "other", "flatten", "linear"]
+
+
 class Direct(nn.Module):
     """Weights used without a layer call: a parameter of its own, and a layer's weight by function."""
 
@@ -182,12 +208,17 @@ def test_shared_weights_count_once_and_multiply_each_time() -> None:
 def called(cost: Cost) -> list[tuple[object, ...]]:
     # An identity shortcut is an empty chain in the built net, and nothing in the closed form.
     rows = [row for row in cost.rows if row.is_executed and row.layer not in ("in forward", "_Chain")]
-    return [(row.path, row.in_shape, row.out_shape, row.params, row.macs) for row in rows]
+    return [(row.path, _class_kind(row), row.in_shape, row.out_shape, row.params, row.macs) for row in rows]
+
+
+def _class_kind(row: Row) -> RowKind:
+    # A depthwise convolution is of torch's class for every convolution.
+    return "conv" if row.kind in CONVOLUTIONS else row.kind
 
 
 @given(nets())
 def test_tracing_a_built_net_gives_its_closed_form(drawn: tuple[Net, tuple[int, ...]]) -> None:
-    """Parameters, registered parameters, buffers, MACs and every layer's shapes."""
+    """Parameters, registered parameters, buffers, MACs, and every layer's kind and shapes."""
     net, image = drawn
     if len(walk(net, image).out_shape) != 1:
         net = Net((*net.nodes, Flatten()))

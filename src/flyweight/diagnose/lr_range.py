@@ -31,6 +31,7 @@ from flyweight.experiment.events import never
 from flyweight.experiment.plan import plan, require_counts
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
+from flyweight.model.spec import NORMS, WEIGHTS
 from flyweight.recipe import Recipe
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation
@@ -144,10 +145,10 @@ def is_normalised(cost: Cost) -> bool:
     The output of such a layer does not depend on the length of its weights. A step too long makes them longer, and
     the next steps smaller against them (van Laarhoven 2017), so rates that are too high mend themselves.
     """
-    kinds = [row.layer for row in cost.rows if row.is_executed]
-    weighty = [place for place, kind in enumerate(kinds) if kind.startswith(("c", "dw", "fc"))]
+    kinds = [row.kind for row in cost.rows if row.is_executed]
+    weighty = [place for place, kind in enumerate(kinds) if kind in WEIGHTS]
     return len(weighty) > 1 and all(
-        any(kind.startswith("bn") for kind in kinds[one:following]) for one, following in pairwise(weighty)
+        any(kind in NORMS for kind in kinds[one:following]) for one, following in pairwise(weighty)
     )
 
 

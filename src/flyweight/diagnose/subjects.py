@@ -17,13 +17,15 @@ from flyweight.data.facts import DataFacts
 from flyweight.diagnose.claims import claims_of_recipe, claims_of_run, step_of
 from flyweight.doctor.finding import Need
 from flyweight.doctor.subject import Case, Ending, Parent
-from flyweight.errors import DataError, FlyweightError
+from flyweight.errors import DataError, FlyweightError, NotationError
 from flyweight.experiment.data_facts import sizes_of
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.any_net import is_own_module
 from flyweight.model.cost import Cost, Row
+from flyweight.model.notation import parse_net
+from flyweight.model.spec import RowKind, kind_of, kind_of_module, layers
 from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
 
 if TYPE_CHECKING:
@@ -225,10 +227,19 @@ def _stored_cost(folder: Path) -> Cost | None:
 
 
 def _row(table: Mapping[str, Any]) -> Row:
-    """Shapes are lists in JSON, and a view that tracing could not know is null."""
+    """Shapes are lists in JSON, and a view that tracing could not know is null. Rows of before had no kind."""
+    kind = table["kind"] if "kind" in table else _kind_of_text(table["layer"])
     shapes = {key: tuple(table[key]) for key in ("in_shape", "out_shape")}
     views = {key: tuple(nan if side is None else side for side in table[key]) for key in ("receptive_field", "jump")}
-    return Row(**{**table, **shapes, **views})
+    return Row(**{**table, "kind": kind, **shapes, **views})
+
+
+def _kind_of_text(layer: str) -> RowKind:
+    """From the token of a layer, or the name of a module's class."""
+    try:
+        return next(kind_of(one) for one in layers(parse_net(layer).nodes))
+    except NotationError:
+        return kind_of_module([layer])
 
 
 def _stored_sizes(folder: Path) -> DataFacts | None:

@@ -9,40 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
-from typing import Final, TypeAlias, get_args
+from typing import Final, TypeAlias
 
 from flyweight.doctor.finding import Gain, Remedy
 from flyweight.doctor.subject import Case
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
 from flyweight.model.cost import Cost, Row, walk
-from flyweight.model.layout import NAMES
 from flyweight.model.notation import is_target, parse_net
-from flyweight.model.spec import (
-    Activation,
-    ActivationKind,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Layer,
-    Linear,
-    LogSoftmax,
-    Net,
-    Node,
-    Repeat,
-    Residual,
-    Shared,
-    Unused,
-)
+from flyweight.model.spec import WEIGHTS, Dropout, Layer, Net, Node, Repeat, Residual, RowKind, Shared, Unused
 
 # Where a node is written: its place, then in turn the branch (0: body, 1: shortcut) and the place in it.
 Path: TypeAlias = tuple[int, ...]
-
-CONVOLUTIONS: Final = (Conv, DepthwiseConv)
-WEIGHTS: Final = (Conv, DepthwiseConv, Linear)
 
 # Repetitions are written out, so that one of them can be changed, in nets of at most so many layers.
 MOST_WRITTEN_OUT: Final = 100
@@ -50,19 +30,6 @@ MOST_WRITTEN_OUT: Final = 100
 # Layers of changed nets that are counted for one remedy; that takes a tenth of a second or two.
 MOST_COUNTED: Final = 2_000
 FEWEST_TRIED: Final = 2
-
-# What the layers of somebody's own module are called by torch.
-_TRACED: Final[dict[str, type[Layer]]] = {
-    "Conv2d": Conv,
-    "Linear": Linear,
-    "Dropout": Dropout,
-    "Dropout2d": Dropout,
-    "LogSoftmax": LogSoftmax,
-}
-_NAMES: Final[dict[type[Layer], tuple[str, ...]]] = {
-    **{kind: (name,) for kind, name in NAMES.items()},
-    Activation: get_args(ActivationKind),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +57,7 @@ class Written:
     @cached_property
     def weights(self) -> tuple[Step, ...]:
         """The steps that multiply by weights."""
-        return tuple(step for step in self.steps if isinstance(step.layer, WEIGHTS))
+        return tuple(step for step in self.steps if step.row.kind in WEIGHTS)
 
     @property
     def last_weight(self) -> Step | None:
@@ -199,39 +166,14 @@ class _Order:
 # Rows, which every net has, somebody's own too.
 
 
-def kind_of(row: Row) -> type[Layer] | None:
-    """The kind of layer that a row is of; None where it cannot be told."""
-    return _kind(row.layer)
-
-
-@lru_cache(maxsize=4096)
-def _kind(layer: str) -> type[Layer] | None:
-    if "norm" in layer.lower():
-        return BatchNorm
-    if layer in _TRACED:
-        return _TRACED[layer]
-    try:
-        return type(parse_net(layer).nodes[0])  # type: ignore[return-value]  # the text of a row is one layer
-    except NotationError:
-        return None
-
-
-def rows_of(case: Case, *kinds: type[Layer]) -> tuple[Row, ...]:
+def rows_of(case: Case, *kinds: RowKind) -> tuple[Row, ...]:
     """The rows that run of these kinds, in order."""
-    return tuple(row for row in case.cost.rows if row.is_executed and kind_of(row) in kinds)
+    return tuple(row for row in case.cost.rows if row.is_executed and row.kind in kinds)
 
 
-def rows_in_words(case: Case, *kinds: type[Layer]) -> str:
+def rows_in_words(*kinds: RowKind) -> str:
     """The expression for `rows_of`, for the source of an evidence."""
-    if is_target(case.recipe.model.net):
-        layers = tuple(name for name, kind in _TRACED.items() if kind in kinds)
-        is_kind = f"one.layer in {layers}"
-        if BatchNorm in kinds:
-            is_kind = f"({is_kind} or 'norm' in one.layer.lower())"
-    else:
-        names = tuple(name for kind in kinds for name in _NAMES[kind])
-        is_kind = f"one.name.startswith({names})"
-    return f'[one for one in rows("") if one.is_executed and {is_kind}]'
+    return f'[one for one in rows("") if one.is_executed and one.kind in {kinds}]'
 
 
 def row_in_words(case: Case, row: Row) -> str:

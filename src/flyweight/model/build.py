@@ -92,14 +92,14 @@ class _Residual(nn.Module):
         return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
 
 
-class _GlobalAverage(nn.Module):
+class GlobalAverage(nn.Module):
     """The plain mean: the backward pass of AdaptiveAvgPool2d is not deterministic on CUDA."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
 
 
-class _GlobalMax(nn.Module):
+class GlobalMax(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.amax((2, 3), keepdim=True)
 
@@ -133,9 +133,9 @@ def _module(layer: Layer, in_shape: Shape) -> nn.Module:
         case Pool(_, kernel, _, padding):
             return nn.AvgPool2d(kernel, layer.step, padding)
         case GlobalPool(kind="max"):
-            return _GlobalMax()
+            return GlobalMax()
         case GlobalPool():
-            return _GlobalAverage()
+            return GlobalAverage()
         case AdaptivePool("max", size):
             return nn.AdaptiveMaxPool2d(size)
         case AdaptivePool(_, size):

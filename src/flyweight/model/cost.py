@@ -27,6 +27,8 @@ from flyweight.model.spec import (
     Linear,
     LogSoftmax,
     Net,
+    RowKind,
+    kind_of,
 )
 
 IN_PLACE = (Activation, BatchNorm, Dropout, Flatten, LogSoftmax)
@@ -43,6 +45,7 @@ class Row:
 
     name: str
     path: str
+    kind: RowKind
     layer: str
     in_shape: Shape
     out_shape: Shape
@@ -206,6 +209,7 @@ def _row(placed: Placed, activations: int, executed: bool, shared: bool) -> Row:
     return Row(
         name=placed.name,
         path=placed.path,
+        kind=kind_of(placed.layer),
         layer=format_node(placed.layer),
         in_shape=placed.in_shape,
         out_shape=placed.out_shape,

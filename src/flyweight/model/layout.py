@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
-from typing import NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from flyweight.errors import NotationError
 from flyweight.model.spec import (
@@ -19,10 +19,10 @@ from flyweight.model.spec import (
     BatchNorm,
     Conv,
     DepthwiseConv,
-    Dropout,
     Flatten,
     GlobalPool,
     Layer,
+    LayerKind,
     Linear,
     LogSoftmax,
     Net,
@@ -32,6 +32,7 @@ from flyweight.model.spec import (
     Residual,
     Shared,
     Unused,
+    kind_of,
 )
 
 Shape: TypeAlias = tuple[int, ...]
@@ -85,8 +86,13 @@ class PlacedUnused:
 
 PlacedNode: TypeAlias = Placed | PlacedShared | PlacedResidual | PlacedUnused
 
-NAMES = {Conv: "conv", DepthwiseConv: "depthwise", BatchNorm: "bn", Flatten: "flatten", Linear: "linear"}
-NAMES |= {LogSoftmax: "log_softmax", Dropout: "dropout"}
+# A layer's name is its kind and a number. Names of parameters in files of weights are made of them, so they stay.
+_NAMES: Final[dict[LayerKind, str]] = {
+    "depthwise_conv": "depthwise",
+    "batch_norm": "bn",
+    "max_pool": "maxpool",
+    "average_pool": "avgpool",
+}
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class _Walk:
                     path = prefix + self.name("unused")
                     one = PlacedUnused(path, self.sequence(node.body, state, path + ".")[0])
                 case _:
-                    name = self.name(_kind(node))
+                    name = self.name(_NAMES.get(kind := kind_of(node), kind))
                     after = _step(node, name, state)
                     one = Placed(node, name, prefix + name, state.shape, after.shape, after.view)
                     state = after
@@ -183,16 +189,6 @@ class _Walk:
             )
         view = _wider(after.view, beside.view)
         return PlacedResidual(path, body, shortcut), _State(after.shape, view)
-
-
-def _kind(layer: Layer) -> str:
-    match layer:
-        case Activation():
-            return layer.kind
-        case Pool() | GlobalPool() | AdaptivePool():
-            return ("max" if layer.kind == "max" else "avg") + "pool"
-        case _:
-            return NAMES[type(layer)]
 
 
 def _step(layer: Layer, name: str, state: _State) -> _State:

@@ -6,11 +6,34 @@ from the walk (`walk.py`). Values only: nothing here counts, prints or builds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, assert_never, get_args
 
-ActivationKind = Literal["relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid"]
+ActivationKind: TypeAlias = Literal[
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "hardswish", "tanh", "sigmoid"
+]
+LayerKind: TypeAlias = (
+    ActivationKind
+    | Literal[
+        "conv",
+        "depthwise_conv",
+        "batch_norm",
+        "max_pool",
+        "average_pool",
+        "dropout",
+        "flatten",
+        "linear",
+        "log_softmax",
+    ]
+)
+RowKind: TypeAlias = LayerKind | Literal["other_norm", "other"]
+"""What a row of the cost table is; the last two are modules of the user's own that no layer of ours is like."""
+
+ACTIVATIONS: Final[tuple[RowKind, ...]] = get_args(ActivationKind)
+CONVOLUTIONS: Final[tuple[RowKind, ...]] = ("conv", "depthwise_conv")
+WEIGHTS: Final[tuple[RowKind, ...]] = (*CONVOLUTIONS, "linear")
+NORMS: Final[tuple[RowKind, ...]] = ("batch_norm", "other_norm")
 
 
 @dataclass(frozen=True)
@@ -165,6 +188,72 @@ class Net:
         from flyweight.model.notation import format_net
 
         return format_net(self)
+
+
+def kind_of(layer: Layer) -> LayerKind:
+    match layer:
+        case Conv():
+            return "conv"
+        case DepthwiseConv():
+            return "depthwise_conv"
+        case BatchNorm():
+            return "batch_norm"
+        case Activation():
+            return layer.kind
+        case Pool() | GlobalPool() | AdaptivePool():
+            return "max_pool" if layer.kind == "max" else "average_pool"
+        case Dropout():
+            return "dropout"
+        case Flatten():
+            return "flatten"
+        case Linear():
+            return "linear"
+        case LogSoftmax():
+            return "log_softmax"
+        case _:
+            assert_never(layer)
+
+
+MODULE_KINDS: Final[dict[str, RowKind]] = {
+    "Conv2d": "conv",
+    "BatchNorm1d": "batch_norm",
+    "BatchNorm2d": "batch_norm",
+    "BatchNorm3d": "batch_norm",
+    "SyncBatchNorm": "batch_norm",
+    "LocalResponseNorm": "other",  # it does not take away the scale of its input
+    "ReLU6": "relu6",
+    "ReLU": "relu",
+    "LeakyReLU": "leaky_relu",
+    "PReLU": "prelu",
+    "ELU": "elu",
+    "GELU": "gelu",
+    "SiLU": "silu",
+    "Hardswish": "hardswish",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "MaxPool2d": "max_pool",
+    "AdaptiveMaxPool2d": "max_pool",
+    "GlobalMax": "max_pool",
+    "AvgPool2d": "average_pool",
+    "AdaptiveAvgPool2d": "average_pool",
+    "GlobalAverage": "average_pool",
+    "Dropout": "dropout",
+    "Dropout2d": "dropout",
+    "Flatten": "flatten",
+    "Linear": "linear",
+    "LogSoftmax": "log_softmax",
+}
+
+
+def kind_of_module(class_names: Iterable[str]) -> RowKind:
+    """The kind of a torch module by the names of its class and of those that it inherits from, nearest first.
+
+    >>> kind_of_module(["MyConv", "Conv2d", "Module"]), kind_of_module(["GroupNorm", "Module"])
+    ('conv', 'other_norm')
+    """
+    names = tuple(class_names)
+    known = next((MODULE_KINDS[name] for name in names if name in MODULE_KINDS), None)
+    return known or ("other_norm" if any("norm" in name.lower() for name in names) else "other")
 
 
 def layers(nodes: tuple[Node, ...]) -> Iterator[Layer]:

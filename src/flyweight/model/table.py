@@ -107,6 +107,7 @@ def _line_as_dict(line: Line) -> dict[str, Any]:
     return {
         "name": row.name,
         "path": row.path,
+        "kind": row.kind,
         "layer": row.layer,
         "in_shape": list(row.in_shape),
         "out_shape": list(row.out_shape),
@@ -138,7 +139,7 @@ def as_csv(cost: Cost, budget: Budget = NO_BUDGET) -> str:
 
 
 CSV_COLUMNS: Final = (
-    "name", "path", "layer", "in_shape", "out_shape", "params", "share", "buffers", "macs",
+    "name", "path", "kind", "layer", "in_shape", "out_shape", "params", "share", "buffers", "macs",
     "receptive_field", "jump", "activation_bytes", "is_shared", "is_executed",
 )  # fmt: skip
 

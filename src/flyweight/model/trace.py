@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flyweight.errors import UsageError, nearest
 from flyweight.model.cost import Cost, Row
 from flyweight.model.layout import Shape
+from flyweight.model.spec import kind_of_module
 
 UNKNOWN = (nan, nan)
 
@@ -245,7 +246,7 @@ def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor
     direct = macs - sum(call.macs for call in calls)
     if direct or not calls or calls[-1].out_shape != out_shape:
         row = _row("", module, params=0, macs=direct, out_shape=out_shape)
-        yield replace(row, name="functions", layer="in forward", buffers=0)
+        yield replace(row, name="functions", kind="other", layer="in forward", buffers=0)
 
 
 def _rows_of_containers(
@@ -284,6 +285,7 @@ def _row(path: str, module: nn.Module, *, params: int, macs: int, out_shape: Sha
     return Row(
         name=path or type(module).__name__,
         path=path,
+        kind=kind_of_module(one.__name__ for one in type(module).__mro__),
         layer=type(module).__name__,
         in_shape=(),
         out_shape=out_shape,

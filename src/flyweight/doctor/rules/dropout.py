@@ -6,9 +6,20 @@ from math import prod
 from typing import Final, cast
 
 from flyweight.doctor.finding import Evidence, Judgement, Rule
-from flyweight.doctor.nets import WEIGHTS, Step, Written, counted, remedy, rewritten, row_in_words, written, written_out
+from flyweight.doctor.nets import Step, Written, counted, remedy, rewritten, row_in_words, written, written_out
 from flyweight.doctor.subject import Case
-from flyweight.model.spec import Activation, AdaptivePool, BatchNorm, Dropout, Flatten, GlobalPool, Linear, Net, Pool
+from flyweight.model.spec import (
+    WEIGHTS,
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Linear,
+    Net,
+    Pool,
+)
 
 # A half before the linear layers of a large net is what dropout was made for (Srivastava et al. 2014); a net of fewer
 # parameters has none to spare, and convolutions share their weights over so many places that they hardly overfit.
@@ -73,7 +84,7 @@ def _dropouts(net: Written) -> list[Step]:
 
 
 def _feeds_linear(net: Written, step: Step) -> bool:
-    following = next((one.layer for one in net.after(step) if isinstance(one.layer, WEIGHTS)), None)
+    following = next((one.layer for one in net.after(step) if one.row.kind in WEIGHTS), None)
     return isinstance(following, Linear)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
 from flyweight.doctor.probes import StartProbe
 from flyweight.doctor.subject import Case
-from flyweight.model.cost import Row
+from flyweight.model.spec import NORMS
 
 # With momentum m a step goes on as 1 / (1 - m) steps: lr / (1 - m) is what SGD really does (Goh 2017). Above these
 # nets of this size break, whatever the images; with batch norm the weights' scale does not matter, so it takes more.
@@ -280,12 +280,8 @@ def _highest(case: Case) -> float:
 
 
 def has_norm(case: Case) -> bool:
-    """Whether the net normalises by batch anywhere."""
-    return any(_is_norm(row) for row in case.cost.rows)
-
-
-def _is_norm(row: Row) -> bool:
-    return row.is_executed and row.name.startswith("bn")
+    """Whether the net normalises anywhere."""
+    return any(row.is_executed and row.kind in NORMS for row in case.cost.rows)
 
 
 def _way(case: Case) -> float:

@@ -9,13 +9,10 @@ from typing import Final, cast
 
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
-    CONVOLUTIONS,
-    WEIGHTS,
     Path,
     Step,
     Written,
     counted,
-    kind_of,
     nodes_with_paths,
     remedy,
     rewritten,
@@ -27,6 +24,10 @@ from flyweight.doctor.nets import (
 )
 from flyweight.doctor.subject import Case
 from flyweight.model.spec import (
+    ACTIVATIONS,
+    CONVOLUTIONS,
+    NORMS,
+    WEIGHTS,
     Activation,
     AdaptivePool,
     BatchNorm,
@@ -36,10 +37,10 @@ from flyweight.model.spec import (
     Flatten,
     GlobalPool,
     Linear,
-    LogSoftmax,
     Net,
     Node,
     Pool,
+    RowKind,
     Unused,
 )
 
@@ -67,7 +68,7 @@ INVERTIBLE: Final = ("leaky_relu", "prelu")
 def batch_norm_missing(case: Case) -> Judgement | None:
     """Deep, and not normalised anywhere."""
     n_convolutions, n_weights = len(rows_of(case, *CONVOLUTIONS)), len(rows_of(case, *WEIGHTS))
-    if rows_of(case, BatchNorm) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
+    if rows_of(case, *NORMS) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
         return None
     healed = normalised(case)
     return Judgement(
@@ -75,7 +76,7 @@ def batch_norm_missing(case: Case) -> Judgement | None:
         evidence=(
             _count(case, "convolutions", *CONVOLUTIONS),
             _count(case, "layers with weights", *WEIGHTS),
-            _count(case, "layers that normalise", BatchNorm),
+            _count(case, "layers that normalise", *NORMS),
         ),
         remedy=None
         if healed is None
@@ -94,7 +95,7 @@ def normalised(case: Case) -> Written | None:
         net = written_out(case)  # the one that answers is one of a repetition
     if net is None or net.last_weight is None:
         return None
-    kinds = CONVOLUTIONS if rows_of(case, *CONVOLUTIONS) else (Linear,)
+    kinds = CONVOLUTIONS if rows_of(case, *CONVOLUTIONS) else ("linear",)
     paths = [path for path in _layers(net, *kinds) if path != net.last_weight.path]
     nets = (
         rewritten(net.net, {path: (_without_bias(_at(net, path)), norm) for path in paths})
@@ -168,7 +169,7 @@ def no_activation(case: Case) -> Judgement | None:
                 source=source,
             ),
             _count(case, "layers with weights", *WEIGHTS),
-            _count(case, "activations", Activation),
+            _count(case, "activations", *ACTIVATIONS),
         ),
         remedy=None
         if healed is None
@@ -186,7 +187,7 @@ def _linear_pairs(net: Written) -> list[list[Step]]:
         way = [step]
         for one in net.after(step):
             way.append(one)
-            if isinstance(one.layer, WEIGHTS):
+            if one.row.kind in WEIGHTS:
                 if not _is_factored(step, one):
                     found.append(way)
                 break
@@ -274,7 +275,7 @@ def _on_logits(net: Written) -> list[Step]:
 def saturating_activations(case: Case) -> Judgement | None:
     """Sigmoids or tanh one after the other, with nothing that brings values back to where they have a slope."""
     net = written(case)
-    if net is None or rows_of(case, BatchNorm):
+    if net is None or rows_of(case, *NORMS):
         return None
     found = list(_saturating(net))
     sigmoids = [step for step in found if cast(Activation, step.layer).kind == "sigmoid"]
@@ -287,7 +288,7 @@ def saturating_activations(case: Case) -> Judgement | None:
         evidence=(
             Evidence(what="sigmoids", value=len(_named(case, "sigmoid")), source=_names_in_words("sigmoid")),
             Evidence(what="hyperbolic tangents", value=len(_named(case, "tanh")), source=_names_in_words("tanh")),
-            _count(case, "layers that normalise", BatchNorm),
+            _count(case, "layers that normalise", *NORMS),
         ),
         remedy=None
         if healed is None
@@ -300,13 +301,13 @@ def _saturating(net: Written) -> Iterator[Step]:
     """Those between the first and the last layer with weights."""
     n_left = len(net.weights)
     for step in net.steps:
-        n_left -= isinstance(step.layer, WEIGHTS)
+        n_left -= step.row.kind in WEIGHTS
         if isinstance(step.layer, Activation) and step.layer.kind in SATURATING and 0 < n_left < len(net.weights):
             yield step
 
 
 def _named(case: Case, kind: str) -> list[str]:
-    return [row.name for row in case.cost.rows if row.is_executed and row.name.startswith(kind)]
+    return [row.name for row in case.cost.rows if row.is_executed and row.kind == kind]
 
 
 def _names_in_words(kind: str) -> str:
@@ -319,7 +320,7 @@ def _names_in_words(kind: str) -> str:
 def log_softmax_before_loss(case: Case) -> Judgement | None:
     """Cross entropy takes the log-softmax itself, and that of a log-softmax is the same."""
     executed = [row for row in case.cost.rows if row.is_executed]
-    if not executed or kind_of(executed[-1]) is not LogSoftmax:
+    if not executed or executed[-1].kind != "log_softmax":
         return None
     return Judgement(
         severity="note",
@@ -371,9 +372,9 @@ def _without_unused(net: Net) -> Net:
 # What several of these ask.
 
 
-def _layers(net: Written, *kinds: type[Node]) -> list[Path]:
+def _layers(net: Written, *kinds: RowKind) -> list[Path]:
     """Where layers of these kinds are written, of those that run."""
-    return [path for path, steps in net.by_path.items() if isinstance(steps[0].layer, kinds)]
+    return [path for path, steps in net.by_path.items() if steps[0].row.kind in kinds]
 
 
 def _at(net: Written, path: Path) -> Node:
@@ -381,12 +382,12 @@ def _at(net: Written, path: Path) -> Node:
 
 
 def _without_bias(layer: Node) -> Node:
-    assert isinstance(layer, WEIGHTS)
+    assert isinstance(layer, Conv | DepthwiseConv | Linear)
     return replace(layer, bias=False)
 
 
-def _count(case: Case, what: str, *kinds: type[Conv | DepthwiseConv | Linear | BatchNorm | Activation]) -> Evidence:
-    return Evidence(what=what, value=len(rows_of(case, *kinds)), source=f"len({rows_in_words(case, *kinds)})")
+def _count(case: Case, what: str, *kinds: RowKind) -> Evidence:
+    return Evidence(what=what, value=len(rows_of(case, *kinds)), source=f"len({rows_in_words(*kinds)})")
 
 
 BATCH_NORM_MISSING: Final = Rule(

@@ -10,7 +10,6 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
-    CONVOLUTIONS,
     Step,
     Written,
     counted,
@@ -23,6 +22,7 @@ from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, wi
 from flyweight.doctor.subject import Case
 from flyweight.model.cost import Cost, Row
 from flyweight.model.spec import (
+    CONVOLUTIONS,
     AdaptivePool,
     Conv,
     DepthwiseConv,
@@ -103,7 +103,7 @@ def pooling_at_the_end(case: Case) -> Judgement | None:
 
 def _small_end(net: Written) -> _End | None:
     """The pools at the end, where they leave a small map; an average over the whole map is a head, not a pool."""
-    convolutions = [number for number, step in enumerate(net.steps) if isinstance(step.layer, CONVOLUTIONS)]
+    convolutions = [number for number, step in enumerate(net.steps) if step.row.kind in CONVOLUTIONS]
     if not convolutions:
         return None
     found: list[Step] = []
@@ -236,7 +236,7 @@ def receptive_field_small(case: Case) -> Judgement | None:
 
 
 def _has_convolution_before(net: Written, head: Step) -> bool:
-    return any(isinstance(step.layer, CONVOLUTIONS) for step in net.before(head))
+    return any(step.row.kind in CONVOLUTIONS for step in net.before(head))
 
 
 def _seeing_more(case: Case, net: Written) -> Written | None:

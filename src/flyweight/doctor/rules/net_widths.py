@@ -9,11 +9,9 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Rule
 from flyweight.doctor.nets import (
-    CONVOLUTIONS,
     Step,
     Written,
     counted,
-    kind_of,
     remedy,
     rewritten,
     row_in_words,
@@ -23,7 +21,7 @@ from flyweight.doctor.nets import (
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
 from flyweight.doctor.subject import Case
 from flyweight.model.cost import Row
-from flyweight.model.spec import Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
+from flyweight.model.spec import CONVOLUTIONS, Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
 
 # A linear layer with most of the parameters. On a map of 7 x 7 (an image of 28 after two pools) or smaller that is how
 # LeNet is built, so it takes nearly all of them to be an alarm; below 2,000 parameters there is little to save.
@@ -88,7 +86,7 @@ def linear_eats_budget(case: Case) -> Judgement | None:
 
 def _heaviest_linear(case: Case) -> Row | None:
     """The linear layer that eats, if one does."""
-    heaviest = max(rows_of(case, Linear), key=lambda row: row.params, default=None)
+    heaviest = max(rows_of(case, "linear"), key=lambda row: row.params, default=None)
     if heaviest is None or not rows_of(case, *CONVOLUTIONS):
         return None
     eats = heaviest.params > LEAST_EATEN and heaviest.params > EATS * case.cost.params
@@ -103,7 +101,7 @@ def _map_before(case: Case, linear: Row) -> Row | None:
             return found
         if row.is_executed and len(row.out_shape) == 3:
             found = row
-        elif row.is_executed and kind_of(row) is Linear:
+        elif row.is_executed and row.kind == "linear":
             found = None
     return None
 
@@ -277,7 +275,7 @@ def few_filters(case: Case) -> Judgement | None:
 
 
 def _with_more_filters(net: Written) -> Iterator[Net]:
-    step = next(step for step in net.steps if isinstance(step.layer, CONVOLUTIONS))
+    step = next(step for step in net.steps if step.row.kind in CONVOLUTIONS)
     for width in USUAL_FILTERS:
         layer = step.layer
         if isinstance(layer, DepthwiseConv):

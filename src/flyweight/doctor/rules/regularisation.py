@@ -93,7 +93,7 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
     if case.history and case.ending and case.ending.train:
         clean = accuracy(case.ending.train)
         gap = clean - case.history[-1].train_accuracy
-        has_dropout = any(row.name.startswith("dropout") for row in case.cost.rows)
+        has_dropout = any(row.kind == "dropout" for row in case.cost.rows)
         if gap > AUGMENTED_GAP and clean > FITTED and not has_dropout:
             over = over or [key for key in limits if getattr(augment, key)]
         evidence.append(
