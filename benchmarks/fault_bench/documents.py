@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.diagnose.subjects import case_of_recipe, case_of_run
+from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding
 from flyweight.errors import FlyweightError
@@ -86,7 +86,7 @@ def _replay(fault: DocumentFault, store: Store) -> DocumentReplay:
         for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all")
         if run.status != "running"
     ]
-    case = case_of_run(runs[0], store) if runs else case_of_recipe(recipe)
+    case = subject_of_run(runs[0], store) if runs else subject_of_recipe(recipe)
     diagnosis = diagnose(case)
     found = named(diagnosis, fault.code)
     return DocumentReplay(
@@ -108,7 +108,7 @@ def named(diagnosis: Diagnosis, code: str) -> Finding | None:
 
 def rank_alone(recipe: Recipe, code: str) -> int | None:
     """The rank of a finding in the recipe with all else mended, before any run; None where it needs a run."""
-    found = named(diagnose(case_of_recipe(alone(recipe, code))), code)
+    found = named(diagnose(subject_of_recipe(alone(recipe, code))), code)
     return found.rank if found else None
 
 
@@ -117,13 +117,13 @@ def alone(recipe: Recipe, code: str) -> Recipe:
     for _ in range(MOST_ROUNDS):
         others = [
             finding.remedy.changes
-            for finding in diagnose(case_of_recipe(recipe)).findings
+            for finding in diagnose(subject_of_recipe(recipe)).findings
             if finding.code != code and finding.remedy is not None
         ]
         mended = recipe
         for changes in others:
             tried = _changed(mended, changes)
-            if tried is not None and named(diagnose(case_of_recipe(tried)), code):
+            if tried is not None and named(diagnose(subject_of_recipe(tried)), code):
                 mended = tried
         if mended == recipe:
             break

@@ -17,11 +17,11 @@ import pytest
 from flyweight.data import sources
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.facts import DataFacts
-from flyweight.diagnose.examine import case_of_recipe, case_of_run, examine_recipe, examine_run
+from flyweight.diagnose.examine import examine_recipe, examine_run
 from flyweight.diagnose.probes.collect import PROBES
-from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES
+from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES, subject_of_recipe, subject_of_run
 from flyweight.diagnose.trial import Expense, Proof, keep_proofs
-from flyweight.doctor.subject import Case, Parent
+from flyweight.doctor.subject import Parent, Subject
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.run import run
@@ -51,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
 def finished(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
     """A run with a protocol, so that its folder has every file that a run may have, with its probes."""
     record = run(tiny(*PROTOCOL), seed=0, store=store, threads=1)
-    case_of_run(record, store)
+    subject_of_run(record, store)
     return record
 
 
@@ -97,7 +97,7 @@ def test_a_recipe_is_examined_without_torch(name):
     script = (
         "import sys; from flyweight.recipe import load; from flyweight.diagnose.examine import examine_recipe; "
         f"found = examine_recipe(load({name!r})); "
-        "print({'torch', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules), found.record, len(found.case.lr_curve))"
+        "print({'torch', 'matplotlib', 'scipy', 'PIL'} & set(sys.modules), found.record, len(found.subject.lr_curve))"
     )
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -107,16 +107,16 @@ def test_a_recipe_is_examined_without_torch(name):
 
 def test_every_packaged_recipe_is_a_case():
     """Its sizes, its rates and its counts are there, and what needs a run says so."""
-    found = [case_of_recipe(load(name)) for name in names()]
+    found = [subject_of_recipe(load(name)) for name in names()]
 
     assert len(found) > 50
-    for case in found:
-        assert case.cost == plan(case.recipe).require()
-        assert case.data.n_train > 0 < case.data.n_validation
-        assert max(case.lr_curve) == pytest.approx(case.recipe.train.lr, rel=0.01)
-        assert case.claims is not None
-        assert set(case.why_missing) == {*OF_A_RUN, *OF_PROBES}
-        assert all(getattr(case, need) is None for need in case.why_missing)
+    for subject in found:
+        assert subject.cost == plan(subject.recipe).require()
+        assert subject.data.n_train > 0 < subject.data.n_validation
+        assert max(subject.lr_curve) == pytest.approx(subject.recipe.train.lr, rel=0.01)
+        assert subject.claims is not None
+        assert set(subject.why_missing) == {*OF_A_RUN, *OF_PROBES}
+        assert all(getattr(subject, need) is None for need in subject.why_missing)
 
 
 SPLITS = (
@@ -138,7 +138,7 @@ def test_sizes_are_those_that_training_finds(tiny, overrides):
     recipe = tiny(*overrides)
     bench = prepare(recipe, seed=0, device="cpu", threads=1)
 
-    found = case_of_recipe(recipe)
+    found = subject_of_recipe(recipe)
 
     assert found.data == DataFacts(
         n_train=len(bench.batches.rows),
@@ -156,7 +156,7 @@ def test_a_set_with_validation_images_of_its_own_is_counted_so(tmp_path, tiny):
             tmp_path / "three.npz", **arrays, x_validation=arrays["x_test"][:33], y_validation=arrays["y_test"][:33]
         )
 
-    found = case_of_recipe(override(tiny(), [f"data.name={tmp_path / 'three.npz'}"]))
+    found = subject_of_recipe(override(tiny(), [f"data.name={tmp_path / 'three.npz'}"]))
 
     assert (found.data.n_train, found.data.n_validation) == (TRAIN, 33)
 
@@ -184,21 +184,21 @@ def test_a_finished_run_is_known_in_full(tiny, store, finished):
     folder = store.folder(finished.id)
     result, told = files.read_result(folder), files.read_told(folder)
 
-    case = case_of_run(finished, store)
+    subject = subject_of_run(finished, store)
 
-    assert set(case.why_missing) == {"parent"}
-    assert [field.name for field in fields(Case) if getattr(case, field.name) is None] == ["parent"]
-    assert case.recipe == as_recorded(tiny(*PROTOCOL))
-    assert case.data == DataFacts(n_train=TRAIN - HELD_OUT, n_validation=HELD_OUT, n_classes=10, shape=(1, 28, 28))
-    for line, epoch in zip(case.history, store.epochs(finished.id), strict=True):
+    assert set(subject.why_missing) == {"parent"}
+    assert [field.name for field in fields(Subject) if getattr(subject, field.name) is None] == ["parent"]
+    assert subject.recipe == as_recorded(tiny(*PROTOCOL))
+    assert subject.data == DataFacts(n_train=TRAIN - HELD_OUT, n_validation=HELD_OUT, n_classes=10, shape=(1, 28, 28))
+    for line, epoch in zip(subject.history, store.epochs(finished.id), strict=True):
         assert line.validation_accuracy == pytest.approx(epoch.validation_accuracy)
         assert line.train_loss == pytest.approx(epoch.train_loss)
-    assert case.ending.status == "finished"
+    assert subject.ending.status == "finished"
     for part in ("train", "validation", "test"):
-        assert getattr(case.ending, part) == result[part]
-    assert sum(case.answers.answered) == sum(case.answers.labels) == HELD_OUT
-    assert case.told == told
-    assert case.claims == ()
+        assert getattr(subject.ending, part) == result[part]
+    assert sum(subject.answers.answered) == sum(subject.answers.labels) == HELD_OUT
+    assert subject.told == told
+    assert subject.claims == ()
 
 
 def test_a_run_is_examined_by_any_word_that_means_it(store, finished):
@@ -206,13 +206,13 @@ def test_a_run_is_examined_by_any_word_that_means_it(store, finished):
     found = examine_run(finished.id[:12], store, with_probes=False)
 
     assert found.record == finished
-    assert found.recipe == found.case.recipe
-    assert {found.case.why_missing[need] for need in OF_PROBES} == {"probes were not asked for"}
+    assert found.recipe == found.subject.recipe
+    assert {found.subject.why_missing[need] for need in OF_PROBES} == {"probes were not asked for"}
     with pytest.raises(UsageError):
         examine_run("nothing", store)
 
 
-# What of a case is gone, or said otherwise, with each file of a run folder.
+# What of a subject is gone, or said otherwise, with each file of a run folder.
 LOST_WITH: dict[str, tuple[str, ...]] = {
     "checksums.json": ("trained",),
     "environment.json": ("trained",),
@@ -237,62 +237,62 @@ def test_no_file_of_a_run_folder_is_forgotten(store, finished):
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["missing", "damaged"])
 def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name, spoil):
     """What stood in it is None with a reason; all else is as it was, and nothing is raised."""
-    whole, folder = case_of_run(finished, store), copied.folder(finished.id)
+    whole, folder = subject_of_run(finished, store), copied.folder(finished.id)
     spoil(folder / name)
     if name != PROBES:
         (folder / PROBES).unlink()  # so that all is measured again
 
-    case = case_of_run(finished, copied)
+    subject = subject_of_run(finished, copied)
 
     lost = LOST_WITH[name]
-    assert set(case.why_missing) == {"parent", *lost}
-    assert all(getattr(case, need) is None and case.why_missing[need] for need in lost)
-    assert replace(case, **{need: getattr(whole, need) for need in lost}, why_missing=whole.why_missing) == whole
+    assert set(subject.why_missing) == {"parent", *lost}
+    assert all(getattr(subject, need) is None and subject.why_missing[need] for need in lost)
+    assert replace(subject, **{need: getattr(whole, need) for need in lost}, why_missing=whole.why_missing) == whole
 
 
 def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
     """Recipe, cost, sizes, ending and what the images say are still there, and the folder is not made again."""
     shutil.rmtree(copied.folder(finished.id))
 
-    case = case_of_run(finished, copied)
+    subject = subject_of_run(finished, copied)
 
-    assert case.ending.test["correct"] == finished.test_correct
-    assert {"history", "answers", "told"} <= set(case.why_missing)
-    assert all("is gone" in case.why_missing[need] for need in ("history", "answers", "told"))
-    assert case.images is not None
+    assert subject.ending.test["correct"] == finished.test_correct
+    assert {"history", "answers", "told"} <= set(subject.why_missing)
+    assert all("is gone" in subject.why_missing[need] for need in ("history", "answers", "told"))
+    assert subject.images is not None
     assert not copied.folder(finished.id).exists()
 
 
 def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
     """Cost and sizes come from the figures; without those nothing can be said, and that is told."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
-    with_images = case_of_run(record, store)
+    with_images = subject_of_run(record, store)
     (store.folder(record.id) / PROBES).unlink()
     (tmp_path / "digits.npz").unlink()
 
-    case = case_of_run(record, store)
+    subject = subject_of_run(record, store)
 
-    assert (case.cost, case.data) == (with_images.cost, with_images.data)
-    assert all(getattr(case, need) is None and "digits.npz" in case.why_missing[need] for need in OF_PROBES)
+    assert (subject.cost, subject.data) == (with_images.cost, with_images.data)
+    assert all(getattr(subject, need) is None and "digits.npz" in subject.why_missing[need] for need in OF_PROBES)
     (store.folder(record.id) / "result.json").unlink()
     with pytest.raises(DataError, match=r"digits\.npz"):
-        case_of_run(record, store)
+        subject_of_run(record, store)
 
 
 def test_a_diverged_run_has_an_ending_and_no_answers(tiny, store):
     """Its first steps are there, its weights are not, and it says why."""
     record = run(tiny("train.lr=1e30", "target.accuracy=0.9"), seed=0, store=store, threads=1)
 
-    case = case_of_run(record, store)
+    subject = subject_of_run(record, store)
 
-    assert case.ending.status == "diverged"
-    assert "epoch 1" in case.ending.message
-    assert (case.ending.train, case.ending.test) == (None, None)
-    assert case.why_missing["history"] == "no epoch was finished: the run diverged"
-    assert case.why_missing["answers"] == "the run diverged and has no answers"
-    assert case.why_missing["trained"] == "the run diverged and has no weights"
-    assert case.start is not None
-    assert [(claim.said, claim.found, claim.is_contradicted) for claim in case.claims] == [
+    assert subject.ending.status == "diverged"
+    assert "epoch 1" in subject.ending.message
+    assert (subject.ending.train, subject.ending.test) == (None, None)
+    assert subject.why_missing["history"] == "no epoch was finished: the run diverged"
+    assert subject.why_missing["answers"] == "the run diverged and has no answers"
+    assert subject.why_missing["trained"] == "the run diverged and has no weights"
+    assert subject.start is not None
+    assert [(claim.said, claim.found, claim.is_contradicted) for claim in subject.claims] == [
         ("90.00%", "the run diverged", True)
     ]
 
@@ -305,14 +305,14 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
     if status != "running":
         record = store.finish(record.id, status, message="the power went")
 
-    case = case_of_run(record, store)
+    subject = subject_of_run(record, store)
 
-    assert (case.ending is None) == (status == "running")
-    assert case.ending is None or (case.ending.status, case.ending.message) == (status, "the power went")
-    assert case.claims == ()
-    assert {"history", "answers", "trained"} <= set(case.why_missing)
-    assert case.why_missing["trained"] == f"the run is {status} and has no weights"
-    assert case.start is not None
+    assert (subject.ending is None) == (status == "running")
+    assert subject.ending is None or (subject.ending.status, subject.ending.message) == (status, "the power went")
+    assert subject.claims == ()
+    assert {"history", "answers", "trained"} <= set(subject.why_missing)
+    assert subject.why_missing["trained"] == f"the run is {status} and has no weights"
+    assert subject.start is not None
     assert (store.folder(record.id) / PROBES).exists() == (status == "failed")
 
 
@@ -323,7 +323,7 @@ def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
     record = replace(began(store, recipe), recipe=newer)
 
     with pytest.raises(RecipeError, match=r"found one of flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
-        case_of_run(record, store)
+        subject_of_run(record, store)
 
     assert "\n" not in str(told.value)
 
@@ -333,13 +333,13 @@ def test_the_rate_of_the_curve_is_that_of_the_epochs(tiny, store):
     recipe = tiny("train.epochs=2", "train.schedule=triangular", "train.batch_size=2")
     record = run(recipe, seed=0, store=store, threads=1)
 
-    case = case_of_run(record, store, with_probes=False)
+    subject = subject_of_run(record, store, with_probes=False)
 
-    steps = case.steps
+    steps = subject.steps
     assert steps == 2 * (TRAIN - HELD_OUT) // 2
-    for line in case.history:
-        progress = (line.epoch * case.steps_per_epoch - 1) / steps
-        assert line.lr == pytest.approx(np.interp(progress, np.linspace(0, 1, 101), case.lr_curve), abs=1e-6)
+    for line in subject.history:
+        progress = (line.epoch * subject.steps_per_epoch - 1) / steps
+        assert line.lr == pytest.approx(np.interp(progress, np.linspace(0, 1, 101), subject.lr_curve), abs=1e-6)
 
 
 def test_the_result_that_a_run_was_changed_from_is_found(tiny, store):
@@ -353,10 +353,10 @@ def test_the_result_that_a_run_was_changed_from_is_found(tiny, store):
     record = ended(store, began(store, changed, data_hash="p" * 64, parent_hash=parent_hash))
     elsewhere = ended(store, began(store, changed, data_hash="q" * 64, parent_hash=parent_hash))
 
-    case, other = (case_of_run(one, store, with_probes=False) for one in (record, elsewhere))
+    subject, other = (subject_of_run(one, store, with_probes=False) for one in (record, elsewhere))
 
-    assert case.parent == Parent(name="before", factors=("lr", "schedule"), correct=9876, count=10_000)
-    assert "parent" not in case.why_missing
+    assert subject.parent == Parent(name="before", factors=("lr", "schedule"), correct=9876, count=10_000)
+    assert "parent" not in subject.why_missing
     assert other.parent is None
     assert "no finished run" in other.why_missing["parent"]
 
@@ -367,13 +367,13 @@ def test_a_step_of_a_document_is_changed_from_the_step_before(tmp_path):
     ended(store, began(store, load("003-9")), correct=9910)
     record = ended(store, began(store, load("003-10")), correct=9942)
 
-    found = case_of_run(record, store, with_probes=False).parent
+    found = subject_of_run(record, store, with_probes=False).parent
 
     assert found == Parent(name="003-9", factors=("batch_size",), correct=9910, count=10_000)
 
 
-def contradicted(case: Case) -> list[tuple[str, str, str]]:
-    return [(claim.where, claim.what, claim.said) for claim in case.claims or () if claim.is_contradicted]
+def contradicted(subject: Subject) -> list[tuple[str, str, str]]:
+    return [(claim.where, claim.what, claim.said) for claim in subject.claims or () if claim.is_contradicted]
 
 
 def test_a_document_that_counts_wrongly_is_contradicted_before_any_run(tmp_path):
@@ -382,9 +382,9 @@ def test_a_document_that_counts_wrongly_is_contradicted_before_any_run(tmp_path)
     step = load("003-10")
     record = ended(store, began(store, step))
 
-    before, after = case_of_recipe(step), case_of_run(record, store, with_probes=False)
-    other = case_of_recipe(override(step, ["model.net=flat fc10"]))
-    changed = case_of_run(ended(store, began(store, override(step, ["train.lr=0.02"]))), store, with_probes=False)
+    before, after = subject_of_recipe(step), subject_of_run(record, store, with_probes=False)
+    other = subject_of_recipe(override(step, ["model.net=flat fc10"]))
+    changed = subject_of_run(ended(store, began(store, override(step, ["train.lr=0.02"]))), store, with_probes=False)
 
     wrong = ("the document 003, step 003-10", "parameters", "22186")
     assert contradicted(before) == contradicted(after) == [wrong]
@@ -405,16 +405,16 @@ def test_figures_in_descriptions_notes_and_targets_are_held_against_the_record(t
     store.write_note(record.recipe_hash, "after", "test accuracy 98.2 %", author="one")
     store.write_note("0" * 64, "after", "test accuracy 1 %", author="one")
 
-    case = case_of_run(record, store, with_probes=False)
+    subject = subject_of_run(record, store, with_probes=False)
 
-    assert contradicted(case) == [
+    assert contradicted(subject) == [
         ("the description of the recipe", "parameters", "1,000 parameters"),
         ("the note written before the run", "parameters", "2k parameters"),
         ("the description of the recipe", "accuracy", "98.7 %"),
         ("the note written after the run", "accuracy", "98.2 %"),
     ]
-    assert [claim.said for claim in case.claims if not claim.is_contradicted] == ["90.00%"]
-    assert "test 99.00%" in next(claim.found for claim in case.claims if claim.what == "accuracy")
+    assert [claim.said for claim in subject.claims if not claim.is_contradicted] == ["90.00%"]
+    assert "test 99.00%" in next(claim.found for claim in subject.claims if claim.what == "accuracy")
 
 
 def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
@@ -424,9 +424,9 @@ def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
     record = ended(store, began(store, recipe), correct=9900)
     store.write_note(record.recipe_hash, "after", "test accuracy 99.41 %", author="one")
 
-    alone = contradicted(case_of_run(record, store, with_probes=False))
+    alone = contradicted(subject_of_run(record, store, with_probes=False))
     ended(store, began(store, recipe, seed=1), correct=9941)
-    beside = contradicted(case_of_run(record, store, with_probes=False))
+    beside = contradicted(subject_of_run(record, store, with_probes=False))
 
     assert [said for _, _, said in alone] == ["99.41 %"]
     assert beside == []
@@ -442,7 +442,7 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
     for layers in ([], [{}], [1], None, [{**result["layers"][0], "in_shape": 3}]):
         path.write_text(json.dumps({**result, "layers": layers}))
         with pytest.raises(DataError, match=r"digits\.npz"):
-            case_of_run(record, store)
+            subject_of_run(record, store)
 
 
 @pytest.mark.parametrize("classes", [{}, {"c6nb": "Conv2d", "bn": "BatchNorm2d", "do.1": "Dropout"}])
@@ -457,9 +457,9 @@ def test_layer_tables_of_before_had_no_kind(tmp_path, store, classes):
     path.write_text(json.dumps(result))
     (tmp_path / "digits.npz").unlink()
 
-    case = case_of_run(record, store, with_probes=False)
+    subject = subject_of_run(record, store, with_probes=False)
 
-    assert [row.kind for row in case.cost.rows] == kinds
+    assert [row.kind for row in subject.cost.rows] == kinds
     assert kinds[:5] == ["conv", "batch_norm", "relu", "max_pool", "dropout"]
 
 

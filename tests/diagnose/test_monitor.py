@@ -16,11 +16,12 @@ from flyweight.diagnose.monitor import (
     rules_before,
     rules_during,
 )
-from flyweight.doctor.finding import Evidence, Judgement, Need, Rule, Severity
-from flyweight.doctor.subject import Case
+from flyweight.doctor.finding import Evidence, Judgement, Severity
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Need, Subject
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
 from flyweight.train.metrics import EpochMetrics
-from made_findings import case, recipe
+from made_findings import recipe, subject
 
 GUESSING = math.log(10)
 RUN = {"run_id": "r", "seed": 4}
@@ -29,7 +30,7 @@ RUN = {"run_id": "r", "seed": 4}
 def rule(code: str, severity: Severity, *needs: Need, from_epoch: int = 1) -> Rule:
     """A rule that finds its fault from an epoch on; without needs, always."""
 
-    def judge(judged: Case) -> Judgement | None:
+    def judge(judged: Subject) -> Judgement | None:
         if needs and len(judged.history or ()) < from_epoch:
             return None
         return Judgement(severity=severity, evidence=(Evidence(what="epochs", value=1, source="1"),))
@@ -48,7 +49,7 @@ RULES = (
 
 
 def doctor_monitor(*, may_stop: bool = False) -> DoctorMonitor:
-    return DoctorMonitor(case=case(), may_stop=may_stop, rules=RULES)
+    return DoctorMonitor(subject=subject(), may_stop=may_stop, rules=RULES)
 
 
 def metrics(epoch: int, loss: float = 0.5) -> EpochMetrics:

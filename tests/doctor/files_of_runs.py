@@ -24,25 +24,25 @@ from scipy.stats import binomtest
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row, walk
 
 PROBES = ("images", "reads", "start", "trained")
 STEPS = 100  # at which the learning rate is known, from the first to the end
 
 
-def names_before_a_run(recipe_text: str, case: Case) -> dict[str, Any]:
+def names_before_a_run(recipe_text: str, subject: Subject) -> dict[str, Any]:
     """Of the text of a recipe alone; of the case only what somebody claims."""
     names = _names_of_recipe(recipe_text)
-    return names | ({} if case.claims is None else {"claims": case.claims})
+    return names | ({} if subject.claims is None else {"claims": subject.claims})
 
 
-def names_of_files(folder: Path, case: Case, *, parent: Path | None = None) -> dict[str, Any]:
+def names_of_files(folder: Path, subject: Subject, *, parent: Path | None = None) -> dict[str, Any]:
     """Of all files of a run folder; `parent` is the folder of the run that it was changed from.
 
     Of the case only the claims and what the changes are called.
     """
-    names = names_before_a_run((folder / "recipe.toml").read_text(), case)
+    names = names_before_a_run((folder / "recipe.toml").read_text(), subject)
     for name, file in (("result", "result.json"), ("told", "told.json")):
         if (folder / file).exists():
             names[name] = as_attributes(json.loads((folder / file).read_text()))
@@ -53,9 +53,9 @@ def names_of_files(folder: Path, case: Case, *, parent: Path | None = None) -> d
     for name, values in probes_of_files(folder).items():
         names[name] = SimpleNamespace(**values)
     if parent is not None:
-        assert case.parent is not None
+        assert subject.parent is not None
         test = json.loads((parent / "result.json").read_text())["test"]
-        names["parent"] = SimpleNamespace(factors=case.parent.factors, correct=test["correct"], count=test["count"])
+        names["parent"] = SimpleNamespace(factors=subject.parent.factors, correct=test["correct"], count=test["count"])
     return names
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import ceil, log, sqrt
 from typing import Any
 
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row
 
 FUNCTIONS: Mapping[str, Any] = {
@@ -34,25 +34,25 @@ FUNCTIONS: Mapping[str, Any] = {
 }
 
 
-def names_of_case(case: Case) -> dict[str, Any]:
+def names_of_case(subject: Subject) -> dict[str, Any]:
     """What every source may name: the recipe, the cost with its rows, the sizes of the data, the steps, the rate."""
 
     def rows(beginning: str) -> list[Row]:
-        return [one for one in case.cost.rows if one.name.startswith(beginning)]
+        return [one for one in subject.cost.rows if one.name.startswith(beginning)]
 
     def row(name: str) -> Row:
-        return next(one for one in case.cost.rows if one.name == name)
+        return next(one for one in subject.cost.rows if one.name == name)
 
-    steps_per_epoch = ceil(case.data.n_train / case.recipe.train.batch_size)
+    steps_per_epoch = ceil(subject.data.n_train / subject.recipe.train.batch_size)
     return {
-        "recipe": case.recipe,
-        "cost": case.cost,
+        "recipe": subject.recipe,
+        "cost": subject.cost,
         "row": row,
         "rows": rows,
-        "data": case.data,
+        "data": subject.data,
         "steps_per_epoch": steps_per_epoch,
-        "steps": steps_per_epoch * case.recipe.train.epochs,
-        "lr": lambda progress: case.lr_curve[round(100 * progress)],
+        "steps": steps_per_epoch * subject.recipe.train.epochs,
+        "lr": lambda progress: subject.lr_curve[round(100 * progress)],
     }
 
 

@@ -12,21 +12,21 @@ from typing import Any
 
 from recomputed import names_of_case
 
-from flyweight.doctor.subject import Case, EpochLine
+from flyweight.doctor.subject import EpochLine, Subject
 
 AS_THEY_ARE = ("answers", "claims", "parent", "images", "reads", "start", "trained")
 
 
-def names_of_run(case: Case) -> dict[str, Any]:
+def names_of_run(subject: Subject) -> dict[str, Any]:
     """What every source may name of this case; a part that it has not is no name."""
-    names = names_of_case(case)
-    names |= {name: part for name in AS_THEY_ARE if (part := getattr(case, name)) is not None}
-    if case.told is not None:
-        names["told"] = _as_attributes(case.told)
-    if case.ending is not None:
-        names["result"] = _as_attributes(vars(case.ending))
-    if case.history is not None:
-        columns = {one.name: [getattr(line, one.name) for line in case.history] for one in fields(EpochLine)}
+    names = names_of_case(subject)
+    names |= {name: part for name in AS_THEY_ARE if (part := getattr(subject, name)) is not None}
+    if subject.told is not None:
+        names["told"] = _as_attributes(subject.told)
+    if subject.ending is not None:
+        names["result"] = _as_attributes(vars(subject.ending))
+    if subject.history is not None:
+        columns = {one.name: [getattr(line, one.name) for line in subject.history] for one in fields(EpochLine)}
         names["metrics"] = SimpleNamespace(**columns)
     return names
 

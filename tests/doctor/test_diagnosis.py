@@ -12,9 +12,8 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_cases import (
+from made_subjects import (
     made_answers,
-    made_case,
     made_claim,
     made_ending,
     made_history,
@@ -22,13 +21,15 @@ from made_cases import (
     made_parent,
     made_reads,
     made_start,
+    made_subject,
     made_told,
     made_trained,
 )
 
 from flyweight.doctor.diagnosis import MEANT, Tried, diagnose
-from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, Gain, Judgement, Need, Remedy, Rule, Severity
-from flyweight.doctor.subject import Case
+from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, Gain, Judgement, Remedy, Severity
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Need, Subject
 from flyweight.doctor.table import RULES, rule
 from flyweight.recipe import load, own_names
 
@@ -63,7 +64,7 @@ def made_rule(
     """A rule that always says this, or nothing."""
     remedy = Remedy(changes=("train.epochs=6",), gain=gain, expected="More of it.")
 
-    def judge(case: Case) -> Judgement | None:
+    def judge(subject: Subject) -> Judgement | None:
         if severity is None:
             return None
         return Judgement(severity=severity, evidence=(EVIDENCE,), remedy=remedy, is_symptom=is_symptom)
@@ -76,7 +77,7 @@ def ranks(diagnosis: Diagnosis) -> list[tuple[int, str]]:
 
 
 def diagnosed(rules: Sequence[Rule], *tried: Tried) -> Diagnosis:
-    return diagnose(made_case(), rules=rules, tried=tried)
+    return diagnose(made_subject(), rules=rules, tried=tried)
 
 
 def failed(code: str) -> Tried:
@@ -168,9 +169,9 @@ def test_a_rule_without_what_it_needs_is_not_asked_and_says_what_is_missing() ->
         made_rule("A2", needs=("answers",)),
         made_rule("A3", None),
     ]
-    case = made_case(ending=made_ending(), why_missing={"trained": "weights.safetensors is gone"})
+    subject = made_subject(ending=made_ending(), why_missing={"trained": "weights.safetensors is gone"})
 
-    found = diagnose(case, rules=rules)
+    found = diagnose(subject, rules=rules)
 
     assert found.findings == ()
     assert [(one.code, one.reason) for one in found.unjudged] == [
@@ -183,7 +184,7 @@ def test_what_is_there_but_empty_was_judged() -> None:
     """No claims at all, and a history of no epochs, are known: they are not missing."""
     rules = [made_rule("A1", needs=("claims",)), made_rule("A2", needs=("history",))]
 
-    found = diagnose(made_case(claims=(), history=()), rules=rules)
+    found = diagnose(made_subject(claims=(), history=()), rules=rules)
 
     assert ranks(found) == [(1, "A1"), (1, "A2")]
     assert found.unjudged == ()
@@ -206,7 +207,7 @@ def test_notes_are_no_alarms() -> None:
 
 def test_every_need_is_a_part_of_a_case_and_has_a_name() -> None:
     """A rule can need only what a case can have, and whoever lacks it is told in words."""
-    parts = {field.name for field in fields(Case)}
+    parts = {field.name for field in fields(Subject)}
 
     assert set(NEEDS) <= parts
     assert set(MEANT) == set(NEEDS) == set(PARTS)
@@ -215,7 +216,7 @@ def test_every_need_is_a_part_of_a_case_and_has_a_name() -> None:
 
 def test_a_healthy_case_with_every_part_is_judged_in_full_and_raises_no_alarm() -> None:
     """With all parts there, each rule of the table is asked, and none has more than a note to say."""
-    found = diagnose(made_case(**PARTS))
+    found = diagnose(made_subject(**PARTS))
 
     assert found.unjudged == ()
     assert found.alarms == ()
@@ -224,7 +225,7 @@ def test_a_healthy_case_with_every_part_is_judged_in_full_and_raises_no_alarm() 
 @pytest.mark.parametrize("name", own_names())
 def test_a_rule_of_the_table_is_either_asked_or_told_to_be_missing_something(name: str) -> None:
     """Before a run only rules that need nothing are asked; every other is unjudged, with its reason."""
-    found = diagnose(made_case(recipe=load(name)))
+    found = diagnose(made_subject(recipe=load(name)))
 
     assert {one.code for one in found.unjudged} == {one.code for one in RULES if one.needs}
     assert all(one.reason.startswith("needs ") for one in found.unjudged)

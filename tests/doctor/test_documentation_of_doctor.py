@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from made_cases import (
+from made_subjects import (
     made_answers,
-    made_case,
     made_claim,
     made_ending,
     made_history,
@@ -22,6 +21,7 @@ from made_cases import (
     made_parent,
     made_reads,
     made_start,
+    made_subject,
     made_told,
     made_trained,
 )
@@ -41,9 +41,10 @@ from flyweight.diagnose import trial as prove
 from flyweight.diagnose.probes import reads as probe_reads
 from flyweight.diagnose.probes import start as probe_start
 from flyweight.diagnose.probes import trained as probe_trained
-from flyweight.diagnose.subjects import case_of_recipe
+from flyweight.diagnose.subjects import subject_of_recipe
 from flyweight.doctor.diagnosis import diagnose
-from flyweight.doctor.finding import SEVERITIES, Need
+from flyweight.doctor.finding import SEVERITIES
+from flyweight.doctor.subject import Need
 from flyweight.doctor.table import RULES
 from flyweight.errors import DataError, MissingError, OverBudgetError, UsageError
 from flyweight.evidence.paired import paired
@@ -158,7 +159,7 @@ def test_every_severity_is_explained() -> None:
 
 def full_case() -> dict[str, object]:
     """The names that a source may use of a run that has everything."""
-    case = made_case(
+    subject = made_subject(
         history=made_history([0.9, 0.95]),
         ending=made_ending(),
         answers=made_answers(),
@@ -170,7 +171,7 @@ def full_case() -> dict[str, object]:
         start=made_start(),
         trained=made_trained(),
     )
-    return names_of_run(case)
+    return names_of_run(subject)
 
 
 def test_the_names_of_sources_are_all_listed() -> None:
@@ -187,8 +188,8 @@ def sources() -> tuple[str, ...]:
         healthy = healthy_recipe(design, "mnist", n_train=TRAIN_SIZES[0])
         for kind in KINDS:
             if kind.suits(design):
-                case = case_of_recipe(override(healthy, kind.planted(design, 0)))
-                found += [one.source for finding in diagnose(case).findings for one in finding.evidence]
+                subject = subject_of_recipe(override(healthy, kind.planted(design, 0)))
+                found += [one.source for finding in diagnose(subject).findings for one in finding.evidence]
     return tuple(dict.fromkeys(found))
 
 

@@ -17,7 +17,7 @@ from benchmarks.fault_bench.tables import document_rows
 from flyweight.code_check.reading import read_code
 from flyweight.diagnose.claims import step_of
 from flyweight.diagnose.examine import examine_run
-from flyweight.diagnose.subjects import case_of_recipe
+from flyweight.diagnose.subjects import subject_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis
 from flyweight.doctor.table import RULES
@@ -63,13 +63,13 @@ def test_a_fault_that_stands_alone_is_named_first(fault):
 
     mended = alone(recipe, fault.code)
 
-    diagnosis = diagnose(case_of_recipe(mended))
+    diagnosis = diagnose(subject_of_recipe(mended))
     found = named(diagnosis, fault.code)
     assert found is not None
     assert found.rank == rank_alone(recipe, fault.code) == 1
     assert found.evidence
     assert plan(mended).require().params > 0
-    assert n_alarms(diagnosis) <= n_alarms(diagnose(case_of_recipe(recipe)))
+    assert n_alarms(diagnosis) <= n_alarms(diagnose(subject_of_recipe(recipe)))
 
 
 def n_alarms(diagnosis: Diagnosis) -> int:
@@ -79,7 +79,7 @@ def n_alarms(diagnosis: Diagnosis) -> int:
 @pytest.mark.parametrize("fault", BEFORE_A_RUN, ids=name_of)
 def test_a_fault_is_named_in_its_step_as_it_is(fault):
     """Among all the others that the step has."""
-    assert named(diagnose(case_of_recipe(load(fault.step))), fault.code) is not None
+    assert named(diagnose(subject_of_recipe(load(fault.step))), fault.code) is not None
 
 
 @pytest.mark.parametrize("fault", [fault for fault in DOCUMENT_FAULTS if needs_a_run(fault)], ids=name_of)
@@ -87,7 +87,7 @@ def test_what_needs_a_run_is_not_guessed_before_it(fault):
     """Neither in the step nor alone."""
     recipe = load(fault.step)
 
-    assert named(diagnose(case_of_recipe(recipe)), fault.code) is None
+    assert named(diagnose(subject_of_recipe(recipe)), fault.code) is None
     assert rank_alone(recipe, fault.code) is None
 
 
@@ -106,7 +106,7 @@ def trained(store: Store) -> Callable[..., RunRecord]:
     """A run of a healthy recipe of half a second, with changes, and of what it was changed from."""
     images = Path(store.home) / "images"
     images.mkdir()
-    healthy = next(case for case in cases() if case.kind is None and case.design.name == "leaky")
+    healthy = next(subject for subject in cases() if subject.kind is None and subject.design.name == "leaky")
     recipe = replace(healthy, n_train=2000, draw=0, changes=("data.train_limit=1000",)).recipe(images)
 
     def train(*changes: str, parent: RunRecord | None = None) -> RunRecord:

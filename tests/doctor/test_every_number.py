@@ -125,7 +125,7 @@ class Looked:
 
     def names(self, folder: Path | None = None) -> dict[str, Any]:
         """What sources may name, from the files of its folder or of a copy."""
-        return names_of_files(folder or self.folder, self.examined.case, parent=self.parent)
+        return names_of_files(folder or self.folder, self.examined.subject, parent=self.parent)
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +336,7 @@ def copies(images: np.ndarray, others: np.ndarray) -> int:
 def test_what_is_claimed_stands_in_the_recipe(looked):
     """The words of a claim are those of its author, and what is on record is counted and measured."""
     one = looked[CHANGED]
-    claims = one.examined.case.claims
+    claims = one.examined.subject.claims
     test = json.loads((one.folder / "result.json").read_text())["test"]
 
     assert [claim.said for claim in claims] == ["123,456 parameters", "99.9 %"]
@@ -347,7 +347,7 @@ def test_what_is_claimed_stands_in_the_recipe(looked):
 
 def before_any_run(recipe: Recipe) -> tuple[Diagnosis, dict[str, Any]]:
     examined = examine_recipe(recipe)
-    return examined.diagnosis, names_before_a_run(dumps(recipe), examined.case)
+    return examined.diagnosis, names_before_a_run(dumps(recipe), examined.subject)
 
 
 def test_every_number_before_a_run_follows_from_the_text_of_the_recipe(store):

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_cases import (
+from made_subjects import (
     LABELS,
     healed,
-    made_case,
     made_claim,
     made_ending,
     made_history,
     made_images,
     made_parent,
     made_reads,
+    made_subject,
     made_told,
 )
 from recomputed import recompute
@@ -24,7 +24,7 @@ from recomputed_runs import names_of_run
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules.evaluation import RULES
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.recipe import load, own_names
 
 BY_CODE = {rule.code: rule for rule in RULES}
@@ -78,43 +78,43 @@ HARMLESS: Sequence[tuple[str, tuple[str, ...], Mapping[str, Any]]] = (
 )
 
 
-def judged(code: str, case: Case) -> Judgement | None:
-    return BY_CODE[code].judge(case)
+def judged(code: str, subject: Subject) -> Judgement | None:
+    return BY_CODE[code].judge(subject)
 
 
-def spoken(code: str, case: Case) -> Judgement:
-    judgement = judged(code, case)
+def spoken(code: str, subject: Subject) -> Judgement:
+    judgement = judged(code, subject)
     assert judgement is not None, f"{code} is silent"
     return judgement
 
 
-def codes(case: Case) -> set[str]:
+def codes(subject: Subject) -> set[str]:
     """Which rules speak of a case; those whose needs are not there are not asked."""
-    asked = [rule for rule in RULES if all(getattr(case, need) is not None for need in rule.needs)]
-    return {rule.code for rule in asked if rule.judge(case) is not None}
+    asked = [rule for rule in RULES if all(getattr(subject, need) is not None for need in rule.needs)]
+    return {rule.code for rule in asked if rule.judge(subject) is not None}
 
 
 def values(judgement: Judgement) -> dict[str, Any]:
     return {one.what: one.value for one in judgement.evidence}
 
 
-def assert_recomputes(judgement: Judgement, case: Case) -> None:
+def assert_recomputes(judgement: Judgement, subject: Subject) -> None:
     """Every value of the evidence follows from its source, exactly or but for rounding."""
     assert judgement.evidence
     for one in judgement.evidence:
-        found = recompute(one.source, names_of_run(case))
+        found = recompute(one.source, names_of_run(subject))
         assert found == (pytest.approx(one.value) if isinstance(one.value, float) else one.value), one.source
 
 
-def with_a_run(case: Case) -> Case:
+def with_a_run(subject: Subject) -> Subject:
     """The same case after a run of three epochs, with what its protocol tells."""
-    part = "validation" if case.recipe.protocol.evaluate_on == "validation" else "test"
+    part = "validation" if subject.recipe.protocol.evaluate_on == "validation" else "test"
     told = made_told([0.95, 0.972, 0.97], part=part, loss=0.002)
-    if case.recipe.protocol.test_every_epoch:
+    if subject.recipe.protocol.test_every_epoch:
         for row in told["epochs"]:
             row["test"] = row[part]
-    return made_case(
-        recipe=case.recipe,
+    return made_subject(
+        recipe=subject.recipe,
         history=made_history([0.96, 0.98, 0.985]),
         ending=made_ending(),
         told=told,
@@ -127,14 +127,14 @@ def test_a_fault_is_seen_in_the_recipe_and_gone_with_its_remedy(
     code: str, overrides: tuple[str, ...], severity: str
 ) -> None:
     """Each rule speaks before any run, and is silent about the recipe that its remedy makes."""
-    case = made_case(overrides=overrides)
+    subject = made_subject(overrides=overrides)
 
-    judgement = spoken(code, case)
+    judgement = spoken(code, subject)
 
     assert judgement.severity == severity
     assert judgement.remedy is not None
-    assert_recomputes(judgement, case)
-    assert judged(code, healed(case, judgement.remedy.changes)) is None
+    assert_recomputes(judgement, subject)
+    assert judged(code, healed(subject, judgement.remedy.changes)) is None
 
 
 @pytest.mark.parametrize(("code", "overrides", "severity"), FAULTY)
@@ -142,20 +142,20 @@ def test_what_a_run_adds_to_the_evidence_follows_from_its_files(
     code: str, overrides: tuple[str, ...], severity: str
 ) -> None:
     """After a run a rule says what it said before, and every number of it recomputes."""
-    before = spoken(code, made_case(overrides=overrides))
+    before = spoken(code, made_subject(overrides=overrides))
 
-    case = with_a_run(made_case(overrides=overrides))
-    after = spoken(code, case)
+    subject = with_a_run(made_subject(overrides=overrides))
+    after = spoken(code, subject)
 
     assert set(values(before)) <= set(values(after))
     assert after.remedy == before.remedy
-    assert_recomputes(after, case)
+    assert_recomputes(after, subject)
 
 
 @pytest.mark.parametrize(("code", "overrides", "parts"), HARMLESS)
 def test_what_only_looks_like_a_fault_is_none(code: str, overrides: tuple[str, ...], parts: Mapping[str, Any]) -> None:
     """Silent: a switch without effect, a suspicion that is measured to be wrong, a look that chooses nothing."""
-    assert judged(code, made_case(overrides=overrides, **parts)) is None
+    assert judged(code, made_subject(overrides=overrides, **parts)) is None
 
 
 def test_own_recipes_are_healthy() -> None:
@@ -168,7 +168,7 @@ def test_own_recipes_are_healthy() -> None:
         "claims": (),
     }
 
-    found = [codes(made_case(recipe=load(name), **parts)) for name in own_names() for parts in ({}, run)]
+    found = [codes(made_subject(recipe=load(name), **parts)) for name in own_names() for parts in ({}, run)]
 
     assert found == [set()] * 8
 
@@ -187,61 +187,65 @@ def test_own_recipes_are_healthy() -> None:
 )
 def test_the_slips_of_the_documents_are_named_from_their_recipes(step: str, expected: set[str]) -> None:
     """Every slip of evaluation that a document has is named before its replay has run, and no other."""
-    assert codes(made_case(recipe=load(step))) == expected
+    assert codes(made_subject(recipe=load(step))) == expected
 
 
 def test_a_single_look_at_the_test_images_is_no_fault() -> None:
     """Document 000 has one epoch, so no epoch is chosen; from the second epoch on one can be."""
-    one, twenty = made_case(recipe=load("000-1")), made_case(recipe=load("003-9"))
+    one, twenty = made_subject(recipe=load("000-1")), made_subject(recipe=load("003-9"))
 
-    assert [spoken("EV04", case).severity for case in (one, twenty)] == ["note", "fault"]
+    assert [spoken("EV04", subject).severity for subject in (one, twenty)] == ["note", "fault"]
 
 
 def test_two_reads_of_an_evaluation_image_must_be_equal() -> None:
     """Where they differ, that is a fault whatever the recipe says; where it is not the recipe's, there is advice."""
-    asked = made_case(overrides=(ROTATED, "protocol.evaluate_augmented=true"), reads=made_reads(evaluation_differ=60))
-    unasked = made_case(reads=made_reads(evaluation_differ=1))
+    asked = made_subject(
+        overrides=(ROTATED, "protocol.evaluate_augmented=true"), reads=made_reads(evaluation_differ=60)
+    )
+    unasked = made_subject(reads=made_reads(evaluation_differ=1))
 
     assert values(spoken("EV01", asked))["evaluation images that differ when read twice"] == 60
     assert spoken("EV01", unasked).remedy is None
     assert spoken("EV01", unasked).advice
-    for case in (asked, unasked):
-        assert_recomputes(spoken("EV01", case), case)
+    for subject in (asked, unasked):
+        assert_recomputes(spoken("EV01", subject), subject)
 
 
 def test_too_few_reads_take_no_suspicion_back() -> None:
     """One image in fifty is erased, so 64 equal pairs may be chance, and the protocol is believed."""
     overrides = ("augment.erase_probability=0.02", "protocol.evaluate_augmented=true")
 
-    assert judged("EV01", made_case(overrides=overrides, reads=made_reads(evaluation_differ=0))) is not None
+    assert judged("EV01", made_subject(overrides=overrides, reads=made_reads(evaluation_differ=0))) is not None
 
 
 def test_two_reads_of_a_training_image_must_differ() -> None:
     """An augmentation that changes nothing is lost, too: there is no switch to blame, so there is advice."""
-    shared = made_case(overrides=(ROTATED, "protocol.shared_transform=evaluation"), reads=made_reads(training_differ=0))
-    idle = made_case(overrides=("augment.rotate=0.001",), reads=made_reads(training_differ=0))
+    shared = made_subject(
+        overrides=(ROTATED, "protocol.shared_transform=evaluation"), reads=made_reads(training_differ=0)
+    )
+    idle = made_subject(overrides=("augment.rotate=0.001",), reads=made_reads(training_differ=0))
 
     assert spoken("EV02", shared).remedy is not None
     assert spoken("EV02", idle).remedy is None
     assert spoken("EV02", idle).advice
-    for case in (shared, idle):
-        assert_recomputes(spoken("EV02", case), case)
+    for subject in (shared, idle):
+        assert_recomputes(spoken("EV02", subject), subject)
 
 
 def test_the_optimism_of_the_best_look_is_told_in_points() -> None:
     """Held against the last epoch, or against the one that validation picks where there is a validation."""
     told = made_told([0.9938, 0.9949, 0.9941, 0.9940])
-    by_test = made_case(overrides=("protocol.evaluate_on=test", "train.epochs=4"), told=told)
-    beside = made_case(
+    by_test = made_subject(overrides=("protocol.evaluate_on=test", "train.epochs=4"), told=told)
+    beside = made_subject(
         overrides=("protocol.test_every_epoch=true", "train.epochs=4"), told=told, ending=made_ending(best_epoch=3)
     )
 
-    last, picked = (values(spoken("EV04", case)) for case in (by_test, beside))
+    last, picked = (values(spoken("EV04", subject)) for subject in (by_test, beside))
 
     assert last["points by which the best look is better than the last epoch"] == pytest.approx(0.09)
     assert picked["points by which the best look is better than the epoch that validation picks"] == pytest.approx(0.08)
-    for case in (by_test, beside):
-        assert_recomputes(spoken("EV04", case), case)
+    for subject in (by_test, beside):
+        assert_recomputes(spoken("EV04", subject), subject)
 
 
 @pytest.mark.parametrize(
@@ -250,29 +254,29 @@ def test_the_optimism_of_the_best_look_is_told_in_points() -> None:
 )
 def test_an_order_is_as_bad_as_the_file_is_sorted(classes_per_batch: float, epochs: int, severity: str) -> None:
     """Class by class is a fault; well mixed batches, and a single pass over a mixed file, cost nothing."""
-    case = made_case(
+    subject = made_subject(
         overrides=("train.shuffle=false", f"train.epochs={epochs}"),
         images=made_images(classes_per_batch=classes_per_batch),
     )
 
-    judgement = spoken("EV05", case)
+    judgement = spoken("EV05", subject)
 
     assert judgement.severity == severity
-    assert_recomputes(judgement, case)
+    assert_recomputes(judgement, subject)
 
 
 def test_a_loss_that_is_divided_twice_is_held_against_the_mean_per_image() -> None:
     """In 000 it is about 32 times too small, which is the size of the batch."""
-    case = made_case(
+    subject = made_subject(
         overrides=("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "train.batch_size=32"),
         history=made_history([0.95]),
         told=made_told([0.95], loss=0.125 / 32),
     )
 
-    judgement = spoken("EV07", case)
+    judgement = spoken("EV07", subject)
 
     assert values(judgement)["how many times larger the mean per image is"] == pytest.approx(32)
-    assert_recomputes(judgement, case)
+    assert_recomputes(judgement, subject)
 
 
 def test_a_run_that_diverged_is_judged_by_what_it_has() -> None:
@@ -281,56 +285,56 @@ def test_a_run_that_diverged_is_judged_by_what_it_has() -> None:
     lost["epochs"][0]["test"]["loss"] = lost["epochs"][0]["train"]["loss"] = None
     overrides = ("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "protocol.last_batch_loss=true")
     cases = [
-        made_case(overrides=overrides, history=made_history([0.098]), told=lost),
-        made_case(overrides=overrides, history=made_history([0.098, 0.098]), told=lost),
-        made_case(overrides=overrides, history=(), told={"epochs": []}, ending=made_ending(status="diverged")),
+        made_subject(overrides=overrides, history=made_history([0.098]), told=lost),
+        made_subject(overrides=overrides, history=made_history([0.098, 0.098]), told=lost),
+        made_subject(overrides=overrides, history=(), told={"epochs": []}, ending=made_ending(status="diverged")),
     ]
 
-    for case in cases:
-        assert {"EV04", "EV07", "EV08"} <= codes(case)
+    for subject in cases:
+        assert {"EV04", "EV07", "EV08"} <= codes(subject)
         for code in ("EV04", "EV07", "EV08"):
-            assert_recomputes(spoken(code, case), case)
+            assert_recomputes(spoken(code, subject), subject)
 
 
 def test_figures_of_two_epochs_are_not_held_against_each_other() -> None:
     """A run that was stopped after an epoch was measured and before it was told is judged by its recipe."""
     overrides = ("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "protocol.last_batch_loss=true")
-    alone = made_case(overrides=overrides)
-    ahead = made_case(overrides=overrides, history=made_history([0.95, 0.97]), told=made_told([0.95]))
+    alone = made_subject(overrides=overrides)
+    ahead = made_subject(overrides=overrides, history=made_history([0.95, 0.97]), told=made_told([0.95]))
 
     assert all(spoken(code, ahead) == spoken(code, alone) for code in ("EV04", "EV07", "EV08"))
 
 
 def test_a_claim_against_its_record_is_told_with_both_figures() -> None:
     """Document 002 tells more than 95 % of trial 3b and printed 92.40 %; claims that hold are passed over."""
-    case = made_case(
+    subject = made_subject(
         claims=(made_claim(is_contradicted=False), made_claim(said="more than 95 %", found="92.40 %")),
     )
 
-    judgement = spoken("CL01", case)
+    judgement = spoken("CL01", subject)
 
     assert judgement.severity == "fault"
     assert [one.value for one in judgement.evidence] == ["more than 95 %", "92.40 %"]
     assert judgement.remedy is None
     assert judgement.advice
-    assert_recomputes(judgement, case)
+    assert_recomputes(judgement, subject)
 
 
 def test_every_change_made_at_once_is_named() -> None:
     """A note, with each of the changes."""
-    case = made_case(parent=made_parent(factors=["lr 0.1 → 0.05", "net +do.1"]))
+    subject = made_subject(parent=made_parent(factors=["lr 0.1 → 0.05", "net +do.1"]))
 
-    judgement = spoken("CL02", case)
+    judgement = spoken("CL02", subject)
 
     assert judgement.severity == "note"
     assert [one.value for one in judgement.evidence] == [2, "lr 0.1 → 0.05", "net +do.1"]
-    assert_recomputes(judgement, case)
+    assert_recomputes(judgement, subject)
 
 
 def test_a_difference_within_luck_shows_nothing() -> None:
     """Of 10,000 images 9,923 against 9,935 has a p of 0.31, 9,920 against 9,950 one of 0.008 (chi-squared)."""
-    within = made_case(parent=made_parent(9_923), ending=made_ending(test=0.9935))
-    beyond = made_case(parent=made_parent(9_920), ending=made_ending(test=0.9950))
+    within = made_subject(parent=made_parent(9_923), ending=made_ending(test=0.9935))
+    beyond = made_subject(parent=made_parent(9_920), ending=made_ending(test=0.9950))
 
     judgement = spoken("CL03", within)
 
@@ -342,9 +346,9 @@ def test_a_difference_within_luck_shows_nothing() -> None:
 
 def test_two_perfect_results_differ_by_nothing() -> None:
     """All images right in both: there is no error to divide by, and no difference."""
-    case = made_case(parent=made_parent(sum(LABELS)), ending=made_ending(test=1.0))
+    subject = made_subject(parent=made_parent(sum(LABELS)), ending=made_ending(test=1.0))
 
-    assert_recomputes(spoken("CL03", case), case)
+    assert_recomputes(spoken("CL03", subject), subject)
 
 
 def test_a_parent_whose_run_has_no_test_figures_shows_nothing_either_way() -> None:
@@ -352,13 +356,13 @@ def test_a_parent_whose_run_has_no_test_figures_shows_nothing_either_way() -> No
     ending = made_ending()
     closed = type(ending)(**{**vars(ending), "test": None})
 
-    assert judged("CL03", made_case(parent=made_parent(), ending=closed)) is None
+    assert judged("CL03", made_subject(parent=made_parent(), ending=closed)) is None
 
 
 def test_a_crop_that_happens_to_every_image_is_no_lost_augmentation() -> None:
     """The same centre is cut out each time, so two reads are alike; of a crop at random they are not."""
     size = ("augment.crop_size=20", "augment.rotate=0", "augment.translate=0")
-    always, often = (made_case(overrides=(*size, f"augment.crop_probability={p}")) for p in (1.0, 0.5))
+    always, often = (made_subject(overrides=(*size, f"augment.crop_probability={p}")) for p in (1.0, 0.5))
     alike = made_reads(training_differ=0)
 
     assert "EV02" not in codes(replace(always, reads=alike))

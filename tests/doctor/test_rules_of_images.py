@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_cases import made_case, made_images
+from made_subjects import made_images, made_subject
 from recomputed import recompute
 from recomputed_runs import names_of_run
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules.images import FEW_IMAGES, LEAST_IMAGES, RARE, RULES
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.recipe import load, own_names
 
 BY_CODE = {rule.code: rule for rule in RULES}
@@ -25,18 +25,18 @@ def judged(code: str, *overrides: str, **changes: Any) -> Judgement | None:
     return BY_CODE[code].judge(case_of(*overrides, **changes))
 
 
-def case_of(*overrides: str, **changes: Any) -> Case:
-    return made_case(overrides=overrides, images=made_images(**changes))
+def case_of(*overrides: str, **changes: Any) -> Subject:
+    return made_subject(overrides=overrides, images=made_images(**changes))
 
 
 def spoken(code: str, *overrides: str, **changes: Any) -> Judgement:
     """What a rule says, after every number of it has been computed again."""
-    case = case_of(*overrides, **changes)
-    judgement = BY_CODE[code].judge(case)
+    subject = case_of(*overrides, **changes)
+    judgement = BY_CODE[code].judge(subject)
     assert judgement is not None, f"{code} is silent"
     assert judgement.evidence
     for one in judgement.evidence:
-        found = recompute(one.source, names_of_run(case))
+        found = recompute(one.source, names_of_run(subject))
         assert found == (pytest.approx(one.value) if isinstance(one.value, float) else one.value), one.source
     return judgement
 
@@ -52,7 +52,7 @@ def test_mnist_is_healthy_for_every_recipe_of_ours() -> None:
         rule.code
         for name in own_names()
         for rule in RULES
-        if rule.judge(made_case(recipe=load(name), images=MNIST)) is not None
+        if rule.judge(made_subject(recipe=load(name), images=MNIST)) is not None
     ]
 
     assert found == []
@@ -187,7 +187,7 @@ def test_no_rule_of_images_proposes_a_change_of_the_recipe() -> None:
         replace(MNIST, validation_in_train=5_000, test_in_train=10_000, mean=inverted, class_counts=(5_000, 5)),
         replace(MNIST, test_in_validation=5_000, class_counts=(5, 5)),
     ]
-    found = [(rule.code, rule.judge(made_case(images=images))) for images in wrong for rule in RULES]
+    found = [(rule.code, rule.judge(made_subject(images=images))) for images in wrong for rule in RULES]
     judgements = [judgement for _, judgement in found if judgement is not None]
 
     assert sorted(code for code, judgement in found if judgement is not None) == sorted(BY_CODE)

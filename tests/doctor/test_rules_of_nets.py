@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_cases import made_case
+from made_subjects import made_subject
 from recomputed import names_of_case, recompute
 from torch import nn
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout, learning_rate, net
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.model.cost import walk
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Net
@@ -51,18 +51,18 @@ HEALTHY = {
 }
 
 
-def judged(code: str, case: Case) -> Judgement:
-    judgement = RULES[code].judge(case)
-    assert judgement is not None, f"{code} is silent about {case.cost.net}"
+def judged(code: str, subject: Subject) -> Judgement:
+    judgement = RULES[code].judge(subject)
+    assert judgement is not None, f"{code} is silent about {subject.cost.net}"
     return judgement
 
 
-def is_silent(code: str, case: Case) -> bool:
-    return RULES[code].judge(case) is None
+def is_silent(code: str, subject: Subject) -> bool:
+    return RULES[code].judge(subject) is None
 
 
-def said(case: Case) -> dict[str, Judgement]:
-    return {code: judgement for code, rule in sorted(RULES.items()) if (judgement := rule.judge(case)) is not None}
+def said(subject: Subject) -> dict[str, Judgement]:
+    return {code: judgement for code, rule in sorted(RULES.items()) if (judgement := rule.judge(subject)) is not None}
 
 
 def values(judgement: Judgement) -> list[object]:
@@ -76,15 +76,15 @@ def healed_net(judgement: Judgement) -> str:
     return change.removeprefix("model.net=")
 
 
-def healed(case: Case, judgement: Judgement) -> Case:
+def healed(subject: Subject, judgement: Judgement) -> Subject:
     assert judgement.remedy is not None
-    return made_case(recipe=case.recipe, overrides=judgement.remedy.changes, data=case.data)
+    return made_subject(recipe=subject.recipe, overrides=judgement.remedy.changes, data=subject.data)
 
 
-def traced(module: nn.Module) -> Case:
-    case = made_case()
-    recipe = override(case.recipe, ["model.net=nets:Own"])
-    return replace(case, recipe=recipe, cost=trace(module))
+def traced(module: nn.Module) -> Subject:
+    subject = made_subject()
+    recipe = override(subject.recipe, ["model.net=nets:Own"])
+    return replace(subject, recipe=recipe, cost=trace(module))
 
 
 # What holds of every rule
@@ -112,29 +112,29 @@ def test_every_number_of_the_documents_recomputes_and_every_remedy_counts() -> N
     """Over all packaged recipes: a source gives its value; a remedy is another net with the same classes."""
     n_evidence = n_remedies = 0
     for name in names():
-        case = made_case(recipe=load(name))
-        for judgement in said(case).values():
-            n_evidence += check_evidence(case, judgement)
-            n_remedies += check_remedy(case, judgement)
+        subject = made_subject(recipe=load(name))
+        for judgement in said(subject).values():
+            n_evidence += check_evidence(subject, judgement)
+            n_remedies += check_remedy(subject, judgement)
 
     assert len(names()) == 56
     assert n_evidence > 300
     assert n_remedies > 90
 
 
-def check_evidence(case: Case, judgement: Judgement) -> int:
+def check_evidence(subject: Subject, judgement: Judgement) -> int:
     assert judgement.evidence
     for one in judgement.evidence:
-        assert recompute(one.source, names_of_case(case)) == one.value, one
+        assert recompute(one.source, names_of_case(subject)) == one.value, one
     return len(judgement.evidence)
 
 
-def check_remedy(case: Case, judgement: Judgement) -> bool:
+def check_remedy(subject: Subject, judgement: Judgement) -> bool:
     if judgement.remedy is None:
         assert judgement.advice
         return False
-    before, after = case.cost, walk(healed_net(judgement), case.data.shape)
-    limit = case.recipe.budget.params
+    before, after = subject.cost, walk(healed_net(judgement), subject.data.shape)
+    limit = subject.recipe.budget.params
     assert after.net != before.net
     assert after.out_shape == before.out_shape
     assert limit is None or after.params <= limit
@@ -142,7 +142,7 @@ def check_remedy(case: Case, judgement: Judgement) -> bool:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> Subject:
     """A random net on an image that it takes, with or without a tight budget."""
     drawn, image = draw(nets())
     return case_of(drawn, image, draw(st.sampled_from([None, 0.7, 1.0, 1.1])))
@@ -162,7 +162,7 @@ HEADS = [
 
 
 @st.composite
-def cases_of_stages(draw: st.DrawFn) -> Case:
+def cases_of_stages(draw: st.DrawFn) -> Subject:
     """Nets as people write them, with most faults there are: stages of a convolution and what follows it."""
     words = [word for _ in range(draw(st.integers(1, 6))) for word in (draw(CONVOLUTION), *draw(TAIL))]
     text = " ".join([*words, draw(st.sampled_from(HEADS))])
@@ -171,55 +171,55 @@ def cases_of_stages(draw: st.DrawFn) -> Case:
     return case_of(text, (1, 28, 28), draw(st.sampled_from([None, None, 1.0, 1.2])))
 
 
-def case_of(drawn: Net | str, image: tuple[int, ...], budget: float | None) -> Case:
+def case_of(drawn: Net | str, image: tuple[int, ...], budget: float | None) -> Subject:
     cost = walk(drawn, image)
     limit = [] if budget is None or not cost.params else [f"budget.params={max(int(budget * cost.params), 1)}"]
     recipe = override(Recipe(name="drawn", model=ModelSection(net=str(drawn))), limit)
     shape = (image[0], image[1], image[2])
     data = DataFacts(n_train=6_000, n_validation=1_000, n_classes=cost.out_shape[0], shape=shape)
-    return made_case(recipe=recipe, data=data)
+    return made_subject(recipe=recipe, data=data)
 
 
 @given(cases() | cases_of_stages())
-def test_no_rule_fails_and_what_it_says_recomputes(case: Case) -> None:
+def test_no_rule_fails_and_what_it_says_recomputes(subject: Subject) -> None:
     """Whatever the net, a judgement has evidence that recomputes, and a remedy that counts, or advice."""
-    for judgement in said(case).values():
-        check_evidence(case, judgement)
-        check_remedy(case, judgement)
+    for judgement in said(subject).values():
+        check_evidence(subject, judgement)
+        check_remedy(subject, judgement)
 
 
 @given(cases() | cases_of_stages())
-def test_a_remedy_applied_again_and_again_comes_to_an_end(case: Case) -> None:
+def test_a_remedy_applied_again_and_again_comes_to_an_end(subject: Subject) -> None:
     """Each rule is silent, or has no remedy left, after a few of its own remedies; no net comes twice."""
     for code in ALL:
-        for _ in own_remedies(code, case):
+        for _ in own_remedies(code, subject):
             pass
 
 
-def own_remedies(code: str, case: Case, most: int = 20) -> Iterator[Case]:
-    seen = {case.cost.net}
+def own_remedies(code: str, subject: Subject, most: int = 20) -> Iterator[Subject]:
+    seen = {subject.cost.net}
     for _ in range(most):
-        judgement = RULES[code].judge(case)
+        judgement = RULES[code].judge(subject)
         if judgement is None or judgement.remedy is None:
             return
-        case = healed(case, judgement)
-        assert case.cost.net not in seen
-        seen.add(case.cost.net)
-        yield case
+        subject = healed(subject, judgement)
+        assert subject.cost.net not in seen
+        seen.add(subject.cost.net)
+        yield subject
     raise AssertionError(f"{code} never comes to an end: {seen}")
 
 
 @given(cases_of_stages())
-def test_all_remedies_together_come_to_an_end(case: Case) -> None:
+def test_all_remedies_together_come_to_an_end(subject: Subject) -> None:
     """Healing the first finding, then the first of what is found then, and so on, never comes back to a net."""
-    seen = {case.cost.net}
+    seen = {subject.cost.net}
     for _ in range(60):
-        open_ones = [judgement for judgement in said(case).values() if judgement.remedy is not None]
+        open_ones = [judgement for judgement in said(subject).values() if judgement.remedy is not None]
         if not open_ones:
             return
-        case = healed(case, open_ones[0])
-        assert case.cost.net not in seen, seen
-        seen.add(case.cost.net)
+        subject = healed(subject, open_ones[0])
+        assert subject.cost.net not in seen, seen
+        seen.add(subject.cost.net)
 
     raise AssertionError(f"healing never comes to an end: {seen}")
 
@@ -230,13 +230,13 @@ def test_all_remedies_together_come_to_an_end(case: Case) -> None:
 @pytest.mark.parametrize("name", own_names())
 def test_our_own_recipes_are_without_a_finding(name: str) -> None:
     """Nothing is said of them, not even a note."""
-    assert said(made_case(recipe=load(name))) == {}
+    assert said(made_subject(recipe=load(name))) == {}
 
 
 @pytest.mark.parametrize("text", HEALTHY.values(), ids=HEALTHY.keys())
 def test_a_healthy_design_raises_no_alarm(text: str) -> None:
     """Known designs get at most a note."""
-    found = said(made_case(text, ["train.epochs=5"]))
+    found = said(made_subject(text, ["train.epochs=5"]))
 
     assert {code: one.severity for code, one in found.items() if one.severity != "note"} == {}
 
@@ -251,12 +251,12 @@ def test_the_corpus_is_there() -> None:
 
 def test_batch_norm_is_missed_in_four_convolutions_and_not_in_three() -> None:
     """Depth is what needs it; the answering layer keeps its bias and gets none."""
-    judgement = judged("NE01", made_case("c8p1 r m2 2(c8p1 r) m2 c8p1 r flat fc10"))
+    judgement = judged("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 c8p1 r flat fc10"))
 
     assert values(judgement) == [4, 5, 0]
     assert healed_net(judgement) == "c8p1nb bn r m2 2(c8p1nb bn r) m2 c8p1nb bn r flat fc10"
-    assert is_silent("NE01", made_case("c8p1 r m2 2(c8p1 r) m2 flat fc10"))
-    assert is_silent("NE01", made_case("c8p1 r m2 2(c8p1 r) m2 c8p1 bn r flat fc10"))
+    assert is_silent("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 flat fc10"))
+    assert is_silent("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 c8p1 bn r flat fc10"))
 
 
 def test_batch_norm_without_trained_values_where_the_budget_is_short() -> None:
@@ -264,8 +264,8 @@ def test_batch_norm_without_trained_values_where_the_budget_is_short() -> None:
     text = "c8 r m2 3(c8p1 r) gap flat fc10"
     params = walk(text).params
 
-    tight = judged("NE01", made_case(text, [f"budget.params={params + 31}"]))
-    roomy = judged("NE01", made_case(text, [f"budget.params={params + 32}"]))
+    tight = judged("NE01", made_subject(text, [f"budget.params={params + 31}"]))
+    roomy = judged("NE01", made_subject(text, [f"budget.params={params + 32}"]))
 
     assert healed_net(roomy) == "c8nb bn r m2 3(c8p1nb bn r) gap flat fc10"
     assert healed_net(tight) == "c8nb bn0 r m2 3(c8p1nb bn0 r) gap flat fc10"
@@ -273,14 +273,14 @@ def test_batch_norm_without_trained_values_where_the_budget_is_short() -> None:
 
 def test_class_maps_are_not_normalised() -> None:
     """The last layer's answers are scores, not a signal for another layer."""
-    judgement = judged("NE01", made_case("3(c8p1 r) m2 c10/1 gap flat"))
+    judgement = judged("NE01", made_subject("3(c8p1 r) m2 c10/1 gap flat"))
 
     assert healed_net(judgement) == "3(c8p1nb bn r) m2 c10/1 gap flat"
 
 
 def test_a_bias_before_batch_norm_is_wasted_also_through_a_pool() -> None:
     """One value for each of 8 + 8 + 8 channels; the biases of conv4 and linear1 count."""
-    judgement = judged("NE02", made_case("c8 m2 bn r 2(c8p1 bn r) c8p1 r gap flat fc10"))
+    judgement = judged("NE02", made_subject("c8 m2 bn r 2(c8p1 bn r) c8p1 r gap flat fc10"))
 
     assert values(judgement)[0] == 24
     assert healed_net(judgement) == "c8nb m2 bn r 2(c8p1nb bn r) c8p1 r gap flat fc10"
@@ -288,16 +288,16 @@ def test_a_bias_before_batch_norm_is_wasted_also_through_a_pool() -> None:
 
 def test_a_bias_that_something_else_reads_is_not_wasted() -> None:
     """Around a residual, behind an activation, and where an average has zeros in it, the bias is seen."""
-    assert is_silent("NE02", made_case("c8p1 +(bn r c8p1nb) gap flat fc10"))
-    assert is_silent("NE02", made_case("c8 r bn c8 do.1 bn gap flat fc10"))
-    assert is_silent("NE02", made_case("c8 a3s2p1 bn r gap flat fc10"))
-    assert not is_silent("NE02", made_case("c8 a2 bn r gap flat fc10"))
+    assert is_silent("NE02", made_subject("c8p1 +(bn r c8p1nb) gap flat fc10"))
+    assert is_silent("NE02", made_subject("c8 r bn c8 do.1 bn gap flat fc10"))
+    assert is_silent("NE02", made_subject("c8 a3s2p1 bn r gap flat fc10"))
+    assert not is_silent("NE02", made_subject("c8 a2 bn r gap flat fc10"))
 
 
 @pytest.mark.parametrize(("text", "severity"), [("c4 bn r m2 c4 bn r gap flat fc10", "warning"), ("003-9", "note")])
 def test_a_bias_before_batch_norm_is_an_alarm_only_where_it_costs(text: str, severity: str) -> None:
     """8 of 262 parameters are 3 %; the 112 of step 003-9 are half a percent of 22,410."""
-    judgement = judged("NE02", made_case(recipe=load(text)) if "-" in text else made_case(text))
+    judgement = judged("NE02", made_subject(recipe=load(text)) if "-" in text else made_subject(text))
 
     assert judgement.severity == severity
 
@@ -314,7 +314,7 @@ def test_a_bias_before_batch_norm_is_an_alarm_only_where_it_costs(text: str, sev
 )
 def test_a_linear_layer_eats_the_budget(name: str, params: int, share: float, places: int, severity: str) -> None:
     """On a large map it is an alarm; on a small one it is how such nets are built."""
-    judgement = judged("NE03", made_case(recipe=load(name)))
+    judgement = judged("NE03", made_subject(recipe=load(name)))
 
     assert values(judgement) == [params, share, places]
     assert judgement.severity == severity
@@ -323,13 +323,13 @@ def test_a_linear_layer_eats_the_budget(name: str, params: int, share: float, pl
 @pytest.mark.parametrize("name", ["own/20k-fast", "own/8k", "002-1a", "003-1", "003-6", "003-17"])
 def test_a_linear_layer_with_the_smaller_part_does_not_eat(name: str) -> None:
     """002-1a: the linear layer has 204,850 of 593,200, a convolution more; 003-1: 4,010 of 12,026."""
-    assert is_silent("NE03", made_case(recipe=load(name)))
+    assert is_silent("NE03", made_subject(recipe=load(name)))
 
 
 def test_a_linear_layer_is_relieved_by_a_pool_or_an_average() -> None:
     """From 9 x 9 a pool leaves 4 x 4; 6 x 6 pooled would be too small, and is averaged where units see enough."""
-    large = judged("NE03", made_case(recipe=load("001-5")))
-    seeing = judged("NE03", made_case("c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r flat fc200 r fc10"))
+    large = judged("NE03", made_subject(recipe=load("001-5")))
+    seeing = judged("NE03", made_subject("c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r flat fc200 r fc10"))
 
     assert healed_net(large) == "c16 r c16 r c10 r m2 c10/1 r c24 r m2 flat fc10 ls"
     assert healed_net(seeing) == "c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r gap flat fc200 r fc10"
@@ -337,7 +337,7 @@ def test_a_linear_layer_is_relieved_by_a_pool_or_an_average() -> None:
 
 def test_pooling_at_the_very_end() -> None:
     """Step 002-3a pools 10 x 10 places to 3 x 3 and flattens them; the pool between others would leave 3 x 3, too."""
-    judgement = judged("NE04", made_case(recipe=load("002-3a")))
+    judgement = judged("NE04", made_subject(recipe=load("002-3a")))
 
     assert values(judgement) == [100, 9]
     assert judgement.severity == "warning"
@@ -356,12 +356,12 @@ def test_pooling_at_the_very_end() -> None:
 )
 def test_a_pool_that_leaves_a_map_or_a_head_is_no_pooling_at_the_end(text: str) -> None:
     """What is left must be small, and what follows must be able to tell places apart."""
-    assert is_silent("NE04", made_case(text))
+    assert is_silent("NE04", made_subject(text))
 
 
 def test_pooling_at_the_end_is_a_note_where_much_is_left() -> None:
     """7 x 7 to 3 x 3 is usual with three padded stages: 9 of 49 places stay, more than one in eight."""
-    judgement = judged("NE04", made_case("c8p1 bn r m2 c16p1 bn r m2 c16p1 bn r m2 flat fc10"))
+    judgement = judged("NE04", made_subject("c8p1 bn r m2 c16p1 bn r m2 c16p1 bn r m2 flat fc10"))
 
     assert values(judgement) == [49, 9]
     assert judgement.severity == "note"
@@ -369,37 +369,37 @@ def test_pooling_at_the_end_is_a_note_where_much_is_left() -> None:
 
 def test_a_receptive_field_smaller_than_a_digit() -> None:
     """3 and 3 without a stride see 5 pixels of 28; with pools between and one more, 3 + 1 + 2 * 2 + 2 + 4 * 2 = 18."""
-    case = made_case("c16nb bn r c24nb bn r gap flat fc10")
-    judgement = judged("NE05", case)
+    subject = made_subject("c16nb bn r c24nb bn r gap flat fc10")
+    judgement = judged("NE05", subject)
 
     assert values(judgement) == [5.0, 28]
     assert healed_net(judgement) == "c16nb bn r m2 c24nb bn r m2 c24nb bn r gap flat fc10"
-    assert is_silent("NE05", healed(case, judgement))
-    assert is_silent("NE05", made_case("c16nb bn r c24nb bn r flat fc10"))
+    assert is_silent("NE05", healed(subject, judgement))
+    assert is_silent("NE05", made_subject("c16nb bn r c24nb bn r flat fc10"))
 
 
 def test_one_pool_more_is_enough_where_it_stands_early() -> None:
     """Five convolutions see 11 pixels; a pool after the second of them makes that 5 + 1 + 3 * 4 = 18."""
-    judgement = judged("NE05", made_case("5(c16p1nb bn r) gap flat fc10"))
+    judgement = judged("NE05", made_subject("5(c16p1nb bn r) gap flat fc10"))
 
     assert healed_net(judgement) == " ".join(["c16p1nb bn r"] * 2 + ["m2"] + ["c16p1nb bn r"] * 3 + ["gap flat fc10"])
 
 
 def test_a_receptive_field_larger_than_the_image_too_early() -> None:
     """Maps of 28, 14, 7, 3, 1, 1: the last three of six see at most 3 x 3."""
-    case = made_case("3(c8p1nb bn r m2) c8p1nb bn r m3 2(c8p1nb bn r) flat fc10")
-    judgement = judged("NE06", case)
+    subject = made_subject("3(c8p1nb bn r m2) c8p1nb bn r m3 2(c8p1nb bn r) flat fc10")
+    judgement = judged("NE06", subject)
 
     # 3, +1, +4, +2, +8, +4, +16, +16, +48, +48
     assert values(judgement) == [3, 3, 6, 150.0, 28]
     assert judgement.severity == "warning"
-    assert is_silent("NE06", healed(case, judgement))
-    assert walk(healed_net(judgement)).params == case.cost.params
+    assert is_silent("NE06", healed(subject, judgement))
+    assert walk(healed_net(judgement)).params == subject.cost.params
 
 
 def test_a_single_convolution_on_a_small_map_ends_many_good_nets() -> None:
     """own/20k-fast has one on 3 x 3; pointwise ones do not count."""
-    assert is_silent("NE06", made_case("3(c8p1nb bn r m2) c8p1nb bn r c32/1nb bn r c32/1nb bn r flat fc10"))
+    assert is_silent("NE06", made_subject("3(c8p1nb bn r m2) c8p1nb bn r c32/1nb bn r c32/1nb bn r flat fc10"))
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_a_single_convolution_on_a_small_map_ends_many_good_nets() -> None:
 )
 def test_a_width_bottleneck(text: str, widths: list[int], change: str) -> None:
     """A quarter of both neighbours, or fewer than half as many as classes between some three times as wide."""
-    judgement = judged("NE07", made_case(text))
+    judgement = judged("NE07", made_subject(text))
 
     assert values(judgement) == widths
     assert healed_net(judgement) == change
@@ -432,7 +432,7 @@ def test_a_width_bottleneck(text: str, widths: list[int], change: str) -> None:
 )
 def test_narrow_layers_that_lose_nothing(text: str) -> None:
     """Reductions by design, and widths that are enough."""
-    assert is_silent("NE07", made_case(text))
+    assert is_silent("NE07", made_subject(text))
 
 
 def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
@@ -440,8 +440,8 @@ def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
     text = "c14 r m2 c2 r c16 r flat fc10"
     params = walk(text).params
 
-    some = judged("NE07", made_case(text, [f"budget.params={params + 5 * 271}"]))
-    none = judged("NE07", made_case(text, [f"budget.params={params}"]))
+    some = judged("NE07", made_subject(text, [f"budget.params={params + 5 * 271}"]))
+    none = judged("NE07", made_subject(text, [f"budget.params={params}"]))
 
     assert healed_net(some) == "c14 r m2 c7 r c16 r flat fc10"
     assert none.remedy is None
@@ -454,7 +454,7 @@ def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
 )
 def test_layers_registered_and_never_called(name: str, registered: int, executed: int) -> None:
     """The counts of the documents that two counters told differently; the remedy has one count."""
-    judgement = judged("NE08", made_case(recipe=load(name)))
+    judgement = judged("NE08", made_subject(recipe=load(name)))
     after = walk(healed_net(judgement))
 
     assert values(judgement) == [2, registered, executed]
@@ -464,7 +464,7 @@ def test_layers_registered_and_never_called(name: str, registered: int, executed
 
 def test_idle_layers_without_parameters_are_a_note() -> None:
     """They cost nothing but the reader's time; blocks of nothing else go with them."""
-    judgement = judged("NE08", made_case("c8 r 2(unused(r)) +(unused(r) c8p1) gap flat fc10"))
+    judgement = judged("NE08", made_subject("c8 r 2(unused(r)) +(unused(r) c8p1) gap flat fc10"))
 
     assert judgement.severity == "note"
     assert healed_net(judgement) == "c8 r +(c8p1) gap flat fc10"
@@ -472,28 +472,28 @@ def test_idle_layers_without_parameters_are_a_note() -> None:
 
 def test_a_body_of_nothing_but_idle_layers_is_the_identity() -> None:
     """x + x stays x + x."""
-    judgement = judged("NE08", made_case("c8 r +(unused(c8)) gap flat fc10"))
+    judgement = judged("NE08", made_subject("c8 r +(unused(c8)) gap flat fc10"))
 
     assert healed_net(judgement) == "c8 r +(do0) gap flat fc10"
 
 
 def test_full_resolution_costs_most_of_the_time() -> None:
     """Step 003-5 on 28 x 28: 9 * 32 * (1 + 32 + 32) * 784 MACs of all, 93 %."""
-    case = made_case(recipe=load("003-5"))
-    judgement = judged("NE09", case)
+    subject = made_subject(recipe=load("003-5"))
+    judgement = judged("NE09", subject)
     at_full_size = 9 * 32 * (1 + 32 + 32) * 784
     behind = 9 * (32 * 16 * 144 + 16 * 16 * 100 + 16 * 16 * 64) + 10 * 16 * 64
 
-    assert case.cost.macs == at_full_size + behind
+    assert subject.cost.macs == at_full_size + behind
     assert values(judgement) == [3, round(at_full_size / (at_full_size + behind), 3)] == [3, 0.933]
     assert judgement.severity == "warning"
     assert healed_net(judgement) == "c32p1 r c32p1 r m2 c32p1 r c16 r c16 r c16 r flat fc10 ls"
-    assert walk(healed_net(judgement)).params == case.cost.params
+    assert walk(healed_net(judgement)).params == subject.cost.params
 
 
 def test_full_resolution_is_a_note_below_four_fifths() -> None:
     """Step 003-1: 26, 24 and 22 of 28 pixels, 78 % of the multiplications."""
-    judgement = judged("NE09", made_case(recipe=load("003-1")))
+    judgement = judged("NE09", made_subject(recipe=load("003-1")))
 
     assert values(judgement) == [3, 0.777]
     assert judgement.severity == "note"
@@ -502,12 +502,12 @@ def test_full_resolution_is_a_note_below_four_fifths() -> None:
 @pytest.mark.parametrize("name", ["own/20k-fast", "own/25k-one-epoch", "003-2", "003-17"])
 def test_a_layer_or_two_at_full_resolution_are_usual(name: str) -> None:
     """003-2: the second 5 x 5 leaves 20 of 28; 003-17: three layers have 60 %."""
-    assert is_silent("NE09", made_case(recipe=load(name)))
+    assert is_silent("NE09", made_subject(recipe=load(name)))
 
 
 def test_two_layers_without_an_activation_between_are_one() -> None:
     """Batch norm is linear, too; the activation comes behind it, and is the net's own."""
-    judgement = judged("NE10", made_case("c8 bn silu m2 c16 bn c16 m2 bn silu flat fc20 fc10"))
+    judgement = judged("NE10", made_subject("c8 bn silu m2 c16 bn c16 m2 bn silu flat fc20 fc10"))
 
     assert values(judgement) == ["c16 bn c16", 5, 2]
     assert healed_net(judgement) == "c8 bn silu m2 c16 bn silu c16 m2 bn silu flat fc20 silu fc10"
@@ -526,12 +526,12 @@ def test_two_layers_without_an_activation_between_are_one() -> None:
 )
 def test_factored_layers_need_no_activation_between(text: str) -> None:
     """Pairs that are one by design, maxima, and what a residual adds to."""
-    assert is_silent("NE10", made_case(text))
+    assert is_silent("NE10", made_subject(text))
 
 
 def test_no_activation_is_put_on_the_answers() -> None:
     """A shared linear layer that answers cannot have one; advice is all there is."""
-    judgement = judged("NE10", made_case("c8 r m4 flat fc10 r 2@(fc10)"))
+    judgement = judged("NE10", made_subject("c8 r m4 flat fc10 r 2@(fc10)"))
 
     assert judgement.remedy is None
     assert judgement.advice
@@ -540,7 +540,7 @@ def test_no_activation_is_put_on_the_answers() -> None:
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if load(name).model.net.endswith(" ls")])
 def test_log_softmax_is_harmless_and_said_so(name: str) -> None:
     """A note, and nothing to change."""
-    judgement = judged("NE11", made_case(recipe=load(name)))
+    judgement = judged("NE11", made_subject(recipe=load(name)))
 
     assert values(judgement) == ["ls"]
     assert (judgement.severity, judgement.remedy) == ("note", None)
@@ -553,10 +553,10 @@ def test_every_step_of_the_documents_has_a_log_softmax() -> None:
 
 def test_an_activation_on_the_answers_is_taken_away() -> None:
     """Whatever stands between; leaky ones only scale, and behind class maps it belongs to the design."""
-    assert healed_net(judged("NE12", made_case("c8 r gap flat 2(fc10 r)"))) == "c8 r gap flat fc10 r fc10"
-    assert values(judged("NE12", made_case("c8 r gap flat fc10 bn sigmoid ls"))) == ["fc10 sigmoid"]
-    assert is_silent("NE12", made_case("c8 r gap flat fc10 leaky"))
-    assert is_silent("NE12", made_case("c8 r c10/1 r gap flat"))
+    assert healed_net(judged("NE12", made_subject("c8 r gap flat 2(fc10 r)"))) == "c8 r gap flat fc10 r fc10"
+    assert values(judged("NE12", made_subject("c8 r gap flat fc10 bn sigmoid ls"))) == ["fc10 sigmoid"]
+    assert is_silent("NE12", made_subject("c8 r gap flat fc10 leaky"))
+    assert is_silent("NE12", made_subject("c8 r c10/1 r gap flat"))
 
 
 @pytest.mark.parametrize(
@@ -571,18 +571,18 @@ def test_an_activation_on_the_answers_is_taken_away() -> None:
 )
 def test_saturating_activations(text: str, speaks: bool) -> None:
     """Four sigmoids or six of both kinds, with no norm; they become ReLUs."""
-    case = made_case(text)
+    subject = made_subject(text)
 
-    assert is_silent("NE14", case) is not speaks
+    assert is_silent("NE14", subject) is not speaks
     if speaks:
-        assert healed_net(judged("NE14", case)) == re.sub("sigmoid|tanh", "r", text)
+        assert healed_net(judged("NE14", subject)) == re.sub("sigmoid|tanh", "r", text)
 
 
 def test_few_filters_in_the_first_layer() -> None:
     """A note; as many as fit, up to eight."""
-    assert healed_net(judged("NE15", made_case("c2 r c8 r gap flat fc10"))) == "c8 r c8 r gap flat fc10"
-    assert healed_net(judged("NE15", made_case("dw r c8 r gap flat fc10"))) == "dw8 r c8 r gap flat fc10"
-    assert is_silent("NE15", made_case("c4 r c8 r gap flat fc10"))
+    assert healed_net(judged("NE15", made_subject("c2 r c8 r gap flat fc10"))) == "c8 r c8 r gap flat fc10"
+    assert healed_net(judged("NE15", made_subject("dw r c8 r gap flat fc10"))) == "dw8 r c8 r gap flat fc10"
+    assert is_silent("NE15", made_subject("c4 r c8 r gap flat fc10"))
 
 
 # Somebody's own module: only its rows are known.
@@ -593,12 +593,12 @@ def test_of_an_own_module_batch_norm_is_seen() -> None:
     own = nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1352, 10)
     )
-    case = made_case("c8 bn r m2 flat fc10", ["train.lr=0.4"])
+    subject = made_subject("c8 bn r m2 flat fc10", ["train.lr=0.4"])
 
     for rate, is_high in ((4.0, False), (6.0, True)):
-        recipe = override(case.recipe, [f"train.lr={rate * (1 - case.recipe.train.momentum)}"])
-        for cost in (case.cost, trace(own)):
-            judgement = learning_rate.too_high(replace(case, recipe=recipe, cost=cost))
+        recipe = override(subject.recipe, [f"train.lr={rate * (1 - subject.recipe.train.momentum)}"])
+        for cost in (subject.cost, trace(own)):
+            judgement = learning_rate.too_high(replace(subject, recipe=recipe, cost=cost))
             assert (judgement is not None) == is_high
 
 
@@ -625,13 +625,13 @@ class Own(nn.Module):
 
 def test_of_an_own_module_what_its_rows_tell_is_judged() -> None:
     """No net text can be proposed, so there is advice; what needs the text is silent."""
-    case = traced(Own())
-    found = said(case)
+    subject = traced(Own())
+    found = said(subject)
 
     assert list(found) == ["NE01", "NE03", "NE08", "NE09", "NE11", "NE15"]
-    assert values(found["NE08"]) == [1, case.cost.params + 30, case.cost.params]
-    assert values(found["NE03"]) == [15_690, round(15_690 / case.cost.params, 3), 196]
+    assert values(found["NE08"]) == [1, subject.cost.params + 30, subject.cost.params]
+    assert values(found["NE03"]) == [15_690, round(15_690 / subject.cost.params, 3), 196]
     for judgement in found.values():
-        check_evidence(case, judgement)
+        check_evidence(subject, judgement)
         assert judgement.remedy is None
         assert judgement.advice

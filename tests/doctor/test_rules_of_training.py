@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from made_cases import made_case, made_ending, made_history, made_start
+from made_subjects import made_ending, made_history, made_start, made_subject
 from recomputed import recompute
 from recomputed_runs import names_of_run
 from scipy.stats import binomtest
 
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Finding
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 LEARNT, STUCK = 0.97, 0.13
 
 
-def found(code: str, case: Case) -> Finding | None:
-    return next((one for one in diagnose(case).findings if one.code == code), None)
+def found(code: str, subject: Subject) -> Finding | None:
+    return next((one for one in diagnose(subject).findings if one.code == code), None)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def found(code: str, case: Case) -> Finding | None:
 def test_a_rate_that_a_net_got_over_is_no_fault(lr, train, severity):
     """First steps that leap are an alarm where the net has not learnt, or where the rate is far above the usual."""
     start = made_start(losses={"0.1": (2.3, 1.0, 0.5, 0.4), "1": (2.3, 9.0, 3.0, 1.7)}, steps=4)
-    case = made_case("c8nb bn r m2 flat fc10", (f"train.lr={lr}",), start=start, ending=made_ending(train=train))
+    subject = made_subject("c8nb bn r m2 flat fc10", (f"train.lr={lr}",), start=start, ending=made_ending(train=train))
 
-    finding = found("LR01", case)
+    finding = found("LR01", subject)
 
     assert finding is not None
     assert finding.severity == severity
-    assert all(recompute(one.source, names_of_run(case)) == pytest.approx(one.value) for one in finding.evidence[:3])
+    assert all(recompute(one.source, names_of_run(subject)) == pytest.approx(one.value) for one in finding.evidence[:3])
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_a_rate_that_a_net_got_over_is_no_fault(lr, train, severity):
 )
 def test_a_constant_rate_shakes_where_it_is_high(overrides, severity):
     """An average of the weights comes to rest by itself, and Adam at its usual rate hardly shakes."""
-    case = made_case(overrides=("train.schedule=constant", *overrides))
+    subject = made_subject(overrides=("train.schedule=constant", *overrides))
 
-    finding = found("ST03", case)
+    finding = found("ST03", subject)
 
     assert (finding.severity if finding else None) == severity
 
@@ -65,7 +65,7 @@ def test_a_constant_rate_shakes_where_it_is_high(overrides, severity):
 )
 def test_what_leaves_little_of_an_image_is_too_strong(overrides, changes):
     """Crops and erased squares count as rotations do; those of the documents and usual ones are silent."""
-    finding = found("RE05", made_case(overrides=overrides))
+    finding = found("RE05", made_subject(overrides=overrides))
 
     assert (finding.remedy.changes if finding and finding.remedy else None) == changes
 
@@ -82,26 +82,28 @@ def test_what_leaves_little_of_an_image_is_too_strong(overrides, changes):
 def test_a_run_that_stops_at_a_high_rate_has_not_settled(overrides, lr, severity):
     """Patience and targets are named when the schedule had not come down; a schedule that had is left alone."""
     history = made_history([0.9, 0.91], lr=lr)
-    case = made_case(overrides=("train.epochs=12", "train.lr=0.1", *overrides), history=history, ending=made_ending())
+    subject = made_subject(
+        overrides=("train.epochs=12", "train.lr=0.1", *overrides), history=history, ending=made_ending()
+    )
 
-    finding = found("ST04", case)
+    finding = found("ST04", subject)
 
     assert (finding.severity if finding else None) == severity
     if finding is not None:
-        assert all(recompute(one.source, names_of_run(case)) == one.value for one in finding.evidence)
+        assert all(recompute(one.source, names_of_run(subject)) == one.value for one in finding.evidence)
 
 
 @pytest.mark.parametrize(("test", "speaks"), [(0.98, False), (0.96, False), (0.9, True), (0.02, True)])
 def test_other_test_images_are_seen_by_their_accuracy(test, speaks):
     """Five points below validation, and surely three, is no luck of the images."""
-    case = made_case(ending=made_ending(validation=0.985, test=test))
+    subject = made_subject(ending=made_ending(validation=0.985, test=test))
 
-    finding = found("FI03", case)
+    finding = found("FI03", subject)
 
     assert (finding is not None) == speaks
     if finding is not None:
         assert finding.advice
-        names = {**names_of_run(case), "wilson": wilson}
+        names = {**names_of_run(subject), "wilson": wilson}
         assert all(recompute(one.source, names) == pytest.approx(one.value) for one in finding.evidence)
 
 

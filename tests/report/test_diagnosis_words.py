@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from flyweight.doctor.finding import Evidence, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Remedy
+from flyweight.doctor.rule import Rule
 from flyweight.report.diagnosis.teaching import question_of, question_text, verdict_on
 from flyweight.report.diagnosis.text import (
     diagnosis_text,
@@ -20,7 +21,7 @@ from flyweight.report.diagnosis.text import (
     value_in_words,
 )
 from flyweight.report.wording import columns
-from made_findings import CONSTANT, HOT, IDLE, OTHER_NOTE, UNJUDGED, WHY, case, diagnosis, recipe
+from made_findings import CONSTANT, HOT, IDLE, OTHER_NOTE, UNJUDGED, WHY, diagnosis, recipe, subject
 
 N_RULES = 50
 
@@ -36,7 +37,7 @@ class Finished:
 
 
 def told(*findings, **options):
-    return diagnosis_text(diagnosis(*findings), case(), n_rules=N_RULES, **options)
+    return diagnosis_text(diagnosis(*findings), subject(), n_rules=N_RULES, **options)
 
 
 def test_a_finding_tells_its_numbers_the_reason_the_change_and_what_to_expect():
@@ -124,7 +125,7 @@ def test_names_of_others_cannot_move_the_cursor():
     asked = recipe('name="bad\\u001b[2Jname"')
     dangerous = replace(HOT, evidence=(Evidence(what="said", value="99\x1b[31m %\n", source="claims[0].said"),))
 
-    text = diagnosis_text(diagnosis(dangerous), case(asked), n_rules=N_RULES)
+    text = diagnosis_text(diagnosis(dangerous), subject(asked), n_rules=N_RULES)
 
     assert "\x1b" not in text
     assert "99�[31m %" in text
@@ -212,7 +213,7 @@ def test_commands_survive_a_shell():
 
 def test_the_values_for_programs_hold_everything():
     """Findings with each number and where it comes from, the change, and what could not be judged, as strict JSON."""
-    values = diagnosis_values(diagnosis(HOT, IDLE), case(), record=Finished(), n_rules=N_RULES)
+    values = diagnosis_values(diagnosis(HOT, IDLE), subject(), record=Finished(), n_rules=N_RULES)
 
     again = json.loads(json.dumps(values, allow_nan=False))
     first = again["findings"][0]

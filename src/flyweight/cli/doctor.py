@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from flyweight.diagnose.fix import HealStep
     from flyweight.diagnose.trial import Proof
     from flyweight.doctor.diagnosis import Tried
-    from flyweight.doctor.finding import Finding, Rule
+    from flyweight.doctor.finding import Finding
+    from flyweight.doctor.rule import Rule
     from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
     from flyweight.recipe import Recipe
@@ -186,7 +187,7 @@ class Patient:
         if self.record is not None:
             return examine.examine_run(self.record.id, self.store, with_probes=self.has_probes)
         found = examine.examine_recipe(self.recipe)
-        return found if not proofs else replace(found, diagnosis=diagnose(found.case, tried=tried_of(proofs)))
+        return found if not proofs else replace(found, diagnosis=diagnose(found.subject, tried=tried_of(proofs)))
 
     @cached_property
     def record(self) -> RunRecord | None:
@@ -271,17 +272,17 @@ def _told(
     from flyweight.report.diagnosis import text as words
     from flyweight.report.diagnosis.trials import proof_text
 
-    case, found, record = examined.case, examined.diagnosis, examined.record
+    subject, found, record = examined.subject, examined.diagnosis, examined.record
     if as_json:
-        values = words.diagnosis_values(found, case, record=record, n_rules=len(RULES))
+        values = words.diagnosis_values(found, subject, record=record, n_rules=len(RULES))
         say_json(values | {"proofs": [asdict(proof) for proof in trials.proofs]})
         return
     if teaches:
-        say(words.heading(case, record))
+        say(words.heading(subject, record))
         _ask_before(examined, RULES)
         say("\n" + words.summary_text(found, n_rules=len(RULES), is_whole=record is not None or is_all))
     else:
-        say(words.diagnosis_text(found, case, record=record, n_rules=len(RULES), is_full=is_all))
+        say(words.diagnosis_text(found, subject, record=record, n_rules=len(RULES), is_full=is_all))
     for proof in trials.proofs:
         say("\n" + proof_text(proof))
     commands = words.next_commands(

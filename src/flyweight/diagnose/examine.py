@@ -1,7 +1,7 @@
 """A recipe or a run examined: all that is known of it, and what the doctor finds in that.
 
-Goes in: a recipe, or a run and its store. Comes out: a `Case` and its `Diagnosis`. How a remedy is tried is not known
-here; what came of trying it is read.
+Goes in: a recipe, or a run and its store. Comes out: a `Subject` and its `Diagnosis`. How a remedy is tried is not
+known here; what came of trying it is read.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flyweight.diagnose.subjects import case_of_recipe, case_of_run
+from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import Tried, diagnose
 from flyweight.doctor.finding import Diagnosis
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.recipe import Recipe
 
 if TYPE_CHECKING:
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
 
-__all__ = ["Examined", "case_of_recipe", "case_of_run", "examine_recipe", "examine_run"]
+__all__ = ["Examined", "examine_recipe", "examine_run"]
 
 PROOFS: Final = "proofs.json"
 
@@ -31,7 +31,7 @@ class Examined:
 
     recipe: Recipe
     record: RunRecord | None
-    case: Case
+    subject: Subject
     diagnosis: Diagnosis
 
 
@@ -41,8 +41,8 @@ def examine_recipe(recipe: Recipe) -> Examined:
     Raises:
         RecipeError, OverBudgetError: a recipe that could not be trained.
     """
-    case = case_of_recipe(recipe)
-    return Examined(recipe=recipe, record=None, case=case, diagnosis=diagnose(case))
+    subject = subject_of_recipe(recipe)
+    return Examined(recipe=recipe, record=None, subject=subject, diagnosis=diagnose(subject))
 
 
 def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Examined:
@@ -52,9 +52,9 @@ def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Exa
         UsageError: no such run. RecipeError: its recipe is of another version. DataError: nothing of it is left.
     """
     record = store.get(selector)
-    case = case_of_run(record, store, with_probes=with_probes)
+    subject = subject_of_run(record, store, with_probes=with_probes)
     tried = _tried(store.folder(record.id))
-    return Examined(recipe=case.recipe, record=record, case=case, diagnosis=diagnose(case, tried=tried))
+    return Examined(recipe=subject.recipe, record=record, subject=subject, diagnosis=diagnose(subject, tried=tried))
 
 
 def _tried(folder: Path) -> tuple[Tried, ...]:

@@ -142,8 +142,9 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
     """
 
     def examine(recipe: Recipe) -> Diagnosis:
-        from flyweight.diagnose.examine import case_of_recipe, examine_run
+        from flyweight.diagnose.examine import examine_run
         from flyweight.diagnose.probes.collect import probe
+        from flyweight.diagnose.subjects import subject_of_recipe
 
         over = [
             run for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all") if run.status in OVER
@@ -151,7 +152,7 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
         if over:
             return examine_run(over[0].id, store).diagnosis
         found = probe(recipe, seed=first_seed)
-        return diagnose(replace(case_of_recipe(recipe), images=found.images, reads=found.reads, start=found.start))
+        return diagnose(replace(subject_of_recipe(recipe), images=found.images, reads=found.reads, start=found.start))
 
     return examine
 

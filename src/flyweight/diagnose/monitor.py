@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from flyweight.diagnose.subjects import case_of_recipe
+from flyweight.diagnose.subjects import subject_of_recipe
 from flyweight.doctor.diagnosis import diagnose
-from flyweight.doctor.finding import Rule, Severity
-from flyweight.doctor.subject import Case, EpochLine
+from flyweight.doctor.finding import Severity
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import EpochLine, Subject
 from flyweight.doctor.table import RULES
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
@@ -51,14 +52,14 @@ def monitor(*, may_stop: bool = False) -> MakeMonitor:
 
 
 def _monitor(recipe: Recipe, history: Sequence[EpochMetrics], *, may_stop: bool) -> DoctorMonitor:
-    return DoctorMonitor(case=case_of_recipe(recipe), may_stop=may_stop, history=list(map(epoch_line, history)))
+    return DoctorMonitor(subject=subject_of_recipe(recipe), may_stop=may_stop, history=list(map(epoch_line, history)))
 
 
 @dataclass(kw_only=True)
 class DoctorMonitor:
-    """Looks on at one run. case: the recipe before any run. history: the epochs so far."""
+    """Looks on at one run. subject: the recipe before any run. history: the epochs so far."""
 
-    case: Case
+    subject: Subject
     may_stop: bool
     history: list[EpochLine] = field(default_factory=list)
     rules: Sequence[Rule] = RULES
@@ -79,8 +80,8 @@ class DoctorMonitor:
         return ()
 
     def _judge(self, rules: Sequence[Rule], event: Started | EpochDone, *, epoch: int) -> Iterator[Found]:
-        case = replace(self.case, history=tuple(self.history) or None)
-        for one in diagnose(case, rules=rules).alarms:
+        subject = replace(self.subject, history=tuple(self.history) or None)
+        for one in diagnose(subject, rules=rules).alarms:
             yield from self._found(event, epoch=epoch, code=one.code, title=one.title, severity=one.severity)
 
     def _look(self, event: Stepped) -> Iterator[Found]:
@@ -88,7 +89,7 @@ class DoctorMonitor:
         before, self.last_look = self.last_look, event
         if before is None or before.epoch != event.epoch or before.step < FEWEST_STEPS:
             return
-        if loss_between(before, event) > TIMES_GUESSING * math.log(self.case.data.n_classes):
+        if loss_between(before, event) > TIMES_GUESSING * math.log(self.subject.data.n_classes):
             yield from self._found(
                 event, epoch=event.epoch, code=FLEEING_CODE, title=FLEEING, severity="fault", step=event.step
             )

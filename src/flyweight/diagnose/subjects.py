@@ -1,7 +1,7 @@
-"""All that is known of a recipe or of a run, gathered into a case for the doctor.
+"""All that is known of a recipe or of a run, gathered into a subject for the doctor.
 
-Goes in: a recipe, or a record and its store. Comes out: a `Case`. A piece that is missing is told with its reason and
-never stops the rest. Without probes no torch is loaded, unless the net is a module of the user's own.
+Goes in: a recipe, or a record and its store. Comes out: a `Subject`. A piece that is missing is named with its reason
+and never stops the rest. Without probes no torch is loaded, unless the net is a module of the user's own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flyweight.data.facts import DataFacts
 from flyweight.diagnose.claims import claims_of_recipe, claims_of_run, step_of
-from flyweight.doctor.finding import Need
-from flyweight.doctor.subject import Case, Ending, Parent
+from flyweight.doctor.subject import Ending, Need, Parent, Subject
 from flyweight.errors import DataError, FlyweightError, NotationError
 from flyweight.experiment.data_facts import sizes_of
 from flyweight.experiment.plan import as_recorded, plan
@@ -38,14 +37,14 @@ OF_PROBES: Final[tuple[Need, ...]] = ("images", "reads", "start", "trained")
 Piece = TypeVar("Piece")
 
 
-def case_of_recipe(recipe: Recipe) -> Case:
+def subject_of_recipe(recipe: Recipe) -> Subject:
     """All that is known before a run, without torch and, for a named set, without its images.
 
     Raises:
         RecipeError, OverBudgetError: a recipe that could not be trained.
     """
     cost = plan(recipe).require()
-    return Case(
+    return Subject(
         recipe=recipe,
         cost=cost,
         data=sizes_of(recipe),
@@ -55,7 +54,7 @@ def case_of_recipe(recipe: Recipe) -> Case:
     )
 
 
-def case_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) -> Case:
+def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) -> Subject:
     """All that is known of a run, whatever became of it.
 
     Raises:
@@ -64,24 +63,24 @@ def case_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) ->
     recipe = recipe_of(record)
     folder = store.folder(record.id)
     cost = _cost_of_run(recipe, folder)
-    case = Case(
+    subject = Subject(
         recipe=recipe,
         cost=cost,
         data=_sizes_of_run(recipe, folder),
         lr_curve=_lr_curve(recipe),
         why_missing=dict.fromkeys(OF_PROBES, "probes were not asked for"),
     )
-    case = _with_files(case, record, folder)
-    case = replace(case, claims=claims_of_run(recipe, cost, record, store, ending=case.ending))
-    case = _with_parent(case, record, store)
-    return _with_probes(case, record, store) if with_probes else case
+    subject = _with_files(subject, record, folder)
+    subject = replace(subject, claims=claims_of_run(recipe, cost, record, store, ending=subject.ending))
+    subject = _with_parent(subject, record, store)
+    return _with_probes(subject, record, store) if with_probes else subject
 
 
 def _lr_curve(recipe: Recipe) -> tuple[float, ...]:
     return tuple(learning_rate(percent / 100, recipe=recipe) for percent in range(101))
 
 
-def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
+def _with_files(subject: Subject, record: RunRecord, folder: Path) -> Subject:
     """What the files of the folder tell, each by itself."""
     from flyweight.doctor import reading
 
@@ -100,17 +99,17 @@ def _with_files(case: Case, record: RunRecord, folder: Path) -> Case:
     def read_told() -> Mapping[str, Any] | None:
         return reading.read_told(folder)
 
-    judged_on = case.recipe.protocol.evaluate_on
+    judged_on = subject.recipe.protocol.evaluate_on
     ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
     if ending is not None:
         why.pop("ending", None)  # the record had it
     return replace(
-        case,
+        subject,
         history=read("history", lambda: reading.read_history(folder), _without_history(record)),
         ending=ending,
         answers=read("answers", lambda: reading.read_answers(folder, part=judged_on), _without_answers(record)),
-        told={} if case.recipe.protocol == ProtocolSection() else read("told", read_told, _without_told(record)),
-        why_missing={**case.why_missing, **why},
+        told={} if subject.recipe.protocol == ProtocolSection() else read("told", read_told, _without_told(record)),
+        why_missing={**subject.why_missing, **why},
     )
 
 
@@ -147,18 +146,18 @@ def _figures(record: RunRecord, part: str) -> Mapping[str, float] | None:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _with_parent(case: Case, record: RunRecord, store: Store) -> Case:
-    parent_hash = record.parent_hash or _hash_of_step_before(case.recipe)
+def _with_parent(subject: Subject, record: RunRecord, store: Store) -> Subject:
+    parent_hash = record.parent_hash or _hash_of_step_before(subject.recipe)
     if parent_hash is None:
-        return _lacking(case, {"parent": "it is not on record what the recipe was changed from"})
+        return _lacking(subject, {"parent": "it is not on record what the recipe was changed from"})
     runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished", purpose="all")
     measured = [run for run in reversed(runs) if run.test_correct is not None and run.test_count is not None]
     if not measured:
-        return _lacking(case, {"parent": "the recipe that it was changed from has no finished run on record"})
+        return _lacking(subject, {"parent": "the recipe that it was changed from has no finished run on record"})
     first = measured[0]
     changes = diff_stored(first.recipe, record.recipe)
     return replace(
-        case,
+        subject,
         parent=Parent(
             name=first.name,
             factors=tuple(dict.fromkeys(factor(change.key) for change in changes)),
@@ -175,21 +174,21 @@ def _hash_of_step_before(recipe: Recipe) -> str | None:
     return recipe_hash(as_recorded(before)) if before else None
 
 
-def _with_probes(case: Case, record: RunRecord, store: Store) -> Case:
+def _with_probes(subject: Subject, record: RunRecord, store: Store) -> Subject:
     from flyweight.diagnose.probes.collect import probes_of
 
     found = probes_of(record, store)
-    case = replace(case, images=found.images, reads=found.reads, start=found.start, trained=found.trained)
+    subject = replace(subject, images=found.images, reads=found.reads, start=found.start, trained=found.trained)
     failed = found.failed or {}
-    why = {need: reason for need, reason in case.why_missing.items() if need not in OF_PROBES}
+    why = {need: reason for need, reason in subject.why_missing.items() if need not in OF_PROBES}
     why |= {need: failed[need] for need in OF_PROBES if need in failed}
     if "trained" in why and record.status != "finished":
         why["trained"] = f"{_became(record)} and has no weights"
-    return replace(case, why_missing=why)
+    return replace(subject, why_missing=why)
 
 
-def _lacking(case: Case, why: Mapping[Need, str]) -> Case:
-    return replace(case, why_missing={**case.why_missing, **why})
+def _lacking(subject: Subject, why: Mapping[Need, str]) -> Subject:
+    return replace(subject, why_missing={**subject.why_missing, **why})
 
 
 def _cost_of_run(recipe: Recipe, folder: Path) -> Cost:

@@ -1,4 +1,4 @@
-"""From a case to what is wrong with it: every rule is asked once, and what they say is put in order.
+"""From a subject to what is wrong with it: every rule is asked once, and what they say is put in order.
 
 What is worse stands before what is less bad, and what is equally bad is a tie. Where something is found that can have
 caused them, symptoms stand behind all other alarms. A remedy that was tried and did not help costs its finding the
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from flyweight.doctor.finding import SEVERITIES, Diagnosis, Finding, Judgement, Need, Rule, Unjudged
-from flyweight.doctor.subject import Case
+from flyweight.doctor.finding import SEVERITIES, Diagnosis, Finding, Judgement, Unjudged
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Need, Subject
 from flyweight.doctor.table import RULES
 
 MEANT: Final[Mapping[Need, str]] = {
@@ -39,23 +40,23 @@ class Tried:
     line: str
 
 
-def diagnose(case: Case, *, rules: Sequence[Rule] = RULES, tried: Iterable[Tried] = ()) -> Diagnosis:
+def diagnose(subject: Subject, *, rules: Sequence[Rule] = RULES, tried: Iterable[Tried] = ()) -> Diagnosis:
     """Ask every rule whose needs are there; those that could not be asked are told with the reason."""
     outcomes = {one.code: one for one in tried}
     found, unjudged = [], []
     for rule in rules:
-        missing = [need for need in rule.needs if getattr(case, need) is None]
+        missing = [need for need in rule.needs if getattr(subject, need) is None]
         if missing:
-            unjudged.append(Unjudged(code=rule.code, title=rule.title, reason=_reason(case, missing[0])))
+            unjudged.append(Unjudged(code=rule.code, title=rule.title, reason=_reason(subject, missing[0])))
             continue
-        judgement = rule.judge(case)
+        judgement = rule.judge(subject)
         if judgement is not None:
             found.append(_finding(rule, judgement, outcomes.get(rule.code)))
     return Diagnosis(findings=_ranked(found, outcomes), unjudged=tuple(unjudged))
 
 
-def _reason(case: Case, need: Need) -> str:
-    why = case.why_missing.get(need)
+def _reason(subject: Subject, need: Need) -> str:
+    why = subject.why_missing.get(need)
     return f"needs {MEANT[need]}" + (f": {why}" if why else "")
 
 

@@ -5,12 +5,8 @@ Values only. How a remedy is tried is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from flyweight.doctor.subject import Case
+from typing import Final, Literal, TypeAlias
 
 # fault: learning failed, or the figure is not what it is called. warning: it costs accuracy, parameters or time.
 # note: true and harmless, or too little to act on; no note is an alarm.
@@ -19,11 +15,6 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("fault", "warning", "note")
 
 # What a remedy promises: a better net, a figure that means what it says, or the same net for less.
 Gain: TypeAlias = Literal["accuracy", "honesty", "cost"]
-
-# What a rule reads of a case, beside the recipe, the cost of its net and the sizes of its data, which are always there.
-Need: TypeAlias = Literal[
-    "history", "ending", "answers", "told", "claims", "parent", "images", "reads", "start", "trained"
-]
 
 EvidenceValue: TypeAlias = str | bool | int | float
 
@@ -48,7 +39,7 @@ class Remedy:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a rule says of a case. is_symptom: something else that is found as well is likely to be its cause.
+    """What a rule says of a subject. is_symptom: something else that is found as well is likely to be its cause.
 
     advice: what to do where no change of the recipe can mend it.
     """
@@ -58,21 +49,6 @@ class Judgement:
     remedy: Remedy | None = None
     advice: str = ""
     is_symptom: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One line of the table. judge: a pure function that says nothing (None) where there is nothing to say.
-
-    explanation: three sentences for a learner: what it is, what it does, what helps. source: paper or document.
-    """
-
-    code: str
-    title: str
-    needs: tuple[Need, ...]
-    judge: Callable[[Case], Judgement | None]
-    explanation: str
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What rules ask of a net: its layers in the order in which they run, what follows what, and nets that differ in parts.
 
-Goes in: a case. Comes out: steps with their rows, and changed nets that were counted and fit the images, the classes
+Goes in: a subject. Comes out: steps with their rows, and changed nets that were counted and fit the images, the classes
 and the budget. Of a net that is somebody's own module only the rows are known. What is wrong with a net is not known
 here.
 """
@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, TypeAlias
 
 from flyweight.doctor.finding import Gain, Remedy
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
 from flyweight.model.cost import Cost, Row, walk
@@ -88,24 +88,24 @@ class Written:
         return found
 
 
-def written(case: Case) -> Written | None:
-    """The net of a case as it is written; None for somebody's own module."""
-    net = _net(case)
-    return None if net is None else _written(net, case.cost)
+def written(subject: Subject) -> Written | None:
+    """The net of a subject as it is written; None for somebody's own module."""
+    net = _net(subject)
+    return None if net is None else _written(net, subject.cost)
 
 
-def written_out(case: Case) -> Written | None:
+def written_out(subject: Subject) -> Written | None:
     """The same with its repetitions written one after the other, so that each layer can be changed alone."""
-    net = _net(case)
+    net = _net(subject)
     if net is None:
         return None
-    if len(case.cost.rows) <= MOST_WRITTEN_OUT:
+    if len(subject.cost.rows) <= MOST_WRITTEN_OUT:
         net = Net(tuple(_without_repeats(net.nodes)))
-    return _written(net, case.cost)
+    return _written(net, subject.cost)
 
 
-def _net(case: Case) -> Net | None:
-    text = case.recipe.model.net
+def _net(subject: Subject) -> Net | None:
+    text = subject.recipe.model.net
     return None if is_target(text) else parse_net(text)
 
 
@@ -166,9 +166,9 @@ class _Order:
 # Rows, which every net has, somebody's own too.
 
 
-def rows_of(case: Case, *kinds: RowKind) -> tuple[Row, ...]:
+def rows_of(subject: Subject, *kinds: RowKind) -> tuple[Row, ...]:
     """The rows that run of these kinds, in order."""
-    return tuple(row for row in case.cost.rows if row.is_executed and row.kind in kinds)
+    return tuple(row for row in subject.cost.rows if row.is_executed and row.kind in kinds)
 
 
 def rows_in_words(*kinds: RowKind) -> str:
@@ -176,10 +176,10 @@ def rows_in_words(*kinds: RowKind) -> str:
     return f'[one for one in rows("") if one.is_executed and one.kind in {kinds}]'
 
 
-def row_in_words(case: Case, row: Row) -> str:
+def row_in_words(subject: Subject, row: Row) -> str:
     """The expression for a row; by its number where layers that are run again have one name."""
     number, first = None, None
-    for place, one in enumerate(case.cost.rows):
+    for place, one in enumerate(subject.cost.rows):
         first = place if first is None and one.name == row.name else first
         number = place if one is row else number
     return f'row("{row.name}")' if first == number and '"' not in row.name else f'rows("")[{number}]'
@@ -228,19 +228,19 @@ def _rewritten(nodes: Sequence[Node], above: Path, changes: Mapping[Path, tuple[
     return tuple(found)
 
 
-def counted(case: Case, nets: Iterable[Net]) -> Iterator[Written]:
-    """Those of the nets that differ from the case's, fit its images and classes, and are within all its budget.
+def counted(subject: Subject, nets: Iterable[Net]) -> Iterator[Written]:
+    """Those of the nets that differ from the subject's, fit its images and classes, and are within all its budget.
 
     Of long nets fewer are counted, so that a diagnosis takes no longer.
     """
-    budget = Budget(**case.recipe.budget.model_dump())
-    for net in islice(_different(nets), max(MOST_COUNTED // max(len(case.cost.rows), 1), FEWEST_TRIED)):
+    budget = Budget(**subject.recipe.budget.model_dump())
+    for net in islice(_different(nets), max(MOST_COUNTED // max(len(subject.cost.rows), 1), FEWEST_TRIED)):
         try:
-            cost = walk(net, case.cost.input_shape)
+            cost = walk(net, subject.cost.input_shape)
         except NotationError:
             continue
-        is_over = overruns(budget, cost, epochs=case.recipe.train.epochs)
-        if cost.net != case.cost.net and cost.out_shape == case.cost.out_shape and not is_over:
+        is_over = overruns(budget, cost, epochs=subject.recipe.train.epochs)
+        if cost.net != subject.cost.net and cost.out_shape == subject.cost.out_shape and not is_over:
             yield _written(net, cost)
 
 

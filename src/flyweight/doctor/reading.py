@@ -1,4 +1,4 @@
-"""What a run folder tells, as values of a case: each file by itself, since any of them may be missing.
+"""What a run folder tells, as values of a subject: each file by itself, since any of them may be missing.
 
 Goes in: a run folder. Comes out: a value, or None where its file is not there; a file that is damaged is a DataError.
 What is found is only checked for its form; nothing in it is run.

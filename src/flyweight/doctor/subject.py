@@ -1,7 +1,7 @@
 """All that the rules may look at: a recipe and what it costs, and as much of a run as there is.
 
 Values only, of plain numbers. Who reads them from a run folder is `reading.py`; who makes the probes is
-`experiment/probes.py`.
+`diagnose/probes`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from flyweight.data.facts import DataFacts
-from flyweight.doctor.finding import Need
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
+
+# What a rule may need; the recipe, the cost of its net and the sizes of its data are always there.
+Need: TypeAlias = Literal[
+    "history", "ending", "answers", "told", "claims", "parent", "images", "reads", "start", "trained"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class Parent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class Subject:
     """A recipe, and whatever is known of a run of it; what is None has not happened or cannot be had.
 
     lr_curve: the learning rate at 0, 1, ... 100 % of the steps. told: what its protocol told; empty where the recipe

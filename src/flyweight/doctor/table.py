@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules import evaluation, fitting, images, learning_rate, net, regularisation, signal, updates
 
 RULES: Final[tuple[Rule, ...]] = (

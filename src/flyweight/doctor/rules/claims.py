@@ -1,6 +1,6 @@
 """What somebody made of a run: figures that the record does not have, and changes that show less than is said.
 
-Goes in: a case with claims, or with the result that the run was changed from. Counts are of test images; what a
+Goes in: a subject with claims, or with the result that the run was changed from. Counts are of test images; what a
 journal says of many seeds is not known here.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule
-from flyweight.doctor.subject import Case
+from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 
 # |z| below it is p above 0.05, two-sided.
 NORMAL_95: Final = 1.959964
@@ -23,8 +24,8 @@ Z: Final = (
 )
 
 
-def _contradicted_claims(case: Case) -> Judgement | None:
-    contradicted = [(place, one) for place, one in enumerate(case.claims or ()) if one.is_contradicted]
+def _contradicted_claims(subject: Subject) -> Judgement | None:
+    contradicted = [(place, one) for place, one in enumerate(subject.claims or ()) if one.is_contradicted]
     if not contradicted:
         return None
     evidence = []
@@ -40,8 +41,8 @@ def _contradicted_claims(case: Case) -> Judgement | None:
     )
 
 
-def _several_changes(case: Case) -> Judgement | None:
-    parent = case.parent
+def _several_changes(subject: Subject) -> Judgement | None:
+    parent = subject.parent
     if parent is None or len(parent.factors) < 2:
         return None
     return Judgement(
@@ -57,8 +58,8 @@ def _several_changes(case: Case) -> Judgement | None:
     )
 
 
-def _change_that_shows_nothing(case: Case) -> Judgement | None:
-    parent, test = case.parent, case.ending.test if case.ending is not None else None
+def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
+    parent, test = subject.parent, subject.ending.test if subject.ending is not None else None
     # A run that nothing was changed in is a second look at the same thing, and should show nothing.
     if parent is None or test is None or not parent.factors:
         return None

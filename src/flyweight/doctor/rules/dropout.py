@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Final, cast
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.finding import Evidence, Judgement
 from flyweight.doctor.nets import Step, Written, counted, remedy, rewritten, row_in_words, written, written_out
-from flyweight.doctor.subject import Case
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
     WEIGHTS,
     Activation,
@@ -39,28 +40,28 @@ FEW_STEPS: Final = 1_500
 SLOWING: Final = 0.25
 
 
-def too_strong(case: Case) -> Judgement | None:
+def too_strong(subject: Subject) -> Judgement | None:
     """A half or more where it is too much, or too little left after all of them."""
-    net = written(case)
-    judged = _judged(case, net) if net else []
+    net = written(subject)
+    judged = _judged(subject, net) if net else []
     if net is None or not judged:
         return None
     strongest = max(judged, key=_p)
     kept = prod(1 - _p(step) for step in judged)
     if _p(strongest) < STRONG and kept >= LEAST_KEPT:
         return None
-    probabilities = [_p_in_words(case, step) for step in judged]
-    healed = _weaker(case, net)
+    probabilities = [_p_in_words(subject, step) for step in judged]
+    healed = _weaker(subject, net)
     return Judgement(
         severity="warning",
         evidence=(
-            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(case, strongest)),
+            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(subject, strongest)),
             Evidence(
                 what="share of the values that passes all dropouts",
                 value=round(kept, 3),
                 source=f"round({' * '.join(f'(1 - {words})' for words in probabilities)}, 3)",
             ),
-            Evidence(what="parameters", value=case.cost.params, source="cost.params"),
+            Evidence(what="parameters", value=subject.cost.params, source="cost.params"),
         ),
         remedy=None
         if healed is None
@@ -71,10 +72,10 @@ def too_strong(case: Case) -> Judgement | None:
     )
 
 
-def _judged(case: Case, net: Written) -> list[Step]:
+def _judged(subject: Subject, net: Written) -> list[Step]:
     """All dropouts; in a large net those that do not stand as they were meant to: up to a half, for linear layers."""
     found = _dropouts(net)
-    if case.cost.params < LARGE_NET:
+    if subject.cost.params < LARGE_NET:
         return found
     return [step for step in found if _p(step) > STRONG or not _feeds_linear(net, step)]
 
@@ -88,18 +89,18 @@ def _feeds_linear(net: Written, step: Step) -> bool:
     return isinstance(following, Linear)
 
 
-def _weaker(case: Case, net: Written) -> Written | None:
+def _weaker(subject: Subject, net: Written) -> Written | None:
     """All of them mild, where that is enough, else none."""
     strong = [step for step in _dropouts(net) if _p(step) > MILD]
     mild = rewritten(net.net, {step.path: (Dropout(MILD, _dropout(step).spatial),) for step in strong})
     kept = prod(1 - min(_p(step), MILD) for step in _dropouts(net))
     nets = [mild, _without(net, _dropouts(net))] if kept >= LEAST_KEPT else [_without(net, _dropouts(net))]
-    return next(counted(case, nets), None)
+    return next(counted(subject, nets), None)
 
 
-def misplaced(case: Case) -> Judgement | None:
+def misplaced(subject: Subject) -> Judgement | None:
     """On the answers, on the image, or straight before batch norm."""
-    net = written_out(case)
+    net = written_out(subject)
     if net is None:
         return None
     where = {"on the answers": _on_answers(net), "on the image": _on_image(net), "before batch norm": _before_norm(net)}
@@ -108,15 +109,15 @@ def misplaced(case: Case) -> Judgement | None:
         return None
     strongest = max(found, key=_p)
     place = next(place for place, steps in where.items() if any(step is strongest for step in steps))
-    healed = next(counted(case, [_without(net, found)]), None)
+    healed = next(counted(subject, [_without(net, found)]), None)
     return Judgement(
         severity="warning" if _p(strongest) >= LEAST_MISPLACED else "note",
         evidence=(
-            Evidence(what=f"dropout {place}", value=_p(strongest), source=_p_in_words(case, strongest)),
+            Evidence(what=f"dropout {place}", value=_p(strongest), source=_p_in_words(subject, strongest)),
             Evidence(
                 what="the layer",
                 value=strongest.row.name,
-                source=f"{row_in_words(case, strongest.row)}.name",
+                source=f"{row_in_words(subject, strongest.row)}.name",
             ),
         ),
         remedy=None
@@ -159,19 +160,19 @@ def _reaches_norm(net: Written, step: Step) -> bool:
     return False
 
 
-def in_short_training(case: Case) -> Judgement | None:
+def in_short_training(subject: Subject) -> Judgement | None:
     """Strong enough to slow learning down, in a training that is over before it pays."""
-    net = written(case)
+    net = written(subject)
     slowing = [step for step in _dropouts(net) if _p(step) >= SLOWING] if net else []
-    if net is None or not slowing or case.steps >= FEW_STEPS:
+    if net is None or not slowing or subject.steps >= FEW_STEPS:
         return None
     strongest = max(slowing, key=_p)
-    healed = next(counted(case, [_without(net, slowing)]), None)
+    healed = next(counted(subject, [_without(net, slowing)]), None)
     return Judgement(
         severity="note",
         evidence=(
-            Evidence(what="steps of the training", value=case.steps, source="steps"),
-            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(case, strongest)),
+            Evidence(what="steps of the training", value=subject.steps, source="steps"),
+            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(subject, strongest)),
         ),
         remedy=None
         if healed is None
@@ -196,9 +197,9 @@ def _p(step: Step) -> float:
     return _dropout(step).p
 
 
-def _p_in_words(case: Case, step: Step) -> str:
+def _p_in_words(subject: Subject, step: Step) -> str:
     """The number behind do or sdo in the text of the row."""
-    return f"float({row_in_words(case, step.row)}.layer[{3 if _dropout(step).spatial else 2}:])"
+    return f"float({row_in_words(subject, step.row)}.layer[{3 if _dropout(step).spatial else 2}:])"
 
 
 TOO_STRONG: Final = Rule(

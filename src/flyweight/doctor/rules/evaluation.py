@@ -1,18 +1,18 @@
 """Whether the figures of a run are what they are called: which images judge it, when, and what is chosen by them.
 
-Goes in: a case; its protocol says it before any run, and what was told beside the honest figures says by how much. Why
-a protocol is there is not known here: a replay that measures as its document did is told of the same slips.
+Goes in: a subject. Its protocol says it before any run; the reported figures beside the clean ones say by how much.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules import claims, transforms
 from flyweight.doctor.rules import reported_losses as told_losses
 from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 # 1 is a batch as mixed as a shuffled one, 0 a batch of one class; a file that is not sorted lies close to 1.
 CLASS_BY_CLASS: Final = 0.5
@@ -26,14 +26,14 @@ FEW_VALIDATION_IMAGES: Final = 500
 FEW_EPOCHS: Final = 5
 
 
-def _judged_on_training_images(case: Case) -> Judgement | None:
-    if case.recipe.protocol.evaluate_on != "train":
+def _judged_on_training_images(subject: Subject) -> Judgement | None:
+    if subject.recipe.protocol.evaluate_on != "train":
         return None
     evidence = [Evidence(what="images that judge", value="train", source="recipe.protocol.evaluate_on")]
-    evidence.append(Evidence(what="images that train and judge", value=case.data.n_train, source="data.n_train"))
-    evidence += accuracy_told_and_honest(case)
-    if case.ending is not None and case.ending.test is not None:
-        test = case.ending.test
+    evidence.append(Evidence(what="images that train and judge", value=subject.data.n_train, source="data.n_train"))
+    evidence += accuracy_told_and_honest(subject)
+    if subject.ending is not None and subject.ending.test is not None:
+        test = subject.ending.test
         evidence.append(
             Evidence(
                 what="accuracy on the real test images",
@@ -52,8 +52,8 @@ def _judged_on_training_images(case: Case) -> Judgement | None:
     )
 
 
-def _judged_on_test_images(case: Case) -> Judgement | None:
-    protocol, epochs = case.recipe.protocol, case.recipe.train.epochs
+def _judged_on_test_images(subject: Subject) -> Judgement | None:
+    protocol, epochs = subject.recipe.protocol, subject.recipe.train.epochs
     evidence, changes = [], []
     if protocol.evaluate_on == "test":
         evidence.append(Evidence(what="images that judge", value="test", source="recipe.protocol.evaluate_on"))
@@ -75,7 +75,7 @@ def _judged_on_test_images(case: Case) -> Judgement | None:
         # Of one epoch none is chosen, whatever keep and patience say: the figure is honest as long as no other run is
         # held against it.
         severity="fault" if epochs > 1 else "note",
-        evidence=(*evidence, *_optimism(case)),
+        evidence=(*evidence, *_optimism(subject)),
         remedy=Remedy(
             changes=tuple(changes),
             gain="honesty",
@@ -84,13 +84,13 @@ def _judged_on_test_images(case: Case) -> Judgement | None:
     )
 
 
-def _optimism(case: Case) -> tuple[Evidence, ...]:
+def _optimism(subject: Subject) -> tuple[Evidence, ...]:
     """How much better the best look at the test images was than the one that nobody has picked by them."""
-    rows = case.told["epochs"] if case.told is not None else ()
+    rows = subject.told["epochs"] if subject.told is not None else ()
     if len(rows) < 2 or not all("test" in row for row in rows):
         return ()
     accuracies = [row["test"]["correct"] / row["test"]["count"] for row in rows]
-    epoch = _picked_by_validation(case)
+    epoch = _picked_by_validation(subject)
     is_picked = epoch is not None and epoch <= len(rows) and rows[epoch - 1]["epoch"] == epoch
     fair = accuracies[epoch - 1] if epoch is not None and is_picked else accuracies[-1]
     row = "told.epochs[result.best_epoch - 1]" if is_picked else "told.epochs[-1]"
@@ -107,26 +107,30 @@ def _optimism(case: Case) -> tuple[Evidence, ...]:
     )
 
 
-def _picked_by_validation(case: Case) -> int | None:
+def _picked_by_validation(subject: Subject) -> int | None:
     """The epoch that the run has kept, where it was chosen by images that are not for the test."""
-    if case.recipe.protocol.evaluate_on != "validation" or case.recipe.train.keep != "best" or case.ending is None:
+    if (
+        subject.recipe.protocol.evaluate_on != "validation"
+        or subject.recipe.train.keep != "best"
+        or subject.ending is None
+    ):
         return None
-    return case.ending.best_epoch
+    return subject.ending.best_epoch
 
 
-def _no_shuffle(case: Case) -> Judgement | None:
+def _no_shuffle(subject: Subject) -> Judgement | None:
     # A batch that holds all images has no order.
-    if case.recipe.train.shuffle or case.steps_per_epoch == 1:
+    if subject.recipe.train.shuffle or subject.steps_per_epoch == 1:
         return None
     severity: Severity = "warning"
     evidence = [Evidence(what="images are shuffled", value=False, source="recipe.train.shuffle")]
-    evidence.append(Evidence(what="epochs", value=case.recipe.train.epochs, source="recipe.train.epochs"))
-    images = case.images
+    evidence.append(Evidence(what="epochs", value=subject.recipe.train.epochs, source="recipe.train.epochs"))
+    images = subject.images
     if images is not None and images.classes_per_shuffled_batch > 1:
         mixed = (images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)
         if mixed < CLASS_BY_CLASS:
             severity = "fault"
-        elif mixed > WELL_MIXED or case.recipe.train.epochs == 1:
+        elif mixed > WELL_MIXED or subject.recipe.train.epochs == 1:
             severity = "note"
         evidence += [
             Evidence(what="classes in a batch", value=images.classes_per_batch, source="images.classes_per_batch"),
@@ -152,8 +156,8 @@ def _no_shuffle(case: Case) -> Judgement | None:
     )
 
 
-def _seed_after_split(case: Case) -> Judgement | None:
-    protocol = case.recipe.protocol
+def _seed_after_split(subject: Subject) -> Judgement | None:
+    protocol = subject.recipe.protocol
     # Where nothing is held out there is no split that a seed could come too late for.
     if not protocol.seed_after_split or protocol.evaluate_on != "validation":
         return None
@@ -161,7 +165,7 @@ def _seed_after_split(case: Case) -> Judgement | None:
         severity="fault",
         evidence=(
             Evidence(what="the seed is set after the split", value=True, source="recipe.protocol.seed_after_split"),
-            Evidence(what="images that validate", value=case.data.n_validation, source="data.n_validation"),
+            Evidence(what="images that validate", value=subject.data.n_validation, source="data.n_validation"),
         ),
         remedy=Remedy(
             changes=("protocol.seed_after_split=false",),
@@ -171,20 +175,20 @@ def _seed_after_split(case: Case) -> Judgement | None:
     )
 
 
-def _noisy_choice(case: Case) -> Judgement | None:
-    train = case.recipe.train
-    is_choice = case.recipe.protocol.evaluate_on == "validation" and (train.keep == "best" or train.patience)
-    if not is_choice or case.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
+def _noisy_choice(subject: Subject) -> Judgement | None:
+    train = subject.recipe.train
+    is_choice = subject.recipe.protocol.evaluate_on == "validation" and (train.keep == "best" or train.patience)
+    if not is_choice or subject.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
         return None
     changes = ["train.keep=last"] * (train.keep == "best") + ["train.patience=none"] * (train.patience is not None)
     return Judgement(
         severity="note",
         evidence=(
-            Evidence(what="images that validate", value=case.data.n_validation, source="data.n_validation"),
+            Evidence(what="images that validate", value=subject.data.n_validation, source="data.n_validation"),
             Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
             Evidence(
                 what="points that one image is worth",
-                value=100 / case.data.n_validation,
+                value=100 / subject.data.n_validation,
                 source="100 / data.n_validation",
             ),
         ),

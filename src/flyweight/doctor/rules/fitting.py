@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
-from flyweight.doctor.subject import Case
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 from flyweight.evidence.stats import wilson
 
 # Training accuracy minus validation accuracy, in fractions: from where on it is an alarm, and what its 95 % interval
@@ -20,14 +21,14 @@ SMALL_GAP: Final = 0.005
 FITTED: Final = 0.88
 
 
-def gap(case: Case) -> tuple[float, float] | None:
+def gap(subject: Subject) -> tuple[float, float] | None:
     """(training - validation accuracy of the kept net, the low end of its 95 % interval); None where it is not known.
 
     The interval is that of two independent proportions, each with Wilson's limits (Newcombe 1998, method 10).
     """
-    if case.ending is None or not case.ending.train or not case.ending.validation:
+    if subject.ending is None or not subject.ending.train or not subject.ending.validation:
         return None
-    train, validation = case.ending.train, case.ending.validation
+    train, validation = subject.ending.train, subject.ending.validation
     low, _ = wilson(int(train["correct"]), int(train["count"]))
     _, high = wilson(int(validation["correct"]), int(validation["count"]))
     difference = accuracy(train) - accuracy(validation)
@@ -38,9 +39,9 @@ def accuracy(part: Mapping[str, float]) -> float:
     return part["correct"] / part["count"]
 
 
-def gap_evidence(case: Case) -> tuple[Evidence, ...]:
+def gap_evidence(subject: Subject) -> tuple[Evidence, ...]:
     """The two accuracies and their difference with its interval."""
-    ending, found = case.ending, gap(case)
+    ending, found = subject.ending, gap(subject)
     assert found is not None
     assert ending is not None
     assert ending.train is not None
@@ -60,23 +61,23 @@ def gap_evidence(case: Case) -> tuple[Evidence, ...]:
     )
 
 
-def gap_severity(case: Case) -> Severity | None:
+def gap_severity(subject: Subject) -> Severity | None:
     """How much it matters that training images are answered better than validation images; None if it is not sure."""
-    found = gap(case)
-    if found is None or case.recipe.protocol.evaluate_on == "train":
+    found = gap(subject)
+    if found is None or subject.recipe.protocol.evaluate_on == "train":
         return None
     if found[0] > GAP and found[1] > SURE_GAP:
         return "warning"
     return "note" if found[1] > SMALL_GAP else None
 
 
-def overfitting(case: Case) -> Judgement | None:
+def overfitting(subject: Subject) -> Judgement | None:
     """Surely better on the images it was trained on."""
-    severity = gap_severity(case)
+    severity = gap_severity(subject)
     if severity is None:
         return None
-    evidence = list(gap_evidence(case))
-    losses = [line.validation_loss for line in case.history or () if line.validation_loss is not None]
+    evidence = list(gap_evidence(subject))
+    losses = [line.validation_loss for line in subject.history or () if line.validation_loss is not None]
     if losses and losses[-1] > min(losses):
         evidence.append(
             Evidence(
@@ -85,7 +86,7 @@ def overfitting(case: Case) -> Judgement | None:
                 source="metrics.validation_loss[-1] / min(x for x in metrics.validation_loss if x is not None)",
             )
         )
-    healed = _against_overfitting(case)
+    healed = _against_overfitting(subject)
     return Judgement(
         severity=severity,
         evidence=tuple(evidence),
@@ -94,9 +95,9 @@ def overfitting(case: Case) -> Judgement | None:
     )
 
 
-def _against_overfitting(case: Case) -> Remedy | None:
+def _against_overfitting(subject: Subject) -> Remedy | None:
     """Weight decay where there is little; augmentation is another rule's remedy, where it is off."""
-    train = case.recipe.train
+    train = subject.recipe.train
     wanted = 5e-4 if train.optimizer == "sgd" else 0.05 if train.optimizer == "adamw" else 1e-4
     if train.weight_decay >= wanted:
         return None
@@ -107,11 +108,11 @@ def _against_overfitting(case: Case) -> Remedy | None:
     )
 
 
-def underfitting(case: Case) -> Judgement | None:
+def underfitting(subject: Subject) -> Judgement | None:
     """Not even the training images are answered, and validation is no worse: more to learn with is what it lacks."""
-    if case.ending is None or not case.ending.train or case.recipe.protocol.evaluate_augmented:
+    if subject.ending is None or not subject.ending.train or subject.recipe.protocol.evaluate_augmented:
         return None
-    correct, count = int(case.ending.train["correct"]), int(case.ending.train["count"])
+    correct, count = int(subject.ending.train["correct"]), int(subject.ending.train["count"])
     _, high = wilson(correct, count)
     if high >= FITTED:
         return None
@@ -125,29 +126,29 @@ def underfitting(case: Case) -> Judgement | None:
             value=high,
             source=f"wilson({source}, result.train.count)[1]",
         ),
-        Evidence(what="parameters", value=case.cost.params, source="cost.params"),
+        Evidence(what="parameters", value=subject.cost.params, source="cost.params"),
     ]
-    if case.history and len(case.history) > 1:
+    if subject.history and len(subject.history) > 1:
         evidence.append(
             Evidence(
                 what="training accuracy gained in the last epoch",
-                value=case.history[-1].train_accuracy - case.history[-2].train_accuracy,
+                value=subject.history[-1].train_accuracy - subject.history[-2].train_accuracy,
                 source="metrics.train_accuracy[-1] - metrics.train_accuracy[-2]",
             )
         )
     return Judgement(
         severity="warning",
         evidence=tuple(evidence),
-        remedy=_against_underfitting(case),
+        remedy=_against_underfitting(subject),
         advice="Mend what stands above this first; if nothing does, the net is too small or the run too short.",
         is_symptom=True,
     )
 
 
-def _against_underfitting(case: Case) -> Remedy | None:
+def _against_underfitting(subject: Subject) -> Remedy | None:
     """Twice the epochs, where a budget lets them be."""
-    most = case.recipe.budget.epochs
-    epochs = case.recipe.train.epochs * 2
+    most = subject.recipe.budget.epochs
+    epochs = subject.recipe.train.epochs * 2
     if most is not None and epochs > most:
         return None
     return Remedy(
@@ -162,11 +163,11 @@ TEST_GAP: Final = 0.05
 SURE_TEST_GAP: Final = 0.03
 
 
-def worse_on_test(case: Case) -> Judgement | None:
+def worse_on_test(subject: Subject) -> Judgement | None:
     """Surely and much worse on the test images than on those that judged the epochs."""
-    assert case.ending is not None
-    validation, test = case.ending.validation, case.ending.test
-    if not validation or not test or case.recipe.protocol.evaluate_on != "validation":
+    assert subject.ending is not None
+    validation, test = subject.ending.validation, subject.ending.test
+    if not validation or not test or subject.recipe.protocol.evaluate_on != "validation":
         return None
     low, _ = wilson(int(validation["correct"]), int(validation["count"]))
     _, high = wilson(int(test["correct"]), int(test["count"]))

@@ -1,7 +1,7 @@
 """What the images say by themselves: parts that share images, parts that look otherwise, classes that are rare.
 
-Goes in: a case with the probe of its images. Nothing here can be mended in a recipe, so all of it ends in advice; where
-the protocol makes one part of another on purpose, the rules of evaluation tell it and these are silent.
+Goes in: a subject with the probe of its images. No change of a recipe mends any of it, so all of it ends in advice.
+Where the protocol makes one part of another on purpose, the rules of evaluation say so and these are silent.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from dataclasses import replace
 from math import hypot
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Severity
 from flyweight.doctor.probes import ImageProbe
-from flyweight.doctor.subject import Case
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 
 # Of MNIST no image has a copy, in 70,000. A few copies are usual in sets that were collected and not drawn (one image
 # uploaded twice); 1 % of them can lift an accuracy of 99 % by 0.01 points, and from there on it is more.
@@ -33,26 +34,26 @@ RARE: Final = 0.1
 FEW_IMAGES: Final = 20
 
 
-def _validation_in_train(case: Case) -> Judgement | None:
-    if case.images is None or case.recipe.protocol.evaluate_on != "validation":
+def _validation_in_train(subject: Subject) -> Judgement | None:
+    if subject.images is None or subject.recipe.protocol.evaluate_on != "validation":
         return None
-    return _shared(case.images, "validation", "train", case.images.validation_in_train)
+    return _shared(subject.images, "validation", "train", subject.images.validation_in_train)
 
 
-def _test_in_train(case: Case) -> Judgement | None:
-    if case.images is None:
+def _test_in_train(subject: Subject) -> Judgement | None:
+    if subject.images is None:
         return None
-    judgement = _shared(case.images, "test", "train", case.images.test_in_train)
+    judgement = _shared(subject.images, "test", "train", subject.images.test_in_train)
     if judgement is None:
         return None
-    return replace(judgement, evidence=(*judgement.evidence, *_test_is_training(case, case.images)))
+    return replace(judgement, evidence=(*judgement.evidence, *_test_is_training(subject, subject.images)))
 
 
-def _test_is_training(case: Case, images: ImageProbe) -> tuple[Evidence, ...]:
+def _test_is_training(subject: Subject, images: ImageProbe) -> tuple[Evidence, ...]:
     """Said where every test image comes from the training images, of which a part may have been held out."""
     copies, source = images.test_in_train, "images.test_in_train"
     # Judged on other images than held out ones, those that validate are the test or the training images themselves.
-    if case.recipe.protocol.evaluate_on == "validation":
+    if subject.recipe.protocol.evaluate_on == "validation":
         copies, source = copies + images.test_in_validation, f"{source} + images.test_in_validation"
     if copies != images.n["test"]:
         return ()
@@ -60,10 +61,10 @@ def _test_is_training(case: Case, images: ImageProbe) -> tuple[Evidence, ...]:
     return (Evidence(what=what, value=True, source=f'{source} == images.n["test"]'),)
 
 
-def _test_in_validation(case: Case) -> Judgement | None:
-    images = case.images
+def _test_in_validation(subject: Subject) -> Judgement | None:
+    images = subject.images
     # Judged on the test or the training images, there are none that only validate.
-    if images is None or case.recipe.protocol.evaluate_on != "validation":
+    if images is None or subject.recipe.protocol.evaluate_on != "validation":
         return None
     # Where the test images come from the training images, some of those have been held out: that is told already.
     if images.test_in_train > SHARED_SHARE * images.n["test"]:
@@ -90,11 +91,11 @@ def _shared(images: ImageProbe, part: str, other: str, copies: int) -> Judgement
     )
 
 
-def _parts_look_otherwise(case: Case) -> Judgement | None:
-    images = case.images
+def _parts_look_otherwise(subject: Subject) -> Judgement | None:
+    images = subject.images
     if images is None:
         return None
-    parts = ("validation", "test") if case.recipe.protocol.evaluate_on == "validation" else ("test",)
+    parts = ("validation", "test") if subject.recipe.protocol.evaluate_on == "validation" else ("test",)
     otherwise = [part for part in parts if _looks_otherwise(images, part)]
     if not otherwise:
         return None
@@ -136,8 +137,8 @@ def _looks_otherwise(images: ImageProbe, part: str) -> bool:
     return is_shifted or not low <= images.sd[part] / images.sd["train"] <= high
 
 
-def _rare_class(case: Case) -> Judgement | None:
-    counts = case.images.class_counts if case.images is not None else ()
+def _rare_class(subject: Subject) -> Judgement | None:
+    counts = subject.images.class_counts if subject.images is not None else ()
     if not _has_rare_class(counts):
         return None
     return Judgement(
@@ -155,8 +156,8 @@ def _rare_class(case: Case) -> Judgement | None:
     )
 
 
-def _few_images_of_a_class(case: Case) -> Judgement | None:
-    counts = case.images.class_counts if case.images is not None else ()
+def _few_images_of_a_class(subject: Subject) -> Judgement | None:
+    counts = subject.images.class_counts if subject.images is not None else ()
     # What a rare class lacks is told as such: this is about sets that are small altogether.
     if not counts or min(counts) >= FEW_IMAGES or _has_rare_class(counts):
         return None

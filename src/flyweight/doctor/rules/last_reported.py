@@ -6,26 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from flyweight.doctor.finding import Evidence
-from flyweight.doctor.subject import Case, EpochLine
+from flyweight.doctor.subject import EpochLine, Subject
 
 
-def told_part(case: Case) -> str:
+def told_part(subject: Subject) -> str:
     """By which name told.json keeps what judged the epochs: what is not validation was called test."""
-    return "validation" if case.recipe.protocol.evaluate_on == "validation" else "test"
+    return "validation" if subject.recipe.protocol.evaluate_on == "validation" else "test"
 
 
-def last_told(case: Case) -> tuple[Mapping[str, Any], EpochLine] | None:
+def last_told(subject: Subject) -> tuple[Mapping[str, Any], EpochLine] | None:
     """The last row of told.json and the line of metrics.csv that belongs to it; none where one is missing."""
-    if not case.told or not case.told["epochs"] or not case.history:
+    if not subject.told or not subject.told["epochs"] or not subject.history:
         return None
-    row, line = case.told["epochs"][-1], case.history[-1]
+    row, line = subject.told["epochs"][-1], subject.history[-1]
     # A run that diverged has a line for the epoch in which it did, and tells nothing of it.
     return (row, line) if row["epoch"] == line.epoch else None
 
 
-def accuracy_told_and_honest(case: Case) -> tuple[Evidence, ...]:
+def accuracy_told_and_honest(subject: Subject) -> tuple[Evidence, ...]:
     """Both accuracies of the last epoch; nothing where a run told nothing."""
-    found, part = last_told(case), told_part(case)
+    found, part = last_told(subject), told_part(subject)
     if found is None or part not in found[0]:
         return ()
     row, line = found

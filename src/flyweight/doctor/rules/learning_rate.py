@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
 from flyweight.doctor.probes import StartProbe
-from flyweight.doctor.subject import Case
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 from flyweight.model.spec import NORMS
 
 # With momentum m a step goes on as 1 / (1 - m) steps: lr / (1 - m) is what SGD really does (Goh 2017). Above these
@@ -38,87 +39,89 @@ USUAL_LR: Final = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005}
 USUAL_MOMENTUM: Final = 0.9
 
 
-def too_high(case: Case) -> Judgement | None:
+def too_high(subject: Subject) -> Judgement | None:
     """Diverged, or a tenth of the rate does better in the first steps, or above all that is usual."""
-    evidence = [_lr(case)]
+    evidence = [_lr(subject)]
     found = False
-    if case.ending is not None and case.ending.status == "diverged":
+    if subject.ending is not None and subject.ending.status == "diverged":
         evidence.append(Evidence(what="how the run ended", value="diverged", source="result.status"))
         found = True
-    if case.start is not None:
-        own, lower = last_loss(case.start, "1"), _best_lower(case.start)
+    if subject.start is not None:
+        own, lower = last_loss(subject.start, "1"), _best_lower(subject.start)
         if lower and (own is None or own - lower[1] > CLEARLY_BETTER):
-            evidence += _tried(case.start, "1", lower[0])
+            evidence += _tried(subject.start, "1", lower[0])
             found = True
-    if not found and _effective(case) > _highest(case) and not has_learnt(case):
-        evidence.append(_effective_evidence(case))
+    if not found and _effective(subject) > _highest(subject) and not has_learnt(subject):
+        evidence.append(_effective_evidence(subject))
         found = True
     if not found:
         return None
-    if case.start is not None:
-        evidence += _largest_update(case.start)
+    if subject.start is not None:
+        evidence += _largest_update(subject.start)
     is_multiplied = (
-        case.recipe.train.loss_reduction == "sum" and _is_sgd(case) and _mean_effective(case) <= _highest(case)
+        subject.recipe.train.loss_reduction == "sum"
+        and _is_sgd(subject)
+        and _mean_effective(subject) <= _highest(subject)
     )
     return Judgement(
-        severity=_how_bad(case),
+        severity=_how_bad(subject),
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=(f"train.lr={_lower_lr(case):.3g}",),
+            changes=(f"train.lr={_lower_lr(subject):.3g}",),
             gain="accuracy",
             expected="The loss falls from the first steps on, and the net learns.",
         ),
         # Where the sum of a batch's losses multiplies a rate that is not high by itself, the sum is the cause.
-        is_symptom=is_multiplied or _is_momentum(case),
+        is_symptom=is_multiplied or _is_momentum(subject),
     )
 
 
-def _how_bad(case: Case) -> Severity:
+def _how_bad(subject: Subject) -> Severity:
     """A net that has learnt all the same got over its first steps: a usual rate is then no alarm."""
-    if not has_learnt(case):
+    if not has_learnt(subject):
         return "fault"
-    return "warning" if _effective(case) > _highest(case) else "note"
+    return "warning" if _effective(subject) > _highest(subject) else "note"
 
 
-def too_low(case: Case) -> Judgement | None:
+def too_low(subject: Subject) -> Judgement | None:
     """Ten times the rate does much better in the first steps, or all rates together cannot carry the weights far."""
-    evidence = [_lr(case), _steps(case), _way_evidence(case)]
-    is_short = _way(case) < (LEAST_WAY_SGD if _is_sgd(case) else LEAST_WAY_ADAM)
-    if case.start is None:
+    evidence = [_lr(subject), _steps(subject), _way_evidence(subject)]
+    is_short = _way(subject) < (LEAST_WAY_SGD if _is_sgd(subject) else LEAST_WAY_ADAM)
+    if subject.start is None:
         found = is_short
     else:
-        own, tenfold = last_loss(case.start, "1"), last_loss(case.start, "10")
-        first = case.start.losses["1"][0]
+        own, tenfold = last_loss(subject.start, "1"), last_loss(subject.start, "10")
+        first = subject.start.losses["1"][0]
         is_stuck = own is not None and first is not None and own > HARDLY_LEARNT * first
         gained = own - tenfold if own is not None and tenfold is not None else 0.0
-        is_small = _has_small_updates(case.start) and not has_learnt(case)
+        is_small = _has_small_updates(subject.start) and not has_learnt(subject)
         found = (
             (is_stuck and gained > CLEARLY_BETTER)
             or (is_small and gained > BETTER)
-            or (is_short and not has_learnt(case))
+            or (is_short and not has_learnt(subject))
         )
-        evidence += [*_tried(case.start, "1", "10"), *_largest_update(case.start)]
+        evidence += [*_tried(subject.start, "1", "10"), *_largest_update(subject.start)]
     if not found:
         return None
     return Judgement(
         severity="fault" if is_short else "warning",
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=(f"train.lr={_higher_lr(case):.3g}",),
+            changes=(f"train.lr={_higher_lr(subject):.3g}",),
             gain="accuracy",
             expected="The weights move far enough to learn in the same number of steps.",
         ),
     )
 
 
-def summed(case: Case) -> Judgement | None:
+def summed(subject: Subject) -> Judgement | None:
     """`reduction="sum"`: the gradient of a batch is as many times larger as it has images."""
-    train = case.recipe.train
+    train = subject.recipe.train
     if train.loss_reduction != "sum":
         return None
     effective = train.lr * train.batch_size
     evidence = (
-        _lr(case),
+        _lr(subject),
         Evidence(what="images a batch", value=train.batch_size, source="recipe.train.batch_size"),
         Evidence(
             what="learning rate that a mean would need for the same steps",
@@ -126,7 +129,7 @@ def summed(case: Case) -> Judgement | None:
             source="recipe.train.lr * recipe.train.batch_size",
         ),
     )
-    if not _is_sgd(case):
+    if not _is_sgd(subject):
         return Judgement(
             severity="note",
             evidence=evidence,
@@ -136,23 +139,23 @@ def summed(case: Case) -> Judgement | None:
         severity="fault",
         evidence=evidence,
         remedy=Remedy(
-            changes=("train.loss_reduction=mean", f"train.lr={_mean_lr(case):.3g}"),
+            changes=("train.loss_reduction=mean", f"train.lr={_mean_lr(subject):.3g}"),
             gain="accuracy",
             expected="Steps no longer grow with the batch, and the rate means what it says.",
         ),
     )
 
 
-def momentum_and_lr(case: Case) -> Judgement | None:
+def momentum_and_lr(subject: Subject) -> Judgement | None:
     """A long momentum on a rate that was chosen for a short one."""
-    if not _is_momentum(case):
+    if not _is_momentum(subject):
         return None
-    train = case.recipe.train
+    train = subject.recipe.train
     usual = min(train.lr * (1 - train.momentum) / (1 - USUAL_MOMENTUM), train.lr)
     return Judgement(
-        severity="fault" if _mean_effective(case) > _highest(case) else "warning",
+        severity="fault" if _mean_effective(subject) > _highest(subject) else "warning",
         evidence=(
-            _lr(case),
+            _lr(subject),
             Evidence(what="momentum", value=train.momentum, source="recipe.train.momentum"),
             Evidence(
                 what="learning rate that the momentum makes of it",
@@ -164,11 +167,11 @@ def momentum_and_lr(case: Case) -> Judgement | None:
                 value=1 / (1 - train.momentum),
                 source="1 / (1 - recipe.train.momentum)",
             ),
-            _steps(case),
+            _steps(subject),
         ),
         remedy=Remedy(
             changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
-            if train.lr / (1 - USUAL_MOMENTUM) <= _highest(case) / 2
+            if train.lr / (1 - USUAL_MOMENTUM) <= _highest(subject) / 2
             else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_LR['sgd'] / 2):.3g}"),
             gain="accuracy",
             expected="Steps stop overshooting, and the run can slow down in time.",
@@ -235,108 +238,108 @@ def _has_small_updates(start: StartProbe) -> bool:
     return bool(ratios) and max(ratios) < SMALL_UPDATE
 
 
-def _lr(case: Case) -> Evidence:
-    return Evidence(what="learning rate", value=case.recipe.train.lr, source="recipe.train.lr")
+def _lr(subject: Subject) -> Evidence:
+    return Evidence(what="learning rate", value=subject.recipe.train.lr, source="recipe.train.lr")
 
 
-def _steps(case: Case) -> Evidence:
-    return Evidence(what="steps", value=case.steps, source="steps")
+def _steps(subject: Subject) -> Evidence:
+    return Evidence(what="steps", value=subject.steps, source="steps")
 
 
-def _is_sgd(case: Case) -> bool:
-    return case.recipe.train.optimizer == "sgd"
+def _is_sgd(subject: Subject) -> bool:
+    return subject.recipe.train.optimizer == "sgd"
 
 
-def _is_momentum(case: Case) -> bool:
+def _is_momentum(subject: Subject) -> bool:
     """A momentum so long that the rate it makes is high, or that it outlasts a good part of the run."""
-    train = case.recipe.train
-    if not _is_sgd(case) or train.momentum <= LONG_MOMENTUM:
+    train = subject.recipe.train
+    if not _is_sgd(subject) or train.momentum <= LONG_MOMENTUM:
         return False
-    return _mean_effective(case) > _highest(case) or 10 / (1 - train.momentum) > case.steps
+    return _mean_effective(subject) > _highest(subject) or 10 / (1 - train.momentum) > subject.steps
 
 
-def _mean_effective(case: Case) -> float:
+def _mean_effective(subject: Subject) -> float:
     """lr / (1 - momentum) for SGD, lr for Adam; as if the loss were a mean."""
-    train = case.recipe.train
-    return train.lr / (1 - train.momentum) if _is_sgd(case) else train.lr
+    train = subject.recipe.train
+    return train.lr / (1 - train.momentum) if _is_sgd(subject) else train.lr
 
 
-def _effective(case: Case) -> float:
-    train = case.recipe.train
-    is_summed = train.loss_reduction == "sum" and _is_sgd(case)
-    return _mean_effective(case) * (train.batch_size if is_summed else 1)
+def _effective(subject: Subject) -> float:
+    train = subject.recipe.train
+    is_summed = train.loss_reduction == "sum" and _is_sgd(subject)
+    return _mean_effective(subject) * (train.batch_size if is_summed else 1)
 
 
-def _effective_evidence(case: Case) -> Evidence:
-    train = case.recipe.train
-    source = "recipe.train.lr / (1 - recipe.train.momentum)" if _is_sgd(case) else "recipe.train.lr"
-    if train.loss_reduction == "sum" and _is_sgd(case):
+def _effective_evidence(subject: Subject) -> Evidence:
+    train = subject.recipe.train
+    source = "recipe.train.lr / (1 - recipe.train.momentum)" if _is_sgd(subject) else "recipe.train.lr"
+    if train.loss_reduction == "sum" and _is_sgd(subject):
         source += " * recipe.train.batch_size"
-    return Evidence(what="learning rate with what multiplies it", value=_effective(case), source=source)
+    return Evidence(what="learning rate with what multiplies it", value=_effective(subject), source=source)
 
 
-def _highest(case: Case) -> float:
-    return (HIGHEST_SGD if _is_sgd(case) else HIGHEST_ADAM)[has_norm(case)]
+def _highest(subject: Subject) -> float:
+    return (HIGHEST_SGD if _is_sgd(subject) else HIGHEST_ADAM)[has_norm(subject)]
 
 
-def has_norm(case: Case) -> bool:
+def has_norm(subject: Subject) -> bool:
     """Whether the net normalises anywhere."""
-    return any(row.is_executed and row.kind in NORMS for row in case.cost.rows)
+    return any(row.is_executed and row.kind in NORMS for row in subject.cost.rows)
 
 
-def _way(case: Case) -> float:
+def _way(subject: Subject) -> float:
     """The sum of all learning rates, with what momentum and a summed loss make of them."""
-    mean = sum(case.lr_curve) / len(case.lr_curve) / case.recipe.train.lr
-    return mean * _effective(case) * case.steps
+    mean = sum(subject.lr_curve) / len(subject.lr_curve) / subject.recipe.train.lr
+    return mean * _effective(subject) * subject.steps
 
 
 _MEAN_SHARE: Final = "mean([lr(x / 100) for x in range(101)]) / recipe.train.lr"
 
 
-def _way_evidence(case: Case) -> Evidence:
+def _way_evidence(subject: Subject) -> Evidence:
     return Evidence(
         what="sum of all learning rates, momentum counted",
-        value=_way(case),
-        source=f"{_MEAN_SHARE} * {_effective_evidence(case).source} * steps",
+        value=_way(subject),
+        source=f"{_MEAN_SHARE} * {_effective_evidence(subject).source} * steps",
     )
 
 
-def has_learnt(case: Case) -> bool:
+def has_learnt(subject: Subject) -> bool:
     """Whether the net that came out answers much better than by chance, as far as that is known."""
-    if case.ending is None or case.ending.train is None:
+    if subject.ending is None or subject.ending.train is None:
         return False
-    accuracy = case.ending.train["correct"] / case.ending.train["count"]
+    accuracy = subject.ending.train["correct"] / subject.ending.train["count"]
     return accuracy > 0.9
 
 
-def _lower_lr(case: Case) -> float:
+def _lower_lr(subject: Subject) -> float:
     """What did best in the first steps, if that is known; else what is usual, where it is lower."""
-    lr, train = case.recipe.train.lr, case.recipe.train
-    if case.start is not None:
-        best = _best_lower(case.start)
+    lr, train = subject.recipe.train.lr, subject.recipe.train
+    if subject.start is not None:
+        best = _best_lower(subject.start)
         if best is not None:
-            return min(lr * float(best[0]), _usual_lr(case))
-    return min(_usual_lr(case), lr / 10) if train.loss_reduction == "mean" else lr / 10
+            return min(lr * float(best[0]), _usual_lr(subject))
+    return min(_usual_lr(subject), lr / 10) if train.loss_reduction == "mean" else lr / 10
 
 
-def _higher_lr(case: Case) -> float:
+def _higher_lr(subject: Subject) -> float:
     """The usual rate, or ten times the recipe's own where that is more."""
-    return max(_usual_lr(case), case.recipe.train.lr * 10)
+    return max(_usual_lr(subject), subject.recipe.train.lr * 10)
 
 
-def _usual_lr(case: Case) -> float:
-    train = case.recipe.train
+def _usual_lr(subject: Subject) -> float:
+    train = subject.recipe.train
     usual = USUAL_LR[train.optimizer]
-    if _is_sgd(case):
+    if _is_sgd(subject):
         usual *= (1 - train.momentum) / (1 - USUAL_MOMENTUM)
-        usual *= 1.0 if has_norm(case) else 0.3
+        usual *= 1.0 if has_norm(subject) else 0.3
         usual /= train.batch_size if train.loss_reduction == "sum" else 1
     return usual
 
 
-def _mean_lr(case: Case) -> float:
+def _mean_lr(subject: Subject) -> float:
     """The rate for a mean: the recipe's own, kept within 0.01 and the usual one."""
-    train = case.recipe.train
+    train = subject.recipe.train
     return min(max(train.lr, 0.01), USUAL_LR["sgd"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Rule
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_layers import (
     ACTIVATION_ON_LOGITS,
     BATCH_NORM_MISSING,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, cast
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.finding import Evidence, Judgement
 from flyweight.doctor.nets import (
     Path,
     Step,
@@ -22,7 +22,8 @@ from flyweight.doctor.nets import (
     written,
     written_out,
 )
-from flyweight.doctor.subject import Case
+from flyweight.doctor.rule import Rule
+from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
     ACTIVATIONS,
     CONVOLUTIONS,
@@ -65,18 +66,18 @@ INVERTIBLE: Final = ("leaky_relu", "prelu")
 # Batch norm
 
 
-def batch_norm_missing(case: Case) -> Judgement | None:
+def batch_norm_missing(subject: Subject) -> Judgement | None:
     """Deep, and not normalised anywhere."""
-    n_convolutions, n_weights = len(rows_of(case, *CONVOLUTIONS)), len(rows_of(case, *WEIGHTS))
-    if rows_of(case, *NORMS) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
+    n_convolutions, n_weights = len(rows_of(subject, *CONVOLUTIONS)), len(rows_of(subject, *WEIGHTS))
+    if rows_of(subject, *NORMS) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
         return None
-    healed = normalised(case)
+    healed = normalised(subject)
     return Judgement(
         severity="warning",
         evidence=(
-            _count(case, "convolutions", *CONVOLUTIONS),
-            _count(case, "layers with weights", *WEIGHTS),
-            _count(case, "layers that normalise", *NORMS),
+            _count(subject, "convolutions", *CONVOLUTIONS),
+            _count(subject, "layers with weights", *WEIGHTS),
+            _count(subject, "layers that normalise", *NORMS),
         ),
         remedy=None
         if healed is None
@@ -88,25 +89,25 @@ def batch_norm_missing(case: Case) -> Judgement | None:
     )
 
 
-def normalised(case: Case) -> Written | None:
+def normalised(subject: Subject) -> Written | None:
     """With batch norm after each convolution but one that answers; without trained values where the budget is short."""
-    net = written(case)
+    net = written(subject)
     if net is not None and net.last_weight is not None and len(net.by_path[net.last_weight.path]) > 1:
-        net = written_out(case)  # the one that answers is one of a repetition
+        net = written_out(subject)  # the one that answers is one of a repetition
     if net is None or net.last_weight is None:
         return None
-    kinds = CONVOLUTIONS if rows_of(case, *CONVOLUTIONS) else ("linear",)
+    kinds = CONVOLUTIONS if rows_of(subject, *CONVOLUTIONS) else ("linear",)
     paths = [path for path in _layers(net, *kinds) if path != net.last_weight.path]
     nets = (
         rewritten(net.net, {path: (_without_bias(_at(net, path)), norm) for path in paths})
         for norm in (BatchNorm(), BatchNorm(affine=False))
     )
-    return next(counted(case, nets), None) if paths else None
+    return next(counted(subject, nets), None) if paths else None
 
 
-def bias_before_batch_norm(case: Case) -> Judgement | None:
+def bias_before_batch_norm(subject: Subject) -> Judgement | None:
     """Batch norm subtracts the mean, and with it whatever a bias has added."""
-    net = written(case)
+    net = written(subject)
     if net is None:
         return None
     idle = [path for path in _layers(net, *WEIGHTS) if all(_is_normalised(net, step) for step in net.by_path[path])]
@@ -116,8 +117,10 @@ def bias_before_batch_norm(case: Case) -> Judgement | None:
     rows = [step.row for path in idle for step in net.by_path[path] if not step.row.is_shared]
     wasted = sum(row.out_shape[0] for row in rows)
     source = f"sum(row(name).out_shape[0] for name in {tuple(row.name for row in rows)})"
-    share = wasted / case.cost.params if case.cost.params else 0.0
-    healed = next(counted(case, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None)
+    share = wasted / subject.cost.params if subject.cost.params else 0.0
+    healed = next(
+        counted(subject, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None
+    )
     return Judgement(
         severity="warning" if share > WASTED else "note",
         evidence=(
@@ -151,15 +154,15 @@ def _is_normalised(net: Written, step: Step) -> bool:
 # Activations
 
 
-def no_activation(case: Case) -> Judgement | None:
+def no_activation(subject: Subject) -> Judgement | None:
     """Two layers with weights and only linear maps between them."""
-    net = written_out(case)
+    net = written_out(subject)
     pairs = _linear_pairs(net) if net else []
     if net is None or not pairs:
         return None
     first = pairs[0]
-    source = ' + " " + '.join(f"{row_in_words(case, step.row)}.layer" for step in first)
-    healed = _activated(case, net, pairs)
+    source = ' + " " + '.join(f"{row_in_words(subject, step.row)}.layer" for step in first)
+    healed = _activated(subject, net, pairs)
     return Judgement(
         severity="warning",
         evidence=(
@@ -168,8 +171,8 @@ def no_activation(case: Case) -> Judgement | None:
                 value=" ".join(step.row.layer for step in first),
                 source=source,
             ),
-            _count(case, "layers with weights", *WEIGHTS),
-            _count(case, "activations", *ACTIVATIONS),
+            _count(subject, "layers with weights", *WEIGHTS),
+            _count(subject, "activations", *ACTIVATIONS),
         ),
         remedy=None
         if healed is None
@@ -219,13 +222,13 @@ def _is_pointwise(step: Step) -> bool:
     return isinstance(step.layer, Conv) and step.layer.kernel == 1
 
 
-def _activated(case: Case, net: Written, pairs: list[list[Step]]) -> Written | None:
+def _activated(subject: Subject, net: Written, pairs: list[list[Step]]) -> Written | None:
     """With the net's usual activation after the first layer of each pair, or after its batch norm."""
     changes: dict[Path, tuple[Node, ...]] = {}
     for way in pairs:
         place = way[1] if isinstance(way[1].layer, BatchNorm) else way[0]
         changes[place.path] = (place.layer, _usual_activation(net))
-    return next((one for one in counted(case, [rewritten(net.net, changes)]) if not _on_logits(one)), None)
+    return next((one for one in counted(subject, [rewritten(net.net, changes)]) if not _on_logits(one)), None)
 
 
 def _usual_activation(net: Written) -> Activation:
@@ -235,21 +238,21 @@ def _usual_activation(net: Written) -> Activation:
     return counts.most_common(1)[0][0] if counts else Activation("relu")
 
 
-def activation_on_logits(case: Case) -> Judgement | None:
+def activation_on_logits(subject: Subject) -> Judgement | None:
     """What the last layer answers is cut before it is compared."""
-    net = written_out(case)
+    net = written_out(subject)
     found = _on_logits(net) if net else []
     if net is None or net.last_weight is None or not found:
         return None
     shown = (net.last_weight, found[0])
-    healed = next(counted(case, [rewritten(net.net, {step.path: () for step in found})]), None)
+    healed = next(counted(subject, [rewritten(net.net, {step.path: () for step in found})]), None)
     return Judgement(
         severity="warning",
         evidence=(
             Evidence(
                 what=f"{shown[0].row.name} and what follows it",
                 value=" ".join(step.row.layer for step in shown),
-                source=' + " " + '.join(f"{row_in_words(case, step.row)}.layer" for step in shown),
+                source=' + " " + '.join(f"{row_in_words(subject, step.row)}.layer" for step in shown),
             ),
         ),
         remedy=None
@@ -272,23 +275,23 @@ def _on_logits(net: Written) -> list[Step]:
     return [step for step in behind if isinstance(step.layer, Activation) and step.layer.kind not in INVERTIBLE]
 
 
-def saturating_activations(case: Case) -> Judgement | None:
+def saturating_activations(subject: Subject) -> Judgement | None:
     """Sigmoids or tanh one after the other, with nothing that brings values back to where they have a slope."""
-    net = written(case)
-    if net is None or rows_of(case, *NORMS):
+    net = written(subject)
+    if net is None or rows_of(subject, *NORMS):
         return None
     found = list(_saturating(net))
     sigmoids = [step for step in found if cast(Activation, step.layer).kind == "sigmoid"]
     if len(sigmoids) <= MOST_SIGMOIDS and len(found) <= MOST_SATURATING:
         return None
     changes = {step.path: (Activation("relu"),) for step in found}
-    healed = next(counted(case, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None)
+    healed = next(counted(subject, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None)
     return Judgement(
         severity="warning",
         evidence=(
-            Evidence(what="sigmoids", value=len(_named(case, "sigmoid")), source=_names_in_words("sigmoid")),
-            Evidence(what="hyperbolic tangents", value=len(_named(case, "tanh")), source=_names_in_words("tanh")),
-            _count(case, "layers that normalise", *NORMS),
+            Evidence(what="sigmoids", value=len(_named(subject, "sigmoid")), source=_names_in_words("sigmoid")),
+            Evidence(what="hyperbolic tangents", value=len(_named(subject, "tanh")), source=_names_in_words("tanh")),
+            _count(subject, "layers that normalise", *NORMS),
         ),
         remedy=None
         if healed is None
@@ -306,8 +309,8 @@ def _saturating(net: Written) -> Iterator[Step]:
             yield step
 
 
-def _named(case: Case, kind: str) -> list[str]:
-    return [row.name for row in case.cost.rows if row.is_executed and row.kind == kind]
+def _named(subject: Subject, kind: str) -> list[str]:
+    return [row.name for row in subject.cost.rows if row.is_executed and row.kind == kind]
 
 
 def _names_in_words(kind: str) -> str:
@@ -317,9 +320,9 @@ def _names_in_words(kind: str) -> str:
 # Layers that do nothing
 
 
-def log_softmax_before_loss(case: Case) -> Judgement | None:
+def log_softmax_before_loss(subject: Subject) -> Judgement | None:
     """Cross entropy takes the log-softmax itself, and that of a log-softmax is the same."""
-    executed = [row for row in case.cost.rows if row.is_executed]
+    executed = [row for row in subject.cost.rows if row.is_executed]
     if not executed or executed[-1].kind != "log_softmax":
         return None
     return Judgement(
@@ -335,14 +338,14 @@ def log_softmax_before_loss(case: Case) -> Judgement | None:
     )
 
 
-def never_called(case: Case) -> Judgement | None:
+def never_called(subject: Subject) -> Judgement | None:
     """Registered with the net, and not part of what it computes."""
-    idle = [row for row in case.cost.rows if not row.is_executed]
+    idle = [row for row in subject.cost.rows if not row.is_executed]
     if not idle:
         return None
-    unused = case.cost.registered_params - case.cost.params
-    net = written(case)
-    healed = None if net is None else next(counted(case, [_without_unused(net.net)]), None)
+    unused = subject.cost.registered_params - subject.cost.params
+    net = written(subject)
+    healed = None if net is None else next(counted(subject, [_without_unused(net.net)]), None)
     return Judgement(
         severity="warning" if unused else "note",
         evidence=(
@@ -351,8 +354,10 @@ def never_called(case: Case) -> Judgement | None:
                 value=len(idle),
                 source='len([one for one in rows("") if not one.is_executed])',
             ),
-            Evidence(what="parameters registered", value=case.cost.registered_params, source="cost.registered_params"),
-            Evidence(what="parameters that forward uses", value=case.cost.params, source="cost.params"),
+            Evidence(
+                what="parameters registered", value=subject.cost.registered_params, source="cost.registered_params"
+            ),
+            Evidence(what="parameters that forward uses", value=subject.cost.params, source="cost.params"),
         ),
         remedy=None
         if healed is None
@@ -386,8 +391,8 @@ def _without_bias(layer: Node) -> Node:
     return replace(layer, bias=False)
 
 
-def _count(case: Case, what: str, *kinds: RowKind) -> Evidence:
-    return Evidence(what=what, value=len(rows_of(case, *kinds)), source=f"len({rows_in_words(*kinds)})")
+def _count(subject: Subject, what: str, *kinds: RowKind) -> Evidence:
+    return Evidence(what=what, value=len(rows_of(subject, *kinds)), source=f"len({rows_in_words(*kinds)})")
 
 
 BATCH_NORM_MISSING: Final = Rule(

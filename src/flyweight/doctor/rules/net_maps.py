@@ -8,7 +8,7 @@ from itertools import combinations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.finding import Evidence, Judgement
 from flyweight.doctor.nets import (
     Step,
     Written,
@@ -18,8 +18,9 @@ from flyweight.doctor.nets import (
     row_in_words,
     written_out,
 )
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Cost, Row
 from flyweight.model.spec import (
     CONVOLUTIONS,
@@ -75,15 +76,15 @@ class _End:
         return prod(self.pools[-1].row.out_shape[1:])
 
 
-def pooling_at_the_end(case: Case) -> Judgement | None:
+def pooling_at_the_end(subject: Subject) -> Judgement | None:
     """Places are thrown away just before a linear layer would read them."""
-    net = written_out(case)
+    net = written_out(subject)
     end = _small_end(net) if net else None
     if net is None or end is None:
         return None
-    words = [row_in_words(case, end.pools[0].row), row_in_words(case, end.pools[-1].row)]
+    words = [row_in_words(subject, end.pools[0].row), row_in_words(subject, end.pools[-1].row)]
     before, after = f"{words[0]}.in_shape", f"{words[1]}.out_shape"
-    healed = _pooled_earlier(case, net)
+    healed = _pooled_earlier(subject, net)
     return Judgement(
         severity="warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
         evidence=(
@@ -126,15 +127,15 @@ def _small_end(net: Written) -> _End | None:
     return end if is_small and end.places_after < end.places_before else None
 
 
-def _pooled_earlier(case: Case, net: Written) -> Written | None:
+def _pooled_earlier(subject: Subject, net: Written) -> Written | None:
     """The end pools taken out: another pool earlier, or a smaller one, or an average over the map instead."""
     place = _last_pool(net)
     if place is None:
         return None
-    limit = case.recipe.budget.params or MOST_GROWTH * case.cost.params
+    limit = subject.recipe.budget.params or MOST_GROWTH * subject.cost.params
     candidates = (
         one
-        for one in counted(case, _without_end_pool(net, place))
+        for one in counted(subject, _without_end_pool(net, place))
         if one.cost.params <= limit and not _is_worse_end(one, net)
     )
     return next(candidates, None)
@@ -204,9 +205,9 @@ def _is_blind(net: Written) -> bool:
     return share is not None and share < LEAST_FIELD
 
 
-def receptive_field_small(case: Case) -> Judgement | None:
+def receptive_field_small(subject: Subject) -> Judgement | None:
     """What is averaged over all places has seen only a part of the thing."""
-    net = written_out(case)
+    net = written_out(subject)
     head = _averaging(net) if net else None
     if net is None or head is None or not _is_blind(net) or not _has_convolution_before(net, head):
         return None
@@ -214,14 +215,14 @@ def receptive_field_small(case: Case) -> Judgement | None:
     _, *sides = net.cost.input_shape
     axis = min((0, 1), key=lambda axis: max(row.receptive_field[axis] for row in rows) / sides[axis])
     widest = max(rows, key=lambda row: row.receptive_field[axis])
-    healed = _seeing_more(case, net)
+    healed = _seeing_more(subject, net)
     return Judgement(
         severity="warning",
         evidence=(
             Evidence(
                 what=f"pixels that a unit of {widest.name} sees, a side",
                 value=widest.receptive_field[axis],
-                source=f"{row_in_words(case, widest)}.receptive_field[{axis}]",
+                source=f"{row_in_words(subject, widest)}.receptive_field[{axis}]",
             ),
             Evidence(what="pixels of the image, a side", value=sides[axis], source=f"data.shape[{axis + 1}]"),
         ),
@@ -239,14 +240,14 @@ def _has_convolution_before(net: Written, head: Step) -> bool:
     return any(step.row.kind in CONVOLUTIONS for step in net.before(head))
 
 
-def _seeing_more(case: Case, net: Written) -> Written | None:
+def _seeing_more(subject: Subject, net: Written) -> Written | None:
     """The first change that lets units see enough, else the one that lets them see most."""
 
     def share(one: Written) -> float:
         head = _averaging(one)
         return (field_share(one, until=head) or 0.0) if head else 0.0
 
-    tried = counted(case, _wider_views(net))
+    tried = counted(subject, _wider_views(net))
     better = [one for one in tried if share(one) > share(net) and _small_too_early(one) is None]
     enough = [one for one in better if share(one) >= LEAST_FIELD]
     return enough[0] if enough else max(better, key=share, default=None)
@@ -279,15 +280,15 @@ def _wider_views(net: Written) -> Iterator[Net]:
 # The map is small too early
 
 
-def receptive_field_large_early(case: Case) -> Judgement | None:
+def receptive_field_large_early(subject: Subject) -> Judgement | None:
     """Much of the net runs on a map that each of its windows sees whole."""
-    net = written_out(case)
+    net = written_out(subject)
     late = _small_too_early(net) if net else None
     if net is None or late is None:
         return None
     first, last = late[0].row, late[-1].row
-    words = row_in_words(case, first)
-    healed = _pooled_later(case, net, late)
+    words = row_in_words(subject, first)
+    healed = _pooled_later(subject, net, late)
     return Judgement(
         severity="warning",
         evidence=(
@@ -305,9 +306,9 @@ def receptive_field_large_early(case: Case) -> Judgement | None:
             Evidence(
                 what=f"receptive field of {last.name} in pixels",
                 value=last.receptive_field[0],
-                source=f"{row_in_words(case, last)}.receptive_field[0]",
+                source=f"{row_in_words(subject, last)}.receptive_field[0]",
             ),
-            Evidence(what="pixels of the image, a side", value=case.data.shape[1], source="data.shape[1]"),
+            Evidence(what="pixels of the image, a side", value=subject.data.shape[1], source="data.shape[1]"),
         ),
         remedy=None
         if healed is None
@@ -341,14 +342,16 @@ def _small_too_early(net: Written) -> list[Step] | None:
     return late if field[0] >= height and field[1] >= width else None
 
 
-def _pooled_later(case: Case, net: Written, late: list[Step]) -> Written | None:
+def _pooled_later(subject: Subject, net: Written, late: list[Step]) -> Written | None:
     """The first change after which the map is large enough for long enough, else the one that helps most."""
 
     def count(one: Written) -> int:
         return len(_small_too_early(one) or ())
 
     better = [
-        one for one in counted(case, _later_pools(net, late)) if count(one) < len(late) and not _has_new_fault(one, net)
+        one
+        for one in counted(subject, _later_pools(net, late))
+        if count(one) < len(late) and not _has_new_fault(one, net)
     ]
     return min(better, key=count, default=None)
 
@@ -383,18 +386,18 @@ def _has_new_fault(one: Written, before: Written) -> bool:
 # Where the time goes
 
 
-def full_resolution(case: Case) -> Judgement | None:
+def full_resolution(subject: Subject) -> Judgement | None:
     """Most multiplications are made before the map is any smaller."""
-    if not _is_much(case.cost):
+    if not _is_much(subject.cost):
         return None
-    share = _share_at_full_size(case.cost)
-    healed = _pooled_sooner(case)
+    share = _share_at_full_size(subject.cost)
+    healed = _pooled_sooner(subject)
     return Judgement(
         severity="warning" if share > MOST_OF_ALL else "note",
         evidence=(
             Evidence(
                 what="convolutions on maps nearly as large as the image",
-                value=len(_at_full_size(case.cost)),
+                value=len(_at_full_size(subject.cost)),
                 source=f"len({FULL_IN_WORDS})",
             ),
             Evidence(
@@ -408,7 +411,7 @@ def full_resolution(case: Case) -> Judgement | None:
         else remedy(
             healed,
             gain="cost",
-            expected=f"{1 - healed.cost.macs / case.cost.macs:.0%} of the multiplications less, so shorter steps.",
+            expected=f"{1 - healed.cost.macs / subject.cost.macs:.0%} of the multiplications less, so shorter steps.",
         ),
         advice="" if healed else "Pool after the first or second convolution, or give one of them a stride of 2.",
     )
@@ -440,16 +443,16 @@ def _is_much(cost: Cost) -> bool:
     return len(_at_full_size(cost)) > MOST_AT_FULL_SIZE and _share_at_full_size(cost) > MUCH_OF_ALL
 
 
-def _pooled_sooner(case: Case) -> Written | None:
+def _pooled_sooner(subject: Subject) -> Written | None:
     """The first change after which that is no longer so, else the one that spends the least there."""
-    net = written_out(case)
+    net = written_out(subject)
     if net is None:
         return None
     better = [
         one
-        for one in counted(case, _sooner_pools(net))
-        if one.cost.macs < case.cost.macs
-        and (not _is_much(one.cost) or _share_at_full_size(one.cost) < _share_at_full_size(case.cost))
+        for one in counted(subject, _sooner_pools(net))
+        if one.cost.macs < subject.cost.macs
+        and (not _is_much(one.cost) or _share_at_full_size(one.cost) < _share_at_full_size(subject.cost))
         and not _has_new_fault(one, net)
     ]
     enough = [one for one in better if not _is_much(one.cost)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Rule
+from flyweight.doctor.finding import Evidence, Judgement
 from flyweight.doctor.nets import (
     Step,
     Written,
@@ -18,8 +18,9 @@ from flyweight.doctor.nets import (
     rows_of,
     written,
 )
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row
 from flyweight.model.spec import CONVOLUTIONS, Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
 
@@ -45,15 +46,15 @@ USUAL_FILTERS: Final = (8, 6, 4)
 # A linear layer that eats the budget
 
 
-def linear_eats_budget(case: Case) -> Judgement | None:
+def linear_eats_budget(subject: Subject) -> Judgement | None:
     """One linear layer holds most of the parameters of a net with convolutions."""
-    heavy = _heaviest_linear(case)
+    heavy = _heaviest_linear(subject)
     if heavy is None:
         return None
-    share = heavy.params / case.cost.params
-    before = _map_before(case, heavy)
+    share = heavy.params / subject.cost.params
+    before = _map_before(subject, heavy)
     n_places = prod(before.out_shape[1:]) if before is not None else 1
-    words = row_in_words(case, heavy)
+    words = row_in_words(subject, heavy)
     evidence = [
         Evidence(what=f"parameters of {heavy.name}", value=heavy.params, source=f"{words}.params"),
         Evidence(
@@ -63,10 +64,10 @@ def linear_eats_budget(case: Case) -> Judgement | None:
         ),
     ]
     if before is not None:
-        sides = row_in_words(case, before)
+        sides = row_in_words(subject, before)
         source = f"{sides}.out_shape[1] * {sides}.out_shape[2]"
         evidence.append(Evidence(what="places of the map that it reads", value=n_places, source=source))
-    healed = _relieved(case, heavy)
+    healed = _relieved(subject, heavy)
     return Judgement(
         severity="warning" if n_places > SMALL_MAP or share > EATS_NEARLY_ALL else "note",
         evidence=tuple(evidence),
@@ -75,7 +76,7 @@ def linear_eats_budget(case: Case) -> Judgement | None:
         else remedy(
             healed,
             gain="cost",
-            expected=f"{case.cost.params - healed.cost.params:,} parameters fewer; accuracy may change a little.",
+            expected=f"{subject.cost.params - healed.cost.params:,} parameters fewer; accuracy may change a little.",
         ),
         advice=""
         if healed
@@ -84,19 +85,19 @@ def linear_eats_budget(case: Case) -> Judgement | None:
     )
 
 
-def _heaviest_linear(case: Case) -> Row | None:
+def _heaviest_linear(subject: Subject) -> Row | None:
     """The linear layer that eats, if one does."""
-    heaviest = max(rows_of(case, "linear"), key=lambda row: row.params, default=None)
-    if heaviest is None or not rows_of(case, *CONVOLUTIONS):
+    heaviest = max(rows_of(subject, "linear"), key=lambda row: row.params, default=None)
+    if heaviest is None or not rows_of(subject, *CONVOLUTIONS):
         return None
-    eats = heaviest.params > LEAST_EATEN and heaviest.params > EATS * case.cost.params
+    eats = heaviest.params > LEAST_EATEN and heaviest.params > EATS * subject.cost.params
     return heaviest if eats else None
 
 
-def _map_before(case: Case, linear: Row) -> Row | None:
+def _map_before(subject: Subject, linear: Row) -> Row | None:
     """The last map before a linear layer; None where it reads another linear layer."""
     found = None
-    for row in case.cost.rows:
+    for row in subject.cost.rows:
         if row is linear:
             return found
         if row.is_executed and len(row.out_shape) == 3:
@@ -106,15 +107,15 @@ def _map_before(case: Case, linear: Row) -> Row | None:
     return None
 
 
-def _relieved(case: Case, heavy: Row) -> Written | None:
+def _relieved(subject: Subject, heavy: Row) -> Written | None:
     """The first change after which no linear layer eats, else the first after which it eats less."""
-    net = written(case)
+    net = written(subject)
     if net is None:
         return None
     lighter = [
         one
-        for one in counted(case, _lighter(case, net, heavy))
-        if one.cost.params < case.cost.params and _largest_linear(one) < heavy.params
+        for one in counted(subject, _lighter(subject, net, heavy))
+        if one.cost.params < subject.cost.params and _largest_linear(one) < heavy.params
     ]
     silent = [one for one in lighter if _largest_linear(one) <= max(LEAST_EATEN, EATS * one.cost.params)]
     return next(iter((*silent, *lighter)), None)
@@ -124,7 +125,7 @@ def _largest_linear(net: Written) -> int:
     return max((step.row.params for step in net.steps if isinstance(step.layer, Linear)), default=0)
 
 
-def _lighter(case: Case, net: Written, heavy: Row) -> Iterator[Net]:
+def _lighter(subject: Subject, net: Written, heavy: Row) -> Iterator[Net]:
     """A pool that leaves a fair map, an average over all places where the net can bear it, half the features."""
     linear = next(step for step in net.steps if step.row is heavy)
     flatten = _flatten_before(net, linear)
@@ -134,10 +135,10 @@ def _lighter(case: Case, net: Written, heavy: Row) -> Iterator[Net]:
             if min(sides) // window > SMALL_END:
                 yield rewritten(net.net, {flatten.path: (Pool("max", window), flatten.layer)})
         sees = field_share(net, until=flatten)
-        if channels >= case.data.n_classes and sees is not None and sees >= LEAST_FIELD:
+        if channels >= subject.data.n_classes and sees is not None and sees >= LEAST_FIELD:
             yield rewritten(net.net, {flatten.path: (GlobalPool("average"), flatten.layer)})
     layer = linear.layer
-    if isinstance(layer, Linear) and linear is not net.last_weight and layer.features >= 2 * case.data.n_classes:
+    if isinstance(layer, Linear) and linear is not net.last_weight and layer.features >= 2 * subject.data.n_classes:
         yield rewritten(net.net, {linear.path: (replace(layer, features=layer.features // 2),)})
 
 
@@ -157,15 +158,15 @@ def _flatten_before(net: Written, linear: Step) -> Step | None:
 # Bottlenecks
 
 
-def width_bottleneck(case: Case) -> Judgement | None:
+def width_bottleneck(subject: Subject) -> Judgement | None:
     """A layer far narrower than the one before and the one after."""
-    net = written(case)
-    narrowest = _narrowest(net, case.data.n_classes) if net else None
+    net = written(subject)
+    narrowest = _narrowest(net, subject.data.n_classes) if net else None
     if net is None or narrowest is None:
         return None
     step, following = narrowest
-    here, after = row_in_words(case, step.row), row_in_words(case, following.row)
-    healed = _widened(case, net, step, following)
+    here, after = row_in_words(subject, step.row), row_in_words(subject, following.row)
+    healed = _widened(subject, net, step, following)
     return Judgement(
         severity="warning",
         evidence=(
@@ -184,7 +185,7 @@ def width_bottleneck(case: Case) -> Judgement | None:
                 value=following.row.out_shape[0],
                 source=f"{after}.out_shape[0]",
             ),
-            Evidence(what="classes", value=case.data.n_classes, source="data.n_classes"),
+            Evidence(what="classes", value=subject.data.n_classes, source="data.n_classes"),
         ),
         remedy=None
         if healed is None
@@ -228,7 +229,7 @@ def _is_narrow(step: Step, following: Step, n_classes: int) -> bool:
     return NARROW * width <= around or (2 * width < n_classes and NARROW_FOR_CLASSES * width <= around)
 
 
-def _widened(case: Case, net: Written, step: Step, following: Step) -> Written | None:
+def _widened(subject: Subject, net: Written, step: Step, following: Step) -> Written | None:
     """As wide as the narrower neighbour, or as near to it as the budget allows."""
     around = _neighbours(step, following)
     own = step.row.out_shape[0]
@@ -236,11 +237,11 @@ def _widened(case: Case, net: Written, step: Step, following: Step) -> Written |
     nets = (rewritten(net.net, {step.path: (_with_width(step.layer, width),)}) for width in widths if width > own)
 
     def is_better(one: Written) -> bool:
-        left = _narrowest(one, case.data.n_classes)
+        left = _narrowest(one, subject.data.n_classes)
         return left is None or left[1].row.in_shape[0] > following.row.in_shape[0]
 
-    better = [one for one in counted(case, nets) if is_better(one)]
-    silent = [one for one in better if _narrowest(one, case.data.n_classes) is None]
+    better = [one for one in counted(subject, nets) if is_better(one)]
+    silent = [one for one in better if _narrowest(one, subject.data.n_classes) is None]
     return next(iter((*silent, *better)), None)
 
 
@@ -251,20 +252,20 @@ def _with_width(layer: Layer, width: int) -> Node:
     return replace(layer, channels=width)
 
 
-def few_filters(case: Case) -> Judgement | None:
+def few_filters(subject: Subject) -> Judgement | None:
     """A first convolution with hardly any filters."""
-    first = next(iter(rows_of(case, *CONVOLUTIONS)), None)
+    first = next(iter(rows_of(subject, *CONVOLUTIONS)), None)
     if first is None or not 0 < first.out_shape[0] < FEW_FILTERS:
         return None
-    net = written(case)
-    healed = next(counted(case, _with_more_filters(net)), None) if net else None
+    net = written(subject)
+    healed = next(counted(subject, _with_more_filters(net)), None) if net else None
     return Judgement(
         severity="note",
         evidence=(
             Evidence(
                 what=f"filters of {first.name}",
                 value=first.out_shape[0],
-                source=f"{row_in_words(case, first)}.out_shape[0]",
+                source=f"{row_in_words(subject, first)}.out_shape[0]",
             ),
         ),
         remedy=None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules import dropout
 from flyweight.doctor.rules.fitting import FITTED, accuracy, gap_evidence, gap_severity
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 # Beyond these a digit, or most other things, becomes another or leaves the frame.
 LARGEST_ROTATION: Final = 60.0
@@ -39,17 +40,17 @@ MILDER: Final = {
 MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08")
 
 
-def no_augmentation(case: Case) -> Judgement | None:
+def no_augmentation(subject: Subject) -> Judgement | None:
     """Every epoch shows the same pixels, and the gap is there."""
-    severity = gap_severity(case) if is_idle(case) else None
+    severity = gap_severity(subject) if is_idle(subject) else None
     if severity is None:
         return None
     return Judgement(
         severity=severity,
         evidence=(
-            *gap_evidence(case),
+            *gap_evidence(subject),
             Evidence(
-                what="looks at each image, all alike", value=case.recipe.train.epochs, source="recipe.train.epochs"
+                what="looks at each image, all alike", value=subject.recipe.train.epochs, source="recipe.train.epochs"
             ),
         ),
         remedy=Remedy(
@@ -60,17 +61,17 @@ def no_augmentation(case: Case) -> Judgement | None:
     )
 
 
-def is_idle(case: Case) -> bool:
+def is_idle(subject: Subject) -> bool:
     """Whether training images stay as they are."""
-    augment = case.recipe.augment
+    augment = subject.recipe.augment
     warps = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.elastic)
     return not (any(warps) and augment.probability) and not augment.crop_probability and not augment.erase_probability
 
 
-def too_strong_augmentation(case: Case) -> Judgement | None:
+def too_strong_augmentation(subject: Subject) -> Judgement | None:
     """Warps beyond what leaves a thing itself, or augmented images that are answered far worse than clean ones."""
-    augment = case.recipe.augment
-    if is_idle(case):
+    augment = subject.recipe.augment
+    if is_idle(subject):
         return None
     limits = {
         "rotate": LARGEST_ROTATION,
@@ -81,7 +82,7 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
     over = [key for key, limit in limits.items() if getattr(augment, key) > limit]
     if (
         augment.crop_size
-        and augment.crop_size < SMALLEST_CROP * case.data.shape[1]
+        and augment.crop_size < SMALLEST_CROP * subject.data.shape[1]
         and augment.crop_probability > OFTEN
     ):
         over += ["crop_size", "crop_probability"]
@@ -90,10 +91,10 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
     evidence = [
         Evidence(what=f"augment.{key}", value=getattr(augment, key), source=f"recipe.augment.{key}") for key in over
     ]
-    if case.history and case.ending and case.ending.train:
-        clean = accuracy(case.ending.train)
-        gap = clean - case.history[-1].train_accuracy
-        has_dropout = any(row.kind == "dropout" for row in case.cost.rows)
+    if subject.history and subject.ending and subject.ending.train:
+        clean = accuracy(subject.ending.train)
+        gap = clean - subject.history[-1].train_accuracy
+        has_dropout = any(row.kind == "dropout" for row in subject.cost.rows)
         if gap > AUGMENTED_GAP and clean > FITTED and not has_dropout:
             over = over or [key for key in limits if getattr(augment, key)]
         evidence.append(
@@ -116,12 +117,12 @@ def too_strong_augmentation(case: Case) -> Judgement | None:
     )
 
 
-def too_strong_decay(case: Case) -> Judgement | None:
+def too_strong_decay(subject: Subject) -> Judgement | None:
     """Decay that outweighs what is learnt."""
-    train = case.recipe.train
-    mean_lr = sum(case.lr_curve) / len(case.lr_curve)
+    train = subject.recipe.train
+    mean_lr = sum(subject.lr_curve) / len(subject.lr_curve)
     momentum = train.momentum if train.optimizer == "sgd" else 0.0
-    shrinking = train.weight_decay * mean_lr / (1 - momentum) * case.steps
+    shrinking = train.weight_decay * mean_lr / (1 - momentum) * subject.steps
     # For Adam the decay is part of the gradient, whose size it divides by: there it is the decay itself that counts.
     is_strong = train.weight_decay > 0.01 if train.optimizer == "adam" else shrinking > MOST_SHRINKING
     if not is_strong or train.weight_decay < 0.002:
@@ -146,9 +147,9 @@ def too_strong_decay(case: Case) -> Judgement | None:
     )
 
 
-def too_strong_smoothing(case: Case) -> Judgement | None:
+def too_strong_smoothing(subject: Subject) -> Judgement | None:
     """Labels of which hardly anything is left."""
-    smoothing = case.recipe.train.label_smoothing
+    smoothing = subject.recipe.train.label_smoothing
     if smoothing <= MOST_SMOOTHING:
         return None
     return Judgement(
@@ -157,7 +158,7 @@ def too_strong_smoothing(case: Case) -> Judgement | None:
             Evidence(what="label smoothing", value=smoothing, source="recipe.train.label_smoothing"),
             Evidence(
                 what="share of a label that is left to the right class",
-                value=1 - smoothing + smoothing / case.data.n_classes,
+                value=1 - smoothing + smoothing / subject.data.n_classes,
                 source="1 - recipe.train.label_smoothing + recipe.train.label_smoothing / data.n_classes",
             ),
         ),

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.last_reported import last_told, told_part
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 
-def _divided_twice(case: Case) -> Judgement | None:
+def _divided_twice(subject: Subject) -> Judgement | None:
     # The sum of the means of batches of one image, over the number of images, is the mean per image.
-    if not case.recipe.protocol.loss_divided_twice or case.recipe.train.batch_size == 1:
+    if not subject.recipe.protocol.loss_divided_twice or subject.recipe.train.batch_size == 1:
         return None
     return Judgement(
         severity="fault",
         evidence=(
             Evidence(what="losses are divided twice", value=True, source="recipe.protocol.loss_divided_twice"),
-            Evidence(what="images in a batch", value=case.recipe.train.batch_size, source="recipe.train.batch_size"),
-            *_both_losses(case),
+            Evidence(what="images in a batch", value=subject.recipe.train.batch_size, source="recipe.train.batch_size"),
+            *_both_losses(subject),
         ),
         remedy=Remedy(
             changes=("protocol.loss_divided_twice=false",),
@@ -31,8 +32,8 @@ def _divided_twice(case: Case) -> Judgement | None:
     )
 
 
-def _both_losses(case: Case) -> tuple[Evidence, ...]:
-    found, part = last_told(case), told_part(case)
+def _both_losses(subject: Subject) -> tuple[Evidence, ...]:
+    found, part = last_told(subject), told_part(subject)
     if found is None or part not in found[0]:
         return ()
     told, honest = found[0][part]["loss"], found[1].validation_loss
@@ -50,11 +51,11 @@ def _both_losses(case: Case) -> tuple[Evidence, ...]:
     )
 
 
-def _last_batch(case: Case) -> Judgement | None:
+def _last_batch(subject: Subject) -> Judgement | None:
     # Where one batch holds all images, the last one is the epoch.
-    if not case.recipe.protocol.last_batch_loss or case.steps_per_epoch == 1:
+    if not subject.recipe.protocol.last_batch_loss or subject.steps_per_epoch == 1:
         return None
-    before = (case.steps_per_epoch - 1) * case.recipe.train.batch_size
+    before = (subject.steps_per_epoch - 1) * subject.recipe.train.batch_size
     return Judgement(
         severity="fault",
         evidence=(
@@ -63,11 +64,11 @@ def _last_batch(case: Case) -> Judgement | None:
             ),
             Evidence(
                 what="images in the last batch",
-                value=case.data.n_train - before,
+                value=subject.data.n_train - before,
                 source="data.n_train - (steps_per_epoch - 1) * recipe.train.batch_size",
             ),
-            Evidence(what="images in an epoch", value=case.data.n_train, source="data.n_train"),
-            *_batch_and_epoch(case),
+            Evidence(what="images in an epoch", value=subject.data.n_train, source="data.n_train"),
+            *_batch_and_epoch(subject),
         ),
         remedy=Remedy(
             changes=("protocol.last_batch_loss=false",),
@@ -77,8 +78,8 @@ def _last_batch(case: Case) -> Judgement | None:
     )
 
 
-def _batch_and_epoch(case: Case) -> tuple[Evidence, ...]:
-    found = last_told(case)
+def _batch_and_epoch(subject: Subject) -> tuple[Evidence, ...]:
+    found = last_told(subject)
     if found is None:
         return ()
     (row, line), evidence = found, []

@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import log
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy
 from flyweight.doctor.nets import remedy
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 # An answer that this share of all images gets is the answer to all of them.
 ONE_ANSWER: Final = 0.95
@@ -26,9 +27,9 @@ GROWN: Final = 100.0
 LOUD_START: Final = 4.0
 
 
-def constant_answer(case: Case) -> Judgement | None:
+def constant_answer(subject: Subject) -> Judgement | None:
     """One class for nearly every image, so that the accuracy is the share of that class."""
-    answers = case.answers
+    answers = subject.answers
     assert answers is not None
     answered, labels = answers.answered, answers.labels
     most = max(range(len(answered)), key=lambda one: answered[one])
@@ -49,9 +50,9 @@ def constant_answer(case: Case) -> Judgement | None:
     )
 
 
-def told_share(case: Case) -> Judgement | None:
+def told_share(subject: Subject) -> Judgement | None:
     """A run that diverged keeps no answers; what its protocol told may still be the share of a class, exactly."""
-    told = case.told or {}
+    told = subject.told or {}
     counts = told.get("class_counts", {})
     for place, row in enumerate(told.get("epochs") or ()):
         for part, figures in row.items():
@@ -88,14 +89,14 @@ def _constant(*evidence: Evidence) -> Judgement:
     )
 
 
-def flat_line(case: Case) -> Judgement | None:
+def flat_line(subject: Subject) -> Judgement | None:
     """After a whole epoch the loss is still that of a net that knows nothing."""
-    history = case.history or ()
+    history = subject.history or ()
     if not history or any(line.train_loss is None for line in history[-1:]):
         return None
-    line, chance = history[-1], log(case.data.n_classes)
+    line, chance = history[-1], log(subject.data.n_classes)
     loss = line.train_loss
-    if loss is None or loss < STILL_CHANCE * chance or line.validation_accuracy > 3 / case.data.n_classes:
+    if loss is None or loss < STILL_CHANCE * chance or line.validation_accuracy > 3 / subject.data.n_classes:
         return None
     return Judgement(
         severity="fault",
@@ -115,9 +116,9 @@ def flat_line(case: Case) -> Judgement | None:
 STILL_CHANCE: Final = 0.9
 
 
-def dead_channels(case: Case) -> Judgement | None:
+def dead_channels(subject: Subject) -> Judgement | None:
     """Channels that are zero on every image, in the layer that has most of them."""
-    trained = case.trained
+    trained = subject.trained
     assert trained is not None
     shares = {
         layer: trained.dead_channels[layer] / count
@@ -145,15 +146,15 @@ def dead_channels(case: Case) -> Judgement | None:
                 source="sum(trained.dead_channels.values())",
             ),
         ),
-        remedy=_norm_remedy(case, "Channels are centred before they are cut at zero, so hardly any dies."),
+        remedy=_norm_remedy(subject, "Channels are centred before they are cut at zero, so hardly any dies."),
         advice="Lower the learning rate: a step that is too long pushes channels below zero for good.",
         is_symptom=True,
     )
 
 
-def vanishing(case: Case) -> Judgement | None:
+def vanishing(subject: Subject) -> Judgement | None:
     """The first layers get a gradient that is a small fraction of the last layer's."""
-    found = _gradient_ratios(case)
+    found = _gradient_ratios(subject)
     if not found:
         return None
     layer, last, ratio = min(found, key=lambda one: one[2])
@@ -161,19 +162,21 @@ def vanishing(case: Case) -> Judgement | None:
         return None
     return Judgement(
         severity="fault" if ratio < FADED / 100 else "warning",
-        evidence=_gradient_evidence(case, layer, last, ratio),
-        remedy=_norm_remedy(case, "The gradient keeps its size from layer to layer, and the first layers learn, too."),
+        evidence=_gradient_evidence(subject, layer, last, ratio),
+        remedy=_norm_remedy(
+            subject, "The gradient keeps its size from layer to layer, and the first layers learn, too."
+        ),
         advice="Use activations that do not saturate (r, silu), batch norm, or fewer layers.",
     )
 
 
-def exploding(case: Case) -> Judgement | None:
+def exploding(subject: Subject) -> Judgement | None:
     """Gradients that grow on their way to the first layers, or a first loss far above that of a guess."""
-    start = case.start
+    start = subject.start
     assert start is not None
-    found = _gradient_ratios(case)
+    found = _gradient_ratios(subject)
     layer, last, ratio = max(found, key=lambda one: one[2]) if found else ("", "", 0.0)
-    chance, first = log(case.data.n_classes), start.losses["1"][0]
+    chance, first = log(subject.data.n_classes), start.losses["1"][0]
     is_loud = first is not None and first > LOUD_START * chance
     if ratio <= GROWN and not is_loud:
         return None
@@ -184,27 +187,27 @@ def exploding(case: Case) -> Judgement | None:
             Evidence(what="loss of knowing nothing, ln(classes)", value=chance, source="log(data.n_classes)"),
         )
     if found:
-        evidence += _gradient_evidence(case, layer, last, ratio)
+        evidence += _gradient_evidence(subject, layer, last, ratio)
     return Judgement(
         severity="fault",
         evidence=evidence,
-        remedy=_norm_remedy(case, "Each layer starts from values of one size, so nothing grows through the layers."),
+        remedy=_norm_remedy(subject, "Each layer starts from values of one size, so nothing grows through the layers."),
         advice="Put batch norm behind the convolutions, or use fewer layers or branches.",
     )
 
 
-def _gradient_ratios(case: Case) -> list[tuple[str, str, float]]:
+def _gradient_ratios(subject: Subject) -> list[tuple[str, str, float]]:
     """(layer, last layer, gradient over that of the last) of every layer but the last; none behind batch norm."""
-    assert case.start is not None
-    gradient = {layer: value for layer, value in case.start.gradient.items() if value}
-    if len(gradient) < 2 or has_norm(case):
+    assert subject.start is not None
+    gradient = {layer: value for layer, value in subject.start.gradient.items() if value}
+    if len(gradient) < 2 or has_norm(subject):
         return []
     *layers, last = gradient
     return [(layer, last, gradient[layer] / gradient[last]) for layer in layers]
 
 
-def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple[Evidence, ...]:
-    assert case.start is not None
+def _gradient_evidence(subject: Subject, layer: str, last: str, ratio: float) -> tuple[Evidence, ...]:
+    assert subject.start is not None
     return (
         Evidence(
             what=f"gradient of {layer} in the first step, over that of {last}",
@@ -213,16 +216,16 @@ def _gradient_evidence(case: Case, layer: str, last: str, ratio: float) -> tuple
         ),
         Evidence(
             what=f"gradient of {layer} (root mean square)",
-            value=case.start.gradient[layer] or 0.0,
+            value=subject.start.gradient[layer] or 0.0,
             source=f'start.gradient["{layer}"]',
         ),
-        Evidence(what="layers with weights", value=len(case.start.gradient), source="len(start.gradient)"),
+        Evidence(what="layers with weights", value=len(subject.start.gradient), source="len(start.gradient)"),
     )
 
 
-def _norm_remedy(case: Case, expected: str) -> Remedy | None:
+def _norm_remedy(subject: Subject, expected: str) -> Remedy | None:
     """Batch norm behind every convolution, where the net has none and its text is ours."""
-    found = None if has_norm(case) else normalised(case)
+    found = None if has_norm(subject) else normalised(subject)
     return remedy(found, gain="accuracy", expected=expected) if found else None
 
 

@@ -1,6 +1,6 @@
 """Random changes of images that are where they should not be, or are not where they should be.
 
-Goes in: a case; its protocol says it before any run, and two reads of the same images confirm it or take it back.
+Goes in: a subject; its protocol says it before any run, and two reads of the same images confirm it or take it back.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule
+from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.recipe import Recipe, value_at
 
 # Amounts by which an image is changed, and 0 is off (`data.augment`); the last two say how often, by themselves.
@@ -21,8 +22,8 @@ SHARES: Final = ("crop_probability", "erase_probability")
 EXPECTED_TO_DIFFER: Final = 10.0
 
 
-def _augmented_evaluation(case: Case) -> Judgement | None:
-    protocol, reads = case.recipe.protocol, case.reads
+def _augmented_evaluation(subject: Subject) -> Judgement | None:
+    protocol, reads = subject.recipe.protocol, subject.reads
     evidence, changes = [], []
     if protocol.evaluate_augmented:
         evidence.append(
@@ -36,13 +37,13 @@ def _augmented_evaluation(case: Case) -> Judgement | None:
             )
         )
         changes.append("protocol.shared_transform=none")
-    is_asked = bool(changes) and _augments(case.recipe)
+    is_asked = bool(changes) and _augments(subject.recipe)
     differ = 0 if reads is None else reads.evaluation_differ
-    if not differ and (not is_asked or _should_have_differed(case)):
+    if not differ and (not is_asked or _should_have_differed(subject)):
         return None
     remedy = None
     if is_asked:
-        evidence += [*_amounts(case.recipe), *accuracy_told_and_honest(case)]
+        evidence += [*_amounts(subject.recipe), *accuracy_told_and_honest(subject)]
         remedy = Remedy(
             changes=tuple(changes),
             gain="honesty",
@@ -50,20 +51,20 @@ def _augmented_evaluation(case: Case) -> Judgement | None:
         )
     return Judgement(
         severity="fault",
-        evidence=(*evidence, *_reads(case, "evaluation")),
+        evidence=(*evidence, *_reads(subject, "evaluation")),
         remedy=remedy,
         advice="" if remedy else "Read evaluation images without any random change.",
     )
 
 
-def _lost_augmentation(case: Case) -> Judgement | None:
-    recipe, reads = case.recipe, case.reads
+def _lost_augmentation(subject: Subject) -> Judgement | None:
+    recipe, reads = subject.recipe, subject.reads
     if not _augments(recipe):
         return None
     is_shared = recipe.protocol.shared_transform == "evaluation"
     if reads is not None and reads.training_differ:
         return None
-    if not is_shared and not _should_have_differed(case):
+    if not is_shared and not _should_have_differed(subject):
         return None
     shared = Evidence(
         what="the transform that both parts share",
@@ -77,7 +78,7 @@ def _lost_augmentation(case: Case) -> Judgement | None:
     )
     return Judgement(
         severity="fault",
-        evidence=(shared, *_amounts(recipe), *_reads(case, "training")),
+        evidence=(shared, *_amounts(recipe), *_reads(subject, "training")),
         remedy=back if is_shared else None,
         advice="" if is_shared else "The augmentation is too small to change a pixel: make it larger, or leave it out.",
     )
@@ -87,9 +88,9 @@ def _augments(recipe: Recipe) -> bool:
     return _varied_share(recipe) > 0
 
 
-def _should_have_differed(case: Case) -> bool:
+def _should_have_differed(subject: Subject) -> bool:
     """Whether so many images were read twice that some of them would differ if they were augmented."""
-    return case.reads is not None and case.reads.n * _differing_share(case.recipe) >= EXPECTED_TO_DIFFER
+    return subject.reads is not None and subject.reads.n * _differing_share(subject.recipe) >= EXPECTED_TO_DIFFER
 
 
 def _varied_share(recipe: Recipe) -> float:
@@ -117,18 +118,18 @@ def _amounts(recipe: Recipe) -> tuple[Evidence, ...]:
     )
 
 
-def _reads(case: Case, kind: str) -> tuple[Evidence, ...]:
+def _reads(subject: Subject, kind: str) -> tuple[Evidence, ...]:
     """How many of the images of a kind were not the same when they were read again."""
-    if case.reads is None:
+    if subject.reads is None:
         return ()
     differ = f"{kind}_differ"
     return (
         Evidence(
             what=f"{kind} images that differ when read twice",
-            value=int(getattr(case.reads, differ)),
+            value=int(getattr(subject.reads, differ)),
             source=f"reads.{differ}",
         ),
-        Evidence(what="images that were read twice", value=case.reads.n, source="reads.n"),
+        Evidence(what="images that were read twice", value=subject.reads.n, source="reads.n"),
     )
 
 

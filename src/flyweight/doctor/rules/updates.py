@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Rule, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 
 # Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
 FEWEST_STEPS: Final = 110
@@ -33,28 +34,28 @@ LOW_ADAM: Final = 0.002
 FEW_TO_ANNEAL: Final = 100
 
 
-def too_few(case: Case) -> Judgement | None:
+def too_few(subject: Subject) -> Judgement | None:
     """Fewer updates than any net needs."""
-    if case.steps >= FEWEST_STEPS:
+    if subject.steps >= FEWEST_STEPS:
         return None
-    train = case.recipe.train
+    train = subject.recipe.train
     evidence = [
-        Evidence(what="updates of the weights in the whole run", value=case.steps, source="steps"),
-        Evidence(what="images that train", value=case.data.n_train, source="data.n_train"),
+        Evidence(what="updates of the weights in the whole run", value=subject.steps, source="steps"),
+        Evidence(what="images that train", value=subject.data.n_train, source="data.n_train"),
         Evidence(what="images a batch", value=train.batch_size, source="recipe.train.batch_size"),
         Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
     ]
-    if case.history:
+    if subject.history:
         evidence.append(
             Evidence(
                 what="training accuracy of the last epoch",
-                value=case.history[-1].train_accuracy,
+                value=subject.history[-1].train_accuracy,
                 source="metrics.train_accuracy[-1]",
             )
         )
-    changes = _more_updates(case)
+    changes = _more_updates(subject)
     return Judgement(
-        severity=_how_bad(case),
+        severity=_how_bad(subject),
         evidence=tuple(evidence),
         remedy=Remedy(
             changes=changes,
@@ -67,25 +68,25 @@ def too_few(case: Case) -> Judgement | None:
     )
 
 
-def _how_bad(case: Case) -> Severity:
+def _how_bad(subject: Subject) -> Severity:
     """A net that has learnt all the same was lucky with its rate; one that answers nearly all has no need of more."""
-    if not has_learnt(case):
+    if not has_learnt(subject):
         return "fault"
-    train = case.ending.train if case.ending else None
+    train = subject.ending.train if subject.ending else None
     return "note" if train and train["correct"] > LEARNT_BY_THEN * train["count"] else "warning"
 
 
-def _more_updates(case: Case) -> tuple[str, ...]:
+def _more_updates(subject: Subject) -> tuple[str, ...]:
     """A smaller batch as far as that goes; more epochs for the rest."""
-    train = case.recipe.train
-    most_epochs = case.recipe.budget.epochs
+    train = subject.recipe.train
+    most_epochs = subject.recipe.budget.epochs
     changes, batch_size = [], train.batch_size
     if batch_size > USUAL_BATCH or most_epochs is not None:
-        wanted = case.data.n_train * train.epochs / ENOUGH_STEPS
+        wanted = subject.data.n_train * train.epochs / ENOUGH_STEPS
         batch_size = min(USUAL_BATCH, batch_size, max(SMALLEST_BATCH, _power_of_two(wanted)))
         changes += [f"train.batch_size={batch_size}"] * (batch_size < train.batch_size)
-    epochs = ceil(ENOUGH_STEPS / ceil(case.data.n_train / batch_size))
-    if ceil(case.data.n_train / batch_size) * train.epochs < FEWEST_STEPS and epochs > train.epochs:
+    epochs = ceil(ENOUGH_STEPS / ceil(subject.data.n_train / batch_size))
+    if ceil(subject.data.n_train / batch_size) * train.epochs < FEWEST_STEPS and epochs > train.epochs:
         epochs = min(epochs, most_epochs or epochs)
         changes += [f"train.epochs={epochs}"] * (epochs > train.epochs)
     return tuple(changes)
@@ -96,19 +97,19 @@ def _power_of_two(number: float) -> int:
     return 1 << max(0, int(number).bit_length() - 1)
 
 
-def stops_early(case: Case) -> Judgement | None:
+def stops_early(subject: Subject) -> Judgement | None:
     """A third of the run or more at a rate that moves nothing."""
-    stopped = _stopped_share(case)
+    stopped = _stopped_share(subject)
     if stopped <= LONGEST_STOP:
         return None
-    train = case.recipe.train
+    train = subject.recipe.train
     evidence = [
         Evidence(
             what=f"share of the run at less than {STOPPED:.0%} of the highest rate",
             value=stopped,
             source=_STOPPED_SOURCE,
         ),
-        Evidence(what="learning rate at the end", value=case.lr_curve[-1], source="lr(1.0)"),
+        Evidence(what="learning rate at the end", value=subject.lr_curve[-1], source="lr(1.0)"),
         Evidence(what="highest learning rate", value=train.lr, source="recipe.train.lr"),
     ]
     if train.schedule == "step":
@@ -116,13 +117,13 @@ def stops_early(case: Case) -> Judgement | None:
             Evidence(what="epochs between drops", value=train.step_epochs, source="recipe.train.step_epochs"),
             Evidence(what="factor of a drop", value=train.gamma, source="recipe.train.gamma"),
         ]
-    if case.history and len(case.history) == train.epochs:
-        evidence += _gain_evidence(case, stopped)
+    if subject.history and len(subject.history) == train.epochs:
+        evidence += _gain_evidence(subject, stopped)
     return Judgement(
         severity="fault" if stopped > 2 * LONGEST_STOP else "warning",
         evidence=tuple(evidence),
         remedy=Remedy(
-            changes=_one_cycle(case),
+            changes=_one_cycle(subject),
             gain="accuracy",
             expected="Every epoch learns, and the rate is low only when the run ends.",
         ),
@@ -132,31 +133,31 @@ def stops_early(case: Case) -> Judgement | None:
 _STOPPED_SOURCE: Final = f"sum(lr(x / 100) < {STOPPED} * recipe.train.lr for x in range(50, 100)) / 100"
 
 
-def _stopped_share(case: Case) -> float:
+def _stopped_share(subject: Subject) -> float:
     """Of the whole run, how much lies in its second half and below the rate that moves anything."""
-    return sum(rate < STOPPED * case.recipe.train.lr for rate in case.lr_curve[50:100]) / 100
+    return sum(rate < STOPPED * subject.recipe.train.lr for rate in subject.lr_curve[50:100]) / 100
 
 
-def _gain_evidence(case: Case, stopped: float) -> list[Evidence]:
+def _gain_evidence(subject: Subject, stopped: float) -> list[Evidence]:
     """What the epochs in which nothing moved brought."""
-    assert case.history is not None
-    n_still = max(1, int(stopped * len(case.history)))
-    if n_still >= len(case.history):
+    assert subject.history is not None
+    n_still = max(1, int(stopped * len(subject.history)))
+    if n_still >= len(subject.history):
         return []
     return [
         Evidence(
             what=f"validation accuracy gained in the last {n_still} epochs",
-            value=case.history[-1].validation_accuracy - case.history[-1 - n_still].validation_accuracy,
+            value=subject.history[-1].validation_accuracy - subject.history[-1 - n_still].validation_accuracy,
             source=f"metrics.validation_accuracy[-1] - metrics.validation_accuracy[-1 - {n_still}]",
         )
     ]
 
 
-def never_anneals(case: Case) -> Judgement | None:
+def never_anneals(subject: Subject) -> Judgement | None:
     """The rate at the end is about the highest, so the weights never settle."""
-    train = case.recipe.train
-    last = case.lr_curve[99]
-    if last < NOT_ANNEALED * max(case.lr_curve) or case.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
+    train = subject.recipe.train
+    last = subject.lr_curve[99]
+    if last < NOT_ANNEALED * max(subject.lr_curve) or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
         return None
     is_low = train.optimizer != "sgd" and train.lr <= LOW_ADAM
     return Judgement(
@@ -165,27 +166,27 @@ def never_anneals(case: Case) -> Judgement | None:
             Evidence(what="learning rate at the end", value=last, source="lr(0.99)"),
             Evidence(
                 what="highest learning rate",
-                value=max(case.lr_curve),
+                value=max(subject.lr_curve),
                 source="max([lr(x / 100) for x in range(101)])",
             ),
             Evidence(what="schedule", value=train.schedule, source="recipe.train.schedule"),
-            Evidence(what="steps", value=case.steps, source="steps"),
+            Evidence(what="steps", value=subject.steps, source="steps"),
         ),
         remedy=Remedy(
-            changes=_one_cycle(case),
+            changes=_one_cycle(subject),
             gain="accuracy",
             expected="The last steps are small, and the weights come to rest in the valley instead of circling in it.",
         ),
     )
 
 
-def cut_short(case: Case) -> Judgement | None:
+def cut_short(subject: Subject) -> Judgement | None:
     """Stopped by patience or a target while the rate was still high: the part in which a net settles is missing."""
-    history, train = case.history, case.recipe.train
+    history, train = subject.history, subject.recipe.train
     assert history is not None
-    assert case.ending is not None
-    keys = ["train.patience=none"] * (train.patience is not None) + ["target.stop=false"] * case.recipe.target.stop
-    is_short = case.ending.status == "finished" and len(history) < train.epochs
+    assert subject.ending is not None
+    keys = ["train.patience=none"] * (train.patience is not None) + ["target.stop=false"] * subject.recipe.target.stop
+    is_short = subject.ending.status == "finished" and len(history) < train.epochs
     if not is_short or not keys or history[-1].lr < STILL_HIGH * train.lr:
         return None
     return Judgement(
@@ -204,12 +205,12 @@ def cut_short(case: Case) -> Judgement | None:
     )
 
 
-def _one_cycle(case: Case) -> tuple[str, ...]:
+def _one_cycle(subject: Subject) -> tuple[str, ...]:
     """One cycle up and down; its peak is short, so it bears a rate above one that is kept for the whole run."""
-    train = case.recipe.train
+    train = subject.recipe.train
     peak = train.lr
     if train.optimizer == "sgd":
-        peak = min(3 * train.lr, HIGHEST_SGD[has_norm(case)] / 4 * (1 - train.momentum))
+        peak = min(3 * train.lr, HIGHEST_SGD[has_norm(subject)] / 4 * (1 - train.momentum))
     return (
         "train.schedule=one-cycle",
         "train.warmup=0.2",

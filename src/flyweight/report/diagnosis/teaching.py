@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.doctor.finding import Finding, Rule
+from flyweight.doctor.finding import Finding
+from flyweight.doctor.rule import Rule
 from flyweight.report.diagnosis.text import evidence_lines
 from flyweight.report.wording import hanging
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceValue, Finding, Remedy, Severity
-from flyweight.doctor.subject import Case
+from flyweight.doctor.subject import Subject
 from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
 from flyweight.report.wording import INDENT, WIDTH, columns, hanging, margin, padded, plain
@@ -56,14 +56,14 @@ class Ranked(Protocol):
 
 
 def diagnosis_text(
-    diagnosis: Diagnosis, case: Case, *, record: Judged | None = None, n_rules: int, is_full: bool = False
+    diagnosis: Diagnosis, subject: Subject, *, record: Judged | None = None, n_rules: int, is_full: bool = False
 ) -> str:
     """Who was looked at, the findings by rank, how many, and what could not be judged, in lines of 80 columns.
 
     n_rules: how many rules there are. is_full: notes in full as well, and each rule that could not be asked.
     """
-    parts = [heading(case, record)]
-    parts += [finding_text(one, case.recipe, is_full=is_full) for one in diagnosis.findings]
+    parts = [heading(subject, record)]
+    parts += [finding_text(one, subject.recipe, is_full=is_full) for one in diagnosis.findings]
     return _spaced([*parts, summary_text(diagnosis, n_rules=n_rules, is_whole=record is not None or is_full)])
 
 
@@ -82,14 +82,14 @@ def _spaced(parts: Sequence[str]) -> str:
     return text
 
 
-def heading(case: Case, record: Judged | None) -> str:
+def heading(subject: Subject, record: Judged | None) -> str:
     """What was looked at, and how it stands."""
     if record is None:
-        epochs = counted(case.recipe.train.epochs, "epoch")
-        steps = counted(case.steps_per_epoch, "step")
-        return f"{plain(case.recipe.name)}: {case.cost.params:,} parameters, {epochs} of {steps}; before any run"
+        epochs = counted(subject.recipe.train.epochs, "epoch")
+        steps = counted(subject.steps_per_epoch, "step")
+        return f"{plain(subject.recipe.name)}: {subject.cost.params:,} parameters, {epochs} of {steps}; before any run"
     figures = {"validation": record.validation_accuracy, "test": record.test_accuracy}
-    if case.recipe.protocol.evaluate_on != "validation":
+    if subject.recipe.protocol.evaluate_on != "validation":
         del figures["validation"]  # nothing was held out
     told = "".join(f", {part} {found:.2%}" for part, found in figures.items() if found is not None)
     lines = [f"{plain(record.name)}, seed {record.seed}: {record.status}{told}", margin("run") + record.id]
@@ -277,15 +277,17 @@ def _set(changes: Sequence[str]) -> str:
     return "".join(f" --set {shlex.quote(change)}" for change in changes)
 
 
-def diagnosis_values(diagnosis: Diagnosis, case: Case, *, record: Judged | None = None, n_rules: int) -> dict[str, Any]:
+def diagnosis_values(
+    diagnosis: Diagnosis, subject: Subject, *, record: Judged | None = None, n_rules: int
+) -> dict[str, Any]:
     """All of a diagnosis as plain values, evidence with its sources."""
     return {
-        "recipe": case.recipe.name,
+        "recipe": subject.recipe.name,
         "run": None if record is None else record.id,
         "status": None if record is None else record.status,
         "rules": n_rules,
         "asked": n_rules - len(diagnosis.unjudged),
-        "findings": [finding_values(one, case.recipe) for one in diagnosis.findings],
+        "findings": [finding_values(one, subject.recipe) for one in diagnosis.findings],
         "unjudged": [asdict(one) for one in diagnosis.unjudged],
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
-from flyweight.doctor.subject import Answers, Case, Claim, Ending, EpochLine, Parent
+from flyweight.doctor.subject import Answers, Claim, Ending, EpochLine, Parent, Subject
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.cost import walk
 from flyweight.recipe import ModelSection, Recipe, override
@@ -18,18 +18,18 @@ TRAIN_COUNTS = (5421, 6215, 5480, 5622, 5357, 4973, 5421, 5748, 5348, 5415)
 LABELS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)  # of the test images
 
 
-def made_case(
+def made_subject(
     net: str = NET,
     overrides: Sequence[str] = (),
     *,
     recipe: Recipe | None = None,
     data: DataFacts | None = None,
     **parts: Any,
-) -> Case:
-    """The case of a recipe, or of a net with the defaults, after `overrides`; parts are those of `Case`."""
+) -> Subject:
+    """The subject of a recipe, or of a net with the defaults, after `overrides`; parts are those of `Subject`."""
     recipe = override(recipe or Recipe(name="made", model=ModelSection(net=net)), list(overrides))
     data = data or made_data(recipe)
-    return Case(
+    return Subject(
         recipe=recipe,
         cost=walk(recipe.model.net, data.shape),
         data=data,
@@ -38,9 +38,9 @@ def made_case(
     )
 
 
-def healed(case: Case, changes: Sequence[str]) -> Case:
-    """The case before any run of its recipe with these changes."""
-    return made_case(recipe=case.recipe, overrides=changes)
+def healed(subject: Subject, changes: Sequence[str]) -> Subject:
+    """The subject before any run of its recipe with these changes."""
+    return made_subject(recipe=subject.recipe, overrides=changes)
 
 
 def made_data(recipe: Recipe) -> DataFacts:
