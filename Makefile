@@ -44,12 +44,12 @@ $(VENV)/bin/python:
 	       "try make PYTHON=python3.12" >&2; exit 7; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV), which takes a minute or so ..."
-	@$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train]"
 	touch $@
 
-$(VENV)/.developed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.developed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV), which takes a minute or so ..."
-	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.installed

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from flyweight.errors import MissingError
+
 ROOT = Path(__file__).parent.parent
 CARRIED = (
     "flyweight/kernels/source/convolution.cpp",
@@ -50,29 +52,32 @@ def test_the_wheel_carries_data_recipes_templates_and_migrations(wheel):
     assert not any(name.startswith("tests/") for name in names)
 
 
-def test_the_installed_wheel_works_without_development_packages(wheel, tmp_path):
-    """In an environment of its own, outside the tree: train, report, predict, show, data."""
+def test_the_installed_wheel_works_with_and_without_torch(wheel, tmp_path):
+    """In an environment of its own, outside the tree: reading needs no extra, training needs `train` and no more."""
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-    installed = json.loads(
-        subprocess.run(
-            [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
-        ).stdout
-    )
-    names = {package["name"].lower() for package in installed}
-    assert not names & {"pytest", "hypothesis", "mypy", "ruff", "torchvision"}
+    variables = {**os.environ, "FLYWEIGHT_HOME": str(tmp_path / "home")}
+    variables.pop("PYTHONPATH", None)
 
-    def flyweight(*arguments: str) -> str:
-        variables = {**os.environ, "FLYWEIGHT_HOME": str(tmp_path / "home")}
-        variables.pop("PYTHONPATH", None)
+    def install(*wanted: str) -> set[str]:
+        pip = [environment / "bin" / "python", "-m", "pip"]
+        constraints = ROOT / "constraints.txt"
+        subprocess.run([*pip, "install", "--quiet", "--constraint", constraints, *wanted], check=True)
+        listed = subprocess.run([*pip, "list", "--format", "json"], check=True, capture_output=True, text=True)
+        return {package["name"].lower() for package in json.loads(listed.stdout)}
+
+    def flyweight(*arguments: str, code: int = 0) -> str:
         command = [str(environment / "bin" / "flyweight"), *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return done.stdout
 
+    assert "torch" not in install(str(wheel))
     assert "parameters" in flyweight("show", "own/20k-fast")
+    flyweight("runs")
+    flyweight("train", code=MissingError.exit_code)
+
+    assert not install(f"{wheel}[train]") & {"pytest", "hypothesis", "mypy", "ruff", "torchvision"}
     (result,) = json.loads(
         flyweight("train", "--set", "data.train_limit=2000", "--set", "train.epochs=1", "--json", "--seeds", "1")
     )
@@ -83,13 +88,14 @@ def test_the_installed_wheel_works_without_development_packages(wheel, tmp_path)
     flyweight("predict", "@best", *map(str, (tmp_path / "seen").glob("*.png")))
 
 
-def test_torch_is_capped_so_that_nothing_drags_another_one_in():
-    """The range is the one that a plain install resolves without CUDA, and nothing asks for torchvision."""
+def test_nobodys_torch_is_replaced_and_the_tests_have_one_that_was_tried():
+    """torch is an extra without a cap; constraints.txt has the cap, and nothing asks for torchvision."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
 
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    assert "torch>=2.11,<2.14" in wanted
-    assert not [one for one in wanted if one.startswith(("torchvision", "torchaudio"))]
+    assert [one for one in wanted if one.startswith("torch")] == extras["train"] == ["torch>=2.11"]
+    assert "torch<2.14" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP")

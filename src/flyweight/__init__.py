@@ -14,6 +14,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flyweight.errors import needs_torch
+
 # A thread that waits for another spins for some microseconds and then sleeps: spinning on, it keeps a core from the one
 # it waits for where the machine has other work; asleep at once, it is late for the next of many short waits
 # (docs/speed.md). GNU's OpenMP reads this when torch loads, so it stands before everything else.
@@ -137,7 +139,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'flyweight' has no attribute {name!r}")
     module, _, known_as = _HOMES[name].partition(":")
-    return getattr(import_module(module), known_as or name)
+    with needs_torch(f"flyweight.{name}"):
+        return getattr(import_module(module), known_as or name)
 
 
 def __dir__() -> list[str]:

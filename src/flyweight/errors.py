@@ -6,7 +6,8 @@ The exit codes are the command line's contract; they live here so that Python an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 EXIT_CODES = {
@@ -71,6 +72,21 @@ class MissingError(FlyweightError):
     """Something that must be installed, reachable or writable on this machine, and is not."""
 
     exit_code = 7
+
+
+@contextmanager
+def needs_torch(what: str) -> Iterator[None]:
+    """Within, a torch that is not installed is one line about `what` with the install line.
+
+    Raises:
+        MissingError: there is no torch.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        raise MissingError(f"{what} needs torch, which is not installed: pip install 'flyweight[train]'") from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from flyweight.cli.runs import report, runs
 from flyweight.cli.show import show
 from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
-from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, nearest
+from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, nearest, needs_torch
 
 VERBS: Final[dict[str, Any]] = {
     "train": train,
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """One command; the exit code is one of `flyweight.errors.EXIT_CODES`."""
     try:
-        code = application()(list(arguments), exit_on_error=False, print_error=False)
+        with needs_torch("this command"):
+            code = application()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except UnknownCommandError as error:
         word, verbs = (error.unused_tokens or [""])[0], list(VERBS)

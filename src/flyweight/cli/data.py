@@ -73,9 +73,9 @@ def _write_pictures(image_set: ImageSet, folder: Path, recipe: str) -> None:
     from flyweight.records.folder import make_folder, write_bytes
     from flyweight.report.run import plots
 
-    make_folder(folder)
     classes = plots.class_grid(examples_per_class(image_set), image_set.class_names)
     preview = plots.augmentation(augmented(image_set, load(recipe)))
+    make_folder(folder)
     for name, content in (("classes.png", classes), ("augmentation.png", preview)):
         write_bytes(folder / name, content)
         talk(f"wrote {folder / name}")

@@ -9,28 +9,25 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
-
-import torch
+from typing import TYPE_CHECKING, Any, Final
 
 from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
 from flyweight.diagnose.probes.images import probe_images
-from flyweight.diagnose.probes.reads import probe_reads
-from flyweight.diagnose.probes.start import probe_start
-from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
-from flyweight.doctor.probes import Probes, StartProbe, TrainedProbe, as_tables, from_tables
-from flyweight.errors import DataError, FlyweightError
+from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe, as_tables, from_tables
+from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
-from flyweight.experiment.setup import Workbench, set_up
 from flyweight.experiment.splits import parts_of
-from flyweight.inference.predict import load_trained
 from flyweight.model.any_net import cost_of
 from flyweight.recipe import Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
+
+if TYPE_CHECKING:
+    from flyweight.experiment.setup import Workbench
 
 PROBES: Final = "probes.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -86,14 +83,23 @@ def _probe_run(record: RunRecord, folder: Path) -> Probes:
 def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Path | None) -> Probes:
     @functools.cache
     def bench() -> Workbench:
+        from flyweight.experiment.setup import set_up
+
         return set_up(recipe, image_set, seed=seed, device="cpu", threads=None)
 
+    def reads() -> ReadProbe:
+        from flyweight.diagnose.probes.reads import probe_reads
+
+        return probe_reads(recipe, bench())
+
     def start() -> StartProbe:
+        from flyweight.diagnose.probes.start import probe_start
+
         return probe_start(recipe, bench(), macs=cost_of(recipe.model.net, image_set.shape).macs)
 
     makers: dict[str, Callable[[], object]] = {
         "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
-        "reads": lambda: probe_reads(recipe, bench()),
+        "reads": reads,
         "start": start,
         "trained": lambda: _probe_trained(recipe, bench(), folder),
     }
@@ -102,7 +108,8 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Pat
     with _own_threads():
         for name, make in makers.items():
             try:
-                made[name] = make()
+                with needs_torch("this check"):
+                    made[name] = make()
             except (*EXPECTED, RuntimeError) as error:
                 if not isinstance(error, EXPECTED) and "allocate memory" not in str(error):
                     raise
@@ -115,6 +122,9 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> Tra
         raise DataError("nothing was trained yet")
     if not (folder / WEIGHTS).exists():
         raise DataError(f"{WEIGHTS} is not there")
+    from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
+    from flyweight.inference.predict import load_trained
+
     image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
     names = {row.path: row.name for row in cost_of(recipe.model.net, image_set.shape).rows}
     images, labels = image_set.train_images[rows], image_set.train_labels[rows]
@@ -124,6 +134,11 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> Tra
 @contextmanager
 def _own_threads() -> Iterator[None]:
     """Within, torch may be set up for a training; afterwards it has the threads that it had."""
+    if not find_spec("torch"):
+        yield
+        return
+    import torch
+
     threads = torch.get_num_threads()
     try:
         yield
