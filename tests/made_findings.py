@@ -7,7 +7,7 @@ from typing import Any
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Diagnosis, Evidence, Finding, Remedy, Unjudged
 from flyweight.doctor.subject import Subject
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import Recipe, load, override
 
 WHY = (
@@ -63,7 +63,7 @@ def subject(asked: Recipe | None = None, **more: Any) -> Subject:
     """The recipe with the learning rate that is found fault with, before any run."""
     asked = asked or recipe()
     facts = DataFacts(n_train=55_000, n_validation=5_000, n_classes=10, shape=(1, 28, 28))
-    return Subject(recipe=asked, cost=walk(asked.model.net), data=facts, lr_curve=(asked.train.lr,) * 101, **more)
+    return Subject(recipe=asked, cost=count(asked.model.net), data=facts, lr_curve=(asked.train.lr,) * 101, **more)
 
 
 def diagnosis(*findings: Finding, unjudged: tuple[Unjudged, ...] = UNJUDGED) -> Diagnosis:

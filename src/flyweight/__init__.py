@@ -1,7 +1,7 @@
 """The best image classifier that fits a parameter budget, with evidence.
 
 >>> import flyweight
->>> flyweight.walk("c8nb bn r m2 c16nb bn r gap flat fc10").params
+>>> flyweight.count("c8nb bn r m2 c16nb bn r gap flat fc10").params
 1442
 
 Everything in `__all__` is loaded when it is first used: importing the package costs no torch.
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from flyweight.inference.predict import predict
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.build import build
-    from flyweight.model.cost import Cost, walk
+    from flyweight.model.cost import Cost
+    from flyweight.model.count import count
     from flyweight.model.edits import edits
     from flyweight.recipe import Recipe
     from flyweight.recipe import load as load_recipe
@@ -64,6 +65,7 @@ _HOMES = {
     "Store": "flyweight.records.store",
     "build": "flyweight.model.build",
     "compare": "flyweight.studies.results",
+    "count": "flyweight.model.count",
     "edits": "flyweight.model.edits",
     "examine": "flyweight.experiment.plan",
     "examine_recipe": "flyweight.diagnose.examine",
@@ -86,7 +88,6 @@ _HOMES = {
     "sync": "flyweight.trackers",
     "tracking": "flyweight.trackers",
     "until_sure": "flyweight.studies.until_sure",
-    "walk": "flyweight.model.cost",
     "write_comparison": "flyweight.report.comparison.page",
     "write_journal": "flyweight.report.journal.page",
     "write_report": "flyweight.report.run.page",
@@ -104,6 +105,7 @@ __all__ = [
     "Store",
     "build",
     "compare",
+    "count",
     "edits",
     "examine",
     "examine_recipe",
@@ -126,7 +128,6 @@ __all__ = [
     "sync",
     "tracking",
     "until_sure",
-    "walk",
     "write_comparison",
     "write_journal",
     "write_report",

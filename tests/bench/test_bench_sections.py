@@ -23,7 +23,7 @@ from flyweight.bench.seeds import seeds
 from flyweight.bench.task import NET, STEPS_PER_EPOCH, digits
 from flyweight.bench.time_to import Arrival, Run, whole_run
 from flyweight.bench.train import Taken, fastest_first, rows, train
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 
 
 def medians(found: list[Row]) -> dict[tuple[str, str], float]:
@@ -117,7 +117,7 @@ def test_mapped_images_are_the_drawn_ones(tmp_path: Path):
 
 def test_widths_grow_from_a_thousand_parameters_to_a_million():
     """As what `growth` measures says of itself."""
-    params = [walk(widened(width)).params for width in (1, 2, 4, 8, 16, 32)]
+    params = [count(widened(width)).params for width in (1, 2, 4, 8, 16, 32)]
 
     assert params == sorted(params)
     assert 1000 <= params[0] <= 1100

@@ -23,7 +23,7 @@ from flyweight.diagnose.lr_range import (
 )
 from flyweight.errors import OverBudgetError, UsageError
 from flyweight.experiment.run import run
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import Recipe
 from flyweight.records.store import Store
 from tiny import tiny_recipe
@@ -159,7 +159,7 @@ def test_smoothing_stays_within_what_it_smooths_and_has_no_direction(losses: lis
 )
 def test_a_net_is_normalised_if_every_layer_but_the_last_is(net: str, expected: bool) -> None:
     """Batch norm may stand after a pool, layers that never run do not count, and one layer alone is not normalised."""
-    assert is_normalised(walk(net)) is expected
+    assert is_normalised(count(net)) is expected
 
 
 def range_of(tmp_path: Path, *overrides: str, **options: float) -> tuple[Recipe, LrRange]:

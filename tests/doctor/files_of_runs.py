@@ -25,7 +25,8 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from flyweight.doctor.subject import Subject
-from flyweight.model.cost import Row, walk
+from flyweight.model.cost import Row
+from flyweight.model.count import count
 
 PROBES = ("images", "reads", "start", "trained")
 STEPS = 100  # at which the learning rate is known, from the first to the end
@@ -82,7 +83,7 @@ def wilson(correct: int, count: int) -> Sequence[float]:
 def _names_of_recipe(text: str) -> dict[str, Any]:
     recipe = as_attributes(tomllib.loads(text))
     data = _sizes(recipe)
-    cost = walk(recipe.model.net, data.shape)
+    cost = count(recipe.model.net, data.shape)
     steps_per_epoch = -(-data.n_train // recipe.train.batch_size)
     rates = learning_rates(recipe.train)
 

@@ -9,7 +9,7 @@ from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
 from flyweight.doctor.subject import Answers, Claim, Ending, EpochLine, Parent, Subject
 from flyweight.experiment.schedule import learning_rate
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import ModelSection, Recipe, override
 
 NET = "c8 bn r m2 c16 bn r m2 flat fc10"
@@ -31,7 +31,7 @@ def made_subject(
     data = data or made_data(recipe)
     return Subject(
         recipe=recipe,
-        cost=walk(recipe.model.net, data.shape),
+        cost=count(recipe.model.net, data.shape),
         data=data,
         lr_curve=tuple(learning_rate(percent / 100, recipe=recipe) for percent in range(101)),
         **parts,

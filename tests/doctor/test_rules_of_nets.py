@@ -19,7 +19,7 @@ from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout, learning_rate, net
 from flyweight.doctor.subject import Subject
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Net
 from flyweight.model.trace import trace
@@ -133,7 +133,7 @@ def check_remedy(subject: Subject, judgement: Judgement) -> bool:
     if judgement.remedy is None:
         assert judgement.advice
         return False
-    before, after = subject.cost, walk(healed_net(judgement), subject.data.shape)
+    before, after = subject.cost, count(healed_net(judgement), subject.data.shape)
     limit = subject.recipe.budget.params
     assert after.net != before.net
     assert after.out_shape == before.out_shape
@@ -172,7 +172,7 @@ def cases_of_stages(draw: st.DrawFn) -> Subject:
 
 
 def case_of(drawn: Net | str, image: tuple[int, ...], budget: float | None) -> Subject:
-    cost = walk(drawn, image)
+    cost = count(drawn, image)
     limit = [] if budget is None or not cost.params else [f"budget.params={max(int(budget * cost.params), 1)}"]
     recipe = override(Recipe(name="drawn", model=ModelSection(net=str(drawn))), limit)
     shape = (image[0], image[1], image[2])
@@ -262,7 +262,7 @@ def test_batch_norm_is_missed_in_four_convolutions_and_not_in_three() -> None:
 def test_batch_norm_without_trained_values_where_the_budget_is_short() -> None:
     """c8 and three c8p1 have 32 biases and would have 64 values of batch norm: 32 more than there is room for."""
     text = "c8 r m2 3(c8p1 r) gap flat fc10"
-    params = walk(text).params
+    params = count(text).params
 
     tight = judged("NE01", made_subject(text, [f"budget.params={params + 31}"]))
     roomy = judged("NE01", made_subject(text, [f"budget.params={params + 32}"]))
@@ -342,7 +342,7 @@ def test_pooling_at_the_very_end() -> None:
     assert values(judgement) == [100, 9]
     assert judgement.severity == "warning"
     assert healed_net(judgement) == "c16 r m2 c32 r m2 c64 r flat fc65 r fc10 ls"
-    assert walk(healed_net(judgement)).params == 61_461
+    assert count(healed_net(judgement)).params == 61_461
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_a_receptive_field_larger_than_the_image_too_early() -> None:
     assert values(judgement) == [3, 3, 6, 150.0, 28]
     assert judgement.severity == "warning"
     assert is_silent("NE06", healed(subject, judgement))
-    assert walk(healed_net(judgement)).params == subject.cost.params
+    assert count(healed_net(judgement)).params == subject.cost.params
 
 
 def test_a_single_convolution_on_a_small_map_ends_many_good_nets() -> None:
@@ -438,7 +438,7 @@ def test_narrow_layers_that_lose_nothing(text: str) -> None:
 def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
     """Each channel between 14 and 16 costs 14 * 9 + 1 + 16 * 9 = 271 parameters."""
     text = "c14 r m2 c2 r c16 r flat fc10"
-    params = walk(text).params
+    params = count(text).params
 
     some = judged("NE07", made_subject(text, [f"budget.params={params + 5 * 271}"]))
     none = judged("NE07", made_subject(text, [f"budget.params={params}"]))
@@ -455,7 +455,7 @@ def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
 def test_layers_registered_and_never_called(name: str, registered: int, executed: int) -> None:
     """The counts of the documents that two counters told differently; the remedy has one count."""
     judgement = judged("NE08", made_subject(recipe=load(name)))
-    after = walk(healed_net(judgement))
+    after = count(healed_net(judgement))
 
     assert values(judgement) == [2, registered, executed]
     assert judgement.severity == "warning"
@@ -488,7 +488,7 @@ def test_full_resolution_costs_most_of_the_time() -> None:
     assert values(judgement) == [3, round(at_full_size / (at_full_size + behind), 3)] == [3, 0.933]
     assert judgement.severity == "warning"
     assert healed_net(judgement) == "c32p1 r c32p1 r m2 c32p1 r c16 r c16 r c16 r flat fc10 ls"
-    assert walk(healed_net(judgement)).params == subject.cost.params
+    assert count(healed_net(judgement)).params == subject.cost.params
 
 
 def test_full_resolution_is_a_note_below_four_fifths() -> None:

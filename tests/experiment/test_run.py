@@ -172,12 +172,15 @@ def test_nothing_is_spent_on_a_recipe_over_budget(tmp_path, store):
 
 
 def test_a_budget_is_inclusive(tmp_path):
-    """A net of exactly the budget passes; one parameter less is refused."""
+    """A net of exactly the budget passes; one parameter less is refused, with the three best edits."""
     params = plan(tiny_recipe(tmp_path)).require().params
 
     plan(tiny_recipe(tmp_path, f"budget.params={params}")).require()
-    with pytest.raises(OverBudgetError):
+    with pytest.raises(OverBudgetError) as refused:
         plan(tiny_recipe(tmp_path, f"budget.params={params - 1}")).require()
+
+    assert refused.value.exit_code == 3
+    assert str(refused.value).count("Try:") == 3
 
 
 def test_a_run_goes_on_from_another_folder(tmp_path, store, monkeypatch):

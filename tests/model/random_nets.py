@@ -5,7 +5,7 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from flyweight.errors import NotationError
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.spec import (
     Activation,
     ActivationKind,
@@ -99,7 +99,7 @@ IMAGES = st.tuples(st.integers(1, 3), st.integers(5, 14), st.integers(5, 14))
 
 def fits(nodes: list[Node], image: tuple[int, ...]) -> bool:
     try:
-        walk(Net(tuple(nodes)), image)
+        count(Net(tuple(nodes)), image)
     except NotationError:
         return False
     return True

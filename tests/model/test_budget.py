@@ -2,10 +2,9 @@
 
 import pytest
 
-from flyweight.errors import OverBudgetError, UsageError
+from flyweight.errors import UsageError
 from flyweight.model.budget import KINDS, Budget, Overrun, overruns, parse_budget, refusal
-from flyweight.model.cost import walk
-from flyweight.model.edits import require
+from flyweight.model.count import count
 
 NET_19348 = (
     "c14p1 bn r c14p1 bn r c14p1 bn r m2 do.1 c24p1 bn r c24p1 bn r m2 do.1 "
@@ -73,7 +72,7 @@ def test_wrong_budget_is_told_with_the_nearest_kind(text: str | list[str], told:
 
 def test_limits_are_inclusive() -> None:
     """19,348 parameters pass a budget of 19,348 and fail 19,347 by one."""
-    cost = walk(NET_19348)
+    cost = count(NET_19348)
 
     assert overruns(Budget(params=19_348), cost) == ()
     assert overruns(Budget(params=19_347), cost) == (Overrun(kind="params", needed=19_348, allowed=19_347),)
@@ -85,7 +84,7 @@ def test_limits_are_inclusive() -> None:
 )
 def test_every_kind_of_a_net_is_limited(kind: str, needed: int) -> None:
     """What the net needs passes, one less does not."""
-    cost = walk(NET_19348)
+    cost = count(NET_19348)
 
     assert overruns(Budget(**{kind: needed}), cost) == ()
     assert [overrun.over for overrun in overruns(Budget(**{kind: needed - 1}), cost)] == [1]
@@ -93,7 +92,7 @@ def test_every_kind_of_a_net_is_limited(kind: str, needed: int) -> None:
 
 def test_epochs_are_limited_when_they_are_known() -> None:
     """Planned epochs count; without a plan, and for seconds, there is nothing to judge."""
-    cost = walk(NET_19348)
+    cost = count(NET_19348)
 
     assert overruns(Budget(epochs=5, seconds=1), cost, epochs=5) == ()
     assert overruns(Budget(epochs=5, seconds=1), cost) == ()
@@ -102,7 +101,7 @@ def test_epochs_are_limited_when_they_are_known() -> None:
 
 def test_refusal_tells_needs_budget_heaviest_and_what_to_try() -> None:
     """The whole message for the net of 593,200 parameters."""
-    cost = walk("c32 r c64 m2 r c128 r c256 m2 r flat fc50 r fc10 ls")
+    cost = count("c32 r c64 m2 r c128 r c256 m2 r flat fc50 r fc10 ls")
     found = overruns(Budget(params=25_000, epochs=1), cost, epochs=2)
 
     message = refusal("iteration-2", cost, found, suggestions=["thinner"])
@@ -113,16 +112,3 @@ def test_refusal_tells_needs_budget_heaviest_and_what_to_try() -> None:
         "  Heaviest: conv4 295,168, linear1 204,850, conv3 73,856.",
         "  Try: thinner",
     ]
-
-
-def test_require_refuses_with_edits_or_returns_the_cost() -> None:
-    """Over budget raises with exit code 3 and three edits; what fits gives its cost."""
-    net = "c16 r c16 r c10 r m2 c10/1 r c24 r flat fc10 ls"
-
-    with pytest.raises(OverBudgetError) as caught:
-        require("row 5", net, (1, 28, 28), Budget(params=25_000))
-
-    assert caught.value.exit_code == 3
-    assert "global average pooling instead of flatten: -19,200" in str(caught.value)
-    assert str(caught.value).count("Try:") == 3
-    assert require("row 5", net, (1, 28, 28), Budget(params=25_674)).params == 25_674

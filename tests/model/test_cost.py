@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from flyweight.errors import NotationError
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 
 
 def test_published_net_of_19348_parameters_is_counted_to_the_digit() -> None:
@@ -16,7 +16,7 @@ def test_published_net_of_19348_parameters_is_counted_to_the_digit() -> None:
         "c16p1 bn r c16p1 bn r unused(c16p1 bn) gap flat do.1 fc50 r fc10 ls"
     )
 
-    cost = walk(net)
+    cost = count(net)
 
     assert cost.params == 19_348
     assert cost.registered_params == 21_700
@@ -27,7 +27,7 @@ def test_published_net_of_19348_parameters_is_counted_to_the_digit() -> None:
 
 def test_rows_add_up_to_the_total() -> None:
     """A small net by hand."""
-    cost = walk("c8 r m2 flat fc10")
+    cost = count("c8 r m2 flat fc10")
 
     assert [row.params for row in cost.rows] == [80, 0, 0, 0, 13_530]
     assert cost.params == 13_610
@@ -54,7 +54,7 @@ def test_rows_add_up_to_the_total() -> None:
 )
 def test_layers_count_as_by_hand(net: str, params: int, macs: int) -> None:
     """Parameters and MACs of one image of 28 x 28, one kind of layer at a time."""
-    cost = walk(net)
+    cost = count(net)
 
     assert (cost.params, cost.macs) == (params, macs)
 
@@ -76,7 +76,7 @@ def test_layers_count_as_by_hand(net: str, params: int, macs: int) -> None:
 )
 def test_peak_memory_is_what_is_alive_at_the_worst_moment(net: str, values: int) -> None:
     """Values of one image that are needed at once, by hand."""
-    cost = walk(net)
+    cost = count(net)
 
     assert cost.activations == values
     assert cost.activation_bytes == 4 * values
@@ -100,7 +100,7 @@ def test_peak_memory_is_what_is_alive_at_the_worst_moment(net: str, values: int)
 def test_layers_that_do_not_fit_are_told_by_name(net: str, told: str) -> None:
     """Which layer, what it needs, what it found."""
     with pytest.raises(NotationError) as caught:
-        walk(net)
+        count(net)
 
     assert told in str(caught.value)
 
@@ -109,14 +109,14 @@ def test_layers_that_do_not_fit_are_told_by_name(net: str, told: str) -> None:
 def test_image_has_three_sides(image: tuple[int, ...]) -> None:
     """Channels, height and width, each at least 1."""
     with pytest.raises(NotationError):
-        walk("c8", image)
+        count("c8", image)
 
 
 def test_counting_needs_no_torch() -> None:
     """Budget, edits and table count without importing torch, numpy or rich."""
     code = (
-        "import sys; from flyweight.model import budget, edits, table, cost; "
-        "b = budget.Budget(params=100); c = cost.walk('c8 r flat fc10'); "
+        "import sys; from flyweight.model import budget, edits, table; from flyweight.model.count import count; "
+        "b = budget.Budget(params=100); c = count('c8 r flat fc10'); "
         "table.as_text(c, b, edits.edits('c8 r flat fc10', (1, 28, 28), b)); "
         "print([name for name in ('torch', 'numpy', 'rich', 'matplotlib') if name in sys.modules])"
     )

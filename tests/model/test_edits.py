@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from random_nets import nets
 
 from flyweight.model.budget import KINDS, Budget, needs, overruns
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.edits import Edit, edits
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Net
@@ -25,7 +25,7 @@ def test_every_edit_is_a_counted_net_with_the_same_classes(
 ) -> None:
     """Its text parses and walks; classes stay; saving, parameters and "enough" are what counting says."""
     net, image = drawn
-    before = walk(net, image)
+    before = count(net, image)
     needed = needs(before)[kind]
     assume(needed > 1)
     budget = Budget(**{kind: max(int(needed * share), 1)})
@@ -33,7 +33,7 @@ def test_every_edit_is_a_counted_net_with_the_same_classes(
     found = edits(net, image, budget)
 
     for edit in found:
-        after = walk(parse_net(edit.net), image)
+        after = count(parse_net(edit.net), image)
         assert after.out_shape == before.out_shape
         assert after.params == edit.params
         assert edit.saves == needed - needs(after)[kind] > 0
@@ -46,11 +46,11 @@ def test_every_edit_is_a_counted_net_with_the_same_classes(
 def test_several_limits_at_once_are_met_by_enough(drawn: tuple[Net, tuple[int, ...]], divisor: int) -> None:
     """An edit is enough only when every limit holds."""
     net, image = drawn
-    before = walk(net, image)
+    before = count(net, image)
     budget = Budget(**{kind: max(value // divisor, 1) for kind, value in needs(before).items()}, epochs=1)
 
     for edit in edits(net, image, budget):
-        assert edit.is_enough == (not overruns(budget, walk(edit.net, image)))
+        assert edit.is_enough == (not overruns(budget, count(edit.net, image)))
 
 
 def test_net_that_fits_needs_no_edit() -> None:
@@ -84,7 +84,7 @@ def test_scaled_widths_use_the_largest_factor_that_fits() -> None:
 
     assert edit.description == "all widths x 0.812 (c24 to c19)"
     assert edit.net == "c13 r c13 r c8 r m2 c8/1 r c19 r flat fc10 ls"
-    assert walk("c13 r c13 r c8 r m2 c8/1 r c20 r flat fc10 ls").params > 20_000
+    assert count("c13 r c13 r c8 r m2 c8/1 r c20 r flat fc10 ls").params > 20_000
 
 
 def test_grouped_convolutions_still_divide_when_widths_are_scaled() -> None:
@@ -101,7 +101,7 @@ def test_thinner_layer_is_as_wide_as_fits() -> None:
     found = described(WIDE, Budget(params=25_000))
 
     assert found["conv2 13 wide instead of 16"].params == 24_969
-    assert walk("c16 r c14 r c10 r m2 c10/1 r c24 r flat fc10 ls").params > 25_000
+    assert count("c16 r c14 r c10 r m2 c10/1 r c24 r flat fc10 ls").params > 25_000
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_thinner_layer_is_as_wide_as_fits() -> None:
 )
 def test_structural_edits_change_one_place(net: str, budget: str, change: str, text: str) -> None:
     """The text of the changed net, to the character."""
-    needed = needs(walk(net))[budget]
+    needed = needs(count(net))[budget]
 
     assert described(net, Budget(**{budget: int(needed * 0.6)}))[change].net == text
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.errors import NotationError
-from flyweight.model.notation import EXAMPLES, WORDS, is_target, parse_net
+from flyweight.model.notation import EXAMPLES, WORDS, is_own_module, parse_net
 from flyweight.model.spec import Activation, Conv, Dropout, Net, Pool, Residual
 
 
@@ -113,8 +113,8 @@ def test_examples_are_tokens() -> None:
 
 def test_own_module_is_told_from_a_net() -> None:
     """A colon is in no net."""
-    assert is_target("nets:Tiny")
-    assert not any(is_target(example) for example in EXAMPLES)
+    assert is_own_module("nets:Tiny")
+    assert not any(is_own_module(example) for example in EXAMPLES)
 
 
 @pytest.mark.parametrize(("written", "meant"), [("C8", "c8"), ("c8,", "c8"), ("GAP;", "gap"), ("BN", "bn")])

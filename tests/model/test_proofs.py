@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import NotationError
 from flyweight.model.build import build
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
     Activation,
@@ -64,7 +64,7 @@ def test_random_nets_hold_every_kind_of_layer() -> None:
 def test_counted_parameters_are_those_of_the_built_net(drawn: Drawn) -> None:
     """Closed form = numel of the module = sum of the rows, path by path; buffers too."""
     net, image = drawn
-    cost, module = walk(net, image), build(net, image)
+    cost, module = count(net, image), build(net, image)
     paths = {row.path for row in cost.rows}
     counted = {row.path: row.params for row in cost.rows if not row.is_shared and row.params}
     built: dict[str, int] = {}
@@ -89,7 +89,7 @@ def test_unused_layers_are_those_that_the_answer_does_not_depend_on(drawn: Drawn
     )
     reached = zip(module.parameters(), gradients, strict=True)
 
-    assert walk(net, image).params == sum(one.numel() for one, gradient in reached if gradient is not None)
+    assert count(net, image).params == sum(one.numel() for one, gradient in reached if gradient is not None)
 
 
 def walked(module: nn.Module) -> bool:
@@ -111,9 +111,9 @@ def test_counted_shapes_are_those_of_the_forward_pass(drawn: Drawn) -> None:
             )
     output = module(torch.zeros(2, *image))
 
-    rows = [row for row in walk(net, image).rows if row.is_executed]
+    rows = [row for row in count(net, image).rows if row.is_executed]
     assert [(row.path, row.in_shape, row.out_shape) for row in rows] == calls
-    assert tuple(output.shape) == (2, *walk(net, image).out_shape)
+    assert tuple(output.shape) == (2, *count(net, image).out_shape)
 
 
 @given(nets(), st.integers(1, 3))
@@ -124,7 +124,7 @@ def test_macs_are_half_of_what_the_flop_counter_of_torch_counts(drawn: Drawn, im
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(images, *image))
 
-    assert counter.get_total_flops() == 2 * images * walk(net, image).macs
+    assert counter.get_total_flops() == 2 * images * count(net, image).macs
 
 
 # Receptive fields. Where every weight is one, the gradient of one unit is above zero exactly on the pixels it sees, so
@@ -181,7 +181,7 @@ def test_receptive_field_is_the_support_of_the_gradient(layers: list[Node], tall
     net = Net((Conv(2, kernel=1, bias=False), *layers))
     image = (1, 40 + taller, 40 + wider)
     assume(fits(net, image))
-    row = walk(net, image).rows[-1]
+    row = count(net, image).rows[-1]
     height, width = row.out_shape[1:]
 
     first = seen_pixels(net, image, (0, 0, 0))
@@ -197,10 +197,10 @@ def test_receptive_field_is_the_support_with_padding_and_blocks(layers: list[Nod
     """A unit in the middle of a large image, away from the frame, sees exactly its field."""
     net = Net((Conv(2, kernel=1, bias=False), *layers))
     assume(fits(net, (1, 400, 400)))
-    widest = max(row.receptive_field[0] for row in walk(net, (1, 400, 400)).rows)
+    widest = max(row.receptive_field[0] for row in count(net, (1, 400, 400)).rows)
     image = (1, *(int(2 * widest) + 24,) * 2)
     # A 1x1 layer after the net sees what the net's answer sees, whichever branch was the wider.
-    row = walk(Net((*net.nodes, Pool("average", 1))), image).rows[-1]
+    row = count(Net((*net.nodes, Pool("average", 1))), image).rows[-1]
     middle = row.out_shape[1] // 2
 
     seen = seen_pixels(net, image, (0, middle, middle))
@@ -220,7 +220,7 @@ def test_global_layers_see_everything_that_came_before(layers: list[Node], head:
     net = Net((Conv(2, kernel=1, bias=False), *layers, *tail[head]))
     image = (1, 40, 43)
     assume(fits(net, image))
-    row = walk(net, image).rows[-1]
+    row = count(net, image).rows[-1]
     sides = row.out_shape[1:] if head == "adaptive" else (1, 1)
     units = [(0, i, j) if len(row.out_shape) == 3 else (0,) for i in range(sides[0]) for j in range(sides[1])]
 
@@ -258,14 +258,14 @@ def test_receptive_field_is_what_lit_pixels_can_change(layers: list[Node], tail:
         lit = torch.eye(18 * 19, dtype=torch.float64).reshape(-1, *image)
         unit = module(torch.cat([torch.zeros_like(lit[:1]), lit])).flatten(1)[:, 0]
     seen = (unit[1:] != unit[0]).reshape(18, 19).nonzero()
-    told = walk(net, image).rows[-1].receptive_field
+    told = count(net, image).rows[-1].receptive_field
 
     assert tuple((seen.max(0).values - seen.min(0).values + 1).tolist()) == told
 
 
 def fits(net: Net, image: tuple[int, ...]) -> bool:
     try:
-        walk(net, image)
+        count(net, image)
     except NotationError:
         return False
     return True

@@ -8,7 +8,7 @@ from published_nets import DOCUMENTS, PUBLISHED, Published
 from torch import Tensor, nn
 
 from flyweight.model.build import build
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.trace import trace
 
 # Registered with the net as a batch norm over 20 features, where no layer has 20: no chain of layers can hold it.
@@ -19,7 +19,7 @@ FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda published: published.id)
 def test_published_net_is_counted_to_the_digit(published: Published) -> None:
     """Executed and registered parameters, in closed form and built."""
-    cost = walk(published.net)
+    cost = count(published.net)
 
     assert cost.params == published.params
     assert cost.out_shape == (10,)
@@ -92,9 +92,9 @@ def test_table_agrees_with_the_study_of_the_documents() -> None:
     assert [one.id for one in PUBLISHED] == [entry["id"] for entry in study]
     for one, entry in zip(PUBLISHED, study, strict=True):
         layers = entry["architecture"]
-        cost = walk(one.net)
+        cost = count(one.net)
         shapes = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers["layers"]]
-        assert walk(layers["notation"]).params == one.params == layers["params_forward"]
+        assert count(layers["notation"]).params == one.params == layers["params_forward"]
         assert one.registered_params == layers.get("params_total", layers["params_forward"])
         assert one.told == (entry["params_reported"]["value"] or entry.get("params_source"))
         assert [(row.out_shape, row.params) for row in cost.rows if row.is_executed] == shapes

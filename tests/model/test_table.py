@@ -9,7 +9,7 @@ from hypothesis import given
 from random_nets import nets
 
 from flyweight.model.budget import Budget
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.model.edits import edits
 from flyweight.model.spec import Net
 from flyweight.model.table import NO_BUDGET, as_csv, as_dict, as_markdown, as_text
@@ -24,7 +24,7 @@ EXTREME = "c65536/11s2p100d20nb c65536/11p60g16nb unused(c3) +(c65536/1) gap fla
 def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
     """Rows, parameters and MACs agree, the columns add up, and text is ASCII within 80 columns."""
     net, image = drawn
-    cost = walk(net, image)
+    cost = count(net, image)
     budget = Budget(params=max(cost.params // 2, 1), activation=max(cost.activation_bytes // 2, 1))
     found = edits(net, image, budget)
 
@@ -46,7 +46,7 @@ def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
 
 def test_text_of_a_whole_net() -> None:
     """Shared and unused layers are marked; each limit says under or over by how much."""
-    text = as_text(walk(NET), BUDGET)
+    text = as_text(count(NET), BUDGET)
 
     assert text.splitlines() == [
         "c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 | c8/1) gap flat do.1 fc10 ls",
@@ -84,13 +84,13 @@ def test_text_of_a_whole_net() -> None:
 
 def test_dict_judges_every_limit() -> None:
     """The margin is negative where it is over; one limit over is enough not to fit."""
-    told = as_dict(walk(NET), BUDGET)
+    told = as_dict(count(NET), BUDGET)
 
     assert {one["kind"]: one["margin"] for one in told["verdicts"]} == {
         "params": 574, "macs": -85_136, "activation": 9_824, "flash": 3_232,
     }  # fmt: skip
     assert told["fits"] is False
-    assert as_dict(walk(NET))["fits"] is True
+    assert as_dict(count(NET))["fits"] is True
 
 
 def test_edits_are_shown_with_what_they_save_and_their_net() -> None:
@@ -99,17 +99,17 @@ def test_edits_are_shown_with_what_they_save_and_their_net() -> None:
     found = edits(NET, (1, 28, 28), budget)
     best = found[0]
 
-    for shown in (as_text(walk(NET), budget, found), as_markdown(walk(NET), budget, found)):
+    for shown in (as_text(count(NET), budget, found), as_markdown(count(NET), budget, found)):
         assert best.description in shown
         assert f"{best.saves:,}" in shown
         assert f"{best.params:,}" in shown
-    assert as_dict(walk(NET), budget, found)["edits"][0]["net"] == best.net
+    assert as_dict(count(NET), budget, found)["edits"][0]["net"] == best.net
 
 
 @pytest.mark.parametrize("image", [(3, 640, 480), (3, 224, 224)])
 def test_huge_nets_fit_80_columns_too(image: tuple[int, ...]) -> None:
     """Tokens are cut, then columns that can be derived are left out."""
-    text = as_text(walk(EXTREME, image), Budget(params=10**9, flash=10**9, activation=10**9))
+    text = as_text(count(EXTREME, image), Budget(params=10**9, flash=10**9, activation=10**9))
 
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "conv2" in text
@@ -120,14 +120,14 @@ def test_long_tokens_are_broken_without_blanks_at_the_end(length: int) -> None:
     """A fraction of hundreds of digits begins anywhere in a line."""
     net = "r " * (length // 2) + "bn " * (length % 2) + "flat do." + "0" * 300 + "1 fc2"
 
-    lines = as_text(walk(net), Budget(params=1), edits(net, (1, 28, 28), Budget(params=1))).splitlines()
+    lines = as_text(count(net), Budget(params=1), edits(net, (1, 28, 28), Budget(params=1))).splitlines()
 
     assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
 
 
 def test_markdown_escapes_what_would_break_a_table() -> None:
     """The bar of a shortcut and the underscore of a name."""
-    markdown = as_markdown(walk(NET))
+    markdown = as_markdown(count(NET))
 
     assert markdown.startswith("`c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 \\| c8/1) gap flat do.1 fc10 ls` on 1x28x28")
     assert "| log\\_softmax1 |" in markdown

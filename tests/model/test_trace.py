@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from flyweight.errors import UsageError
 from flyweight.model.build import build
-from flyweight.model.cost import Cost, Row, walk
+from flyweight.model.cost import Cost, Row
+from flyweight.model.count import count
 from flyweight.model.spec import CONVOLUTIONS, Flatten, Net, RowKind
 from flyweight.model.trace import load_module, trace
 
@@ -220,9 +221,9 @@ def _class_kind(row: Row) -> RowKind:
 def test_tracing_a_built_net_gives_its_closed_form(drawn: tuple[Net, tuple[int, ...]]) -> None:
     """Parameters, registered parameters, buffers, MACs, and every layer's kind and shapes."""
     net, image = drawn
-    if len(walk(net, image).out_shape) != 1:
+    if len(count(net, image).out_shape) != 1:
         net = Net((*net.nodes, Flatten()))
-    cost = walk(net, image)
+    cost = count(net, image)
 
     traced = trace(build(net, image), image)
 

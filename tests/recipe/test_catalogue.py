@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flyweight.errors import MissingError, UsageError
-from flyweight.model import cost
+from flyweight.model.count import count
 from flyweight.recipe import copy, describe, diff, draft, is_recipe, load, names, text
 
 OWN = ("own/20k-best", "own/20k-fast", "own/25k-one-epoch", "own/8k")
@@ -36,9 +36,9 @@ def test_our_recipes_fit_their_budget(name: str) -> None:
     recipe = load(name)
 
     assert recipe.budget.params == PARAMS[name]
-    assert cost.walk(recipe.model.net, (1, 28, 28)).params < PARAMS[name]
+    assert count(recipe.model.net, (1, 28, 28)).params < PARAMS[name]
     assert recipe.train.epochs == EPOCHS[name]
-    assert cost.walk(recipe.model.net, (1, 28, 28)).out_shape == (10,)
+    assert count(recipe.model.net, (1, 28, 28)).out_shape == (10,)
 
 
 def test_a_copy_is_the_text_as_it_was_written(tmp_path: Path) -> None:

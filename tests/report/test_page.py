@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from flyweight.errors import DataError
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe.protocol import SENTENCES
 from flyweight.records.folder import verify, write_checksums
 from flyweight.report.run import plots
@@ -54,7 +54,7 @@ def run_folder(
 ) -> Path:
     """A run folder with the files of docs/architecture.md, made without training."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng, cost = np.random.default_rng(0), walk(net, shape)
+    rng, cost = np.random.default_rng(0), count(net, shape)
     names = [str(number) if n_classes == 10 else f"a class with a long name {number}" for number in range(n_classes)]
     labels = np.arange(10 * n_classes) % n_classes
     answers = labels.copy()

@@ -10,7 +10,7 @@ import torch
 
 from flyweight.experiment.plan import plan
 from flyweight.experiment.setup import prepare
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import catalogue, describe, diff, flat, load, names, override, parent, text
 from flyweight.train import loop
 from tiny import TRAIN, write_images
@@ -91,7 +91,7 @@ def test_a_step_trains(step: str, digits: Path) -> None:
         should_stop=lambda: True,
     )
 
-    cost = walk(recipe.model.net, bench.image_set.shape)
+    cost = count(recipe.model.net, bench.image_set.shape)
     assert outcome.status == "interrupted"
     assert (bench.training.count, bench.training.step) == (IMAGES_A_STEP, 1)
     assert math.isfinite(bench.training.loss_sum)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flyweight.errors import UsageError
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import Recipe, flat, keys, load, value_at
 from flyweight.reproductions.document import MARKS, NOT_A_NUMBER, Claim, Step, journey, journeys
 from flyweight.reproductions.verdicts import INPUT_SHAPE
@@ -45,7 +45,7 @@ def test_all_experiments_are_there() -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_every_net_has_the_count_of_its_source(name: str) -> None:
     """To the digit, what is registered and never used told apart."""
-    costs = {step.name: walk(step.recipe.model.net, INPUT_SHAPE) for step in journey(name).all_steps}
+    costs = {step.name: count(step.recipe.model.net, INPUT_SHAPE) for step in journey(name).all_steps}
 
     assert [cost.params for cost in costs.values()] == COUNTS[name]
     for step, cost in costs.items():
@@ -55,7 +55,7 @@ def test_every_net_has_the_count_of_its_source(name: str) -> None:
 def test_every_claimed_count_is_right_or_known_to_be_wrong() -> None:
     """43 counts are claimed, five of them typed wrongly."""
     claimed = {step.name: int(c.value) for step in every_step() for c in step.claims if c.what == "parameters"}
-    wrong = {name: count for name, count in claimed.items() if count != walk(load(name).model.net, INPUT_SHAPE).params}
+    wrong = {name: n for name, n in claimed.items() if n != count(load(name).model.net, INPUT_SHAPE).params}
 
     assert wrong == WRONG_COUNTS
     assert len(claimed) == 46
@@ -173,7 +173,7 @@ def test_every_net_is_layer_by_layer_that_of_the_facts() -> None:
     found = [*facts["experiments"], *facts["related_runs_not_in_documents"]]
     for experiment in found:
         layers = experiment.get("architecture", experiment)["layers"]
-        rows = [row for row in walk(load(experiment["id"][1:]).model.net, INPUT_SHAPE).rows if row.is_executed]
+        rows = [row for row in count(load(experiment["id"][1:]).model.net, INPUT_SHAPE).rows if row.is_executed]
         told = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers if layer["params"]]
         assert [(row.out_shape, row.params) for row in rows if row.params] == told, experiment["id"]
 

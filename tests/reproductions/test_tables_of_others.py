@@ -15,7 +15,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flyweight.errors import DataError, UsageError
-from flyweight.model.cost import walk
 from flyweight.reproductions.log_import.cells import Accuracy, read_accuracy, read_count
 from flyweight.reproductions.log_import.changes import is_training_only, layers_changed
 from flyweight.reproductions.log_import.doubts import KINDS, MNIST_CLASS_COUNTS, Doubt, doubts
@@ -827,7 +826,7 @@ def test_a_registered_count_is_told_as_one() -> None:
 @given(st.sampled_from(sorted(NETS)), st.integers(0, 30_000))
 def test_a_count_is_doubted_exactly_if_it_is_not_the_count(net: str, count: int) -> None:
     """Whatever was claimed."""
-    assert walk(net).params == NETS[net]
+    assert count(net).params == NETS[net]
 
     assert (kinds(doubts(nets_table((net, f"{count:,}")))) == ["count"]) == (count != NETS[net])
 

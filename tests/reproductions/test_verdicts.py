@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_replays import TEST_COUNTS, TRAIN_COUNTS, diverged, replay
 
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.reproductions.document import Claim, Step, journey, journeys
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import (
@@ -24,7 +24,7 @@ from flyweight.reproductions.verdicts import (
     judge_claim,
 )
 
-COST = walk("c8 r gap flat fc10 unused(bn)", INPUT_SHAPE)
+COST = count("c8 r gap flat fc10 unused(bn)", INPUT_SHAPE)
 STEP = Step(name="003-9", label="a step")
 TOLD = Claim(what="accuracy", told="99.46 %", mark="stated", on="test", epoch=2, images=10_000)
 

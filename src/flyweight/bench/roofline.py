@@ -22,7 +22,7 @@ from flyweight.bench.rows import Row, row, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, NET, PRECISIONS, Precision
 from flyweight.bench.timing import seconds_of
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.train import device as devices
 from flyweight.train.device import usable_cores
 from flyweight.train.loop import Training
@@ -45,13 +45,13 @@ def training_flops(net: str, input_shape: tuple[int, int, int] = (1, 28, 28)) ->
     """Floating-point operations by weights of one training step, for one image.
 
     Forward takes 2 for each MAC (multiply, add); backward as many for the gradient of the weights and as many for
-    that of the input, which the first layer with weights does not need. What `walk` does not count (bias, batch norm,
+    that of the input, which the first layer with weights does not need. What `count` does not count (bias, batch norm,
     pooling) is not counted here.
 
     >>> training_flops("flat fc10", (1, 2, 2))
     160
     """
-    macs = [row.macs for row in walk(net, input_shape).rows if row.is_executed and row.macs]
+    macs = [row.macs for row in count(net, input_shape).rows if row.is_executed and row.macs]
     return 2 * (3 * sum(macs) - macs[0])
 
 

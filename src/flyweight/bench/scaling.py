@@ -23,7 +23,7 @@ from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, NET, SHAPE, Images
 from flyweight.bench.timing import seconds_of
 from flyweight.bench.train import MEGABYTE, counted
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.train.device import DEFAULT_THREADS, usable_cores
 
 SECTION: Final = "growth"
@@ -68,7 +68,7 @@ def growth(size: Size, *, threads: int | None) -> list[Row]:
 def widened(width: int) -> str:
     """A small net, every layer `width` times as wide as its narrowest form.
 
-    >>> [walk(widened(width)).params for width in (1, 32)]
+    >>> [count(widened(width)).params for width in (1, 32)]
     [1030, 889738]
     """
     return f"c{4 * width}nb bn r m2 c{8 * width}nb bn r m2 c{8 * width}nb bn r gap flat fc10"
@@ -132,7 +132,7 @@ def _by_batch(size: Size, threads: int) -> Iterator[Point]:
 def _by_parameters(size: Size, threads: int) -> Iterator[Point]:
     for width in size.grown_widths:
         net = widened(width)
-        params = walk(net).params
+        params = count(net).params
         make = functools.partial(start, net=net, threads=threads)
         yield _later(_point(f"{params:,} parameters", params, make, steps=size.grown_steps))
 

@@ -41,9 +41,10 @@ def show(
     """
     from flyweight.experiment.plan import images_of
     from flyweight.model import table
-    from flyweight.model.any_net import cost_of, is_own_module
     from flyweight.model.budget import Budget, parse_budget
+    from flyweight.model.count import count
     from flyweight.model.edits import edits
+    from flyweight.model.notation import is_own_module
     from flyweight.recipe import dumps, is_recipe, load, protocol_words
 
     resolved, measured, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
@@ -55,7 +56,7 @@ def show(
         measured = [f"  {sentence}" for sentence in protocol_words(recipe)]
     elif changes:
         raise UsageError("--set changes a recipe, found a net; change the net's text instead.")
-    cost = cost_of(net, shape or (1, 28, 28))
+    cost = count(net, shape or (1, 28, 28))
     helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
     match (form or Form()).name:
         case "json":

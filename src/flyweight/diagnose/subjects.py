@@ -21,9 +21,8 @@ from flyweight.experiment.data_facts import sizes_of
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.schedule import learning_rate
-from flyweight.model.any_net import is_own_module
 from flyweight.model.cost import Cost, Row
-from flyweight.model.notation import parse_net
+from flyweight.model.notation import is_own_module, parse_net
 from flyweight.model.spec import RowKind, kind_of, kind_of_module, layers
 from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
 

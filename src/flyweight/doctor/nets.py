@@ -17,8 +17,9 @@ from flyweight.doctor.finding import Gain, Remedy
 from flyweight.doctor.subject import Subject
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
-from flyweight.model.cost import Cost, Row, walk
-from flyweight.model.notation import is_target, parse_net
+from flyweight.model.cost import Cost, Row
+from flyweight.model.count import count
+from flyweight.model.notation import is_own_module, parse_net
 from flyweight.model.spec import WEIGHTS, Dropout, Layer, Net, Node, Repeat, Residual, RowKind, Shared, Unused
 
 # Where a node is written: its place, then in turn the branch (0: body, 1: shortcut) and the place in it.
@@ -106,7 +107,7 @@ def written_out(subject: Subject) -> Written | None:
 
 def _net(subject: Subject) -> Net | None:
     text = subject.recipe.model.net
-    return None if is_target(text) else parse_net(text)
+    return None if is_own_module(text) else parse_net(text)
 
 
 def _without_repeats(nodes: Sequence[Node]) -> Iterator[Node]:
@@ -236,7 +237,7 @@ def counted(subject: Subject, nets: Iterable[Net]) -> Iterator[Written]:
     budget = Budget(**subject.recipe.budget.model_dump())
     for net in islice(_different(nets), max(MOST_COUNTED // max(len(subject.cost.rows), 1), FEWEST_TRIED)):
         try:
-            cost = walk(net, subject.cost.input_shape)
+            cost = count(net, subject.cost.input_shape)
         except NotationError:
             continue
         is_over = overruns(budget, cost, epochs=subject.recipe.train.epochs)

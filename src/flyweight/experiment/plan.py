@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
-from flyweight.model.any_net import cost_of, is_own_module
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost
+from flyweight.model.count import count
 from flyweight.model.edits import edits
 from flyweight.model.layout import Shape
+from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe, draft, load
 
 MOST_EDITS_SHOWN = 3
@@ -118,7 +119,7 @@ def _counted(net: str, data_name: str, resize: int | None) -> tuple[Cost | None,
     except UsageError as error:
         return None, (f"data.name: {error}",)
     try:
-        cost = cost_of(net, shape)
+        cost = count(net, shape)
     except (NotationError, UsageError) as error:
         return None, (f"model.net: {error}",)
     if cost.out_shape != (n_classes,):

@@ -21,8 +21,8 @@ from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import Split, channel_statistics, validation_part
 from flyweight.experiment.splits import parts_of
-from flyweight.model.any_net import is_own_module
 from flyweight.model.build import build
+from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
 from flyweight.train import device as devices
 from flyweight.train import loop, optim

@@ -18,9 +18,9 @@ from flyweight.data.batches import normalise
 from flyweight.data.folders import read_picture
 from flyweight.errors import DataError, UsageError
 from flyweight.inference.prepare import Prepared, read_digit
-from flyweight.model.any_net import is_own_module
 from flyweight.model.build import build
 from flyweight.model.layout import Shape
+from flyweight.model.notation import is_own_module
 from flyweight.records import folder as files
 from flyweight.records.store import Store
 

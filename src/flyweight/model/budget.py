@@ -198,8 +198,8 @@ def row_needs(row: Row, kind: Kind) -> int:
 def refusal(name: str, cost: Cost, found: Sequence[Overrun], *, suggestions: Sequence[object] = ()) -> str:
     """Why `name` is refused: what it needs, what is allowed, its heaviest layers, and what to change.
 
-    >>> from flyweight.model.cost import walk
-    >>> cost = walk("c8 r m2 flat fc10")
+    >>> from flyweight.model.count import count
+    >>> cost = count("c8 r m2 flat fc10")
     >>> print(refusal("tiny", cost, overruns(Budget(params=10_000), cost)))
     tiny needs 13,610 parameters, the budget is 10,000 (3,610 over).
       Heaviest: linear1 13,530, conv1 80.

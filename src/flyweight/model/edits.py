@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from math import lcm, prod
 from typing import Final, TypeAlias
 
-from flyweight.errors import NotationError, OverBudgetError
-from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, refusal, row_needs
-from flyweight.model.cost import Cost, Row, walk
+from flyweight.errors import NotationError
+from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, row_needs
+from flyweight.model.cost import Cost, Row
+from flyweight.model.count import count
 from flyweight.model.layout import Shape
 from flyweight.model.notation import format_node, parse_net
 from flyweight.model.spec import (
@@ -97,7 +98,7 @@ class _Task:
     def counted(self, net: Net) -> Cost | None:
         """The cost of a changed net, or None where its layers no longer fit or its classes changed."""
         try:
-            cost = walk(net, self.cost.input_shape)
+            cost = count(net, self.cost.input_shape)
         except NotationError:
             return None
         return cost if cost.out_shape == self.cost.out_shape else None
@@ -147,23 +148,10 @@ def edits(net: Net | str, input_shape: Shape, budget: Budget) -> tuple[Edit, ...
     return tuple(sorted(found.values(), key=lambda edit: _left(budget, edit.cost)))
 
 
-def require(name: str, net: Net | str, input_shape: Shape, budget: Budget, *, epochs: int | None = None) -> Cost:
-    """The cost of `net`, if it fits.
-
-    Raises:
-        OverBudgetError: it does not; the message tells what it needs, its heaviest layers, and the best edits.
-    """
-    cost = walk(net, input_shape)
-    found = overruns(budget, cost, epochs=epochs)
-    if found:
-        raise OverBudgetError(refusal(name, cost, found, suggestions=edits(net, input_shape, budget)[:3]))
-    return cost
-
-
 def _task(net: Net | str, input_shape: Shape, budget: Budget) -> _Task | None:
     if isinstance(net, str):
         net = parse_net(net)
-    cost = walk(net, input_shape)
+    cost = count(net, input_shape)
     found = overruns(budget, cost)
     if not found:
         return None

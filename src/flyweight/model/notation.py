@@ -124,13 +124,13 @@ def parse_net(text: str) -> Net:
     return Net(nodes)
 
 
-def is_target(text: str) -> bool:
-    """Whether `text` names a module of the user's own rather than a net in notation.
+def is_own_module(net: str) -> bool:
+    """Whether `net` is "file:Class", a module of the user's own; the notation has no colon.
 
-    >>> is_target("nets:Tiny"), is_target("c8 r m2 flat fc10")
+    >>> is_own_module("nets:Tiny"), is_own_module("c8 r m2 flat fc10")
     (True, False)
     """
-    return ":" in text
+    return ":" in net
 
 
 class _Parser:

@@ -159,8 +159,8 @@ def _csv_cell(value: Any) -> str | int | float:
 def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
     """Plain ASCII, at most 80 columns, the same on a terminal and in a pipe.
 
-    >>> from flyweight.model.cost import walk
-    >>> print(as_text(walk("c8 r m2 flat fc10"), Budget(params=10_000)))
+    >>> from flyweight.model.count import count
+    >>> print(as_text(count("c8 r m2 flat fc10"), Budget(params=10_000)))
     c8 r m2 flat fc10
     input 1x28x28
     <BLANKLINE>

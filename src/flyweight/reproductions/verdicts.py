@@ -14,7 +14,8 @@ from statistics import median
 from typing import Final, Literal, TypeAlias, get_args
 
 from flyweight.evidence.stats import Summary, mean_interval, t_quantile, wilson
-from flyweight.model.cost import Cost, walk
+from flyweight.model.cost import Cost
+from flyweight.model.count import count
 from flyweight.model.layout import Shape
 from flyweight.recipe import Change, diff
 from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Journey, Step
@@ -103,7 +104,7 @@ def judge(journey: Journey, replays: Sequence[Replay], *, hashes: Mapping[str, s
 
 def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> StepVerdict:
     recipe, parent, replays = step.recipe, step.parent, by_step[step.name]
-    cost = walk(recipe.model.net, INPUT_SHAPE)
+    cost = count(recipe.model.net, INPUT_SHAPE)
     before = by_step.get(step.extends or "", ())
     known_by = headline(step.claims)
     claims = tuple(judge_claim(claim, step, cost, replays, before) for claim in step.claims)

@@ -20,7 +20,7 @@ from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe,
 from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.splits import parts_of
-from flyweight.model.any_net import cost_of
+from flyweight.model.count import count
 from flyweight.recipe import Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
@@ -95,7 +95,7 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Pat
     def start() -> StartProbe:
         from flyweight.diagnose.probes.start import probe_start
 
-        return probe_start(recipe, bench(), macs=cost_of(recipe.model.net, image_set.shape).macs)
+        return probe_start(recipe, bench(), macs=count(recipe.model.net, image_set.shape).macs)
 
     makers: dict[str, Callable[[], object]] = {
         "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
@@ -126,7 +126,7 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> Tra
     from flyweight.inference.predict import load_trained
 
     image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
-    names = {row.path: row.name for row in cost_of(recipe.model.net, image_set.shape).rows}
+    names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
     images, labels = image_set.train_images[rows], image_set.train_labels[rows]
     return probe_trained(load_trained(folder), images, labels, names=names)
 

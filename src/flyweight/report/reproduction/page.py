@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, Final, TypeAlias
 
 from flyweight.evidence.stats import Summary
-from flyweight.model.cost import walk
+from flyweight.model.count import count
 from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
 from flyweight.recipe.toml import format_value
 from flyweight.report.reproduction.rows import headline_figures, subject
@@ -72,7 +72,7 @@ def ours(journey: Journey, replays: Sequence[Replay]) -> tuple[Ours, ...]:
 def _ours(recipe: Recipe, name: str, replays: Sequence[Replay]) -> Ours:
     return Ours(
         name=name,
-        params=walk(recipe.model.net, INPUT_SHAPE).params,
+        params=count(recipe.model.net, INPUT_SHAPE).params,
         epochs=recipe.train.epochs,
         replays=tuple(replay for replay in replays if replay.step == name),
     )

@@ -14,8 +14,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from flyweight.errors import NotationError, UsageError
-from flyweight.model.cost import Cost, walk
+from flyweight.model.cost import Cost
+from flyweight.model.count import count
 from flyweight.model.layout import Shape
+from flyweight.model.notation import parse_net
 from flyweight.reproductions.document import Claim
 from flyweight.reproductions.log_import.changes import is_name_alone, is_training_only, layers_changed
 from flyweight.reproductions.log_import.proportions import p_of_difference, shown_difference
@@ -122,7 +124,7 @@ def _all_images(class_counts: Sequence[int]) -> str:
 def _cost(row: Row, input_shape: Shape) -> Cost | None:
     """The cost of a row's net; None for one that is not in our notation, or does not fit the images."""
     try:
-        return walk(row.net, input_shape) if row.net else None
+        return count(parse_net(row.net), input_shape) if row.net else None
     except NotationError:
         return None
 
