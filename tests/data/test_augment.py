@@ -14,11 +14,10 @@ from torch import Generator
 from flyweight.data.augment import (
     Augmentation,
     affine_grid,
-    affine_matrices,
     augment,
     centre_crop,
+    draw,
     elastic_field,
-    erase,
     inverse_affine,
     warp,
 )
@@ -114,7 +113,7 @@ def test_a_shift_moves_right_and_down_and_brings_in_zeros():
 def test_the_drawn_changes_stay_inside_their_limits():
     """Over 4,000 draws, rotation, scale and shift fill their ranges and never leave them."""
     settings = Augmentation(rotate=10, translate=0.1, scale=0.2)
-    matrices = affine_matrices(torch.Size((4000, 1, 20, 40)), generator(), settings).double().numpy()
+    matrices = draw(torch.Size((4000, 1, 20, 40)), generator(), settings).matrices.double().numpy()
 
     linear = np.linalg.inv(matrices[:, :, :2])
     shift = -(linear @ matrices[:, :, 2:])[..., 0]
@@ -144,7 +143,7 @@ def test_whole_pixel_shifts_keep_every_grey_value(images):
 
 def test_a_centre_crop_is_pillows_crop_and_resize(images):
     """Each chosen image equals Pillow's crop of the middle, resized with its bilinear filter."""
-    found = centre_crop(images, generator(), size=20, probability=1.0).numpy()
+    found = centre_crop(images, size=20).numpy()
 
     for before, after in zip(images.numpy().reshape(-1, 24, 28), found.reshape(-1, 24, 28), strict=True):
         cropped = Image.fromarray(before).crop((4, 2, 24, 22))
@@ -195,7 +194,7 @@ def test_erasing_sets_one_square_inside_the_frame_to_zero():
     """Every image loses exactly one square of the asked side, over all channels."""
     images = torch.ones((200, 3, 12, 16))
 
-    found = erase(images, generator(), probability=1.0, size=0.25)
+    found = augment(images, generator(), Augmentation(erase_probability=1.0, erase_size=0.25))
 
     side = 3
     assert torch.equal((found == 0).sum((1, 2, 3)), torch.full((200,), 3 * side * side))

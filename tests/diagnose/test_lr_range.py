@@ -206,11 +206,13 @@ def test_the_curve_is_that_of_the_recipes_own_training(tmp_path: Path) -> None:
 
     for one in found.seeds:
         bench = prepare(recipe, seed=one.seed, device="cpu", threads=1)
-        images, labels = bench.batches(1, 0)
+        batch = bench.batches(1, 0)
         bench.training.model.train()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             # The net has dropout of 10 % in the middle: near enough, and another net or batch is not.
-            loss = torch.nn.functional.cross_entropy(bench.training.model(images), labels, label_smoothing=0.1)
+            loss = torch.nn.functional.cross_entropy(
+                bench.training.model(batch.images), batch.labels, label_smoothing=0.1
+            )
         assert one.losses[0] == pytest.approx(loss.item(), rel=0.05)
 
 

@@ -144,7 +144,7 @@ def test_classes_of_a_batch_are_those_that_training_reads(tmp_path, tiny):
 
     found, shuffled = images_probe(sorted_recipe), images_probe(override(tiny(), changes))
 
-    read = [len(bench.batches(1, step)[1].unique()) for step in range(bench.batches.n_steps)]
+    read = [len(bench.batches(1, step).labels.unique()) for step in range(bench.batches.n_steps)]
     assert len(read) == TRAIN // BATCH
     assert found.classes_per_batch == pytest.approx(np.mean(read))
     draws = np.random.default_rng(0).choice(labels, (20_000, BATCH))
@@ -189,8 +189,8 @@ def by_hand(recipe: Recipe, factor: float) -> tuple[list[float], dict[str, float
     weights = dict(model.named_parameters())
     losses, ratios, gradient = [], {}, {}
     for step in range(probe_start.MOST_STEPS):
-        images, labels = bench.batches(1 + step // n_steps, step % n_steps)
-        loss = F.cross_entropy(model(images), labels)
+        batch = bench.batches(1 + step // n_steps, step % n_steps)
+        loss = F.cross_entropy(model(batch.images), batch.labels)
         losses.append(loss.item())
         gradients = torch.autograd.grad(loss, list(weights.values()))
         lr = factor * recipe.train.lr * min(1, (step + 1) / (probe_start.MOST_STEPS // 2))

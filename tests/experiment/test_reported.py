@@ -113,8 +113,8 @@ def test_with_nothing_held_out_all_images_train_in_the_order_of_the_file(recipe,
 
     images = torch.from_numpy(bench.image_set.train_images)
     assert len(steps) == TRAIN // BATCH
-    assert torch.equal(torch.cat([seen for seen, _ in steps]), normalise(images, mean=bench.mean, std=bench.std))
-    assert torch.equal(torch.cat([labels for _, labels in steps]), torch.from_numpy(bench.image_set.train_labels))
+    assert torch.equal(torch.cat([batch.images for batch in steps]), normalise(images, mean=bench.mean, std=bench.std))
+    assert torch.equal(torch.cat([batch.labels for batch in steps]), torch.from_numpy(bench.image_set.train_labels))
 
 
 @pytest.mark.parametrize("judged_on", NOTHING_HELD_OUT)
@@ -237,15 +237,14 @@ def test_the_loss_of_the_last_batch_is_its_cross_entropy(recipe, store, trained)
     loop.fit(
         bench.training,
         bench.batches,
+        loop.FitSettings(epochs=EPOCHS, lr=functools.partial(learning_rate, recipe=asked)),
         validate=lambda net: bench.evaluate(net, *bench.validation),
-        epochs=EPOCHS,
-        lr=functools.partial(learning_rate, recipe=asked),
     )
 
     n_steps, rows = bench.batches.n_steps, told(store, record)
     assert len(answers) == EPOCHS * n_steps == 26
     for row, line in zip(rows, store.epochs(record.id), strict=True):
-        _, labels = bench.batches(row["epoch"], n_steps - 1)
+        labels = bench.batches(row["epoch"], n_steps - 1).labels
         by_hand = F.cross_entropy(answers[row["epoch"] * n_steps - 1], labels)
         assert row["train"]["loss"] == pytest.approx(float(by_hand), rel=1e-5)
         assert row["train"]["count"] == len(labels) == (TRAIN - HELD_OUT) % BATCH

@@ -83,11 +83,10 @@ def test_a_step_trains(step: str, digits: Path) -> None:
     outcome = loop.fit(
         bench.training,
         bench.batches,
+        loop.FitSettings(
+            epochs=recipe.train.epochs, lr=lambda _: recipe.train.lr, loss=bench.loss, precision=bench.precision
+        ),
         validate=lambda net: bench.evaluate(net, *bench.validation),
-        epochs=recipe.train.epochs,
-        lr=lambda _: recipe.train.lr,
-        loss_reduction=recipe.train.loss_reduction,
-        precision=bench.precision,
         should_stop=lambda: True,
     )
 

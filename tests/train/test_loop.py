@@ -17,7 +17,8 @@ from flyweight.errors import DataError
 from flyweight.model.build import build
 from flyweight.train import checkpoint
 from flyweight.train.evaluate import evaluate
-from flyweight.train.loop import Outcome, Training, fit, start
+from flyweight.train.loop import FitSettings, Outcome, Training, fit, start
+from flyweight.train.loss import CrossEntropy
 from flyweight.train.optim import optimizer_for
 
 NET = "c4p1nb bn r do.2 m2 c6nb bn r gmp flat fc3"
@@ -58,8 +59,9 @@ def training(net: str = NET, *, optimizer: str = "sgd", lr: float = 0.05, ema: f
 def trained(work: Training, *, source: Batches | None = None, lr: float = 0.05, **settings: object) -> Outcome:
     images, labels = striped(30)
     validate = functools.partial(evaluate, images=images, labels=labels, **SETTINGS)
+    watching = {name: settings.pop(name) for name in ("on_step", "on_epoch", "should_stop") if name in settings}
     chosen: dict[str, object] = {"epochs": EPOCHS, "lr": lambda progress: lr * (1 - progress), **settings}
-    return fit(work, source or batches(), validate=validate, **chosen)  # type: ignore[arg-type]
+    return fit(work, source or batches(), FitSettings(**chosen), validate=validate, **watching)  # type: ignore[arg-type]
 
 
 def weights(work: Training) -> dict[str, torch.Tensor]:
@@ -225,13 +227,14 @@ def test_label_smoothing_and_summed_losses_are_torchs():
             work,
             source=source,
             lr=0.01,
-            label_smoothing=label_smoothing,
-            loss_reduction=reduction,
+            loss=CrossEntropy(label_smoothing=label_smoothing, reduction=reduction),
             should_stop=lambda: True,
         )
 
-        images, labels = source(1, 0)
-        loss = F.cross_entropy(other.model(images), labels, label_smoothing=label_smoothing, reduction=reduction)
+        batch = source(1, 0)
+        loss = F.cross_entropy(
+            other.model(batch.images), batch.labels, label_smoothing=label_smoothing, reduction=reduction
+        )
         loss.backward()
         other.optimizer.step()
 

@@ -81,10 +81,8 @@ class Ours:
         outcome = loop.fit(
             self.training,
             self.batches,
+            loop.FitSettings(epochs=epochs, lr=lambda _progress: LR, precision=self.precision),
             validate=validate,
-            epochs=epochs,
-            lr=lambda _progress: LR,
-            precision=self.precision,
             **settings,
         )
         return outcome.status

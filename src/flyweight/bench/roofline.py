@@ -14,18 +14,18 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from flyweight.bench.engine import Ours, start_ours
 from flyweight.bench.isolated import once
 from flyweight.bench.rows import Row, row, spread
 from flyweight.bench.sizes import Size
-from flyweight.bench.task import BATCH_SIZE, NET, PRECISIONS, Precision
+from flyweight.bench.task import BATCH_SIZE, LR, NET, PRECISIONS, Precision
 from flyweight.bench.timing import seconds_of
 from flyweight.model.count import count
 from flyweight.train import device as devices
 from flyweight.train.device import usable_cores
-from flyweight.train.loop import Training
+from flyweight.train.loss import CrossEntropy
+from flyweight.train.step import backward, forward, update
 
 SECTION: Final = "limit"
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -174,21 +174,12 @@ def _one_step(ours: Ours, step: int) -> tuple[float, ...]:
     """What the loop does in a step, with a look at the clock after each part."""
     training = ours.training
     clock = [time.perf_counter()]
-    images, labels = ours.batches(training.epoch, step)
+    batch = ours.batches(training.epoch, step)
     clock.append(time.perf_counter())
-    logits = _logits(training, images, ours.precision)
+    logits = forward(training.model, batch.images, dropout_seed=step, precision=ours.precision)
     clock.append(time.perf_counter())
-    loss = F.cross_entropy(logits, labels)
-    training.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    backward(CrossEntropy()(logits, batch), training.optimizer)
     clock.append(time.perf_counter())
-    training.optimizer.step()
+    update(training.optimizer, lr=LR)
     clock.append(time.perf_counter())
     return tuple(after - before for before, after in pairwise(clock))
-
-
-def _logits(training: Training, images: Tensor, precision: Precision) -> Tensor:
-    """Forward as the loop does it: (N, C, H, W) float32 to (N, classes) float32."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits: Tensor = training.model(images)
-    return logits.float()

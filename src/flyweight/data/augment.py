@@ -1,14 +1,15 @@
 """Random changes of whole batches of images; nothing here loops over images.
 
-Goes in: images (N, C, H, W) float32 and a generator. Comes out: the same shape. All geometry is one warp
-(rotation, scale, shear, translation and elastic together); the centre crop comes before it, erasing after.
-Every function is deterministic from its generator.
+What chance decides is a value of its own, `Changes`, drawn for one batch or gathered for all batches of an epoch; what
+it does to images (N, C, H, W) float32 is `changed`. All geometry is one warp (rotation, scale, shear, translation and
+elastic together); the centre crop comes before it, erasing after. Every draw is deterministic from its generator.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -56,56 +57,150 @@ class Augmentation:
         return self.crop_size is not None and self.crop_probability > 0
 
     @property
+    def warps(self) -> bool:
+        return bool(self.is_affine or self.elastic)
+
+    @property
     def is_one_warp(self) -> bool:
         """Pixels are looked up at other places, and nothing else is done."""
-        return bool(self.is_affine or self.elastic) and not (self.crops or self.erase_probability)
+        return self.warps and not (self.crops or self.erase_probability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What chance makes of N images, a row each; None where the settings have no such change.
+
+    is_cropped, is_erased: (N,) bool. matrices: (N, 2, 3) float32, as of `affine_matrices`. field: (N, H, W, 2)
+    displacements in pixels. corners: (N, 2) float32, top and left of the erased square, whole numbers.
+    """
+
+    is_cropped: Tensor | None = None
+    matrices: Tensor | None = None
+    field: Tensor | None = None
+    corners: Tensor | None = None
+    is_erased: Tensor | None = None
+
+    def __getitem__(self, rows: slice) -> Changes:
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Changes(**{name: None if value is None else value[rows] for name, value in named.items()})
 
 
 def augment(images: Tensor, generator: Generator, settings: Augmentation) -> Tensor:
     """`images` (N, C, H, W) float32, any range, background 0; the same shape, each image changed at random."""
-    if settings.crop_size is not None and settings.crop_probability > 0:
-        images = centre_crop(images, generator, size=settings.crop_size, probability=settings.crop_probability)
-    if settings.is_affine or settings.elastic:
-        matrices, field = draw_warp(images.shape, generator, settings, device=images.device)
-        grid = affine_grid(matrices, images.shape)
-        images = warp(images, grid if field is None else grid + field, settings.interpolation)
-    if settings.erase_probability > 0:
-        images = erase(images, generator, probability=settings.erase_probability, size=settings.erase_size)
+    return changed(images, draw(images.shape, generator, settings, device=images.device), settings)
+
+
+def changed(images: Tensor, changes: Changes, settings: Augmentation) -> Tensor:
+    """`images` (N, C, H, W) float32, any range, background 0, after the changes drawn for each."""
+    if changes.is_cropped is not None and settings.crop_size is not None:
+        images = torch.where(_by_image(changes.is_cropped), centre_crop(images, size=settings.crop_size), images)
+    if changes.matrices is not None:
+        grid = affine_grid(changes.matrices, images.shape)
+        images = warp(images, grid if changes.field is None else grid + changes.field, settings.interpolation)
+    if changes.corners is not None and changes.is_erased is not None:
+        square = squares(changes.corners, images.shape, side=_erased_side(images.shape, settings))
+        images = images.masked_fill(square & _by_image(changes.is_erased), 0)
     return images
 
 
-def draw_warp(
+def draw(
     shape: torch.Size, generator: Generator, settings: Augmentation, *, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor | None]:
-    """The warp of a batch: (N, 2, 3) matrices as of `affine_matrices`, and (N, H, W, 2) displacements if elastic."""
-    matrices = affine_matrices(shape, generator, settings, device=device)
-    field = None
+) -> Changes:
+    """The changes of one batch of `shape`. Numbers are drawn on the CPU, so that they do not depend on the device."""
+    first = _before_field(shape, generator, settings).to(device)
+    return _with_field(_first_changes(first, shape, settings), shape, generator, settings, device)
+
+
+def draw_epoch(
+    shape: torch.Size,
+    settings: Augmentation,
+    *,
+    seeds: Sequence[int],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+) -> Changes:
+    """What `draw` gives for each batch of an epoch, one after the other; the elastic field is not in it.
+
+    shape: of all images of the epoch; the last batch may be smaller. seeds: one a batch. With an elastic field, what
+    is drawn after it is missing too, and `draw_rest` completes each batch.
+    """
+    generator, first, last = Generator(), [], []
+    for step, seed in enumerate(seeds):
+        batch = torch.Size((min(batch_size, shape[0] - step * batch_size), *shape[1:]))
+        generator.manual_seed(seed)
+        first.append(_before_field(batch, generator, settings))
+        if not settings.elastic:
+            last.append(_after_field(batch, generator, settings))
+    changes = _first_changes(torch.cat(first, dim=1).to(device), shape, settings)
+    return changes if settings.elastic else _last_changes(changes, torch.cat(last, dim=1).to(device), settings)
+
+
+def draw_rest(changes: Changes, shape: torch.Size, settings: Augmentation, *, seed: int) -> Changes:
+    """One batch's part of `draw_epoch`, completed with the elastic field, if any, and what is drawn after it."""
+    if changes.matrices is None or not settings.elastic:
+        return changes
+    generator = Generator().manual_seed(seed)
+    _before_field(shape, generator, settings)
+    return _with_field(changes, shape, generator, settings, changes.matrices.device)
+
+
+def _with_field(
+    changes: Changes, shape: torch.Size, generator: Generator, settings: Augmentation, device: torch.device | str
+) -> Changes:
     if settings.elastic:
         amount = {"pixels": settings.elastic, "smoothness": settings.elastic_smoothness}
-        field = elastic_field(shape, generator, **amount, device=device)
-    if settings.probability < 1:
-        chosen = _chosen(shape[0], generator, settings.probability, device)
-        matrices = torch.where(chosen[..., 0], matrices, _identity(shape[0], device))
-        field = None if field is None else field * chosen
-    return matrices, field
+        changes = replace(changes, field=elastic_field(shape, generator, **amount, device=device))
+    return _last_changes(changes, _after_field(shape, generator, settings).to(device), settings)
 
 
-def affine_matrices(
-    shape: torch.Size, generator: Generator, settings: Augmentation, *, device: torch.device | str = "cpu"
-) -> Tensor:
+def _before_field(shape: torch.Size, generator: Generator, settings: Augmentation) -> Tensor:
+    """(K, N) numbers in U(0, 1): whether an image is cropped, and the five numbers of its affine warp."""
+    return torch.rand((settings.crops + 5 * settings.warps, shape[0]), generator=generator)
+
+
+def _after_field(shape: torch.Size, generator: Generator, settings: Augmentation) -> Tensor:
+    """(K, N) numbers: whether an image is warped at all, where its square is erased (top, left), and whether."""
+    is_rare = settings.warps and settings.probability < 1
+    numbers = torch.rand((int(is_rare), shape[0]), generator=generator)
+    if settings.erase_probability == 0:
+        return numbers
+    side = _erased_side(shape, settings)
+    top, left = (torch.randint(0, length - side + 1, (1, shape[0]), generator=generator) for length in shape[2:])
+    return torch.cat((numbers, top, left, torch.rand((1, shape[0]), generator=generator)))
+
+
+def _first_changes(numbers: Tensor, shape: torch.Size, settings: Augmentation) -> Changes:
+    is_cropped = numbers[0] < settings.crop_probability if settings.crops else None
+    matrices = affine_matrices(numbers[-5:], shape, settings) if settings.warps else None
+    return Changes(is_cropped=is_cropped, matrices=matrices)
+
+
+def _last_changes(changes: Changes, numbers: Tensor, settings: Augmentation) -> Changes:
+    if changes.matrices is not None and settings.probability < 1:
+        is_warped = _by_image(numbers[0] < settings.probability)
+        changes = replace(
+            changes,
+            matrices=torch.where(is_warped[..., 0], changes.matrices, torch.eye(2, 3, device=numbers.device)),
+            field=None if changes.field is None else changes.field * is_warped,
+        )
+    if settings.erase_probability == 0:
+        return changes
+    return replace(changes, corners=numbers[-3:-1].T, is_erased=numbers[-1] < settings.erase_probability)
+
+
+def affine_matrices(numbers: Tensor, shape: torch.Size, settings: Augmentation) -> Tensor:
     """(N, 2, 3) float32: for each output pixel, where in the input to look, both in pixels from the centre.
 
-    The change of the picture is: scale, shear along x, rotate, then translate; the matrix is its inverse.
+    numbers: (5, N) in U(0, 1), for angle, scale, shear and shifts. The change of the picture is: scale, shear along
+    x, rotate, then translate; the matrix is its inverse.
     """
-    n, _, height, width = shape
-    angle = _uniform(n, generator, math.radians(settings.rotate), device)
-    factor = 1 + _uniform(n, generator, settings.scale, device)
-    slope = torch.tan(_uniform(n, generator, math.radians(settings.shear), device))
-    shift_x = _uniform(n, generator, settings.translate * width, device)
-    shift_y = _uniform(n, generator, settings.translate * height, device)
+    height, width = shape[2:]
+    angle, factor, slope, shift_x, shift_y = 2 * numbers - 1
+    shift_x, shift_y = shift_x * (settings.translate * width), shift_y * (settings.translate * height)
     if settings.whole_pixels:
         shift_x, shift_y = shift_x.round(), shift_y.round()
-    return inverse_affine(angle, factor, slope, shift_x, shift_y)
+    slope = torch.tan(slope * math.radians(settings.shear))
+    return inverse_affine(angle * math.radians(settings.rotate), 1 + factor * settings.scale, slope, shift_x, shift_y)
 
 
 def inverse_affine(angle: Tensor, factor: Tensor, slope: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
@@ -155,39 +250,31 @@ def elastic_field(
     return pixels * smooth.view(n, 2, height, width).permute(0, 2, 3, 1)
 
 
-def centre_crop(images: Tensor, generator: Generator, *, size: int, probability: float) -> Tensor:
-    """With `probability` per image, its central size x size square resized to the full frame (bilinear)."""
+def centre_crop(images: Tensor, *, size: int) -> Tensor:
+    """The central size x size square of each image, resized to the full frame (bilinear)."""
     height, width = images.shape[2:]
     size_h, size_w = min(size, height), min(size, width)
     top, left = (height - size_h) // 2, (width - size_w) // 2
     centre = images[:, :, top : top + size_h, left : left + size_w]
-    zoomed = F.interpolate(centre, (height, width), mode="bilinear", align_corners=False)
-    return torch.where(_chosen(len(images), generator, probability, images.device), zoomed, images)
+    resized: Tensor = F.interpolate(centre, (height, width), mode="bilinear", align_corners=False)
+    return resized
 
 
-def erase(images: Tensor, generator: Generator, *, probability: float, size: float) -> Tensor:
-    """With `probability` per image, one square of `size` times the shorter side set to 0, fully inside the frame."""
-    n, _, height, width = images.shape
-    side = max(1, round(size * min(height, width)))
-    top = torch.randint(0, height - side + 1, (n, 1, 1, 1), generator=generator).to(images.device)
-    left = torch.randint(0, width - side + 1, (n, 1, 1, 1), generator=generator).to(images.device)
-    rows = torch.arange(height, device=images.device).view(1, 1, -1, 1)
-    columns = torch.arange(width, device=images.device).view(1, 1, 1, -1)
-    inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
-    return images.masked_fill(inside & _chosen(n, generator, probability, images.device), 0)
+def squares(corners: Tensor, shape: torch.Size, *, side: int) -> Tensor:
+    """(N, 1, H, W) bool: which pixels are in the square of each image. corners: (N, 2), top and left."""
+    height, width = shape[2:]
+    top, left = corners.T.view(2, -1, 1, 1, 1).unbind()
+    rows = torch.arange(height, device=corners.device).view(1, 1, -1, 1)
+    columns = torch.arange(width, device=corners.device).view(1, 1, 1, -1)
+    return (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
 
 
-def _uniform(n: int, generator: Generator, reach: float, device: torch.device | str) -> Tensor:
-    """U(-reach, reach), drawn on the CPU so that the numbers do not depend on the device."""
-    return ((2 * torch.rand(n, generator=generator) - 1) * reach).to(device)
+def _erased_side(shape: torch.Size, settings: Augmentation) -> int:
+    return max(1, round(settings.erase_size * min(shape[2:])))
 
 
-def _chosen(n: int, generator: Generator, probability: float, device: torch.device | str) -> Tensor:
-    return (torch.rand((n, 1, 1, 1), generator=generator) < probability).to(device)
-
-
-def _identity(n: int, device: torch.device | str) -> Tensor:
-    return torch.eye(2, 3, device=device).expand(n, 2, 3)
+def _by_image(values: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1)
 
 
 def _places(height: int, width: int, device: torch.device | str) -> Tensor:

@@ -1,19 +1,21 @@
 """Training batches as pure functions of (seed, epoch, step), from one uint8 tensor that lives on the device.
 
-Nothing is remembered between batches: a run that resumes in the middle of an epoch asks for step k and gets
-the batch that the uninterrupted run would have got, bit for bit.
+What chance decides is drawn for a whole epoch, before its first step: a run that resumes in the middle of it draws
+the same, asks for step k and gets the batch that the uninterrupted run would have got, bit for bit.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from flyweight.data.augment import Augmentation, augment, draw_warp
+from flyweight.data.augment import Augmentation, Changes, changed, draw_epoch, draw_rest
 from flyweight.kernels import warping
 
 
@@ -32,6 +34,28 @@ def seeds(seed: int, stream: Stream, *path: int, count: int = 1) -> list[int]:
     """`count` independent 63-bit seeds for one purpose and place (numpy's SeedSequence, stable by contract)."""
     words = np.random.SeedSequence([seed, int(stream), *path]).generate_state(count, np.uint64)
     return [int(word) >> 1 for word in words]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """images (N, C, H, W) float32, normalised; labels (N,) int64; rows (N,) int64, which images of the set they are."""
+
+    images: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDraws:
+    """All that chance decides about the images of one epoch, drawn before its first step.
+
+    order: (n,) int64 rows, step after step, without an image that is left out. changes: of the n images, as of
+    `draw_epoch`. Both are on the images' device. seeds: (n_steps,) int64, of the augmentation of each step.
+    """
+
+    order: Tensor
+    seeds: Tensor
+    changes: Changes
 
 
 class Batches:
@@ -59,9 +83,15 @@ class Batches:
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.augmentation = augmentation or Augmentation()
         self._scale, self._offset = _normaliser(mean, std, images.device)
-        self._epoch = -1
-        self._order: Tensor = torch.arange(0)
-        self._seeds: list[int] = []
+        self._drawn: tuple[int, EpochDraws] | None = None
+
+    def alike(self, *, batch_size: int, rows: Tensor | None = None, shuffle: bool | None = None) -> Batches:
+        """The same images of the same seed, normalised and augmented alike, in other batches."""
+        other = copy.copy(self)
+        other.batch_size, other._drawn = batch_size, None
+        other.rows = self.rows if rows is None else rows
+        other.shuffle = self.shuffle if shuffle is None else shuffle
+        return other
 
     @property
     def n_steps(self) -> int:
@@ -69,41 +99,54 @@ class Batches:
         whole, rest = divmod(len(self.rows), self.batch_size)
         return whole + (rest > 1 or whole == 0)
 
-    def __call__(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W) float32, normalised, and labels (N,), for step 0 .. n_steps - 1 of an epoch."""
-        self._prepare(epoch)
-        chosen = self._order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self._images(chosen, Generator().manual_seed(self._seeds[step])), self.labels[chosen]
+    def __call__(self, epoch: int, step: int) -> Batch:
+        """The batch of step 0 .. n_steps - 1 of an epoch."""
+        return self.batch(self.draws(epoch), step)
 
-    def _images(self, chosen: Tensor, generator: Generator) -> Tensor:
+    def batch(self, draws: EpochDraws, step: int) -> Batch:
+        """The batch of a step, from what was drawn for its epoch."""
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        rows = draws.order[part]
+        shape = torch.Size((len(rows), *self.images.shape[1:]))
+        changes = draw_rest(draws.changes[part], shape, self.augmentation, seed=int(draws.seeds[step]))
+        return Batch(images=self._images(rows, changes), labels=self.labels[rows], rows=rows)
+
+    def draws(self, epoch: int) -> EpochDraws:
+        """What chance decides in an epoch: a function of the seed and the epoch alone, kept while the epoch lasts."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, self._draw(epoch)
+        return self._drawn[1]
+
+    def _draw(self, epoch: int) -> EpochDraws:
+        order, device = self.rows, self.images.device
+        if self.shuffle:
+            generator = Generator().manual_seed(seeds(self.seed, Stream.ORDER, epoch)[0])
+            order = self.rows[torch.randperm(len(self.rows), generator=generator)]
+        order = order[: self.n_steps * self.batch_size]
+        of_steps = seeds(self.seed, Stream.AUGMENTATION, epoch, count=self.n_steps)
+        changes = draw_epoch(
+            torch.Size((len(order), *self.images.shape[1:])),
+            self.augmentation,
+            seeds=of_steps,
+            batch_size=self.batch_size,
+            device=device,
+        )
+        return EpochDraws(order=order.to(device), seeds=torch.tensor(of_steps), changes=changes)
+
+    def _images(self, rows: Tensor, changes: Changes) -> Tensor:
         """The images of a step, by the kernel where one warp is all that is done to them."""
         settings = self.augmentation
-        if settings.is_one_warp and warping.can_warp(self.images):
-            shape = torch.Size((len(chosen), *self.images.shape[1:]))
+        if changes.matrices is not None and settings.is_one_warp and warping.can_warp(self.images):
             return warping.warped(
                 self.images,
-                chosen,
-                *draw_warp(shape, generator, settings),
+                rows,
+                changes.matrices,
+                changes.field,
                 scale=self._scale,
                 offset=self._offset,
                 interpolation=settings.interpolation,
             )
-        images = self.images[chosen].float()
-        if not settings.is_idle:
-            images = augment(images, generator, settings)
-        return images.mul_(self._scale).add_(self._offset)
-
-    def _prepare(self, epoch: int) -> None:
-        """The order of one epoch, kept while the epoch lasts."""
-        if epoch == self._epoch:
-            return
-        order = self.rows
-        if self.shuffle:
-            generator = Generator().manual_seed(seeds(self.seed, Stream.ORDER, epoch)[0])
-            order = self.rows[torch.randperm(len(self.rows), generator=generator)]
-        self._order = order.to(self.images.device)
-        self._seeds = seeds(self.seed, Stream.AUGMENTATION, epoch, count=self.n_steps)
-        self._epoch = epoch
+        return changed(self.images[rows].float(), changes, settings).mul_(self._scale).add_(self._offset)
 
 
 def normalise(images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from flyweight.errors import UsageError
@@ -35,7 +34,8 @@ from flyweight.model.spec import NORMS, WEIGHTS
 from flyweight.recipe import Recipe
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import Training
+from flyweight.train.loop import FitSettings, Training
+from flyweight.train.loss import cross_entropy
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
@@ -131,7 +131,7 @@ def lr_range(
     margin = 1.0 if is_normalised(cost) else PLAIN_MARGIN
     found: list[SeedRange] = []
     for seed in range(first_seed, first_seed + seeds):
-        losses = _sweep(prepare(recipe, seed=seed, device=device, threads=None), recipe, rates, should_stop)
+        losses = _sweep(prepare(recipe, seed=seed, device=device, threads=None), rates, should_stop)
         if losses is None:
             break
         found.append(read_curve(rates, losses, seed=seed, margin=margin))
@@ -169,10 +169,10 @@ def _rates(recipe: Recipe, *, low: float | None, high: float | None, steps: int 
 
 
 def _sweep(
-    bench: Workbench, recipe: Recipe, rates: Sequence[float], should_stop: Callable[[], bool]
+    bench: Workbench, rates: Sequence[float], should_stop: Callable[[], bool]
 ) -> tuple[float | None, ...] | None:
     """The loss of each step until it explodes; None if it was stopped. The recipe's own loop does the steps."""
-    settings, losses = recipe.train, list[float]()
+    losses = list[float]()
     n_steps = bench.batches.n_steps
     epochs = math.ceil(len(rates) / n_steps)
     running = _Running()
@@ -183,19 +183,15 @@ def _sweep(
 
     def is_over() -> bool:
         nonlocal is_stopped
-        losses.append(_loss(bench.training, settings.label_smoothing))
+        losses.append(_loss(bench.training, bench.loss.label_smoothing))
         is_stopped = should_stop()
         return is_stopped or len(losses) >= len(rates) or running.add(losses[-1]) > EXPLODED * running.lowest
 
     outcome = loop.fit(
         bench.training,
         bench.batches,
+        FitSettings(epochs=epochs, lr=rate, loss=bench.loss, precision=bench.precision),
         validate=_unmeasured,
-        epochs=epochs,
-        lr=rate,
-        label_smoothing=settings.label_smoothing,
-        loss_reduction=settings.loss_reduction,
-        precision=bench.precision,
         should_stop=is_over,
     )
     if is_stopped:
@@ -209,7 +205,7 @@ def _loss(training: Training, label_smoothing: float) -> float:
     """The mean loss per image of the step that was just taken, whatever the recipe makes of a batch's losses."""
     assert training.last_batch is not None, "a step was taken"
     logits, labels = training.last_batch
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing).item()
+    return cross_entropy(logits, labels, label_smoothing=label_smoothing).item()
 
 
 def _unmeasured(_model: torch.nn.Module) -> Evaluation:

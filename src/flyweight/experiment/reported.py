@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Stream, seeds
 from flyweight.data.splits import class_counts, validation_part
+from flyweight.experiment.reported_metrics import evaluate_as_reported, mean_loss
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import ProtocolSection, Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
-from flyweight.train.evaluate import Told, evaluate_otherwise, mean_loss
 from flyweight.train.loop import Training
+from flyweight.train.loss import cross_entropy
 
 
 class Telling:
@@ -86,7 +86,7 @@ class Telling:
     ) -> dict[str, Any]:
         recipe, where = self.recipe, self.bench.batches.images.device
         seed = seeds(self.record.seed, Stream.TOLD, training.history[-1].epoch, stream)[0]
-        told: Told = evaluate_otherwise(
+        reported = evaluate_as_reported(
             training.result,
             torch.from_numpy(images).to(where),
             torch.from_numpy(labels).to(where),
@@ -97,7 +97,7 @@ class Telling:
             generator=torch.Generator().manual_seed(seed),
             is_divided_twice=recipe.protocol.loss_divided_twice,
         )
-        return asdict(told)
+        return asdict(reported)
 
     def _train_loss(self, training: Training) -> dict[str, float]:
         """Of the last batch, if that is what is told, with its standard error; else the mean over the epoch."""
@@ -105,7 +105,7 @@ class Telling:
             return {"loss": training.history[-1].train_loss}
         logits, labels = training.last_batch
         smoothing = self.recipe.train.label_smoothing
-        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
         loss, error = mean_loss(losses.double())
         return {"loss": loss, "loss_error": error, "count": len(labels)}
 

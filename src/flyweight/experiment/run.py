@@ -26,7 +26,7 @@ from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
-from flyweight.train.loop import Outcome, Training
+from flyweight.train.loop import FitSettings, Outcome, Training
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
@@ -217,15 +217,16 @@ def _fit(
     outcome = loop.fit(
         bench.training,
         bench.batches,
+        FitSettings(
+            epochs=settings.epochs,
+            lr=functools.partial(learning_rate, recipe=recipe),
+            loss=bench.loss,
+            precision=bench.precision,
+            patience=settings.patience,
+            stop_at_accuracy=recipe.target.accuracy if recipe.target.stop else None,
+            seconds_limit=recipe.budget.seconds,
+        ),
         validate=lambda model: bench.evaluate(model, images, labels),
-        epochs=settings.epochs,
-        lr=functools.partial(learning_rate, recipe=recipe),
-        label_smoothing=settings.label_smoothing,
-        loss_reduction=settings.loss_reduction,
-        precision=bench.precision,
-        patience=settings.patience,
-        stop_at_accuracy=recipe.target.accuracy if recipe.target.stop else None,
-        seconds_limit=recipe.budget.seconds,
         on_step=on_step,
         on_epoch=on_epoch,
         should_stop=should_stop,

@@ -29,13 +29,14 @@ from flyweight.train import loop, optim
 from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.loop import Training
+from flyweight.train.loss import CrossEntropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
     """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
 
-    precision: the numbers that a step computes in on this device.
+    loss: what the recipe minimises. precision: the numbers that a step computes in on this device.
     evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
     """
 
@@ -46,6 +47,7 @@ class Workbench:
     training: Training
     batches: Batches
     evaluate: Callable[[nn.Module, np.ndarray, np.ndarray], Evaluation]
+    loss: CrossEntropy
     precision: Precision
     environment: dict[str, Any]
 
@@ -97,6 +99,7 @@ def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName
         evaluate=functools.partial(
             _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
         ),
+        loss=CrossEntropy(label_smoothing=recipe.train.label_smoothing, reduction=recipe.train.loss_reduction),
         precision=precision,
         environment={
             "flyweight": __version__,

@@ -8,22 +8,24 @@ is given. Its whole state is a `Training`, which `checkpoint.py` saves; every ra
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.data.batches import Batch, Batches
 from flyweight.train.device import Precision
+from flyweight.train.divergence import first_not_finite
+from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
+from flyweight.train.loss import CrossEntropy, Loss
 from flyweight.train.metrics import EpochMetrics
+from flyweight.train.step import averaged, backward, forward, update
 
 # Somebody who watches is shown the running figures this often; each look waits for the device.
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -79,69 +81,54 @@ class Outcome:
     message: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How long to train, at which rates, and on what.
+
+    lr: learning rate by progress (0 before the first step, 1 after the last). patience: epochs without a better one
+    after which it ends.
+    """
+
+    epochs: int
+    lr: Callable[[float], float]
+    loss: Loss = field(default_factory=CrossEntropy)
+    precision: Precision = "float32"
+    patience: int | None = None
+    stop_at_accuracy: float | None = None
+    seconds_limit: float | None = None
+
+
 def start(model: nn.Module, optimizer: torch.optim.Optimizer, *, ema: float) -> Training:
     """A training before its first step; `ema` is the decay per step of the averaged weights, 0 for none."""
-    average = AveragedModel(model, multi_avg_fn=functools.partial(_towards, ema), use_buffers=True) if ema > 0 else None
-    return Training(model=model, optimizer=optimizer, average=average)
-
-
-@torch.no_grad()
-def _towards(decay: float, averages: Sequence[Tensor], values: Sequence[Tensor], n_averaged: Tensor) -> None:
-    """Move each average towards its value by 1 - decay, and faster at first, where it would still hold the start.
-
-    The decay of step n is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage. Counters of batch
-    norm, which are whole numbers, are taken over.
-    """
-    share = (1 - (1 + n_averaged) / (10 + n_averaged)).clamp_min(1 - decay)
-    for average, value in zip(averages, values, strict=True):
-        if average.is_floating_point():
-            average.lerp_(value, share.to(average.dtype))
-        else:
-            average.copy_(value)
+    return Training(model=model, optimizer=optimizer, average=averaged(model, decay=ema) if ema > 0 else None)
 
 
 def fit(
     training: Training,
     batches: Batches,
+    settings: FitSettings,
     *,
     validate: Callable[[nn.Module], Evaluation],
-    epochs: int,
-    lr: Callable[[float], float],
-    label_smoothing: float = 0.0,
-    loss_reduction: Literal["mean", "sum"] = "mean",
-    precision: Precision = "float32",
-    patience: int | None = None,
-    stop_at_accuracy: float | None = None,
-    seconds_limit: float | None = None,
     on_step: StepReporter | None = None,
     on_epoch: Callable[[Training], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train until `epochs` are done or something ends it earlier; `training` holds all that came out.
+    """Train until the epochs are done or something ends it earlier; `training` holds all that came out.
 
-    lr: learning rate by progress (0 before the first step, 1 after the last). should_stop is asked after each
-    step: the step is finished, the state is whole. on_epoch is called when an epoch is measured.
+    should_stop is asked after each step: the step is finished, the state is whole. on_epoch is called when an epoch is
+    measured.
     """
     with torch.random.fork_rng(devices=[]):
-        while training.epoch <= epochs:
-            ended = _epoch(
-                training,
-                batches,
-                epochs=epochs,
-                lr=lr,
-                label_smoothing=label_smoothing,
-                loss_reduction=loss_reduction,
-                precision=precision,
-                seconds_limit=seconds_limit,
-                on_step=on_step,
-                should_stop=should_stop,
-            )
+        while training.epoch <= settings.epochs:
+            clock = _Clock(training)
+            plan = plan_epoch(batches, training.epoch, epochs=settings.epochs, lr=settings.lr)
+            ended = _epoch(training, batches, plan, settings, clock, on_step=on_step, should_stop=should_stop)
             if ended and ended.status != "finished":
                 return ended
-            outcome = _measure(training, validate, batches)
+            outcome = _measure(training, validate, batches, plan)
             if on_epoch:
                 on_epoch(training)
-            stopped = outcome or ended or _is_enough(training, patience, stop_at_accuracy)
+            stopped = outcome or ended or _is_enough(training, settings)
             if stopped:
                 return stopped
     return Outcome(status="finished")
@@ -150,73 +137,58 @@ def fit(
 def _epoch(
     training: Training,
     batches: Batches,
+    plan: EpochPlan,
+    settings: FitSettings,
+    clock: _Clock,
     *,
-    epochs: int,
-    lr: Callable[[float], float],
-    label_smoothing: float,
-    loss_reduction: Literal["mean", "sum"],
-    precision: Precision,
-    seconds_limit: float | None,
     on_step: StepReporter | None,
     should_stop: Callable[[], bool],
 ) -> Outcome | None:
     """The steps of one epoch from `training.step` on; an outcome where it ends before the last of them."""
-    model, optimizer = training.model, training.optimizer
-    model.train()
-    n_steps = batches.n_steps
-    total = epochs * n_steps
-    dropout_seeds = seeds(batches.seed, Stream.DROPOUT, training.epoch, count=n_steps)
+    training.model.train()
     device = batches.images.device
     check_every = 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS_ON_GPU
-    sums = _Sums(training, device)
-    clock = _Clock(training)
-
-    while training.step < n_steps:
-        images, labels = batches(training.epoch, training.step)
-        done = (training.epoch - 1) * n_steps + training.step
-        for group in optimizer.param_groups:
-            group["lr"] = lr(done / total)
-        _seed(device, dropout_seeds[training.step])  # inside fork_rng: dropout has no generator of its own
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = model(images)
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=loss_reduction)
-        if (training.step + 1) % check_every == 0 and not math.isfinite(loss.item()):
+    lrs, dropout_seeds = plan.lrs.tolist(), plan.dropout_seeds.tolist()
+    sums, ended = _Sums(training, device), None
+    while ended is None and training.step < plan.n_steps:
+        step = training.step
+        batch = batches.batch(plan.draws, step)
+        logits = forward(training.model, batch.images, dropout_seed=dropout_seeds[step], precision=settings.precision)
+        loss = settings.loss(logits, batch)
+        if (step + 1) % check_every == 0 and not math.isfinite(loss.item()):
             clock.lap()
-            return _diverged(training, images, f"loss {loss.item()}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+            return _diverged(training, batch, f"loss {loss.item()}")
+        backward(loss, training.optimizer)
+        update(training.optimizer, lr=lrs[step])
         if training.average is not None:
-            training.average.update_parameters(model)
-        sums.add(loss.detach() if loss_reduction == "mean" else loss.detach() / len(labels), logits, labels)
+            training.average.update_parameters(training.model)
+        loss = loss.detach() if settings.loss.reduction == "mean" else loss.detach() / len(batch.labels)
+        sums.add(loss, logits.detach(), batch.labels)
         training.step += 1
         if on_step and clock.is_due():
             clock.lap()
             sums.read()
-            on_step(training, n_steps=n_steps, epochs=epochs)
-        if should_stop():
-            sums.read()
-            clock.lap()
-            return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
-        if seconds_limit is not None and clock.lap() >= seconds_limit:
-            sums.read()
-            clock.lap()
-            return Outcome(
-                status="finished",
-                message=f"stopped at its time budget of {seconds_limit:g} s in epoch {training.epoch} of {epochs}, "
-                f"after {training.step} of {n_steps} steps; the learning rate had not come to its end",
-            )
+            on_step(training, n_steps=plan.n_steps, epochs=settings.epochs)
+        ended = _ended(training, clock, settings, n_steps=plan.n_steps, should_stop=should_stop)
     sums.read()
     clock.lap()
+    return ended
+
+
+def _ended(
+    training: Training, clock: _Clock, settings: FitSettings, *, n_steps: int, should_stop: Callable[[], bool]
+) -> Outcome | None:
+    """What ends the training after a step in the middle of an epoch."""
+    if should_stop():
+        return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
+    limit = settings.seconds_limit
+    if limit is not None and clock.lap() >= limit:
+        return Outcome(
+            status="finished",
+            message=f"stopped at its time budget of {limit:g} s in epoch {training.epoch} of {settings.epochs}, "
+            f"after {training.step} of {n_steps} steps; the learning rate had not come to its end",
+        )
     return None
-
-
-def _seed(device: torch.device, seed: int) -> None:
-    """Set the generators that a step draws from; torch.manual_seed keeps a note for each kind of absent device."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 class _Sums:
@@ -228,10 +200,11 @@ class _Sums:
         self.correct = torch.tensor(training.correct, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """A step: the mean loss per image, logits (N, classes) and labels (N,)."""
         self.loss += loss * len(labels)
-        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self.correct += (logits.argmax(1) == labels).sum()
         self.training.count += len(labels)
-        self.training.last_batch = logits.detach(), labels
+        self.training.last_batch = logits, labels
 
     def read(self) -> None:
         self.training.loss_sum, self.training.correct = self.loss.item(), int(self.correct)
@@ -262,7 +235,9 @@ class _Clock:
         return self.training.seconds
 
 
-def _measure(training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches) -> Outcome | None:
+def _measure(
+    training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches, plan: EpochPlan
+) -> Outcome | None:
     """Validate, write the epoch's line, keep the best weights, and make ready for the next epoch."""
     found = validate(training.result)
     training.history.append(
@@ -272,7 +247,7 @@ def _measure(training: Training, validate: Callable[[nn.Module], Evaluation], ba
             train_accuracy=training.correct / training.count,
             validation_loss=found.loss,
             validation_accuracy=found.accuracy,
-            lr=float(training.optimizer.param_groups[0]["lr"]),
+            lr=float(plan.lrs[training.step - 1]),
             seconds=training.epoch_seconds,
             images_per_second=training.count / training.epoch_seconds,
         )
@@ -283,8 +258,8 @@ def _measure(training: Training, validate: Callable[[nn.Module], Evaluation], ba
         training.best_weights = copy.deepcopy(training.result.state_dict())
     outcome = None
     if not is_finite:
-        images, _ = batches(training.epoch, batches.n_steps - 1)
-        outcome = _diverged(training, images, f"validation loss {found.loss}")
+        last = batches.batch(plan.draws, plan.n_steps - 1)
+        outcome = _diverged(training, last, f"validation loss {found.loss}")
     training.epoch += 1
     training.step, training.count, training.correct = 0, 0, 0
     training.loss_sum, training.epoch_seconds = 0.0, 0.0
@@ -296,41 +271,18 @@ def _beats(new: EpochMetrics, best: EpochMetrics) -> bool:
     return (new.validation_accuracy, -new.validation_loss) > (best.validation_accuracy, -best.validation_loss)
 
 
-def _is_enough(training: Training, patience: int | None, stop_at_accuracy: float | None) -> Outcome | None:
-    last = training.history[-1]
-    if stop_at_accuracy is not None and last.validation_accuracy >= stop_at_accuracy:
+def _is_enough(training: Training, settings: FitSettings) -> Outcome | None:
+    last, patience = training.history[-1], settings.patience
+    if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
         return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")
     if patience is not None and last.epoch - training.best_epoch >= patience:
         return Outcome(status="finished", message=f"no better epoch in {patience}, stopped early")
     return None
 
 
-def _diverged(training: Training, images: Tensor, found: str) -> Outcome:
-    where = first_not_finite(training.model, images)
+def _diverged(training: Training, batch: Batch, found: str) -> Outcome:
+    where = first_not_finite(training.model, batch.images)
     return Outcome(
         status="diverged",
         message=f"{found} at epoch {training.epoch}, step {training.step + 1}; first seen in {where}",
     )
-
-
-@torch.no_grad()
-def first_not_finite(model: nn.Module, images: Tensor) -> str:
-    """The path of the first layer, as executed, whose weights or output are not finite; "the loss" if there is none."""
-    found: list[str] = []
-
-    def watch(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, _inputs: object, output: Tensor) -> None:
-            values = [output, *module.parameters(recurse=False)]
-            if not found and not all(bool(value.isfinite().all()) for value in values):
-                found.append(path)
-
-        return hook
-
-    leaves = [(path, module) for path, module in model.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(watch(path)) for path, module in leaves]
-    try:
-        model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found[0] if found else "the loss"

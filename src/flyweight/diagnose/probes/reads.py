@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from flyweight.data.augment import Augmentation, augment
-from flyweight.data.batches import Batches, Stream, normalise, seeds
+from flyweight.data.batches import Stream, normalise, seeds
 from flyweight.doctor.probes import ReadProbe
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import Recipe
@@ -31,23 +31,11 @@ def probe_reads(recipe: Recipe, bench: Workbench) -> ReadProbe:
 
 def _as_trained(bench: Workbench, n: int, epoch: int) -> Tensor:
     """The first images that train, in one batch and in their own order, so that each can be told again."""
-    batches = bench.batches
-    alike = Batches(
-        batches.images,
-        batches.labels,
-        rows=batches.rows[:n],
-        mean=bench.mean,
-        std=bench.std,
-        batch_size=n,
-        seed=batches.seed,
-        shuffle=False,
-        augmentation=batches.augmentation,
-    )
-    return alike(epoch, 0)[0]
+    return bench.batches.alike(rows=bench.batches.rows[:n], batch_size=n, shuffle=False)(epoch, 0).images
 
 
 def _as_told(recipe: Recipe, bench: Workbench, images: Tensor, epoch: int) -> Tensor:
-    """As `train.evaluate.evaluate_otherwise` reads them for experiment/told.py."""
+    """As `experiment.reported_metrics` reads them."""
     protocol = recipe.protocol
     is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
     augmentation = Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation()

@@ -14,14 +14,15 @@ from statistics import median
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.data.batches import Batch, Stream, seeds
 from flyweight.doctor.probes import Maybe, StartProbe
 from flyweight.errors import DataError
 from flyweight.experiment.setup import Workbench, optimizer_of
 from flyweight.recipe import Recipe
+from flyweight.train.loss import cross_entropy
+from flyweight.train.step import backward, forward, update
 
 FACTORS: Final = (0.01, 0.1, 1.0, 10.0)
 FEW_FACTORS: Final = (0.1, 1.0, 10.0)
@@ -30,8 +31,6 @@ MOST_IMAGES: Final = 64
 MOST_READ: Final = 1024  # of a batch, of which MOST_IMAGES are used: augmenting more of them would only take time
 AFFORDABLE_MACS: Final = 6e10  # of all forward and backward passes: two or three seconds on one core
 PASSES: Final = 3  # a backward pass multiplies twice as often as a forward pass
-
-Batch = tuple[Tensor, Tensor]
 
 
 def probe_start(recipe: Recipe, bench: Workbench, *, macs: int) -> StartProbe:
@@ -76,22 +75,12 @@ class _Tried:
 
 def _batches(bench: Workbench, *, steps: int, batch_size: int) -> tuple[Batch, ...]:
     """The first images of the first batches that training reads."""
-    own = bench.batches
-    read = Batches(
-        own.images,
-        own.labels,
-        rows=own.rows,
-        mean=bench.mean,
-        std=bench.std,
-        batch_size=min(own.batch_size, MOST_READ),
-        seed=own.seed,
-        shuffle=own.shuffle,
-        augmentation=own.augmentation,
-    )
+    read = bench.batches.alike(batch_size=min(bench.batches.batch_size, MOST_READ))
     found = []
     for step in range(steps):
-        images, labels = read(1 + step // read.n_steps, step % read.n_steps)
-        found.append((images[:batch_size].clone(), labels[:batch_size]))
+        batch = read(1 + step // read.n_steps, step % read.n_steps)
+        few = slice(batch_size)
+        found.append(Batch(images=batch.images[few].clone(), labels=batch.labels[few], rows=batch.rows[few]))
     return tuple(found)
 
 
@@ -100,44 +89,36 @@ def _try(recipe: Recipe, bench: Workbench, batches: Sequence[Batch], *, factor: 
     model = copy.deepcopy(bench.training.model).train()
     optimizer = optimizer_of(recipe, model)
     rise = max(1, len(batches) // 2)
+    whole = min(recipe.train.batch_size, len(bench.batches.rows))
     dropout_seeds = seeds(bench.batches.seed, Stream.DROPOUT, 1, count=len(batches))
     losses: list[Maybe] = []
     ratios: list[dict[str, float]] = []
     gradient: dict[str, Maybe] = {}
     with torch.random.fork_rng(devices=[]):
-        for step, (images, labels) in enumerate(batches):
-            torch.default_generator.manual_seed(dropout_seeds[step])
-            logits = _answer(model, images)
-            plain = F.cross_entropy(logits.detach(), labels).item()
+        for step, batch in enumerate(batches):
+            logits = _logits(model, batch.images, dropout_seed=dropout_seeds[step])
+            plain = cross_entropy(logits.detach(), batch.labels).item()
             if not math.isfinite(plain):
                 break
             losses.append(plain)
-            optimizer.zero_grad(set_to_none=True)
-            _loss(recipe, logits, labels, whole=min(recipe.train.batch_size, len(bench.batches.rows))).backward()  # type: ignore[no-untyped-call]
+            loss = bench.loss(logits, batch)
+            if bench.loss.reduction == "sum":  # as strong as it is over a whole batch
+                loss = loss * (whole / len(batch.labels))
+            backward(loss, optimizer)
             gradient = gradient or gradients(model)
-            for group in optimizer.param_groups:
-                group["lr"] = factor * recipe.train.lr * min(1.0, (step + 1) / rise)
             before = {path: weight.detach().clone() for path, weight in _learning(model).items()}
-            optimizer.step()
+            update(optimizer, lr=factor * recipe.train.lr * min(1.0, (step + 1) / rise))
             ratios.append({path: _ratio(before[path], weight) for path, weight in _learning(model).items()})
     lost = (None,) * (len(batches) - len(losses))
     return _Tried(losses=(*losses, *lost), update_ratio=_medians(model, ratios[rise:]), gradient=gradient)
 
 
-def _answer(model: nn.Module, images: Tensor) -> Tensor:
+def _logits(model: nn.Module, images: Tensor, *, dropout_seed: int) -> Tensor:
     try:
-        logits: Tensor = model(images)
+        return forward(model, images, dropout_seed=dropout_seed, precision="float32")
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"the net must take a step with {len(images)} images, found: {first}") from error
-    return logits.float()
-
-
-def _loss(recipe: Recipe, logits: Tensor, labels: Tensor, *, whole: int) -> Tensor:
-    """What the recipe minimises; a sum keeps the strength that it has over a `whole` batch."""
-    settings = recipe.train
-    loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction=settings.loss_reduction)
-    return loss * (whole / len(labels)) if settings.loss_reduction == "sum" else loss
 
 
 def gradients(model: nn.Module) -> dict[str, Maybe]:

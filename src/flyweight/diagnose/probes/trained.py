@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flyweight.data.batches import normalise
 from flyweight.diagnose.probes.start import gradients
 from flyweight.doctor.probes import TrainedProbe
 from flyweight.inference.predict import Trained
+from flyweight.train.loss import cross_entropy
 
 MOST_IMAGES: Final = 512  # enough to see a channel that is alive, and a second of work for a large net
 AT_ONCE: Final = 128  # all activations of so many are in memory, for the gradients
@@ -74,4 +74,4 @@ def _learn_nothing(trained: Trained, images: Tensor, labels: Tensor) -> None:
     for start in range(0, len(images), AT_ONCE):
         some = slice(start, start + AT_ONCE)
         logits = trained.model(normalise(images[some], mean=trained.mean, std=trained.std)).float()
-        (F.cross_entropy(logits, labels[some], reduction="sum") / len(images)).backward()  # type: ignore[no-untyped-call]
+        (cross_entropy(logits, labels[some], reduction="sum") / len(images)).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,31 @@
+"""Where a training that diverged was first not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def first_not_finite(model: nn.Module, images: Tensor) -> str:
+    """The path of the first layer, as executed, whose weights or output are not finite; "the loss" if there is none."""
+    found: list[str] = []
+
+    def watch(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _inputs: object, output: Tensor) -> None:
+            values = [output, *module.parameters(recurse=False)]
+            if not found and not all(bool(value.isfinite().all()) for value in values):
+                found.append(path)
+
+        return hook
+
+    leaves = [(path, module) for path, module in model.named_modules() if not list(module.children())]
+    handles = [module.register_forward_hook(watch(path)) for path, module in leaves]
+    try:
+        model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "the loss"
