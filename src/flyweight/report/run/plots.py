@@ -23,6 +23,7 @@ DOTS_PER_INCH: Final = 130
 MOST_SHOWN: Final = 40
 COLUMNS: Final = 8
 CELL: Final = (1.12, 1.42)  # inches: an image and the two lines above it
+MARGIN: Final = 0.12
 HEADING: Final = 0.4
 MOST_OF_A_NAME: Final = 72
 
@@ -95,61 +96,54 @@ def misread(
     shown = min(len(images), MOST_SHOWN)
     if shown == 0:
         return _note("no test image was misread")
-    columns = min(8, shown)
-    rows = math.ceil(shown / columns)
-    figure = new_figure(1.12 * columns, 1.42 * rows + 0.1)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, label, answer, row in zip(grid.flat, images, labels, answers, probabilities, strict=False):
-        _picture(axes, image)
-        told = f"{short(names[label])} → {short(names[answer])}\n{row[answer]:.0%}"
-        axes.set_title(told, fontsize=8, color=INK, pad=3, parse_math=False)
-    return png(figure)
+    told = [
+        f"{short(names[label])} → {short(names[answer])}\n{row[answer]:.0%}"
+        for label, answer, row in zip(labels[:shown], answers, probabilities, strict=False)
+    ]
+    columns = min(COLUMNS, shown)
+    figure, axes = _sheet(CELL[0] * columns, CELL[1] * math.ceil(shown / columns) + 0.1)
+    _captioned_pictures(axes, list(images[:shown]), told, top=0.0)
+    return _whole(figure, axes)
 
 
 def filters(weights: NDArray[np.float32]) -> bytes:
     """The first layer's filters, (out, in, height, width): blue takes away, orange adds; one scale for all."""
     planes = weights.reshape(-1, *weights.shape[2:]) if weights.shape[1] != 1 else weights[:, 0]
-    columns = min(8, len(planes))
-    rows = math.ceil(len(planes) / columns)
-    figure = new_figure(0.95 * columns, 0.95 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    columns = min(COLUMNS, len(planes))
+    cell = 0.95
+    figure, axes = _sheet(cell * columns, cell * math.ceil(len(planes) / columns))
     reach = float(np.abs(planes).max()) or 1.0
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, plane in zip(grid.flat, planes, strict=False):
-        axes.imshow(plane, cmap="PuOr_r", vmin=-reach, vmax=reach)
-    return png(figure)
+    for place, plane in enumerate(planes):
+        row, column = divmod(place, columns)
+        extent = _extent(plane.shape, left=cell * column, top=cell * row, cell=cell)
+        axes.imshow(plane, cmap="PuOr_r", vmin=-reach, vmax=reach, extent=extent)
+    return _whole(figure, axes)
 
 
 def class_grid(examples: Sequence[Images], names: Sequence[str]) -> bytes:
     """A row of images per class; `examples` has one (n, C, H, W) array for each name."""
-    columns = max(map(len, examples))
-    figure = new_figure(0.62 * columns + 1.2, 0.62 * len(examples))
-    grid = figure.subplots(len(examples), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for row, images, name in zip(grid, examples, names, strict=True):
-        beside = {"transform": row[0].transAxes, "ha": "right", "va": "center", "parse_math": False}
-        row[0].text(-0.35, 0.5, short(name, 14), fontsize=9, color=INK, **beside)
-        for axes, image in zip(row, images, strict=False):
-            _picture(axes, image)
-    return png(figure)
+    cell, beside = 0.62, 1.2
+    figure, axes = _sheet(cell * max(map(len, examples)) + beside, cell * len(examples))
+    for row, (images, name) in enumerate(zip(examples, names, strict=True)):
+        middle = cell * (row + 0.5)
+        name = short(name, 14)
+        axes.text(beside - 0.1, middle, name, fontsize=9, color=INK, ha="right", va="center", parse_math=False)
+        for column, image in enumerate(images):
+            _picture(axes, image, left=beside + cell * column, top=cell * row, cell=cell)
+    return _whole(figure, axes)
 
 
 def augmentation(variants: Images) -> bytes:
     """(n, 1 + variants, C, H, W): in each row an image as it is, then as training sees it."""
     rows, columns = variants.shape[:2]
-    figure = new_figure(0.85 * columns, 0.85 * rows + 0.3)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row, images in zip(grid, variants, strict=True):
-        for axes, image in zip(row, images, strict=True):
-            axes.set_axis_off()
-            _picture(axes, image)
-    grid[0, 0].set_title("as it is", fontsize=8, color=INK)
-    grid[0, 1].set_title("augmented", fontsize=8, color=INK)
-    return png(figure)
+    cell, above = 0.85, 0.3
+    figure, axes = _sheet(cell * columns, cell * rows + above)
+    for row in range(rows):
+        for column in range(columns):
+            _picture(axes, variants[row, column], left=cell * column, top=above + cell * row, cell=cell)
+    for column, name in enumerate(("as it is", "augmented")):
+        axes.text(cell * (column + 0.5), above - 0.05, name, fontsize=8, color=INK, ha="center", va="bottom")
+    return _whole(figure, axes)
 
 
 def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> bytes:
@@ -189,32 +183,58 @@ def captioned(blocks: Sequence[tuple[str, Sequence[Images], Sequence[str]]]) -> 
     if not shown:
         return _note("no image to show")
     height = sum(HEADING + CELL[1] * math.ceil(len(images) / COLUMNS) for _, images, _ in shown)
-    figure = new_figure(CELL[0] * COLUMNS, height)
-    figure.set_layout_engine("none")
-    # All in one system of axes, in inches: one for each image would take four times as long.
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
+    figure, axes = _sheet(CELL[0] * COLUMNS, height)
     top = 0.0
     for heading, images, captions in shown:
         axes.text(0.08, top + 0.2, drawable(heading), fontsize=9.5, color=INK, va="center", parse_math=False)
         top += HEADING
-        for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
-            row, column = divmod(place, COLUMNS)
-            _captioned_picture(axes, image, caption, left=CELL[0] * column, top=top + CELL[1] * row)
+        lines = ["\n".join(short(line, 14) for line in caption.splitlines()) for caption in captions]
+        _captioned_pictures(axes, images, lines, top=top)
         top += CELL[1] * math.ceil(len(images) / COLUMNS)
-    axes.set_xlim(0, CELL[0] * COLUMNS)
+    return _whole(figure, axes)
+
+
+def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure with one system of axes, in inches from the top left: axes for each image take ten times as long."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _captioned_pictures(axes: Axes, images: Sequence[Images], captions: Sequence[str], *, top: float) -> None:
+    """Images in rows from there on, each with two lines above it."""
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(place, COLUMNS)
+        left, above = CELL[0] * column, top + CELL[1] * row
+        middle = left + CELL[0] / 2
+        axes.text(middle, above + 0.33, caption, fontsize=8, color=INK, ha="center", va="bottom", parse_math=False)
+        _picture(axes, image, left=left, top=above + 0.3, cell=CELL[0])
+
+
+def _picture(axes: Axes, image: Images, *, left: float, top: float, cell: float) -> None:
+    """One image (C, H, W) in the square cell that begins there, grey or colour; digits dark on light, as on paper."""
+    extent = _extent(image.shape[1:], left=left, top=top, cell=cell)
+    if len(image) == 1:
+        axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest", extent=extent)
+    else:
+        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest", extent=extent)
+
+
+def _extent(shape: tuple[int, ...], *, left: float, top: float, cell: float) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of an image (height, width) in the middle of a cell, with a margin about it."""
+    height, width = (side / max(shape) * (cell - MARGIN) / 2 for side in shape)
+    x, y = left + cell / 2, top + cell / 2
+    return x - width, x + width, y + height, y - height
+
+
+def _whole(figure: Figure, axes: Axes) -> bytes:
+    """The sheet from edge to edge; each image that was added has set the limits to its own."""
+    width, height = figure.get_size_inches()
+    axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     return png(figure)
-
-
-def _captioned_picture(axes: Axes, image: Images, caption: str, *, left: float, top: float) -> None:
-    """An image with two lines above it, in the cell that begins there."""
-    lines = [short(line, 14) for line in caption.splitlines()]
-    middle, side = left + CELL[0] / 2, CELL[0] - 0.12
-    text = "\n".join(lines)
-    axes.text(middle, top + 0.33, text, fontsize=8, color=INK, ha="center", va="bottom", parse_math=False)
-    _picture(axes, image)
-    axes.images[-1].set_extent((middle - side / 2, middle + side / 2, top + 0.36 + side, top + 0.36))
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -312,14 +332,6 @@ def _plain_numbers_if_few(axes: Axes) -> object:
         return f"{value:g}" if low > 0 and high / low < 200 and f"{value:e}"[0] in "25" else ""
 
     return label
-
-
-def _picture(axes: Axes, image: Images) -> None:
-    """One image (C, H, W), grey or colour; digits dark on light, as on paper."""
-    if len(image) == 1:
-        axes.imshow(image[0], cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-    else:
-        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
 
 
 def short(name: str, length: int = 9) -> str:
