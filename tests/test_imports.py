@@ -17,15 +17,16 @@ PACKAGE = Path(flyweight.__file__).parent
 # Each room and the rooms that it may use (docs/architecture.md). A room may use only rooms that stand above it here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "tables": set(),
     "kernels": set(),
-    "model": {"errors", "kernels"},
-    "recipe": {"errors"},
+    "model": {"tables", "errors", "kernels"},
+    "recipe": {"tables", "errors"},
     "data": {"errors", "kernels"},
     "records": {"errors"},
     "evidence": {"errors", "recipe", "records"},
     "doctor": {"errors", "model", "recipe", "data", "records", "evidence"},
     "code_check": {"errors", "doctor"},
-    "trackers": {"errors", "records"},
+    "trackers": {"tables", "errors", "records"},
     "train": {"errors", "data", "kernels"},
     "inference": {"errors", "model", "recipe", "data", "records", "train"},
     "experiment": {"errors", "model", "recipe", "data", "records", "train"},
@@ -47,8 +48,20 @@ ROOMS: dict[str, set[str]] = {
         "studies",
         "reproductions",
     },
-    "report": {"errors", "evidence", "recipe", "records", "model", "reproductions", "doctor", "code_check", "diagnose"},
+    "report": {
+        "tables",
+        "errors",
+        "evidence",
+        "recipe",
+        "records",
+        "model",
+        "reproductions",
+        "doctor",
+        "code_check",
+        "diagnose",
+    },
     "bench": {
+        "tables",
         "errors",
         "model",
         "recipe",
@@ -62,6 +75,7 @@ ROOMS: dict[str, set[str]] = {
         "diagnose",
     },
     "cli": {
+        "tables",
         "bench",
         "code_check",
         "diagnose",
@@ -84,7 +98,7 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 HEAVY = {"torch", "matplotlib"}
-LIGHT_ROOMS = {"errors", "model", "recipe", "records", "evidence", "trackers", "doctor", "code_check"}
+LIGHT_ROOMS = {"errors", "tables", "model", "recipe", "records", "evidence", "trackers", "doctor", "code_check"}
 TORCH_IN_MODEL = {"build.py", "trace.py"}
 
 

@@ -26,7 +26,7 @@ CARRIED = (
     "flyweight/recipe/own/20k-best.toml",
     "flyweight/recipe/own/25k-one-epoch.toml",
     "flyweight/recipe/own/8k.toml",
-    "flyweight/report/templates/report.html",
+    "flyweight/report/run/page.html",
     "flyweight/py.typed",
 )
 

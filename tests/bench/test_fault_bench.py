@@ -40,13 +40,13 @@ from benchmarks.fault_bench.scores import (
     without_reading,
 )
 from benchmarks.fault_bench.training import train
-from flyweight.cli.output import markdown_table
 from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.table import RULES
 from flyweight.errors import DataError
 from flyweight.experiment.plan import plan
 from flyweight.recipe import diff, recipe_hash
 from flyweight.records.store import Store
+from flyweight.tables import as_markdown, table_of
 
 HALVES: Final[tuple[Half, ...]] = ("tuning", "reporting")
 VARIANTS: Final[tuple[Variant, ...]] = tuple(dict.fromkeys(kind.variant for kind in KINDS))
@@ -507,7 +507,7 @@ def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
     assert len(store.runs(study="doctor")) == 2 * 5
     assert read(write(bench, tmp_path / "records.json")) == bench
     for rows in tables.by_title(bench).values():
-        assert len(markdown_table(rows).splitlines()) == (len(rows) + 2 if rows else 0)
+        assert len(as_markdown(table_of(rows)).splitlines()) == (len(rows) + 2 if rows else 0)
 
 
 def test_a_fault_that_is_planted_otherwise_is_trained_anew(tmp_path):
@@ -586,7 +586,7 @@ def test_figures_in_the_documentation_are_those_of_the_record(kept):
     assert text.count(BEGIN) == text.count(END) == 1
     marked = text.partition(BEGIN)[2].partition(END)[0]
 
-    made = {title: markdown_table(rows) for title, rows in tables.by_title(kept).items()}
+    made = {title: as_markdown(table_of(rows)) for title, rows in tables.by_title(kept).items()}
 
     assert all(title in marked for title in made)
     written = [line for line in marked.splitlines() if line.startswith("|")]

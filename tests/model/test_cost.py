@@ -117,7 +117,7 @@ def test_counting_needs_no_torch() -> None:
     code = (
         "import sys; from flyweight.model import budget, edits, table; from flyweight.model.count import count; "
         "b = budget.Budget(params=100); c = count('c8 r flat fc10'); "
-        "table.as_text(c, b, edits.edits('c8 r flat fc10', (1, 28, 28), b)); "
+        "table.cost_text(c, b, edits.edits('c8 r flat fc10', (1, 28, 28), b)); "
         "print([name for name in ('torch', 'numpy', 'rich', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

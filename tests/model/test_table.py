@@ -12,7 +12,7 @@ from flyweight.model.budget import Budget
 from flyweight.model.count import count
 from flyweight.model.edits import edits
 from flyweight.model.spec import Net
-from flyweight.model.table import NO_BUDGET, as_csv, as_dict, as_markdown, as_text
+from flyweight.model.table import NO_BUDGET, cost_csv, cost_markdown, cost_text, cost_values
 from flyweight.model.trace import trace
 
 NET = "c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 | c8/1) gap flat do.1 fc10 ls"
@@ -28,9 +28,9 @@ def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
     budget = Budget(params=max(cost.params // 2, 1), activation=max(cost.activation_bytes // 2, 1))
     found = edits(net, image, budget)
 
-    told = as_dict(cost, budget, found)
-    records = list(csv.DictReader(io.StringIO(as_csv(cost, budget))))
-    text, markdown = as_text(cost, budget, found), as_markdown(cost, budget, found)
+    told = cost_values(cost, budget, found)
+    records = list(csv.DictReader(io.StringIO(cost_csv(cost, budget))))
+    text, markdown = cost_text(cost, budget, found), cost_markdown(cost, budget, found)
 
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert sum(one["params"] for one in told["layers"] if one["is_executed"]) == told["params"] == cost.params
@@ -46,7 +46,7 @@ def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
 
 def test_text_of_a_whole_net() -> None:
     """Shared and unused layers are marked; each limit says under or over by how much."""
-    text = as_text(count(NET), BUDGET)
+    text = cost_text(count(NET), BUDGET)
 
     assert text.splitlines() == [
         "c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 | c8/1) gap flat do.1 fc10 ls",
@@ -84,13 +84,13 @@ def test_text_of_a_whole_net() -> None:
 
 def test_dict_judges_every_limit() -> None:
     """The margin is negative where it is over; one limit over is enough not to fit."""
-    told = as_dict(count(NET), BUDGET)
+    told = cost_values(count(NET), BUDGET)
 
     assert {one["kind"]: one["margin"] for one in told["verdicts"]} == {
         "params": 574, "macs": -85_136, "activation": 9_824, "flash": 3_232,
     }  # fmt: skip
     assert told["fits"] is False
-    assert as_dict(count(NET))["fits"] is True
+    assert cost_values(count(NET))["fits"] is True
 
 
 def test_edits_are_shown_with_what_they_save_and_their_net() -> None:
@@ -99,17 +99,17 @@ def test_edits_are_shown_with_what_they_save_and_their_net() -> None:
     found = edits(NET, (1, 28, 28), budget)
     best = found[0]
 
-    for shown in (as_text(count(NET), budget, found), as_markdown(count(NET), budget, found)):
+    for shown in (cost_text(count(NET), budget, found), cost_markdown(count(NET), budget, found)):
         assert best.description in shown
         assert f"{best.saves:,}" in shown
         assert f"{best.params:,}" in shown
-    assert as_dict(count(NET), budget, found)["edits"][0]["net"] == best.net
+    assert cost_values(count(NET), budget, found)["edits"][0]["net"] == best.net
 
 
 @pytest.mark.parametrize("image", [(3, 640, 480), (3, 224, 224)])
 def test_huge_nets_fit_80_columns_too(image: tuple[int, ...]) -> None:
     """Tokens are cut, then columns that can be derived are left out."""
-    text = as_text(count(EXTREME, image), Budget(params=10**9, flash=10**9, activation=10**9))
+    text = cost_text(count(EXTREME, image), Budget(params=10**9, flash=10**9, activation=10**9))
 
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "conv2" in text
@@ -120,17 +120,17 @@ def test_long_tokens_are_broken_without_blanks_at_the_end(length: int) -> None:
     """A fraction of hundreds of digits begins anywhere in a line."""
     net = "r " * (length // 2) + "bn " * (length % 2) + "flat do." + "0" * 300 + "1 fc2"
 
-    lines = as_text(count(net), Budget(params=1), edits(net, (1, 28, 28), Budget(params=1))).splitlines()
+    lines = cost_text(count(net), Budget(params=1), edits(net, (1, 28, 28), Budget(params=1))).splitlines()
 
     assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
 
 
 def test_markdown_escapes_what_would_break_a_table() -> None:
-    """The bar of a shortcut and the underscore of a name."""
-    markdown = as_markdown(count(NET))
+    """The bar of a shortcut; an underscore inside a name stays, since it is none of Markdown's."""
+    markdown = cost_markdown(count(NET))
 
-    assert markdown.startswith("`c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 \\| c8/1) gap flat do.1 fc10 ls` on 1x28x28")
-    assert "| log\\_softmax1 |" in markdown
+    assert markdown.startswith("`c8p1 bn r 2@(c8p1) m2 unused(c4) +(c8p1 | c8/1) gap flat do.1 fc10 ls` on 1x28x28")
+    assert "| log_softmax1 |" in markdown
 
 
 def test_traced_nets_show_what_is_not_known() -> None:
@@ -139,5 +139,5 @@ def test_traced_nets_show_what_is_not_known() -> None:
 
     cost = trace(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)))
 
-    assert "nan" not in as_text(cost) + as_csv(cost) + as_markdown(cost)
-    assert as_dict(cost, NO_BUDGET)["layers"][0]["receptive_field"] == [None, None]
+    assert "nan" not in cost_text(cost) + cost_csv(cost) + cost_markdown(cost)
+    assert cost_values(cost, NO_BUDGET)["layers"][0]["receptive_field"] == [None, None]

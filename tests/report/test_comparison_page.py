@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from made_runs import OFTEN, SELDOM, recipe, train
 from PIL import Image
+from rich.cells import cell_len
 
 from flyweight.evidence.compare import Comparison, compare
 from flyweight.recipe import diff, factor, has_effect, load
@@ -24,7 +25,8 @@ from flyweight.report.comparison.page import write_comparison
 from flyweight.report.comparison.text import comparison_text
 from flyweight.report.rendering import file_name
 from flyweight.report.run.plots import captioned, learning
-from flyweight.report.wording import columns, hanging, plain
+from flyweight.report.wording import hanging
+from flyweight.tables import plain
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = '<script>alert(1)</script>"|=cmd()\n\x1b[31m$x$ 数字/../..'
@@ -88,7 +90,7 @@ def too_wide(text: str) -> list[str]:
     return [
         line
         for line in text.splitlines()
-        if columns(line) > 80 and "flyweight " not in line and len(line[13:].split()) > 1
+        if cell_len(line) > 80 and "flyweight " not in line and len(line[13:].split()) > 1
     ]
 
 
@@ -317,7 +319,7 @@ def test_file_names_are_safe(name):
 
 def test_widths_are_those_of_a_terminal():
     """Chinese characters fill two columns, accents none, and nothing that moves the cursor is left."""
-    assert [columns(text) for text in ("lr → 0.1", "数字", "e\u0301")] == [8, 4, 1]
+    assert [cell_len(text) for text in ("lr → 0.1", "数字", "e\u0301")] == [8, 4, 1]
     assert plain("a\x1b[2Jb\u202ec\rd") == "a\ufffd[2Jb\ufffdc d"
 
 

@@ -8,6 +8,7 @@ import shlex
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
 from flyweight.doctor.finding import Evidence, Remedy
 from flyweight.doctor.rule import Rule
@@ -20,7 +21,6 @@ from flyweight.report.diagnosis.text import (
     next_commands,
     value_in_words,
 )
-from flyweight.report.wording import columns
 from made_findings import CONSTANT, HOT, IDLE, OTHER_NOTE, UNJUDGED, WHY, diagnosis, recipe, subject
 
 N_RULES = 50
@@ -117,7 +117,7 @@ def test_no_line_is_wider_than_a_terminal():
 
     lines = text.splitlines()
     assert len(lines) > 60
-    assert max(columns(line) for line in lines[1:]) <= 80
+    assert max(cell_len(line) for line in lines[1:]) <= 80
 
 
 def test_names_of_others_cannot_move_the_cursor():
@@ -264,4 +264,4 @@ def test_a_question_does_not_give_the_answer_away():
     assert "10.01" in text
     assert "valley" not in text
     assert text.count(HOT.title) == 1
-    assert max(map(columns, text.splitlines())) <= 80
+    assert max(map(cell_len, text.splitlines())) <= 80

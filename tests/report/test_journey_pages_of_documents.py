@@ -10,7 +10,6 @@ from itertools import pairwise
 import pytest
 from PIL import Image
 
-from flyweight.cli.output import text_table
 from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.recipe import Change, load
 from flyweight.report.reproduction.page import (
@@ -36,6 +35,7 @@ from flyweight.report.reproduction.rows import (
 from flyweight.reproductions.document import Claim, Goal, Journey, Step, journey, journeys
 from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
 from flyweight.reproductions.verdicts import StepVerdict, judge
+from flyweight.tables import as_text, table_of
 
 STEPS = {"000": 5, "001": 10, "002": 14 + 1, "003": 18 + 3, "004": 1}
 CLASS_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
@@ -106,7 +106,7 @@ def tables(markdown: str) -> list[list[list[str]]]:
             found[-1].append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
         before = line
     for table in found:
-        assert set(table.pop(1)) == {"---"}
+        assert set(table.pop(1)) <= {"---", "---:"}
     return found
 
 
@@ -231,7 +231,7 @@ def test_a_terminal_of_80_columns_shows_a_row_a_step(ending):
     for story in journeys():
         rows = terminal_rows(judged(story, ending))
 
-        shown = text_table(rows, gap=2)
+        shown = as_text(table_of(rows))
         assert len(rows) == STEPS[story.name]
         assert max(map(len, shown.splitlines())) <= 80
         assert not WRONG_WORDS.search(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
 from flyweight.code_check.findings import CodeFinding, CodeReading
 from flyweight.diagnose.fix import Healing, HealStep
@@ -20,7 +21,6 @@ from flyweight.report.diagnosis.trials import (
     seed_words,
     step_text,
 )
-from flyweight.report.wording import columns
 
 EXPENSE = Expense(params=1442, registered_params=1442, macs=188_224)
 
@@ -119,7 +119,7 @@ def test_a_proof_tells_every_seed():
     assert "9.87 10.00 11.24 %" in text
     assert "98.00 98.50 100.00 %" in text
     assert "honest" not in text
-    assert max(map(columns, text.splitlines())) <= 80
+    assert max(map(cell_len, text.splitlines())) <= 80
 
 
 def test_a_proof_of_honesty_tells_both_figures():
@@ -156,7 +156,7 @@ def test_what_is_tried_together_was_told_alone():
     assert "alone none of them helps" in text
     assert "Three helps." not in text
     assert lines[-1] == "  so         the changes are kept"
-    assert max(map(columns, lines)) <= 80
+    assert max(map(cell_len, lines)) <= 80
 
 
 def test_protocols_in_one_step_are_told_in_full():
@@ -166,7 +166,7 @@ def test_protocols_in_one_step_are_told_in_full():
     assert text.count("Three helps.") == text.count("; for an honest figure") == 2
     assert text.count("none of the tries") == 1
     assert "number of" not in step_text(heal_step(SEED, LOSS), BROKEN, is_guessed=True)
-    assert max(map(columns, text.splitlines())) <= 80
+    assert max(map(cell_len, text.splitlines())) <= 80
 
 
 def test_a_walk_that_is_not_over_says_how_it_goes_on():
@@ -184,8 +184,8 @@ def test_a_walk_that_is_not_over_says_how_it_goes_on():
     assert texts[0][-2:] == ["  next       GO ON", f"             {train} --home there"]
     assert texts[1][0] == "own/8k: stopped before anything was tried"
     assert texts[1][-1] == "  next       GO ON"
-    mind = "  mind       the walk is not over; what was trained is on record and is not"
-    assert [mind in text for text in texts] == [True, True, False]
+    note = "  note       the walk is not over; what was trained is on record and is not"
+    assert [note in text for text in texts] == [True, True, False]
     assert texts[2][-1] == f"  next       {train}"
 
 
@@ -227,7 +227,7 @@ def test_a_range_of_rates_says_where_the_recipe_lies():
     assert "  recipe's   1.2, above them" in lines
     assert "factor of 1.5" in text
     assert sum(line.startswith("  seed ") for line in lines) == 2
-    assert max(map(columns, lines)) <= 80
+    assert max(map(cell_len, lines)) <= 80
 
 
 def test_no_range_is_no_crash():
@@ -261,7 +261,7 @@ def test_code_is_shown_with_its_place_and_explained_once():
     assert code_text(reading, is_full=True).count("Three helps.") == 2
     assert "3 findings: 2 faults, 1 note" in text
     assert "cell 3: a magic" in text
-    assert max(map(columns, text.splitlines())) <= 80
+    assert max(map(cell_len, text.splitlines())) <= 80
 
 
 def test_faultless_code_is_told_to_be_so():

@@ -17,7 +17,8 @@ from recorded_runs import RECIPE, RESULT, begin, complete
 
 from flyweight.errors import MissingError, UsageError
 from flyweight.records import RunRecord, Store
-from flyweight.trackers.run_table import DERIVED, ENVIRONMENT, WRITERS, disarmed, table_of, write_table
+from flyweight.tables import disarmed
+from flyweight.trackers.run_table import DERIVED, ENVIRONMENT, WRITERS, table_of, write_table
 
 RUN_COLUMNS = [field.name for field in dataclasses.fields(RunRecord) if field.name not in ("recipe", "environment")]
 

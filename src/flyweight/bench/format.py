@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from flyweight.bench.rows import Row
-
-WIDTH: Final = 80
+from flyweight.tables import WIDTH, display_width
 
 
 def shown_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -23,8 +22,8 @@ def text_tables(rows: Sequence[Row]) -> list[tuple[str, list[dict[str, Any]], li
 
 def _with_notes(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
     figures = [_figures(row) for row in rows]
-    room = WIDTH - sum(max(map(len, (name, *(one[name] for one in figures)))) + 1 for name in figures[0])
-    long = [note for note in dict.fromkeys(row.note for row in rows) if len(note) > room]
+    room = WIDTH - sum(max(map(display_width, (name, *(one[name] for one in figures)))) + 1 for name in figures[0])
+    long = [note for note in dict.fromkeys(row.note for row in rows) if display_width(note) > room]
     marks = {note: f"({number})" for number, note in enumerate(long, start=1)}
     shown = [{**one, "": marks.get(row.note, row.note)} for one, row in zip(figures, rows, strict=True)]
     return shown, [f"{mark} {note}" for note, mark in marks.items()]
@@ -35,7 +34,7 @@ def _figures(row: Row) -> dict[str, str]:
         "contender": row.contender,
         "quantity": row.quantity,
         "median": number(row.median),
-        "middle half": "" if row.rounds < 2 else f"{number(row.quartile_low)}-{number(row.quartile_high)}",
+        "quartiles": "" if row.rounds < 2 else f"{number(row.quartile_low)}-{number(row.quartile_high)}",
         "n": str(row.rounds or ""),
         "ratio": "" if row.ratio is None else f"{row.ratio:.2f}",
     }

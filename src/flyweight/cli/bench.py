@@ -76,7 +76,8 @@ def tell(found: Benchmark, comparison: Against | None, form: Form) -> int:
 
 
 def _print(found: Benchmark, form: Form) -> None:
-    from flyweight.bench.format import WIDTH, shown_rows, text_tables
+    from flyweight.bench.format import shown_rows, text_tables
+    from flyweight.tables import WIDTH
 
     if form.name == "csv":
         print_rows(found.as_dict()["rows"], form)

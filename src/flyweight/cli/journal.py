@@ -48,8 +48,9 @@ def show(
         Write a page with small pictures and print where it lies.
     """
     from flyweight.evidence.journal import journal as journal_of
-    from flyweight.report.journal.page import journal_markdown, journal_rows, journal_text, write_journal
-    from flyweight.report.wording import WIDTH
+    from flyweight.report.journal.page import write_journal
+    from flyweight.report.journal.text import journal_markdown, journal_rows, journal_text
+    from flyweight.tables import WIDTH
 
     store, form = (place or Place()).store(), form or Form()
     found = journal_of(store, study, part=on, purpose=purpose)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App
 
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk
+from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk, terminal_width
 from flyweight.errors import DataError, UsageError, nearest
+from flyweight.tables import as_text, table_of
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -272,7 +272,7 @@ def import_table(
     named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
     table = read_table(_text(file), label=str(file), columns={key: head for key, head in named.items() if head})
     found = doubts(table, images=images, limit=limit)
-    _print_wrapped([_doubt_row(doubt) for doubt in found], form or Form())
+    print_rows([_doubt_row(doubt) for doubt in found], form or Form(), wraps=True)
     for note in table.notes:
         talk(note)
     rows = f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
@@ -303,41 +303,19 @@ def _story(story: Journey) -> str:
     goal = story.goal
     lines = [
         f"{story.name}  {story.title}",
-        *textwrap.wrap(story.about, _width()),
+        *textwrap.wrap(story.about, terminal_width()),
         f"goal: {goal.accuracy:.1%} with at most {goal.params:,} parameters and {_epochs(goal.epochs)}",
         "",
     ]
     rows = [_story_row(step) for step in story.all_steps]
-    lines += _wrapped(rows)
+    lines.append(_wrapped(rows))
     lines += ["", f"one step in full: flyweight journey show {story.name} STEP"]
     lines += [f"replay them: flyweight journey run {story.name}, or with --quick to rehearse"]
     return "\n".join(lines)
 
 
-def _print_wrapped(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
-    if form.name == "text" and rows:
-        say("\n".join(_wrapped(rows)))
-    else:
-        print_rows(rows, form)
-
-
-def _wrapped(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table whose last column runs on under itself."""
-    from flyweight.cli.output import text_table
-
-    *_, last = rows[0]
-    short = [{key: value for key, value in row.items() if key != last} for row in rows]
-    left = text_table(short).splitlines()
-    margin = max(map(len, left)) + 2
-    lines = []
-    for line, text in zip(left, [last, *(str(row[last]) for row in rows)], strict=True):
-        first, *rest = textwrap.wrap(text, max(30, _width() - margin), break_long_words=False) or [""]
-        lines += [f"{line:<{margin}}{first}".rstrip(), *(" " * margin + more for more in rest)]
-    return lines
-
-
-def _width() -> int:
-    return min(100, max(80, get_terminal_size().columns))
+def _wrapped(rows: Sequence[Mapping[str, Any]]) -> str:
+    return as_text(table_of(rows, wraps=True), width=terminal_width())
 
 
 def _story_row(step: Step) -> dict[str, Any]:
@@ -372,16 +350,16 @@ def _details(step: Step) -> str:
 
     recipe = step.recipe
     lines = [f"{step.name}  {step.label}"]
-    lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", _width()) if step.extends else []
-    lines += textwrap.wrap(step.notes, _width())
+    lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", terminal_width()) if step.extends else []
+    lines += textwrap.wrap(step.notes, terminal_width())
     values = flat(recipe.model_dump())
     rows = [
         {"key": key, "mark": step.marks[key], "value": _value(values[key], step.alternatives.get(key))}
         for key in values
         if key in step.marks
     ]
-    lines += ["", *_wrapped(rows), ""]
-    lines += _wrapped([{"claim": claim.subject, "mark": claim.mark, "told": claim.told} for claim in step.claims])
+    lines += ["", _wrapped(rows), ""]
+    lines += [_wrapped([{"claim": claim.subject, "mark": claim.mark, "told": claim.told} for claim in step.claims])]
     lines += ["", *(f"{mark}: {meaning}" for mark, meaning in MARKS.items())]
     lines += [f"train it: flyweight train {step.name}"]
     return "\n".join(lines)
@@ -449,7 +427,7 @@ def _print_verdicts(
     elif not claims:
         print_rows(step_rows(verdicts), form)
     else:
-        _print_wrapped(short_claim_rows(verdicts) if form.name == "text" else claim_rows(verdicts), form)
+        print_rows(short_claim_rows(verdicts) if form.name == "text" else claim_rows(verdicts), form, wraps=True)
 
 
 def _doubt_row(doubt: Any) -> dict[str, Any]:

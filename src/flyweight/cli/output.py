@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from flyweight.errors import UsageError
+from flyweight.tables import as_csv, as_markdown, as_text, table_of
 
 FormatName = Literal["text", "json", "md", "csv"]
 
@@ -88,66 +87,24 @@ def _strict(value: object) -> object:
     return value
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2) -> None:
-    """Rows that share their keys, as a table of text (`gap` blanks between columns), Markdown or CSV, or as JSON."""
-    if not rows and form.name != "json":
-        return
-    match form.name:
-        case "json":
-            say_json(rows)
-        case "md":
-            say(markdown_table(rows))
-        case "csv":
-            say(csv_table(rows))
-        case _:
-            say(text_table(rows, gap=gap))
+def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, wraps: bool = False) -> None:
+    """Rows that share their keys, as a table of text, Markdown or CSV, or as JSON.
+
+    gap: blanks between columns of text. wraps: whether its last column runs on below itself.
+    """
+    if form.name == "json":
+        say_json(rows)
+    elif rows:
+        table = table_of(rows, gap=gap, wraps=wraps)
+        match form.name:
+            case "md":
+                say(as_markdown(table))
+            case "csv":
+                say(as_csv(table))
+            case _:
+                say(as_text(table, width=terminal_width() if wraps else None))
 
 
-def text_table(rows: Sequence[Mapping[str, Any]], *, gap: int = 2) -> str:
-    """Columns side by side, numbers to the right; the last column may run on."""
-    if not rows:
-        return ""
-    cells = [list(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
-    columns = list(zip(*cells, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    is_number = [all(re.fullmatch(r"[\d,.]*", cell) for cell in column[1:]) for column in columns]
-    lines = [
-        (cell.rjust(width) if right else cell.ljust(width))
-        for line in cells
-        for cell, width, right in zip(line, widths, is_number, strict=True)
-    ]
-    n = len(widths)
-    return "\n".join((" " * gap).join(lines[start : start + n]).rstrip() for start in range(0, len(lines), n))
-
-
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table that renders the same whatever stands in its cells."""
-    if not rows:
-        return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_shown(value) for value in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-
-
-def csv_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Values as they are; a text that a spreadsheet would take for a formula is quoted with an apostrophe."""
-    from flyweight.trackers.run_table import disarmed
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    if rows:
-        writer.writerow(rows[0])
-    for row in rows:
-        writer.writerow([disarmed(value) for value in row.values()])
-    return buffer.getvalue()
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def terminal_width() -> int:
+    """Columns that a text may fill: more than 100 are hard to read."""
+    return min(100, max(80, get_terminal_size().columns))

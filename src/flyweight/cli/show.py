@@ -60,13 +60,13 @@ def show(
     helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
     match (form or Form()).name:
         case "json":
-            say_json(table.as_dict(cost, limits, helpful) | ({"recipe": resolved} if resolved else {}))
+            say_json(table.cost_values(cost, limits, helpful) | ({"recipe": resolved} if resolved else {}))
         case "md":
-            say(table.as_markdown(cost, limits, helpful))
+            say(table.cost_markdown(cost, limits, helpful))
         case "csv":
-            say(table.as_csv(cost, limits))
+            say(table.cost_csv(cost, limits))
         case _:
-            say(table.as_text(cost, limits, helpful))
+            say(table.cost_text(cost, limits, helpful))
             if measured:
                 say("\n".join(["\nmeasured otherwise:", *measured]))
             if resolved:

@@ -6,8 +6,6 @@ counted here. The conventions behind the numbers are in docs/counting.md.
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ from flyweight.model.budget import KINDS, Budget, Kind, needs
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 from flyweight.model.edits import Edit
 from flyweight.model.layout import Shape
+from flyweight.tables import WIDTH, Column, Markdown, Table, as_csv, as_markdown, as_text, in_markdown, table_of
 
-WIDTH: Final = 80
 NO_BUDGET: Final = Budget()
 
 
@@ -68,7 +66,7 @@ def verdicts(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Verdict, ...]:
     )
 
 
-def as_dict(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> dict[str, Any]:
+def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> dict[str, Any]:
     """Everything, for JSON: lists, strings, numbers and None (for what is not known) alone."""
     return {
         "net": cost.net,
@@ -127,40 +125,27 @@ def _known(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def as_csv(cost: Cost, budget: Budget = NO_BUDGET) -> str:
+def cost_csv(cost: Cost, budget: Budget = NO_BUDGET) -> str:
     """One record a layer, names in the first; the totals are sums and maxima, so they are left to the reader."""
-    out = io.StringIO()
     records = [_line_as_dict(line) for line in lines(cost, budget)]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for record in records:
-        writer.writerow([_csv_cell(record[column]) for column in CSV_COLUMNS])
-    return out.getvalue()
+    return as_csv(table_of([{key: _csv_cell(value) for key, value in record.items()} for record in records]))
 
 
-CSV_COLUMNS: Final = (
-    "name", "path", "kind", "layer", "in_shape", "out_shape", "params", "share", "buffers", "macs",
-    "receptive_field", "jump", "activation_bytes", "is_shared", "is_executed",
-)  # fmt: skip
-
-
-def _csv_cell(value: Any) -> str | int | float:
+def _csv_cell(value: Any) -> Any:
     match value:
         case bool():
             return int(value)
         case list():
             return "x".join("" if one is None else str(one).removesuffix(".0") for one in value)
-        case str() if value.startswith(("=", "+", "-", "@")):
-            return "'" + value  # a spreadsheet would run it as a formula
         case _:
-            return value  # type: ignore[no-any-return]
+            return value
 
 
-def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
+def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
     """Plain ASCII, at most 80 columns, the same on a terminal and in a pipe.
 
     >>> from flyweight.model.count import count
-    >>> print(as_text(count("c8 r m2 flat fc10"), Budget(params=10_000)))
+    >>> print(cost_text(count("c8 r m2 flat fc10"), Budget(params=10_000)))
     c8 r m2 flat fc10
     input 1x28x28
     <BLANKLINE>
@@ -178,19 +163,17 @@ def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) 
     weights     54,440 bytes as float32, 13,610 as int8
     budget      13,610 of 10,000 parameters, over by 3,610
     """
-    cells = [_text_cells(line) for line in lines(cost, budget)]
-    total = _total_cells(cost, budget)
-    body = _aligned([HEADER, *cells, total])
-    rule = "-" * max(len(line) for line in body)
+    header, *body, total = as_text(_table(cost, budget), width=WIDTH, ellipsis="..").splitlines()
+    rule = "-" * max(map(len, (header, *body, total)))
     parts = [
         *_wrap(cost.net),
         f"input {_shape(cost.input_shape)}",
         "",
-        body[0],
+        header,
         rule,
-        *body[1:-1],
+        *body,
         rule,
-        body[-1],
+        total,
         "",
         *_totals(cost, budget),
     ]
@@ -199,7 +182,23 @@ def as_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) 
     return "\n".join(parts)
 
 
-HEADER: Final = ("layer", "", "output", "params", "share", "MACs", "field", "jump", "memory")
+# Where 80 columns are too few, the token is cut, then the name; stride and share, which can be derived, are left out.
+COLUMNS: Final = (
+    Column(header="layer", min_width=8, wanted=8, gap=1),
+    Column(header="", min_width=6, wanted=6, gap=1),
+    Column(header="output", is_number=True),
+    Column(header="params", is_number=True),
+    Column(header="share", is_number=True, is_optional=True),
+    Column(header="MACs", is_number=True),
+    Column(header="field", is_number=True),
+    Column(header="jump", is_number=True, is_optional=True),
+    Column(header="memory", is_number=True),
+)
+
+
+def _table(cost: Cost, budget: Budget) -> Table:
+    rows = [*map(_text_cells, lines(cost, budget)), _total_cells(cost, budget)]
+    return Table(columns=COLUMNS, rows=tuple(rows))
 
 
 def _text_cells(line: Line) -> tuple[str, ...]:
@@ -233,36 +232,6 @@ def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
         jump,
         _bytes(cost.activation_bytes),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell.
-
-    Where 80 columns are too few the token gives way, then the name, then the jump and the share, which can be derived.
-    """
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for column, least in ((1, 6), (0, 8)):
-        excess = _line_width(widths) - WIDTH
-        if excess > 0:
-            widths[column] = max(widths[column] - excess, min(least, widths[column]))
-    if _line_width(widths) > WIDTH and len(widths) > 7:
-        dropped = HEADER.index("jump") if len(widths) == len(HEADER) else HEADER.index("share")
-        return _aligned([[*row[:dropped], *row[dropped + 1 :]] for row in rows])
-    return [_line(row, widths) for row in rows]
-
-
-def _line_width(widths: Sequence[int]) -> int:
-    return sum(widths) + 2 * (len(widths) - 1) - 2  # the first gap is one, and so is the second
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    left = [_cut(cell, width).ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
-    right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-    return " ".join((*left, "  ".join(right))).rstrip()
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 2] + ".."
 
 
 def _totals(cost: Cost, budget: Budget) -> list[str]:
@@ -301,27 +270,23 @@ def _wrap(text: str, first: str = "", later: str = "") -> list[str]:
     return [line.rstrip() for line in wrapped]
 
 
-def as_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
+def cost_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
     """The table, the totals and the edits, for a page or a pull request."""
-    rows: list[Sequence[str]] = [HEADER, ("---",) * 2 + ("---:",) * 7]
-    rows += [_text_cells(line) for line in lines(cost, budget)]
-    rows.append(_total_cells(cost, budget))
-    parts = [f"`{_code(cost.net)}` on {_shape(cost.input_shape)}", ""]
-    parts += [_markdown_row(row, is_rule=number == 1) for number, row in enumerate(rows)]
-    parts += ["", *(f"- {_escaped(line)}" for line in _markdown_totals(cost, budget))]
+    parts = [f"{_code(cost.net)} on {_shape(cost.input_shape)}", "", as_markdown(_table(cost, budget)), ""]
+    parts += [f"- {in_markdown(line)}" for line in _markdown_totals(cost, budget)]
     if edits:
-        parts += ["", "| change | saves | leaves | enough | net |", "|---|---:|---:|---|---|"]
-        parts += [
-            f"| {_escaped(edit.description)} | {edit.saves:,} {KINDS[edit.kind].noun} "
-            f"| {needs(edit.cost)[edit.kind]:,} | {'yes' if edit.is_enough else 'no'} | `{_code(edit.net)}` |"
-            for edit in edits
-        ]
+        parts += ["", as_markdown(table_of([_edit_row(edit) for edit in edits]))]
     return "\n".join(parts)
 
 
-def _markdown_row(cells: Sequence[str], *, is_rule: bool) -> str:
-    shown = cells if is_rule else [_escaped(cell) for cell in cells]
-    return "| " + " | ".join(shown) + " |"
+def _edit_row(edit: Edit) -> dict[str, str]:
+    return {
+        "change": edit.description,
+        "saves": f"{edit.saves:,} {KINDS[edit.kind].noun}",
+        "leaves": f"{needs(edit.cost)[edit.kind]:,}",
+        "enough": "yes" if edit.is_enough else "no",
+        "net": _code(edit.net),
+    }
 
 
 def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
@@ -334,15 +299,9 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
     ]
 
 
-def _escaped(text: str) -> str:
-    for character in "\\|*_`<":
-        text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
-
-
-def _code(text: str) -> str:
-    """Inside backticks only the bar of a table needs help; backticks cannot be in a net."""
-    return text.replace("`", "'").replace("|", "\\|").replace("\n", " ")
+def _code(text: str) -> Markdown:
+    """In backticks, which cannot be in a net."""
+    return Markdown("`" + text.replace("`", "'") + "`")
 
 
 def _shape(shape: Shape) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flyweight.recipe.toml import format_value
+from flyweight.tables import Markdown, as_markdown, table_of
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -39,8 +40,12 @@ def keys_of(model: type[BaseModel]) -> tuple[Key, ...]:
 
 def keys_table(keys: tuple[Key, ...]) -> str:
     """The keys as a Markdown table."""
-    head = ["| key | default | accepts | meaning |", "|---|---|---|---|"]
-    return "\n".join([*head, *(f"| `{k.key}` | `{k.default}` | {k.accepts} | {k.meaning} |" for k in keys)])
+    rows = [
+        {"key": Markdown(f"`{key.key}`"), "default": Markdown(f"`{key.default}`")}
+        | {"accepts": key.accepts, "meaning": Markdown(key.meaning)}
+        for key in keys
+    ]
+    return as_markdown(table_of(rows))
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -1,8 +1,4 @@
-"""TOML text of a recipe: parsed, written, and searched for the line on which a key stands.
-
-Reading is the standard library's `tomllib`. Writing is here because a recipe is flat (plain values in
-sections) and the standard library has no writer.
-"""
+"""TOML text of a recipe: parsed, written, and searched for the line on which a key stands."""
 
 from __future__ import annotations
 
@@ -11,10 +7,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+import tomli_w
+
 from flyweight.errors import RecipeError
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
-_MUST_ESCAPE = re.compile(r'["\\\x00-\x1f\x7f]')
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
 _ASSIGNMENT = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
 _TRIPLE_QUOTES = re.compile(r'"""|' + "'''")
@@ -72,17 +68,16 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 def format_toml(values: Mapping[str, Any]) -> str:
     """Nested dicts, one level of sections, as a document; None and empty sections are left out."""
-    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    sections = {key: value for key, value in values.items() if isinstance(value, Mapping)}
-    blocks = [
-        _assignments(plain),
-        *(f"[{name}]\n{body}" for name in sections if (body := _assignments(sections[name]))),
-    ]
-    return "\n".join(block for block in blocks if block)
+    known = _without_none(values)
+    return tomli_w.dumps({key: value for key, value in known.items() if value != {}})
 
 
-def _assignments(values: Mapping[str, Any]) -> str:
-    return "".join(f"{key} = {format_value(value)}\n" for key, value in values.items() if value is not None)
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def format_value(value: str | bool | int | float) -> str:
@@ -91,12 +86,4 @@ def format_value(value: str | bool | int | float) -> str:
     >>> format_value(0.1), format_value(True), format_value('a "b"')
     ('0.1', 'true', '"a \\\\"b\\\\""')
     """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{_MUST_ESCAPE.sub(_escape, value)}"'
-    return repr(value)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return _ESCAPES.get(match[0], f"\\u{ord(match[0]):04x}")
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").removesuffix("\n")

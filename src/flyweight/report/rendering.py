@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from flyweight.report.wording import in_points, plain, plain_lines
+from flyweight.report.wording import in_points, plain_lines
+from flyweight.tables import plain
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -43,7 +44,7 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("flyweight.report"),
+        loader=PackageLoader("flyweight.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

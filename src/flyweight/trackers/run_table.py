@@ -5,8 +5,6 @@ Columns have one kind each, whatever rows there are, and what is not known stays
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from flyweight import tables
 from flyweight.errors import MissingError, UsageError
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
@@ -34,8 +33,6 @@ ENVIRONMENT: Final[dict[str, type]] = {
     "threads": int,
     "device": str,
 }
-# The beginnings by which a spreadsheet knows a formula (OWASP, CSV Injection), the full-width ones too.
-FORMULA_BEGINNINGS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +83,6 @@ def table_of(records: Sequence[RunRecord]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def disarmed(value: object) -> object:
-    """The value, or a text that a spreadsheet would take for a formula with an apostrophe before it.
-
-    >>> disarmed("=1+1"), disarmed(-1)
-    ("'=1+1", -1)
-    """
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_BEGINNINGS) else value
-
-
 def _write_parquet(columns: Sequence[Column], path: Path) -> None:
     try:
         import pyarrow
@@ -116,11 +104,11 @@ def _write_parquet(columns: Sequence[Column], path: Path) -> None:
 
 
 def _write_csv(columns: Sequence[Column], path: Path) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
-    writer.writerows([disarmed(_csv_word(cell)) for cell in row] for row in _rows(columns))
-    path.write_bytes(buffer.getvalue().encode())
+    table = tables.Table(
+        columns=tuple(tables.Column(header=column.name) for column in columns),
+        rows=tuple(tuple(map(_csv_word, row)) for row in _rows(columns)),
+    )
+    path.write_bytes(tables.as_csv(table).encode())
 
 
 def _write_json(columns: Sequence[Column], path: Path) -> None:

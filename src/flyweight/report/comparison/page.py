@@ -40,7 +40,7 @@ from flyweight.report.comparison.text import (
     training_commands,
 )
 from flyweight.report.rendering import render, report_links
-from flyweight.report.wording import plain
+from flyweight.tables import plain
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -87,7 +87,7 @@ def _page(
     names = comparison.names()
     nets = [change for change in comparison.changes if change.key == "model.net"]
     return render(
-        "comparison.html",
+        "comparison/page.html",
         comparison=comparison,
         names=names,
         count=count(comparison),

@@ -17,7 +17,8 @@ from flyweight.evidence.verdict import interval, p_value, points
 from flyweight.recipe import in_words
 from flyweight.records.ids import SHORT_ID
 from flyweight.report.rendering import file_name
-from flyweight.report.wording import INDENT, WIDTH, columns, hanging, in_points, margin, padded, plain
+from flyweight.report.wording import INDENT, hanging, in_points, margin
+from flyweight.tables import WIDTH, display_width, padded, plain
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +44,7 @@ def comparison_text(comparison: Comparison, *, page: Path | None = None, options
         *_told_images(comparison),
         *_told_cost(comparison),
         ("verdict", comparison.verdict.sentence),
-        *(("mind", caution) for caution in comparison.cautions),
+        *(("note", caution) for caution in comparison.cautions),
     ]
     return "\n".join(
         [
@@ -67,9 +68,9 @@ def _told_sides(comparison: Comparison) -> list[str]:
     names = [plain(name) for name in comparison.names()]
     figures = [spread(group, comparison.part) for group in (comparison.baseline, comparison.changed)]
     figures[0] += f"  [{comparison.part}]"
-    wide = max(map(columns, names))
+    wide = max(map(display_width, names))
     labels = ("baseline", "changed")
-    if INDENT + wide + 2 + max(map(columns, figures)) > WIDTH:
+    if INDENT + wide + 2 + max(map(display_width, figures)) > WIDTH:
         return [hanging(label, f"{name}: {figure}") for label, name, figure in zip(labels, names, figures, strict=True)]
     return [
         f"{margin(label)}{padded(name, wide)}  {figure}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from flyweight.code_check.findings import CodeFinding, CodeReading
 from flyweight.report.diagnosis.text import counted, counted_by_severity
-from flyweight.report.wording import hanging, plain
+from flyweight.report.wording import hanging
+from flyweight.tables import plain
 
 
 def code_text(reading: CodeReading, *, is_full: bool = False) -> str:

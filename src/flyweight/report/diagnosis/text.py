@@ -16,7 +16,8 @@ from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceVa
 from flyweight.doctor.subject import Subject
 from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
-from flyweight.report.wording import INDENT, WIDTH, columns, hanging, margin, padded, plain
+from flyweight.report.wording import INDENT, hanging, margin
+from flyweight.tables import WIDTH, display_width, padded, plain
 
 # A number between 0 and 1 is a share where its name says so; a learning rate of 0.1 is none.
 SHARES: Final = ("accuracy", "share")
@@ -112,11 +113,11 @@ def title_line(finding: Finding) -> str:
 def evidence_lines(evidence: Sequence[Evidence]) -> list[str]:
     """Each number beside its name, where it fits, and below it otherwise."""
     shown = [(plain(one.what), value_in_words(one.value, is_share=_is_share(one))) for one in evidence]
-    widest = max((columns(what) for what, _ in shown if columns(what) <= MOST_BESIDE), default=0)
+    widest = max((display_width(what) for what, _ in shown if display_width(what) <= MOST_BESIDE), default=0)
     lines = []
     for number, (what, value) in enumerate(shown):
         label = "" if number else "found"
-        fits = columns(what) <= MOST_BESIDE and INDENT + widest + 2 + columns(value) <= WIDTH
+        fits = display_width(what) <= MOST_BESIDE and INDENT + widest + 2 + display_width(value) <= WIDTH
         lines.append(f"{margin(label)}{padded(what, widest)}  {value}" if fits else hanging(label, f"{what}: {value}"))
     return lines
 
@@ -254,7 +255,7 @@ def next_commands(
     if first is None or first.remedy is None:
         return []
     train = train_command(subject, (*changes, *first.remedy.changes), options)
-    is_short = is_recipe and INDENT + columns(train) <= WIDTH
+    is_short = is_recipe and INDENT + display_width(train) <= WIDTH
     prove = [] if first.code in tried else [f"{doctor} --prove{options}"]
     return [*prove, train if is_short else fix]
 

@@ -22,7 +22,8 @@ from flyweight.report.diagnosis.text import (
     train_command,
     value_in_words,
 )
-from flyweight.report.wording import hanging, margin, plain
+from flyweight.report.wording import hanging, margin
+from flyweight.tables import plain
 
 if TYPE_CHECKING:
     from flyweight.diagnose.fix import Healing, HealStep
@@ -140,11 +141,11 @@ def healing_text(found: Healing, *, written: str | None, going_on: str, options:
         lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
     if any(_is_unsure(step, found.left) for step in found.steps):
         more = f"some changes that look good are not shown to help; more seeds may show it, as --seeds {USUAL_SEEDS}"
-        lines.append(hanging("mind", more))
+        lines.append(hanging("note", more))
     lines.append(margin("written") + (written or "nothing, since nothing was changed"))
     commands = [f"{train_command(written, ())} --seeds {USUAL_SEEDS}{options}"] if written is not None else []
     if not found.is_done:
-        lines.append(hanging("mind", "the walk is not over; what was trained is on record and is not trained again"))
+        lines.append(hanging("note", "the walk is not over; what was trained is on record and is not trained again"))
         commands.insert(0, going_on)
     return "\n".join([*lines, *next_lines(commands)])
 

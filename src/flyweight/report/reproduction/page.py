@@ -20,6 +20,7 @@ from flyweight.report.reproduction.rows import headline_figures, subject
 from flyweight.reproductions.document import MARKS, Claim, Journey, Step
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, honest_accuracy
+from flyweight.tables import Markdown, as_markdown, table_of
 
 DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
 NOTHING: Final = DASH
@@ -458,11 +459,9 @@ def _best_told(journey: Journey, verdicts: Sequence[StepVerdict]) -> StepVerdict
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table that is one whatever stands in its cells."""
-    head = list(rows[0]) if rows else []
-    lines = [head, ["---"] * len(head), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    return as_markdown(table_of([{header: _cell(cell) for header, cell in row.items()} for row in rows]))
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+def _cell(text: str) -> Markdown:
+    """Markdown in which a tag or a backslash of the document is text."""
+    return Markdown(text.replace("\\", "\\\\").replace("<", "&lt;"))

@@ -111,7 +111,7 @@ def _first_filters(folder: Path) -> NDArray[np.float32] | None:
 def _page(folder: Path, result: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     inlined = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
     return render(
-        "report.html",
+        "run/page.html",
         result=result,
         parts=[_part(name, result) for name in ("train", "validation", "test") if result[name]],
         judged_on=judged_on(result),

@@ -16,7 +16,7 @@ import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.records.ids import SHORT_ID
-from flyweight.report.wording import WIDTH
+from flyweight.tables import WIDTH
 
 MOST_CONFUSIONS: Final = 3
 LABEL_WIDTH: Final = 11

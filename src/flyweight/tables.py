@@ -1,0 +1,243 @@
+"""Tables, written once: as text for a terminal, as Markdown and as CSV, all from the same value.
+
+Goes in: columns, and rows of plain values. Comes out: text. Words of others stay text wherever they stand: they move no
+cursor, end no cell, and are neither markup nor a formula. Every room prints tables, so this stands above all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+WIDTH: Final = 80
+MIN_WRAP: Final = 30  # columns of a cell that wraps, however little room there is
+
+_NUMBER: Final = re.compile(r"[\d,.]*")
+# GitHub's Markdown takes each of these for the beginning of something in some place; "$" begins a formula.
+_MARKUP: Final = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
+# The beginnings by which a spreadsheet knows a formula (OWASP, CSV Injection), the full-width ones too.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNED_NUMBER: Final = re.compile(r"[+-][\d.,]+(e[+-]?\d+)?")
+
+
+class Markdown(str):
+    """A cell that is Markdown already; only what would end the cell is escaped in it. Any other text is shown as is."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column and how it takes part in a table of text.
+
+    is_number: set to the right. gap: blanks after it. min_width: it may be cut to so many columns where the table is
+    too wide; None: never. wanted: columns that it keeps while optional ones are shown. is_optional: shown where
+    there is room; of several, those on the left go first. wraps: the last column runs on below itself.
+    """
+
+    header: str
+    is_number: bool = False
+    gap: int = 2
+    min_width: int | None = None
+    wanted: int = 0
+    is_optional: bool = False
+    wraps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns, and rows with a cell for each: text, a number, or None for nothing."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], *, gap: int = 2, wraps: bool = False) -> Table:
+    """Rows that share their keys as a table; a column that holds numbers alone is set to the right.
+
+    wraps: whether the last column runs on below itself.
+    """
+    headers = list(rows[0]) if rows else []
+    columns = [
+        Column(
+            header=header,
+            is_number=all(_NUMBER.fullmatch(shown(row[header])) for row in rows),
+            gap=gap,
+            wraps=wraps and header == headers[-1],
+        )
+        for header in headers
+    ]
+    return Table(columns=tuple(columns), rows=tuple(tuple(row[header] for header in headers) for row in rows))
+
+
+def as_text(table: Table, *, width: int | None = None, ellipsis: str = "…") -> str:
+    """Columns side by side, as wide as their widest cell; cut, left out or wrapped to keep within `width`.
+
+    >>> print(as_text(table_of([{"net": "own/tiny", "params": 19378}, {"net": "wide", "params": 900}])))
+    net       params
+    own/tiny  19,378
+    wide         900
+    """
+    lines = [[column.header for column in table.columns], *([plain(shown(cell)) for cell in row] for row in table.rows)]
+    natural = [max(map(display_width, cells)) for cells in zip(*lines, strict=True)]
+    chosen = _chosen(table.columns, natural, width)
+    columns, widths = [table.columns[at] for at in chosen], [natural[at] for at in chosen]
+    if width is not None:
+        _narrow(columns, widths, width)
+    laid_out = []
+    for line in lines:
+        cells = [cut(line[at], most, ellipsis) for at, most in zip(chosen, widths, strict=True)]
+        if columns and columns[-1].wraps:
+            cells[-1] = f"\n{' ' * _total(columns, [*widths[:-1], 0])}".join(wrapped(line[chosen[-1]], widths[-1]))
+        laid_out.append(_joined(columns, cells, widths))
+    return "\n".join(laid_out)
+
+
+def as_markdown(table: Table) -> str:
+    """A pipe table that shows the same whatever stands in its cells; "" without columns."""
+    if not table.columns:
+        return ""
+    rules = [Markdown("---:" if column.is_number else "---") for column in table.columns]
+    lines: list[Sequence[object]] = [[column.header for column in table.columns], rules, *table.rows]
+    return "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
+
+
+def as_csv(table: Table) -> str:
+    """Values as they are, with commas between them; a text that a spreadsheet would compute is disarmed."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if table.columns:
+        writer.writerow([column.header for column in table.columns])
+    writer.writerows([disarmed(cell) for cell in row] for row in table.rows)
+    return buffer.getvalue()
+
+
+def shown(value: object) -> str:
+    """A cell for people: thousands have commas, and None is nothing.
+
+    >>> shown(19378), shown(None), shown(True)
+    ('19,378', '', 'True')
+    """
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def disarmed(value: object) -> object:
+    """The value, or a text that a spreadsheet would take for a formula with an apostrophe before it.
+
+    >>> disarmed("=1+1"), disarmed(-1)
+    ("'=1+1", -1)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def in_markdown(text: str) -> str:
+    """A text that Markdown shows as it is, in one line, in a table too.
+
+    >>> in_markdown("a|b <b>*c*")
+    'a\\\\|b &lt;b&gt;\\\\*c\\\\*'
+    """
+    text = _MARKUP.sub(r"\\\g<0>", plain(text))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"\\{text}" if text.startswith(_FORMULA) and not _SIGNED_NUMBER.fullmatch(text) else text
+
+
+def plain(text: str) -> str:
+    """The text in one line, without what could move a terminal's cursor or turn the direction of reading.
+
+    >>> plain("two\\nlines, \\x1b[31mred")
+    'two lines, �[31mred'
+    """
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def display_width(text: str) -> int:
+    """How many columns a terminal shows: Chinese and Japanese characters fill two, accents none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """Blanks after a text up to a width in columns of a terminal."""
+    return text + " " * (width - display_width(text))
+
+
+def cut(text: str, width: int, ellipsis: str = "…") -> str:
+    """The beginning of a text that fits, with … where something is missing.
+
+    >>> cut("lr 0.1 → 0.05", 9)
+    'lr 0.1 →…'
+    """
+    if display_width(text) <= width:
+        return text
+    kept = text[:width]
+    while kept and display_width(kept) + len(ellipsis) > width:
+        kept = kept[:-1]
+    return f"{kept.rstrip()}{ellipsis}"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text that is broken at blanks; a longer word stays whole."""
+    text = plain(text)
+    if display_width(text) <= width:
+        return [text]
+    lines: list[list[str]] = [[]]
+    used = -1
+    for word in text.split(" "):
+        if lines[-1] and used + 1 + display_width(word) > width:
+            lines.append([])
+            used = -1
+        lines[-1].append(word)
+        used += 1 + display_width(word)
+    return [" ".join(line) for line in lines]
+
+
+def _chosen(columns: Sequence[Column], natural: Sequence[int], width: int | None) -> list[int]:
+    """Which columns are shown: of the optional ones those that leave the others their wanted width."""
+    if width is None:
+        return list(range(len(columns)))
+    least = [
+        most if column.min_width is None else min(most, max(column.wanted, column.min_width))
+        for column, most in zip(columns, natural, strict=True)
+    ]
+    chosen = [at for at, column in enumerate(columns) if not column.is_optional]
+    for at, column in enumerate(columns):
+        wider = sorted([*chosen, at])
+        if column.is_optional and _total([columns[one] for one in wider], [least[one] for one in wider]) <= width:
+            chosen = wider
+    return chosen
+
+
+def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> None:
+    """Take from the columns that may be cut or wrapped, the last first, until the table fits."""
+    for at in reversed(range(len(columns))):
+        floor = MIN_WRAP if columns[at].wraps else columns[at].min_width
+        excess = _total(columns, widths) - width
+        if floor is not None and excess > 0:
+            widths[at] = max(widths[at] - excess, min(floor, widths[at]))
+
+
+def _total(columns: Sequence[Column], widths: Sequence[int]) -> int:
+    return sum(widths) + sum(column.gap for column in columns[:-1])
+
+
+def _joined(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
+    line = ""
+    for column, cell, width in zip(columns, cells, widths, strict=True):
+        blanks = "" if column.wraps else " " * (width - display_width(cell))
+        line += (blanks + cell if column.is_number else cell + blanks) + " " * column.gap
+    return line.rstrip()
+
+
+def _markdown_cell(value: object) -> str:
+    """A bar is escaped once: a text's own was, with everything else that Markdown could take for markup."""
+    return " ".join(value.split()).replace("|", "\\|") if isinstance(value, Markdown) else in_markdown(shown(value))
