@@ -17,9 +17,10 @@ from flyweight.errors import DataError
 from flyweight.model.build import build
 from flyweight.train import checkpoint
 from flyweight.train.evaluate import evaluate
-from flyweight.train.loop import FitSettings, Outcome, Training, fit, start
+from flyweight.train.loop import FitSettings, Outcome, fit
 from flyweight.train.loss import CrossEntropy
 from flyweight.train.optim import optimizer_for
+from flyweight.train.training import Training, start
 
 NET = "c4p1nb bn r do.2 m2 c6nb bn r gmp flat fc3"
 SETTINGS = {"mean": (0.5,), "std": (0.25,)}

@@ -13,10 +13,11 @@ from flyweight.model.build import build
 from flyweight.train import checkpoint
 from flyweight.train.epoch import plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import FitSettings, Training, fit, start
+from flyweight.train.loop import FitSettings, fit
 from flyweight.train.loss import CrossEntropy, Reduction, cross_entropy
 from flyweight.train.optim import optimizer_for
 from flyweight.train.step import averaged, backward, forward, update
+from flyweight.train.training import Training, start
 
 NET = "c4nb bn r do.3 m2 flat fc3"  # a bias before batch norm has no gradient but rounding, which Adam blows up
 LR, MOMENTUM, BETA2, DECAY = 0.02, 0.9, 0.99, 0.01

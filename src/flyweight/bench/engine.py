@@ -15,6 +15,7 @@ from flyweight.model.build import build
 from flyweight.train import device as devices
 from flyweight.train import loop, optim
 from flyweight.train.evaluate import Evaluation, evaluate
+from flyweight.train.training import start
 
 
 class Ours:
@@ -43,7 +44,7 @@ class Ours:
             weight_decay=0.0,
             weight_decay_on="all",
         )
-        self.training = loop.start(self.model, optimizer, ema=0.0)
+        self.training = start(self.model, optimizer, ema=0.0)
         self.batches = Batches(
             torch.from_numpy(images.images),
             torch.from_numpy(images.labels),

@@ -34,8 +34,9 @@ from flyweight.model.spec import NORMS, WEIGHTS
 from flyweight.recipe import Recipe
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import FitSettings, Training
+from flyweight.train.loop import FitSettings
 from flyweight.train.loss import cross_entropy
+from flyweight.train.training import Training
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName

@@ -22,8 +22,8 @@ from flyweight.recipe import ProtocolSection, Recipe
 from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
-from flyweight.train.loop import Training
 from flyweight.train.loss import cross_entropy
+from flyweight.train.training import Training
 
 
 class Telling:

@@ -21,8 +21,9 @@ from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 from flyweight.train.device import peak_memory_bytes
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import Outcome, Training
+from flyweight.train.loop import Outcome
 from flyweight.train.metrics import EpochMetrics
+from flyweight.train.training import Training
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 

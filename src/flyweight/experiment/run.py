@@ -26,7 +26,8 @@ from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
-from flyweight.train.loop import FitSettings, Outcome, Training
+from flyweight.train.loop import FitSettings, Outcome
+from flyweight.train.training import Training
 
 # What of an epoch is a column; images per second follow from the seconds.
 LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")

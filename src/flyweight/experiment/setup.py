@@ -25,11 +25,11 @@ from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
 from flyweight.train import device as devices
-from flyweight.train import loop, optim
+from flyweight.train import optim
 from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
-from flyweight.train.loop import Training
 from flyweight.train.loss import CrossEntropy
+from flyweight.train.training import Training, start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def code_fingerprint() -> str:
 def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
     generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
     model = devices.settle(_net(recipe.model.net, shape, generator), device)
-    return loop.start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
+    return start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from flyweight.errors import DataError
-from flyweight.train.loop import Training
 from flyweight.train.metrics import EpochMetrics
+from flyweight.train.training import Training
 
 COUNTERS: Final = ("epoch", "step", "best_epoch", "seconds", "epoch_seconds", "loss_sum", "correct", "count")
 

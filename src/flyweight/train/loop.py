@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from flyweight.data.batches import Batch, Batches
 from flyweight.train.device import Precision
@@ -25,45 +23,12 @@ from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.loss import CrossEntropy, Loss
 from flyweight.train.metrics import EpochMetrics
-from flyweight.train.step import averaged, backward, forward, update
-
-# Somebody who watches is shown the running figures this often; each look waits for the device.
-SECONDS_BETWEEN_LOOKS = 0.1
+from flyweight.train.running import Clock, Sums
+from flyweight.train.step import backward, forward, update
+from flyweight.train.training import Training
 
 # On a GPU reading the loss waits for the device, so it is read every so many steps; on a CPU at each.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
-
-
-@dataclass(kw_only=True)
-class Training:
-    """Everything that changes while a net is trained; `epoch` and `step` are the next ones to do.
-
-    last_batch: the logits (N, classes) and labels (N,) of the step before, for who wants to know its loss.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None = None
-    epoch: int = 1
-    step: int = 0
-    history: list[EpochMetrics] = field(default_factory=list)
-    best_epoch: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    loss_sum: float = 0.0
-    correct: int = 0
-    count: int = 0
-    last_batch: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def result(self) -> nn.Module:
-        """The net that is judged: the average of the weights where there is one."""
-        return self.average.module if self.average is not None else self.model
-
-    @property
-    def best(self) -> EpochMetrics:
-        return self.history[self.best_epoch - 1]
 
 
 class StepReporter(Protocol):
@@ -98,11 +63,6 @@ class FitSettings:
     seconds_limit: float | None = None
 
 
-def start(model: nn.Module, optimizer: torch.optim.Optimizer, *, ema: float) -> Training:
-    """A training before its first step; `ema` is the decay per step of the averaged weights, 0 for none."""
-    return Training(model=model, optimizer=optimizer, average=averaged(model, decay=ema) if ema > 0 else None)
-
-
 def fit(
     training: Training,
     batches: Batches,
@@ -120,7 +80,7 @@ def fit(
     """
     with torch.random.fork_rng(devices=[]):
         while training.epoch <= settings.epochs:
-            clock = _Clock(training)
+            clock = Clock(training)
             plan = plan_epoch(batches, training.epoch, epochs=settings.epochs, lr=settings.lr)
             ended = _epoch(training, batches, plan, settings, clock, on_step=on_step, should_stop=should_stop)
             if ended and ended.status != "finished":
@@ -139,7 +99,7 @@ def _epoch(
     batches: Batches,
     plan: EpochPlan,
     settings: FitSettings,
-    clock: _Clock,
+    clock: Clock,
     *,
     on_step: StepReporter | None,
     should_stop: Callable[[], bool],
@@ -149,7 +109,7 @@ def _epoch(
     device = batches.images.device
     check_every = 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS_ON_GPU
     lrs, dropout_seeds = plan.lrs.tolist(), plan.dropout_seeds.tolist()
-    sums, ended = _Sums(training, device), None
+    sums, ended = Sums(training, device), None
     while ended is None and training.step < plan.n_steps:
         step = training.step
         batch = batches.batch(plan.draws, step)
@@ -176,7 +136,7 @@ def _epoch(
 
 
 def _ended(
-    training: Training, clock: _Clock, settings: FitSettings, *, n_steps: int, should_stop: Callable[[], bool]
+    training: Training, clock: Clock, settings: FitSettings, *, n_steps: int, should_stop: Callable[[], bool]
 ) -> Outcome | None:
     """What ends the training after a step in the middle of an epoch."""
     if should_stop():
@@ -189,50 +149,6 @@ def _ended(
             f"after {training.step} of {n_steps} steps; the learning rate had not come to its end",
         )
     return None
-
-
-class _Sums:
-    """Loss and correct answers of the running epoch, summed on the device and read only when somebody looks."""
-
-    def __init__(self, training: Training, device: torch.device) -> None:
-        self.training = training
-        self.loss = torch.tensor(training.loss_sum, dtype=torch.float64, device=device)
-        self.correct = torch.tensor(training.correct, dtype=torch.int64, device=device)
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """A step: the mean loss per image, logits (N, classes) and labels (N,)."""
-        self.loss += loss * len(labels)
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.training.count += len(labels)
-        self.training.last_batch = logits, labels
-
-    def read(self) -> None:
-        self.training.loss_sum, self.training.correct = self.loss.item(), int(self.correct)
-
-
-class _Clock:
-    """Seconds of training, over interruptions; `training` has them up to the last lap."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.lapped = time.perf_counter()
-        self.looked = -math.inf
-
-    def is_due(self) -> bool:
-        """True when the last look is a while ago; looking is counted from then."""
-        now = time.perf_counter()
-        if now - self.looked < SECONDS_BETWEEN_LOOKS:
-            return False
-        self.looked = now
-        return True
-
-    def lap(self) -> float:
-        """Add what has passed; returns the seconds of training so far."""
-        now = time.perf_counter()
-        self.training.seconds += now - self.lapped
-        self.training.epoch_seconds += now - self.lapped
-        self.lapped = now
-        return self.training.seconds
 
 
 def _measure(
