@@ -83,10 +83,11 @@ def test_the_python_of_the_readme_runs(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
-    counted, trained, page = done.stdout.splitlines()
+    counted, trained, page, predicted = done.stdout.splitlines()
     assert counted == "1442 188224"
     assert float(trained.split()[1]) > 0.5
     assert (tmp_path / page).is_file()
+    assert predicted == "7"
 
 
 def test_make_targets_that_are_shown_exist():

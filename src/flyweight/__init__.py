@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from flyweight.execute.seeds import resume_seeds, run_seeds
     from flyweight.experiment.plan import Plan, examine, plan
     from flyweight.experiment.run import resume, run
-    from flyweight.inference.predict import predict
+    from flyweight.inference.net import TrainedNet, load
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.build import build
     from flyweight.model.cost import Cost
@@ -63,6 +63,7 @@ _HOMES = {
     "Recipe": "flyweight.recipe",
     "RunRecord": "flyweight.records.record",
     "Store": "flyweight.records.store",
+    "TrainedNet": "flyweight.inference.net",
     "build": "flyweight.model.build",
     "compare": "flyweight.studies.results",
     "count": "flyweight.model.count",
@@ -72,13 +73,13 @@ _HOMES = {
     "examine_run": "flyweight.diagnose.examine",
     "heal": "flyweight.diagnose.fix",
     "journal": "flyweight.evidence.journal",
+    "load": "flyweight.inference.net",
     "load_images": "flyweight.data.sources:load",
     "load_recipe": "flyweight.recipe:load",
     "lr_range": "flyweight.diagnose.lr_range",
     "monitor": "flyweight.diagnose.monitor",
     "parse_budget": "flyweight.model.budget",
     "plan": "flyweight.experiment.plan",
-    "predict": "flyweight.inference.predict",
     "prove": "flyweight.diagnose.trial",
     "read_code": "flyweight.code_check.reading",
     "resume": "flyweight.experiment.run",
@@ -103,6 +104,7 @@ __all__ = [
     "Recipe",
     "RunRecord",
     "Store",
+    "TrainedNet",
     "build",
     "compare",
     "count",
@@ -112,13 +114,13 @@ __all__ = [
     "examine_run",
     "heal",
     "journal",
+    "load",
     "load_images",
     "load_recipe",
     "lr_range",
     "monitor",
     "parse_budget",
     "plan",
-    "predict",
     "prove",
     "read_code",
     "resume",

@@ -81,7 +81,7 @@ def test_train_reports_predicts_and_lists(flyweight, recipe, tmp_path):
     code, out, _ = flyweight("predict", "@latest", "seven.png", "--inputs", "seen", "--json")
     (read,) = json.loads(out)
     assert code == 0
-    assert read["answer"] in "0123456789"
+    assert read["predicted"] in "0123456789"
     assert 0 < read["probability"] <= 1
     with Image.open("seen/1-seven.png") as seen:
         assert seen.size == (28, 28)

@@ -15,7 +15,6 @@ from flyweight.experiment.events import Ended, EpochDone, Event, Started, Steppe
 from flyweight.experiment.plan import examine, plan
 from flyweight.experiment.results import CHECKPOINT
 from flyweight.experiment.run import resume, run
-from flyweight.inference.predict import load_trained
 from flyweight.recipe import load
 from flyweight.records import folder as files
 from flyweight.records.store import Store
@@ -253,24 +252,6 @@ def test_an_own_module_is_counted_and_trained(tmp_path, store, monkeypatch):
 
     assert first.params == 4 * 9 + 4 + 4 * 10 + 10
     assert same(weights(store, first.id), weights(store, second.id))
-
-
-def test_a_trained_net_is_read_back_with_its_own_figures(tmp_path, store):
-    """The weights file alone reproduces the predictions of the run; a changed file is refused."""
-    record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
-    folder = store.folder(record.id)
-
-    net = load_trained(folder)
-
-    with np.load(tmp_path / "digits.npz") as images, np.load(folder / "predictions.npz") as kept:
-        found = net.probabilities(images["x_test"][:, None])
-        assert np.allclose(found, kept["test_probabilities"], atol=1e-5)
-    weights_file = folder / "weights.safetensors"
-    content = bytearray(weights_file.read_bytes())
-    content[-1] ^= 1
-    weights_file.write_bytes(content)
-    with pytest.raises(DataError, match=r"weights\.safetensors"):
-        load_trained(folder)
 
 
 def test_a_time_budget_ends_a_run_in_good_order(tmp_path, store):

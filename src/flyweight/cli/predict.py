@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from flyweight.cli.output import Flag, Place, say, say_json
+from flyweight.errors import UsageError
 
 
 def predict(
@@ -16,7 +17,7 @@ def predict(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> None:
-    """Read pictures with a trained net, and show what the net was given to see.
+    """Classify pictures with a trained net, and show what the net was given to see.
 
     For a net of handwritten digits or letters each picture is turned light on dark, cropped and centred as those of
     MNIST were; for others it is taken as it is, in the net's size.
@@ -28,7 +29,7 @@ def predict(
     Parameters
     ----------
     run
-        A run's id or the beginning of it, @latest, or @best (by validation).
+        A run's id or the beginning of it, @latest, or @best (by validation); or a file of weights.
     images
         Picture files; of handwriting, one digit or letter each.
     inputs
@@ -36,10 +37,14 @@ def predict(
     json
         Print JSON.
     """
-    from flyweight.inference.predict import predict as read
+    if not images:
+        raise UsageError("predict needs at least one picture file, found none.")
+    from flyweight.inference.net import load
+    from flyweight.inference.predict import save_seen
 
-    store = (place or Place()).store()
-    found = read(store, run, images, inputs=inputs)
+    found = load(run, store=(place or Place()).store()).predict(images)
+    if inputs is not None:
+        save_seen(found, inputs)
     if json:
         say_json([one.as_dict() for one in found])
     else:

@@ -259,7 +259,7 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
             # A broken tag or a fault in EXIF is no fault in the pixels.
             warnings.filterwarnings("ignore", category=UserWarning)
             with PIL.Image.open(path) as opened:
-                picture = _plain(PIL.ImageOps.exif_transpose(opened), path)
+                picture = plain_picture(PIL.ImageOps.exif_transpose(opened), str(path))
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise DataError(
             f"{path}: a picture may have {PIL.Image.MAX_IMAGE_PIXELS or 0:,} pixels, found more: {error}"
@@ -275,8 +275,8 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _plain(picture: Image, path: Path) -> Image:
-    """The picture as 8-bit grey ("L") or colour ("RGB")."""
+def plain_picture(picture: Image, name: str) -> Image:
+    """The picture as 8-bit grey ("L") or colour ("RGB"); what is transparent is black."""
     import PIL.Image
 
     mode = picture.mode
@@ -289,7 +289,7 @@ def _plain(picture: Image, path: Path) -> Image:
         # convert("L") would cut the values off at 255.
         return PIL.Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
     if mode in ("I", "F"):
-        raise DataError(f"{path}: pictures must have 8 or 16 bits a channel, found mode {mode}; save it as 8-bit PNG.")
+        raise DataError(f"{name}: pictures must have 8 or 16 bits a channel, found mode {mode}; save it as 8-bit PNG.")
     is_grey = mode in ("LA", "La")
     if is_grey or mode in ("RGBA", "PA", "RGBa") or "transparency" in picture.info:
         seen = picture.convert("RGBA")

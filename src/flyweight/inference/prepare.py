@@ -1,27 +1,29 @@
-"""A photo or scan of one handwritten digit, made into what a net trained on MNIST expects: `read_digit(path, shape)`.
+"""A picture made ready for a net: handwriting as MNIST's makers would have made it, anything else in the net's size.
 
-Goes in: an image file. Comes out: a uint8 image of the net's shape, and notes on what was done to it. Nets are not
-known here. MNIST itself was made so (LeCun et al. 1998): the digit scaled into a box of 20 x 20 with its aspect kept,
+Goes in: a picture. Comes out: a uint8 image of the net's shape, and notes on what was done to it. Nets are not known
+here. MNIST itself was made so (LeCun et al. 1998): the digit scaled into a box of 20 x 20 with its aspect kept,
 white on black, and set into 28 x 28 with its centre of mass in the middle.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from flyweight.data.folders import plain_picture
 from flyweight.errors import DataError
+from flyweight.inference.pictures import Picture
 
 Grey = NDArray[np.float64]  # (H, W), 0 black to 255 white
 Mask = NDArray[np.bool_]
 
-MAX_PIXELS: Final = 60_000_000  # the largest phone cameras' full pictures; more is no picture of a digit
+# Image sets of handwriting, white on black and centred, of which people make photos with dark ink on paper.
+HANDWRITING: Final = ("mnist", "qmnist", "kmnist", "emnist-letters", "emnist-balanced")
+
 WORKING_SIDE: Final = 480  # ink is looked for in a picture of at most this side
 BOX_FRACTION: Final = 20 / 28
 
@@ -34,68 +36,60 @@ LEAST_PART: Final = 0.08
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What the net is fed: `image` uint8 (C, H, W), light on dark; `notes` says in words what was done to the file."""
+    """What the net is fed: `image` uint8 (C, H, W); `notes` says in words what was done to the picture."""
 
     image: NDArray[np.uint8]
     notes: tuple[str, ...]
-    was_inverted: bool
-    was_unchanged: bool = False
 
 
-def read_digit(path: str | Path, shape: tuple[int, int, int] = (1, 28, 28)) -> Prepared:
-    """The digit on the image at `path` as a net with input `shape` (channels, height, width) expects it.
+def prepare(picture: Picture, shape: tuple[int, int, int], *, data: str) -> Prepared:
+    """The picture for a net with this input, (C, H, W), that was trained on this image set.
+
+    Raises:
+        DataError: one without anything that stands out from its background, or of a kind that has no 8 bits.
+    """
+    return as_mnist(picture, shape) if data in HANDWRITING else as_it_is(picture, shape)
+
+
+def as_it_is(picture: Picture, shape: tuple[int, int, int]) -> Prepared:
+    """The whole picture in the net's size, grey or in colour as the net has it."""
+    channels, height, width = shape
+    plain = plain_picture(picture.image, picture.name).convert("L" if channels == 1 else "RGB")
+    image = np.asarray(plain.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, channels)
+    return Prepared(
+        image=np.ascontiguousarray(image.transpose(2, 0, 1)), notes=(f"taken as it is, {width} x {height} pixels",)
+    )
+
+
+def as_mnist(picture: Picture, shape: tuple[int, int, int] = (1, 28, 28)) -> Prepared:
+    """The digit on a picture as a net with this input, (C, H, W), expects it: light on dark.
 
     An image that already is what MNIST holds, of the net's size and centred, passes unchanged, or only inverted.
 
     Raises:
-        DataError: no image, one too large, or one without anything that stands out from its background.
+        DataError: nothing stands out from the background.
     """
-    picture = _open(Path(path))
-    ready = _already_prepared(picture, shape)
+    image = picture.image
+    if min(image.size) < 5:
+        raise DataError(
+            f"{picture.name} has {image.width} x {image.height} pixels; a digit needs at least 5 x 5. Give a larger "
+            "image."
+        )
+    ready = _already_prepared(image, shape)
     if ready is not None:
         return ready
-    notes = [f"read {picture.width} x {picture.height} pixels"]
-    grey = _shrink(_grey(picture))
+    grey = _shrink(_grey(image))
     ink, was_inverted = _ink(grey)
-    notes.append("dark ink on light paper: inverted" if was_inverted else "light ink on a dark ground: kept")
-    digit = _digit(ink, Path(path))
+    digit = _digit(ink, picture.name)
     top, bottom, left, right = _bounds(digit > 0)
-    notes.append(_place_in_words(top, bottom, left, right, grey.shape))
-    image = _framed(digit[top:bottom, left:right], shape[1], shape[2])
-    notes.append(f"scaled into a box of {_box_side(shape[1], shape[2])} pixels and centred by mass")
-    return Prepared(image=_channels(image, shape[0]), notes=tuple(notes), was_inverted=was_inverted)
-
-
-def _open(path: Path) -> Image.Image:
-    """The picture, upright and with its pixels loaded; whatever is wrong with the file is told in one line."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of a bomb from 89 million pixels on and refuses twice as many; ours is the lower bound.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                _require_size(opened.width, opened.height, path)
-                opened.load()
-                return ImageOps.exif_transpose(opened)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Give the path of a PNG or JPEG of one digit.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder. Give the path of a PNG or JPEG of one digit.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image that can be read. Give a PNG or JPEG of one digit.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels. Crop it or scale it down.") from None
-    # A broken file raises what its format's reader happens to raise: SyntaxError for PNG, for one.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}). Save it again as PNG or JPEG.") from None
-
-
-def _require_size(width: int, height: int, path: Path) -> None:
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{path} has {width} x {height} pixels, at most {MAX_PIXELS:,} are read. Crop it or scale it down."
-        )
-    if min(width, height) < 5:
-        raise DataError(f"{path} has {width} x {height} pixels; a digit needs at least 5 x 5. Give a larger image.")
+    framed = _framed(digit[top:bottom, left:right], shape[1], shape[2])
+    notes = (
+        f"read {image.width} x {image.height} pixels",
+        "dark ink on light paper: inverted" if was_inverted else "light ink on a dark ground: kept",
+        _place_in_words(top, bottom, left, right, grey.shape),
+        f"scaled into a box of {_box_side(shape[1], shape[2])} pixels and centred by mass",
+    )
+    return Prepared(image=_channels(framed, shape[0]), notes=notes)
 
 
 def _already_prepared(picture: Image.Image, shape: tuple[int, int, int]) -> Prepared | None:
@@ -117,9 +111,7 @@ def _already_prepared(picture: Image.Image, shape: tuple[int, int, int]) -> Prep
         return None
     note = "inverted, otherwise unchanged" if was_inverted else "unchanged: already as MNIST has them"
     image = pixels.transpose(2, 0, 1) if pixels.shape[2] == channels else _channels(grey, channels)
-    return Prepared(
-        image=np.ascontiguousarray(image, dtype=np.uint8), notes=(note,), was_inverted=was_inverted, was_unchanged=True
-    )
+    return Prepared(image=np.ascontiguousarray(image, dtype=np.uint8), notes=(note,))
 
 
 def _grey(picture: Image.Image) -> Grey:
@@ -220,7 +212,7 @@ def _least_squares(terms: Grey, values: Grey, weights: Grey) -> Grey:
     return np.asarray(np.linalg.solve(normal, weighted.T @ values))
 
 
-def _digit(ink: Grey, path: Path) -> Grey:
+def _digit(ink: Grey, name: str) -> Grey:
     """The ink of the digit alone, 0..255 and 0 everywhere else.
 
     Raises:
@@ -232,7 +224,7 @@ def _digit(ink: Grey, path: Path) -> Grey:
     level = float(np.percentile(smooth[strong], 85)) if strong.any() else 0.0
     if level < max(LEAST_CONTRAST, LEAST_CONTRAST_SIGMAS * noise):
         raise DataError(
-            f"{path}: no digit found, nothing stands out from the background. Give a darker or closer picture."
+            f"{name}: no digit found, nothing stands out from the background. Give a darker or closer picture."
         )
     faintest = max(3.5 * noise, 0.06 * level)
     kept = _main_parts(smooth > min(faintest, 0.5 * level), smooth, level)

@@ -123,12 +123,12 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> Tra
     if not (folder / WEIGHTS).exists():
         raise DataError(f"{WEIGHTS} is not there")
     from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
-    from flyweight.inference.predict import load_trained
+    from flyweight.inference.net import from_run_folder
 
     image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
     names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
     images, labels = image_set.train_images[rows], image_set.train_labels[rows]
-    return probe_trained(load_trained(folder), images, labels, names=names)
+    return probe_trained(from_run_folder(folder), images, labels, names=names)
 
 
 @contextmanager

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flyweight.data.batches import normalise
 from flyweight.diagnose.probes.start import gradients
 from flyweight.doctor.probes import TrainedProbe
-from flyweight.inference.predict import Trained
+from flyweight.inference.net import TrainedNet
 from flyweight.train.loss import cross_entropy
 
 MOST_IMAGES: Final = 512  # enough to see a channel that is alive, and a second of work for a large net
@@ -38,13 +37,13 @@ class _Counts:
 
 
 def probe_trained(
-    trained: Trained, images: np.ndarray, labels: np.ndarray, *, names: Mapping[str, str]
+    trained: TrainedNet, images: np.ndarray, labels: np.ndarray, *, names: Mapping[str, str]
 ) -> TrainedProbe:
     """images (N, C, H, W) uint8 and labels (N,), all of which are looked at. names: of layers, by their path."""
     counts: dict[str, _Counts] = {}
     handles = [
         module.register_forward_hook(_counting(counts, names.get(path, path)))
-        for path, module in trained.model.named_modules()
+        for path, module in trained.module.named_modules()
         if isinstance(module, EXACT_ZEROS)
     ]
     try:
@@ -57,7 +56,7 @@ def probe_trained(
         channels={name: len(one.alive) for name, one in counts.items()},
         dead_channels={name: int((one.alive == 0).sum()) for name, one in counts.items()},
         zero_share={name: one.zeros / one.values for name, one in counts.items()},
-        gradient=gradients(trained.model),
+        gradient=gradients(trained.module),
     )
 
 
@@ -68,10 +67,10 @@ def _counting(counts: dict[str, _Counts], name: str) -> Callable[[nn.Module, obj
     return hook
 
 
-def _learn_nothing(trained: Trained, images: Tensor, labels: Tensor) -> None:
+def _learn_nothing(trained: TrainedNet, images: Tensor, labels: Tensor) -> None:
     """Leave the gradients of the mean loss with the weights, as the net answers and without a step."""
-    trained.model.zero_grad(set_to_none=True)
+    trained.module.zero_grad(set_to_none=True)
     for start in range(0, len(images), AT_ONCE):
         some = slice(start, start + AT_ONCE)
-        logits = trained.model(normalise(images[some], mean=trained.mean, std=trained.std)).float()
+        logits = trained.module(trained.normalised(images[some])).float()
         (cross_entropy(logits, labels[some], reduction="sum") / len(images)).backward()  # type: ignore[no-untyped-call]

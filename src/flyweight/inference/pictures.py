@@ -1,0 +1,137 @@
+"""Pictures of one's own, however they are given: files, bytes, arrays and PIL images all become a PIL image and a name.
+
+What a net makes of them, or which size it needs, is not known here.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from flyweight.errors import DataError, UsageError
+
+Given: TypeAlias = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
+
+MAX_PIXELS: Final = 60_000_000  # the largest phone cameras' full pictures
+CHANNELS: Final = (1, 3, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture upright and with its pixels loaded; `path` is None where it was not given as a file."""
+
+    name: str
+    path: Path | None
+    image: Image.Image
+
+
+def pictures(given: Given | Sequence[Given], shape: tuple[int, int, int]) -> tuple[Picture, ...]:
+    """One picture or many of them, in their order; an array may hold several. shape: (C, H, W) of the net's input.
+
+    An array is uint8: (H, W), (H, W, C), or a batch of either; channels may come first in a batch, and in a single
+    picture whose shape is the net's.
+
+    Raises:
+        DataError: what is no picture, or a damaged one. UsageError: something of another kind, or none at all.
+    """
+    if isinstance(given, str | bytes | PathLike | np.ndarray | Image.Image):
+        given = [given]
+    found = tuple(_picture(one, number) for number, one in enumerate(_flat(given, shape), start=1))
+    if not found:
+        raise UsageError("at least one picture is needed, found none.")
+    return found
+
+
+def _flat(given: Iterable[Given], shape: tuple[int, int, int]) -> Iterator[Given]:
+    for one in given:
+        if isinstance(one, np.ndarray):
+            yield from _in_array(one, shape)
+        else:
+            yield one
+
+
+def _in_array(array: NDArray[Any], shape: tuple[int, int, int]) -> Iterable[NDArray[np.uint8]]:
+    """The pictures of an array, each (H, W) or (H, W, C)."""
+    if array.dtype != np.uint8:
+        raise UsageError(f"pictures in an array must be uint8 from 0 to 255, found {array.dtype}; convert them.")
+    if array.shape == shape:
+        return [array.transpose(1, 2, 0)]
+    match array.ndim:
+        case 2:
+            return [array]
+        case 3:
+            return [array] if array.shape[2] in CHANNELS else array
+        case 4 if array.shape[3] in CHANNELS:
+            return array
+        case 4 if array.shape[1] in CHANNELS:
+            return array.transpose(0, 2, 3, 1)
+    raise UsageError(
+        f"an array of pictures must be (H, W), (H, W, C), (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 "
+        f"channels, found {array.shape}."
+    )
+
+
+def _picture(given: Given, number: int) -> Picture:
+    match given:
+        case str() | PathLike():
+            path = Path(fspath(given))
+            return Picture(name=str(path), path=path, image=_opened(path, str(path)))
+        case bytes():
+            return _unnamed(io.BytesIO(given), number)
+        case np.ndarray():
+            return _unnamed(Image.fromarray(given[:, :, 0] if given.shape[2:] == (1,) else given), number)
+        case Image.Image():
+            return _unnamed(given, number)
+    raise UsageError(
+        f"picture {number} must be a path, the bytes of a file, a numpy array or a PIL image, found a "
+        f"{type(given).__name__}."
+    )
+
+
+def _unnamed(source: io.BytesIO | Image.Image, number: int) -> Picture:
+    name = f"picture {number}"
+    return Picture(name=name, path=None, image=_opened(source, name))
+
+
+def _opened(source: Path | io.BytesIO | Image.Image, name: str) -> Image.Image:
+    """The picture, upright and with its pixels loaded; whatever is wrong with it is said in one line."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of a bomb from 89 million pixels on and refuses twice as many; ours is the lower bound.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # A broken tag or a fault in EXIF is no fault in the pixels.
+            warnings.filterwarnings("ignore", category=UserWarning)
+            if isinstance(source, Image.Image):
+                return _upright(source, name)
+            with Image.open(source) as opened:
+                return _upright(opened, name)
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file. Give the path of a PNG or JPEG.") from None
+    except IsADirectoryError:
+        raise DataError(f"{name} is a folder. Give the path of a PNG or JPEG.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image that can be read. Give a PNG or JPEG.") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels. Crop it or scale it down.") from None
+    # A broken file raises what its format's reader happens to raise: SyntaxError for PNG, for one.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"{name} cannot be read as an image ({error}). Save it again as PNG or JPEG.") from None
+
+
+def _upright(image: Image.Image, name: str) -> Image.Image:
+    """A copy of the image, turned as its camera says."""
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise DataError(
+            f"{name} has {image.width} x {image.height} pixels, 1 to {MAX_PIXELS:,} are read. Crop it or scale it down."
+        )
+    image.load()
+    return ImageOps.exif_transpose(image)
