@@ -21,7 +21,7 @@ _NUMBER: Final = re.compile(r"[\d,.]*")
 _MARKUP: Final = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
 # The beginnings by which a spreadsheet knows a formula (OWASP, CSV Injection), the full-width ones too.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_SIGNED_NUMBER: Final = re.compile(r"[+-][\d.,]+(e[+-]?\d+)?")
+_NO_FORMULA: Final = re.compile(r"[+-][\d.,]*(e[+-]?\d+)?")
 
 
 class Markdown(str):
@@ -144,7 +144,7 @@ def in_markdown(text: str) -> str:
     """
     text = _MARKUP.sub(r"\\\g<0>", plain(text))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"\\{text}" if text.startswith(_FORMULA) and not _SIGNED_NUMBER.fullmatch(text) else text
+    return f"\\{text}" if text.startswith(_FORMULA) and not _NO_FORMULA.fullmatch(text) else text
 
 
 def plain(text: str) -> str:
