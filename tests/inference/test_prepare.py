@@ -152,3 +152,20 @@ def test_reading_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_strokes_that_touch_at_corners_are_one_digit_and_a_speck_is_none(tmp_path):
+    """A staircase of pixels and the bar apart from it are kept; a speck of dirt changes nothing."""
+    sheet = np.full((90, 90), 255, np.uint8)
+    for step in range(40):
+        sheet[20 + step, 20 + step] = 0
+    sheet[20:23, 45:65] = 0
+    dirty = sheet.copy()
+    dirty[80, 5] = 0
+    found = []
+    for name, picture in (("clean", sheet), ("dirty", dirty)):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        found.append(read_digit(tmp_path / f"{name}.png"))
+
+    assert np.array_equal(found[0].image, found[1].image)
+    assert any("50 % of the width and 44 % of the height" in note for note in found[0].notes)
