@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flyweight.errors import DataError, UsageError
+from flyweight.model.count import count
 from flyweight.reproductions.log_import.cells import Accuracy, read_accuracy, read_count
 from flyweight.reproductions.log_import.changes import is_training_only, layers_changed
 from flyweight.reproductions.log_import.doubts import KINDS, MNIST_CLASS_COUNTS, Doubt, doubts
@@ -555,8 +556,8 @@ def test_a_table_that_was_written_is_read_back(rows: Made, ways: random.Random) 
     table = read(written(cells_of(rows, ways), list(HEADS.values()), ways))
 
     assert len(table.rows) == len(rows)
-    for row, (text, count, right) in zip(table.rows, rows, strict=True):
-        assert (row.parameters and row.parameters.value) == count
+    for row, (text, n_params, right) in zip(table.rows, rows, strict=True):
+        assert (row.parameters and row.parameters.value) == n_params
         assert (row.accuracy and round(row.accuracy.value * 10_000)) == right
         assert row.change.replace(" ", "").endswith(text.lstrip("-+ ").replace(" ", ""))
 
@@ -824,11 +825,11 @@ def test_a_registered_count_is_told_as_one() -> None:
 
 
 @given(st.sampled_from(sorted(NETS)), st.integers(0, 30_000))
-def test_a_count_is_doubted_exactly_if_it_is_not_the_count(net: str, count: int) -> None:
+def test_a_count_is_doubted_exactly_if_it_is_not_the_count(net: str, claimed: int) -> None:
     """Whatever was claimed."""
     assert count(net).params == NETS[net]
 
-    assert (kinds(doubts(nets_table((net, f"{count:,}")))) == ["count"]) == (count != NETS[net])
+    assert (kinds(doubts(nets_table((net, f"{claimed:,}")))) == ["count"]) == (claimed != NETS[net])
 
 
 def test_counts_that_are_right_silence_the_words() -> None:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from flyweight.errors import DataError, NotationError, UsageError, nearest
 from flyweight.model.notation import parse_net
 from flyweight.reproductions.document import Claim, Part
-from flyweight.reproductions.log_import import columns as heads
+from flyweight.reproductions.log_import import headers
 from flyweight.reproductions.log_import.cells import (
     Accuracy,
     Count,
@@ -32,7 +32,7 @@ from flyweight.reproductions.log_import.cells import (
     shortened,
     starts_like_figure,
 )
-from flyweight.reproductions.log_import.columns import FIGURES, PREFERRED, ROLES, Role
+from flyweight.reproductions.log_import.headers import FIGURES, PREFERRED, ROLES, Role
 from flyweight.reproductions.log_import.pipes import Cell, Grid, pipe_tables, plain
 
 NumberedRow = tuple[int, tuple[Cell, ...]]
@@ -94,7 +94,7 @@ class _Reading:
     places: Mapping[Role, int]
 
     def head(self, role: Role) -> str:
-        return _one_line(self.grid.heads[self.places[role]].text)
+        return _one_line(self.grid.headers[self.places[role]].text)
 
     def column(self, role: Role) -> tuple[Cell, ...]:
         return self.grid.column(self.places[role])
@@ -103,7 +103,7 @@ class _Reading:
     def rank(self) -> tuple[int, bool, bool]:
         """Of two tables the one with more columns of figures, then a log of experiments, then one with several."""
         filled = sum(role in self.places and _holds_figures(self.column(role), role) for role in FIGURES)
-        return filled, heads.is_of_experiments(self.grid.heads[0].text), len(self.grid.rows) > 1
+        return filled, headers.is_of_experiments(self.grid.headers[0].text), len(self.grid.rows) > 1
 
 
 @dataclass
@@ -185,7 +185,7 @@ def _chosen(grids: Sequence[Grid], named: Mapping[str, str], label: str) -> _Rea
     readings = [_Reading(grid=grid, places=_places(grid, named)) for grid in candidates]
     serving = [reading for reading in readings if any(role in reading.places for role in FIGURES)]
     if not serving:
-        there = ", ".join(repr(head) for head in _all_heads(grids))
+        there = ", ".join(repr(head) for head in _all_headers(grids))
         raise DataError(
             f"{label}: a table needs a column of parameters or of accuracies, found the columns {there}. "
             'Say which is which, as in --accuracy "Top-1".'
@@ -196,20 +196,20 @@ def _chosen(grids: Sequence[Grid], named: Mapping[str, str], label: str) -> _Rea
 
 def _names_figures_below(grid: Grid) -> bool:
     """Whether it has experiments as columns: figures are named in its first column, and none in its head."""
-    if not grid.is_even or len(grid.heads) < 2 or not grid.rows:
+    if not grid.is_even or len(grid.headers) < 2 or not grid.rows:
         return False
-    named_below = any(heads.names_figure(cell.text) for cell in grid.column(0))
-    return named_below and not any(heads.names_figure(cell.text) for cell in grid.heads)
+    named_below = any(headers.names_figure(cell.text) for cell in grid.column(0))
+    return named_below and not any(headers.names_figure(cell.text) for cell in grid.headers)
 
 
 def _has_all(grid: Grid, named: Mapping[str, str]) -> bool:
-    there = {_named(cell.text) for cell in grid.heads}
+    there = {_named(cell.text) for cell in grid.headers}
     return all(_named(plain(name)) in there for name in named.values())
 
 
 def _refuse_names(grids: Sequence[Grid], named: Mapping[str, str], label: str) -> None:
     """Raise for the first head that no table has, else for heads that stand in different tables."""
-    known = _all_heads(grids)
+    known = _all_headers(grids)
     there = ", ".join(repr(head) for head in known)
     for role, name in named.items():
         if _named(plain(name)) not in map(_named, known):
@@ -220,15 +220,15 @@ def _refuse_names(grids: Sequence[Grid], named: Mapping[str, str], label: str) -
     raise UsageError(f"{label}: {given} must stand in one table, found them in several. Found {there}.")
 
 
-def _all_heads(grids: Sequence[Grid]) -> list[str]:
+def _all_headers(grids: Sequence[Grid]) -> list[str]:
     """Every head once, as printed."""
-    printed = (_one_line(cell.text) for grid in grids for cell in grid.heads)
+    printed = (_one_line(cell.text) for grid in grids for cell in grid.headers)
     return list(dict.fromkeys(head for head in printed if head))
 
 
 def _places(grid: Grid, named: Mapping[str, str]) -> dict[Role, int]:
     """Which column is what: as the user says, else by its head, else by what its cells say. A column is one thing."""
-    exact = [_named(cell.text) for cell in grid.heads]
+    exact = [_named(cell.text) for cell in grid.headers]
     places: dict[Role, int] = {role: exact.index(_named(plain(named[role]))) for role in ROLES if role in named}
 
     def place(role: Role, *candidates: Sequence[int]) -> None:
@@ -236,7 +236,7 @@ def _places(grid: Grid, named: Mapping[str, str]) -> dict[Role, int]:
         for columns in candidates:
             free = [column for column in columns if column not in places.values()]
             if free and role not in places:
-                places[role] = min(free, key=lambda column: _order(grid.heads[column].text, role))
+                places[role] = min(free, key=lambda column: _order(grid.headers[column].text, role))
 
     for role in FIGURES:
         fitting = _fitting(grid, role)
@@ -258,12 +258,12 @@ def _places(grid: Grid, named: Mapping[str, str]) -> dict[Role, int]:
 
 def _fitting(grid: Grid, role: Role) -> list[int]:
     """The columns whose heads may be those of a role."""
-    return [column for column, head in enumerate(grid.heads) if heads.fit(head.text, role) is not None]
+    return [column for column, head in enumerate(grid.headers) if headers.fit(head.text, role) is not None]
 
 
 def _order(head: str, role: Role) -> tuple[int, int]:
     """Smaller for a head that fits a role better."""
-    return PREFERRED.index(heads.part(head)) if role == "accuracy" else 0, heads.fit(head, role) or 0
+    return PREFERRED.index(headers.part(head)) if role == "accuracy" else 0, headers.fit(head, role) or 0
 
 
 def _holds_figures(cells: Sequence[Cell], role: Role) -> bool:
@@ -298,14 +298,14 @@ def _by_part(text: str) -> dict[Part | None, str]:
     """The figures of a cell that names its accuracies, by the images they are on."""
     found: dict[Part | None, str] = {}
     for words, figure in named_accuracies(text).items():
-        found.setdefault(heads.part(words), figure)
+        found.setdefault(headers.part(words), figure)
     return found
 
 
 def _find_uneven(grid: Grid, faults: _Faults) -> None:
     if not grid.rows:
         faults.add(f"the table of line {grid.line} must have rows, found none")
-    n = len(grid.heads)
+    n = len(grid.headers)
     for number, row in enumerate(grid.rows, start=1):
         if len(row) != n:
             words = f"{len(row)} {'cell' if len(row) == 1 else 'cells'}"
@@ -317,7 +317,7 @@ def _find_uneven(grid: Grid, faults: _Faults) -> None:
 def _rows(reading: _Reading, faults: _Faults) -> tuple[tuple[Row, ...], list[str]]:
     """The rows of an even width, what is wrong with their cells being collected; and what was left out on purpose."""
     grid, notes = reading.grid, list[str]()
-    even = [(number, row) for number, row in enumerate(grid.rows, start=1) if len(row) == len(grid.heads)]
+    even = [(number, row) for number, row in enumerate(grid.rows, start=1) if len(row) == len(grid.headers)]
     counts = dict(_counts(reading, even, faults, notes))
     accuracies = dict(_accuracies(reading, even, faults, notes))
     rows = []
@@ -346,8 +346,8 @@ def _find_empty(reading: _Reading, texts: Mapping[Role, str], number: int, line:
     """A row with neither figure claims nothing."""
     roles = [role for role in FIGURES if role in reading.places]
     if all(says_nothing(texts[role]) for role in roles):
-        heads = " and ".join(repr(reading.head(role)) for role in roles)
-        faults.add(f"a claim needs a figure, found none under {heads}; leave the row out", number, line)
+        names = " and ".join(repr(reading.head(role)) for role in roles)
+        faults.add(f"a claim needs a figure, found none under {names}; leave the row out", number, line)
 
 
 def _counts(
@@ -363,7 +363,7 @@ def _counts(
         if _is_silent(text, number, head, notes):
             continue
         try:
-            yield number, read_count(text, scale=heads.unit(head))
+            yield number, read_count(text, scale=headers.unit(head))
         except ValueError as fault:
             faults.add(str(fault), number, cell.line, head)
 
@@ -389,7 +389,7 @@ def _accuracies(
         except ValueError as fault:
             faults.add(str(fault), number, cell.line, head)
     scale = _scale(head, [accuracy for _, accuracy in found.values()])
-    is_best = heads.is_picked(head)
+    is_best = headers.is_picked(head)
     for number, (cell, accuracy) in found.items():
         if accuracy.scale not in ("either", scale):
             faults.add(_mixed(accuracy, scale), number, cell.line, head)
@@ -434,7 +434,7 @@ def _is_silent(text: str, number: int, head: str, notes: list[str]) -> bool:
 
 def _column_part(reading: _Reading) -> Part | None:
     """The images that the accuracies are on: as the head says, else the best that its cells name."""
-    said = heads.part(reading.head("accuracy"))
+    said = headers.part(reading.head("accuracy"))
     named = {part for cell in reading.column("accuracy") for part in _by_part(cell.text)}
     return said or next((preferred for preferred in PREFERRED if preferred in named), None)
 
@@ -449,7 +449,7 @@ def _figure_of(text: str, part: Part | None) -> str:
 
 def _scale(head: str, accuracies: Sequence[Accuracy]) -> Literal["percent", "fraction"]:
     """What a column's numbers are: as the head says, else as most are."""
-    if heads.is_percent(head):
+    if headers.is_percent(head):
         return "percent"
     fractions = sum(accuracy.scale == "fraction" for accuracy in accuracies)
     percents = sum(accuracy.scale == "percent" for accuracy in accuracies)
@@ -471,9 +471,9 @@ def _choices(reading: _Reading, grids: Sequence[Grid]) -> Iterator[str]:
     for role in FIGURES:
         others = [column for column in _fitting(reading.grid, role) if column != reading.places.get(role)]
         if role in reading.places and others:
-            left = ", ".join(repr(_one_line(reading.grid.heads[column].text)) for column in others)
+            left = ", ".join(repr(_one_line(reading.grid.headers[column].text)) for column in others)
             yield f"{role} is that of {reading.head(role)!r}; left: {left}"
-    if "accuracy" in reading.places and heads.part(reading.head("accuracy")) is None:
+    if "accuracy" in reading.places and headers.part(reading.head("accuracy")) is None:
         part = _column_part(reading)
         yield (
             f"{reading.head('accuracy')!r} does not say of which images; taken to be the test images"
