@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Final, TypeAlias
 
-from flyweight.doctor.finding import Gain, Remedy
+from flyweight.doctor.finding import Evidence, Gain, Judgement, Remedy, Severity
 from flyweight.doctor.subject import Subject
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
@@ -172,20 +172,6 @@ def rows_of(subject: Subject, *kinds: RowKind) -> tuple[Row, ...]:
     return tuple(row for row in subject.cost.rows if row.is_executed and row.kind in kinds)
 
 
-def rows_in_words(*kinds: RowKind) -> str:
-    """The expression for `rows_of`, for the source of an evidence."""
-    return f'[one for one in rows("") if one.is_executed and one.kind in {kinds}]'
-
-
-def row_in_words(subject: Subject, row: Row) -> str:
-    """The expression for a row; by its number where layers that are run again have one name."""
-    number, first = None, None
-    for place, one in enumerate(subject.cost.rows):
-        first = place if first is None and one.name == row.name else first
-        number = place if one is row else number
-    return f'row("{row.name}")' if first == number and '"' not in row.name else f'rows("")[{number}]'
-
-
 # Changed nets.
 
 
@@ -257,3 +243,15 @@ def _different(nets: Iterable[Net]) -> Iterator[Net]:
 def remedy(net: Written, *, gain: Gain, expected: str) -> Remedy:
     """The remedy that is a changed net."""
     return Remedy(changes=(f"model.net={net.cost.net}",), gain=gain, expected=expected)
+
+
+def judgement(
+    severity: Severity, *evidence: Evidence, better: Written | None, gain: Gain, expected: str, advice: str
+) -> Judgement:
+    """What a rule says that has a changed net as remedy; advice where there is no such net."""
+    return Judgement(
+        severity=severity,
+        evidence=evidence,
+        remedy=None if better is None else remedy(better, gain=gain, expected=expected),
+        advice="" if better else advice,
+    )

@@ -9,30 +9,25 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.finding import Judgement
+from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 
 # |z| below it is p above 0.05, two-sided.
 NORMAL_95: Final = 1.959964
 
-# The test of two proportions with one share for both (pooled), as an expression of what a run and its parent got right.
-POOLED: Final = "(result.test.correct + parent.correct) / (result.test.count + parent.count)"
-Z: Final = (
-    "(result.test.correct / result.test.count - parent.correct / parent.count)"
-    f" / sqrt({POOLED} * (1 - {POOLED}) * (1 / result.test.count + 1 / parent.count))"
-)
-
 
 def _contradicted_claims(subject: Subject) -> Judgement | None:
-    contradicted = [(place, one) for place, one in enumerate(subject.claims or ()) if one.is_contradicted]
+    known = Known(subject)
+    contradicted = [(number, one) for number, one in enumerate(subject.claims or ()) if one.is_contradicted]
     if not contradicted:
         return None
     evidence = []
-    for place, claim in contradicted:
+    for number, claim in contradicted:
         evidence += [
-            Evidence(what=f"{claim.what}, as said: {claim.where}", value=claim.said, source=f"claims[{place}].said"),
-            Evidence(what=f"{claim.what}, on record", value=claim.found, source=f"claims[{place}].found"),
+            fact(f"{claim.what}, as said: {claim.where}", known.claims[number].said),
+            fact(f"{claim.what}, on record", known.claims[number].found),
         ]
     return Judgement(
         severity="fault",
@@ -45,46 +40,38 @@ def _several_changes(subject: Subject) -> Judgement | None:
     parent = subject.parent
     if parent is None or len(parent.factors) < 2:
         return None
+    factors = Known(subject).parent.factors
     return Judgement(
         severity="note",
         evidence=(
-            Evidence(what="changes at once", value=len(parent.factors), source="len(parent.factors)"),
-            *(
-                Evidence(what=f"change {place + 1}", value=factor, source=f"parent.factors[{place}]")
-                for place, factor in enumerate(parent.factors)
-            ),
+            fact("changes at once", call(len, factors)),
+            *(fact(f"change {number + 1}", factors[number]) for number in range(len(parent.factors))),
         ),
         advice=f"Change one thing at a time: run {parent.name} again with each of these changes alone.",
     )
 
 
 def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
-    parent, test = subject.parent, subject.ending.test if subject.ending is not None else None
     # A run that nothing was changed in is a second look at the same thing, and should show nothing.
-    if parent is None or test is None or not parent.factors:
+    if subject.parent is None or subject.ending is None or subject.ending.test is None or not subject.parent.factors:
         return None
-    correct, count = test["correct"], test["count"]
-    share = (correct + parent.correct) / (count + parent.count)
-    error = sqrt(share * (1 - share) * (1 / count + 1 / parent.count))
-    gained = correct / count - parent.correct / parent.count
+    test, parent = Known(subject).result.test, Known(subject).parent
+    gained = test.correct / test.count - parent.correct / parent.count
+    # The test of two proportions with one share for both (pooled).
+    share = (test.correct + parent.correct) / (test.count + parent.count)
+    error = call(sqrt, share * (1 - share) * (1 / test.count + 1 / parent.count))
     # Where both have all images right, or none, there is no error and no difference either.
-    z = gained / error if error else 0.0
-    if abs(z) >= NORMAL_95:
+    z = gained / error if error.value else None
+    if z is not None and abs(z.value) >= NORMAL_95:
         return None
-    evidence = [
-        Evidence(what="right test images", value=correct, source="result.test.correct"),
-        Evidence(what="right test images before the change", value=parent.correct, source="parent.correct"),
-        Evidence(
-            what="points gained",
-            value=100 * gained,
-            source="100 * (result.test.correct / result.test.count - parent.correct / parent.count)",
-        ),
-    ]
-    if error:
-        evidence.append(Evidence(what="standard errors gained", value=z, source=Z))
     return Judgement(
         severity="note",
-        evidence=tuple(evidence),
+        evidence=(
+            fact("right test images", test.correct),
+            fact("right test images before the change", parent.correct),
+            fact("points gained", 100 * gained),
+            *((fact("standard errors gained", z),) if z is not None else ()),
+        ),
         advice="Train more seeds of both, and compare them on the same images, before the change is kept.",
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from math import prod
 from typing import Final, cast
 
-from flyweight.doctor.finding import Evidence, Judgement
-from flyweight.doctor.nets import Step, Written, counted, remedy, rewritten, row_in_words, written, written_out
+from flyweight.doctor.finding import Judgement
+from flyweight.doctor.nets import Step, Written, counted, judgement, rewritten, written, written_out
+from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
@@ -42,33 +45,23 @@ SLOWING: Final = 0.25
 
 def too_strong(subject: Subject) -> Judgement | None:
     """A half or more where it is too much, or too little left after all of them."""
-    net = written(subject)
+    net, known = written(subject), Known(subject)
     judged = _judged(subject, net) if net else []
     if net is None or not judged:
         return None
-    strongest = max(judged, key=_p)
-    kept = prod(1 - _p(step) for step in judged)
-    if _p(strongest) < STRONG and kept >= LEAST_KEPT:
+    strongest = _strongest(known, judged)
+    kept = reduce(operator.mul, (1 - _quantity(known, step) for step in judged))
+    if strongest.value < STRONG and kept.value >= LEAST_KEPT:
         return None
-    probabilities = [_p_in_words(subject, step) for step in judged]
-    healed = _weaker(subject, net)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(subject, strongest)),
-            Evidence(
-                what="share of the values that passes all dropouts",
-                value=round(kept, 3),
-                source=f"round({' * '.join(f'(1 - {words})' for words in probabilities)}, 3)",
-            ),
-            Evidence(what="parameters", value=subject.cost.params, source="cost.params"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed, gain="accuracy", expected="The net learns with most of itself, and fits its images better."
-        ),
-        advice="" if healed else "Make it weaker, or leave it out.",
+    return judgement(
+        "warning",
+        fact("strongest dropout", strongest),
+        fact("share of the values that passes all dropouts", call(round, kept, 3)),
+        fact("parameters", known.cost.params),
+        better=_weaker(subject, net),
+        gain="accuracy",
+        expected="The net learns with most of itself, and fits its images better.",
+        advice="Make it weaker, or leave it out.",
     )
 
 
@@ -100,7 +93,7 @@ def _weaker(subject: Subject, net: Written) -> Written | None:
 
 def misplaced(subject: Subject) -> Judgement | None:
     """On the answers, on the image, or straight before batch norm."""
-    net = written_out(subject)
+    net, known = written_out(subject), Known(subject)
     if net is None:
         return None
     where = {"on the answers": _on_answers(net), "on the image": _on_image(net), "before batch norm": _before_norm(net)}
@@ -109,21 +102,14 @@ def misplaced(subject: Subject) -> Judgement | None:
         return None
     strongest = max(found, key=_p)
     place = next(place for place, steps in where.items() if any(step is strongest for step in steps))
-    healed = next(counted(subject, [_without(net, found)]), None)
-    return Judgement(
-        severity="warning" if _p(strongest) >= LEAST_MISPLACED else "note",
-        evidence=(
-            Evidence(what=f"dropout {place}", value=_p(strongest), source=_p_in_words(subject, strongest)),
-            Evidence(
-                what="the layer",
-                value=strongest.row.name,
-                source=f"{row_in_words(subject, strongest.row)}.name",
-            ),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="Training sees what evaluation sees, and no answer is lost."),
-        advice="" if healed else "Put it behind the activation of a layer that no batch norm follows, or leave it out.",
+    return judgement(
+        "warning" if _p(strongest) >= LEAST_MISPLACED else "note",
+        fact(f"dropout {place}", _quantity(known, strongest)),
+        fact("the layer", known.row(strongest.row).name),
+        better=next(counted(subject, [_without(net, found)]), None),
+        gain="accuracy",
+        expected="Training sees what evaluation sees, and no answer is lost.",
+        advice="Put it behind the activation of a layer that no batch norm follows, or leave it out.",
     )
 
 
@@ -162,22 +148,18 @@ def _reaches_norm(net: Written, step: Step) -> bool:
 
 def in_short_training(subject: Subject) -> Judgement | None:
     """Strong enough to slow learning down, in a training that is over before it pays."""
-    net = written(subject)
+    net, known = written(subject), Known(subject)
     slowing = [step for step in _dropouts(net) if _p(step) >= SLOWING] if net else []
     if net is None or not slowing or subject.steps >= FEW_STEPS:
         return None
-    strongest = max(slowing, key=_p)
-    healed = next(counted(subject, [_without(net, slowing)]), None)
-    return Judgement(
-        severity="note",
-        evidence=(
-            Evidence(what="steps of the training", value=subject.steps, source="steps"),
-            Evidence(what="strongest dropout", value=_p(strongest), source=_p_in_words(subject, strongest)),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="The net gets further in the same number of steps."),
-        advice="" if healed else "Leave it out, or train longer.",
+    return judgement(
+        "note",
+        fact("steps of the training", known.steps),
+        fact("strongest dropout", _strongest(known, slowing)),
+        better=next(counted(subject, [_without(net, slowing)]), None),
+        gain="accuracy",
+        expected="The net gets further in the same number of steps.",
+        advice="Leave it out, or train longer.",
     )
 
 
@@ -197,9 +179,13 @@ def _p(step: Step) -> float:
     return _dropout(step).p
 
 
-def _p_in_words(subject: Subject, step: Step) -> str:
-    """The number behind do or sdo in the text of the row."""
-    return f"float({row_in_words(subject, step.row)}.layer[{3 if _dropout(step).spatial else 2}:])"
+def _quantity(known: Known, step: Step) -> Quantity:
+    """The probability of a dropout layer."""
+    return Quantity(_p(step), f"dropout({known.row(step.row).formula})")
+
+
+def _strongest(known: Known, steps: list[Step]) -> Quantity:
+    return _quantity(known, max(steps, key=_p))
 
 
 TOO_STRONG: Final = Rule(

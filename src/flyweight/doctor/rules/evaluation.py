@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.quantity import Known, best_accuracy, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules import claims, transforms
 from flyweight.doctor.rules import reported_losses as told_losses
-from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
+from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 
 # 1 is a batch as mixed as a shuffled one, 0 a batch of one class; a file that is not sorted lies close to 1.
@@ -29,18 +30,15 @@ FEW_EPOCHS: Final = 5
 def _judged_on_training_images(subject: Subject) -> Judgement | None:
     if subject.recipe.protocol.evaluate_on != "train":
         return None
-    evidence = [Evidence(what="images that judge", value="train", source="recipe.protocol.evaluate_on")]
-    evidence.append(Evidence(what="images that train and judge", value=subject.data.n_train, source="data.n_train"))
-    evidence += accuracy_told_and_honest(subject)
+    known = Known(subject)
+    evidence = [
+        fact("images that judge", known.recipe.protocol.evaluate_on),
+        fact("images that train and judge", known.data.n_train),
+        *reported_and_clean_accuracy(subject),
+    ]
     if subject.ending is not None and subject.ending.test is not None:
-        test = subject.ending.test
-        evidence.append(
-            Evidence(
-                what="accuracy on the real test images",
-                value=test["correct"] / test["count"],
-                source="result.test.correct / result.test.count",
-            )
-        )
+        test = known.result.test
+        evidence.append(fact("accuracy on the real test images", test.correct / test.count))
     return Judgement(
         severity="fault",
         evidence=tuple(evidence),
@@ -53,29 +51,22 @@ def _judged_on_training_images(subject: Subject) -> Judgement | None:
 
 
 def _judged_on_test_images(subject: Subject) -> Judgement | None:
-    protocol, epochs = subject.recipe.protocol, subject.recipe.train.epochs
+    protocol, epochs, known = subject.recipe.protocol, subject.recipe.train.epochs, Known(subject).recipe
     evidence, changes = [], []
     if protocol.evaluate_on == "test":
-        evidence.append(Evidence(what="images that judge", value="test", source="recipe.protocol.evaluate_on"))
+        evidence.append(fact("images that judge", known.protocol.evaluate_on))
         changes.append("protocol.evaluate_on=validation")
     # With evaluate_on "train" the test images stay closed, and with one epoch the look at its end is the only one.
     if protocol.test_every_epoch and protocol.evaluate_on != "train" and epochs > 1:
-        evidence.append(
-            Evidence(
-                what="test images are measured after every epoch",
-                value=True,
-                source="recipe.protocol.test_every_epoch",
-            )
-        )
+        evidence.append(fact("test images are measured after every epoch", known.protocol.test_every_epoch))
         changes.append("protocol.test_every_epoch=false")
     if not changes:
         return None
-    evidence.append(Evidence(what="looks at the test images", value=epochs, source="recipe.train.epochs"))
     return Judgement(
         # Of one epoch none is chosen, whatever keep and patience say: the figure is honest as long as no other run is
         # held against it.
         severity="fault" if epochs > 1 else "note",
-        evidence=(*evidence, *_optimism(subject)),
+        evidence=(*evidence, fact("looks at the test images", known.train.epochs), *_optimism(subject)),
         remedy=Remedy(
             changes=tuple(changes),
             gain="honesty",
@@ -89,21 +80,15 @@ def _optimism(subject: Subject) -> tuple[Evidence, ...]:
     rows = subject.told["epochs"] if subject.told is not None else ()
     if len(rows) < 2 or not all("test" in row for row in rows):
         return ()
-    accuracies = [row["test"]["correct"] / row["test"]["count"] for row in rows]
-    epoch = _picked_by_validation(subject)
+    epochs, epoch = Known(subject).reported.epochs, _picked_by_validation(subject)
     is_picked = epoch is not None and epoch <= len(rows) and rows[epoch - 1]["epoch"] == epoch
-    fair = accuracies[epoch - 1] if epoch is not None and is_picked else accuracies[-1]
-    row = "told.epochs[result.best_epoch - 1]" if is_picked else "told.epochs[-1]"
-    best = "max(one.test.correct / one.test.count for one in told.epochs)"
+    fair = epochs[epoch - 1 if epoch is not None and is_picked else -1].test
     which = "the epoch that validation picks" if is_picked else "the last epoch"
+    best = call(best_accuracy, epochs.test)
     return (
-        Evidence(what="best test accuracy that is told", value=max(accuracies), source=best),
-        Evidence(what=f"test accuracy told of {which}", value=fair, source=f"{row}.test.correct / {row}.test.count"),
-        Evidence(
-            what=f"points by which the best look is better than {which}",
-            value=100 * (max(accuracies) - fair),
-            source=f"100 * ({best} - {row}.test.correct / {row}.test.count)",
-        ),
+        fact("best test accuracy that is told", best),
+        fact(f"test accuracy told of {which}", fair.correct / fair.count),
+        fact(f"points by which the best look is better than {which}", 100 * (best - fair.correct / fair.count)),
     )
 
 
@@ -122,28 +107,23 @@ def _no_shuffle(subject: Subject) -> Judgement | None:
     # A batch that holds all images has no order.
     if subject.recipe.train.shuffle or subject.steps_per_epoch == 1:
         return None
+    known = Known(subject)
     severity: Severity = "warning"
-    evidence = [Evidence(what="images are shuffled", value=False, source="recipe.train.shuffle")]
-    evidence.append(Evidence(what="epochs", value=subject.recipe.train.epochs, source="recipe.train.epochs"))
-    images = subject.images
-    if images is not None and images.classes_per_shuffled_batch > 1:
-        mixed = (images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)
-        if mixed < CLASS_BY_CLASS:
+    evidence = [
+        fact("images are shuffled", known.recipe.train.shuffle),
+        fact("epochs", known.recipe.train.epochs),
+    ]
+    if subject.images is not None and subject.images.classes_per_shuffled_batch > 1:
+        own, shuffled = known.images.classes_per_batch, known.images.classes_per_shuffled_batch
+        mixed = (own - 1) / (shuffled - 1)
+        if mixed.value < CLASS_BY_CLASS:
             severity = "fault"
-        elif mixed > WELL_MIXED or subject.recipe.train.epochs == 1:
+        elif mixed.value > WELL_MIXED or subject.recipe.train.epochs == 1:
             severity = "note"
         evidence += [
-            Evidence(what="classes in a batch", value=images.classes_per_batch, source="images.classes_per_batch"),
-            Evidence(
-                what="classes in a shuffled batch",
-                value=images.classes_per_shuffled_batch,
-                source="images.classes_per_shuffled_batch",
-            ),
-            Evidence(
-                what="how mixed batches are, shuffled ones being 1",
-                value=mixed,
-                source="(images.classes_per_batch - 1) / (images.classes_per_shuffled_batch - 1)",
-            ),
+            fact("classes in a batch", own),
+            fact("classes in a shuffled batch", shuffled),
+            fact("how mixed batches are, shuffled ones being 1", mixed),
         ]
     return Judgement(
         severity=severity,
@@ -157,15 +137,15 @@ def _no_shuffle(subject: Subject) -> Judgement | None:
 
 
 def _seed_after_split(subject: Subject) -> Judgement | None:
-    protocol = subject.recipe.protocol
+    protocol, known = subject.recipe.protocol, Known(subject)
     # Where nothing is held out there is no split that a seed could come too late for.
     if not protocol.seed_after_split or protocol.evaluate_on != "validation":
         return None
     return Judgement(
         severity="fault",
         evidence=(
-            Evidence(what="the seed is set after the split", value=True, source="recipe.protocol.seed_after_split"),
-            Evidence(what="images that validate", value=subject.data.n_validation, source="data.n_validation"),
+            fact("the seed is set after the split", known.recipe.protocol.seed_after_split),
+            fact("images that validate", known.data.n_validation),
         ),
         remedy=Remedy(
             changes=("protocol.seed_after_split=false",),
@@ -176,7 +156,7 @@ def _seed_after_split(subject: Subject) -> Judgement | None:
 
 
 def _noisy_choice(subject: Subject) -> Judgement | None:
-    train = subject.recipe.train
+    train, known = subject.recipe.train, Known(subject)
     is_choice = subject.recipe.protocol.evaluate_on == "validation" and (train.keep == "best" or train.patience)
     if not is_choice or subject.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
         return None
@@ -184,13 +164,9 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
     return Judgement(
         severity="note",
         evidence=(
-            Evidence(what="images that validate", value=subject.data.n_validation, source="data.n_validation"),
-            Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
-            Evidence(
-                what="points that one image is worth",
-                value=100 / subject.data.n_validation,
-                source="100 / data.n_validation",
-            ),
+            fact("images that validate", known.data.n_validation),
+            fact("epochs", known.recipe.train.epochs),
+            fact("points that one image is worth", 100 / known.data.n_validation),
         ),
         remedy=Remedy(
             changes=tuple(changes),

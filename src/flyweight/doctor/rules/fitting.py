@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import sqrt
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.quantity import Known, call, fact, lowest
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.evidence.stats import wilson
@@ -21,77 +21,56 @@ SMALL_GAP: Final = 0.005
 FITTED: Final = 0.88
 
 
-def gap(subject: Subject) -> tuple[float, float] | None:
-    """(training - validation accuracy of the kept net, the low end of its 95 % interval); None where it is not known.
+def gap_evidence(subject: Subject, better: str, worse: str) -> tuple[Evidence, ...]:
+    """The accuracies of the kept net on two splits, their difference, and the low end of its 95 % interval.
 
     The interval is that of two independent proportions, each with Wilson's limits (Newcombe 1998, method 10).
     """
-    if subject.ending is None or not subject.ending.train or not subject.ending.validation:
-        return None
-    train, validation = subject.ending.train, subject.ending.validation
-    low, _ = wilson(int(train["correct"]), int(train["count"]))
-    _, high = wilson(int(validation["correct"]), int(validation["count"]))
-    difference = accuracy(train) - accuracy(validation)
-    return difference, difference - sqrt((accuracy(train) - low) ** 2 + (high - accuracy(validation)) ** 2)
-
-
-def accuracy(part: Mapping[str, float]) -> float:
-    return part["correct"] / part["count"]
-
-
-def gap_evidence(subject: Subject) -> tuple[Evidence, ...]:
-    """The two accuracies and their difference with its interval."""
-    ending, found = subject.ending, gap(subject)
-    assert found is not None
-    assert ending is not None
-    assert ending.train is not None
-    assert ending.validation is not None
-    train, validation = (f"result.{part}.correct / result.{part}.count" for part in ("train", "validation"))
-    low = "wilson(result.train.correct, result.train.count)[0]"
-    high = "wilson(result.validation.correct, result.validation.count)[1]"
+    result = Known(subject).result
+    first, second = getattr(result, better), getattr(result, worse)
+    high, low = first.correct / first.count, second.correct / second.count
+    down = high - call(wilson, first.correct, first.count)[0]
+    up = call(wilson, second.correct, second.count)[1] - low
     return (
-        Evidence(what="accuracy on the training images", value=accuracy(ending.train), source=train),
-        Evidence(what="accuracy on the validation images", value=accuracy(ending.validation), source=validation),
-        Evidence(what="difference", value=found[0], source=f"{train} - {validation}"),
-        Evidence(
-            what="low end of its 95 % interval",
-            value=found[1],
-            source=f"{train} - {validation} - sqrt(({train} - {low}) ** 2 + ({high} - {validation}) ** 2)",
-        ),
+        fact(f"accuracy on the {'training' if better == 'train' else better} images", high),
+        fact(f"accuracy on the {worse} images", low),
+        fact("difference", high - low),
+        fact("low end of its 95 % interval", high - low - call(sqrt, down**2 + up**2)),
     )
 
 
-def gap_severity(subject: Subject) -> Severity | None:
-    """How much it matters that training images are answered better than validation images; None if it is not sure."""
-    found = gap(subject)
-    if found is None or subject.recipe.protocol.evaluate_on == "train":
+def training_gap(subject: Subject) -> tuple[Severity, tuple[Evidence, ...]] | None:
+    """How much it matters that training images are answered better than validation images, and by how much.
+
+    None where it is not sure or not known.
+    """
+    ending = subject.ending
+    if ending is None or not ending.train or not ending.validation or subject.recipe.protocol.evaluate_on == "train":
         return None
-    if found[0] > GAP and found[1] > SURE_GAP:
-        return "warning"
-    return "note" if found[1] > SMALL_GAP else None
+    evidence = gap_evidence(subject, "train", "validation")
+    *_, difference, sure = (float(one.value) for one in evidence)
+    if difference > GAP and sure > SURE_GAP:
+        return "warning", evidence
+    return ("note", evidence) if sure > SMALL_GAP else None
 
 
 def overfitting(subject: Subject) -> Judgement | None:
     """Surely better on the images it was trained on."""
-    severity = gap_severity(subject)
-    if severity is None:
+    found = training_gap(subject)
+    if found is None:
         return None
-    evidence = list(gap_evidence(subject))
-    losses = [line.validation_loss for line in subject.history or () if line.validation_loss is not None]
-    if losses and losses[-1] > min(losses):
-        evidence.append(
-            Evidence(
-                what="validation loss at the end, over its lowest",
-                value=losses[-1] / min(losses),
-                source="metrics.validation_loss[-1] / min(x for x in metrics.validation_loss if x is not None)",
-            )
-        )
-    healed = _against_overfitting(subject)
+    severity, evidence = found
+    if subject.history and subject.history[-1].validation_loss is not None:
+        losses = Known(subject).metrics.validation_loss
+        best = call(lowest, losses)
+        if losses.value[-1] > best.value > 0:
+            evidence += (fact("validation loss at the end, over its lowest", losses[-1] / best),)
+    remedy = _against_overfitting(subject)
     return Judgement(
         severity=severity,
-        evidence=tuple(evidence),
-        remedy=healed,
-        advice="" if healed else "Bring more images, vary them more, or take a smaller net.",
+        evidence=evidence,
+        remedy=remedy,
+        advice="" if remedy else "Bring more images, vary them more, or take a smaller net.",
     )
 
 
@@ -110,32 +89,21 @@ def _against_overfitting(subject: Subject) -> Remedy | None:
 
 def underfitting(subject: Subject) -> Judgement | None:
     """Not even the training images are answered, and validation is no worse: more to learn with is what it lacks."""
+    known = Known(subject)
     if subject.ending is None or not subject.ending.train or subject.recipe.protocol.evaluate_augmented:
         return None
-    correct, count = int(subject.ending.train["correct"]), int(subject.ending.train["count"])
-    _, high = wilson(correct, count)
-    if high >= FITTED:
+    train = known.result.train
+    high = call(wilson, train.correct, train.count)[1]
+    if high.value >= FITTED:
         return None
-    source = "result.train.correct"
     evidence = [
-        Evidence(
-            what="accuracy on the training images", value=correct / count, source=f"{source} / result.train.count"
-        ),
-        Evidence(
-            what="high end of its 95 % interval",
-            value=high,
-            source=f"wilson({source}, result.train.count)[1]",
-        ),
-        Evidence(what="parameters", value=subject.cost.params, source="cost.params"),
+        fact("accuracy on the training images", train.correct / train.count),
+        fact("high end of its 95 % interval", high),
+        fact("parameters", known.cost.params),
     ]
     if subject.history and len(subject.history) > 1:
-        evidence.append(
-            Evidence(
-                what="training accuracy gained in the last epoch",
-                value=subject.history[-1].train_accuracy - subject.history[-2].train_accuracy,
-                source="metrics.train_accuracy[-1] - metrics.train_accuracy[-2]",
-            )
-        )
+        seen = known.metrics.train_accuracy
+        evidence.append(fact("training accuracy gained in the last epoch", seen[-1] - seen[-2]))
     return Judgement(
         severity="warning",
         evidence=tuple(evidence),
@@ -165,32 +133,17 @@ SURE_TEST_GAP: Final = 0.03
 
 def worse_on_test(subject: Subject) -> Judgement | None:
     """Surely and much worse on the test images than on those that judged the epochs."""
-    assert subject.ending is not None
-    validation, test = subject.ending.validation, subject.ending.test
-    if not validation or not test or subject.recipe.protocol.evaluate_on != "validation":
+    ending = subject.ending
+    is_known = ending is not None and ending.validation and ending.test
+    if not is_known or subject.recipe.protocol.evaluate_on != "validation":
         return None
-    low, _ = wilson(int(validation["correct"]), int(validation["count"]))
-    _, high = wilson(int(test["correct"]), int(test["count"]))
-    difference = accuracy(validation) - accuracy(test)
-    sure = difference - sqrt((accuracy(validation) - low) ** 2 + (high - accuracy(test)) ** 2)
+    evidence = gap_evidence(subject, "validation", "test")
+    *_, difference, sure = (float(one.value) for one in evidence)
     if difference < TEST_GAP or sure < SURE_TEST_GAP:
         return None
-    of_validation, of_test = (f"result.{part}.correct / result.{part}.count" for part in ("validation", "test"))
-    low_source = "wilson(result.validation.correct, result.validation.count)[0]"
-    high_source = "wilson(result.test.correct, result.test.count)[1]"
     return Judgement(
         severity="warning",
-        evidence=(
-            Evidence(what="accuracy on the validation images", value=accuracy(validation), source=of_validation),
-            Evidence(what="accuracy on the test images", value=accuracy(test), source=of_test),
-            Evidence(what="difference", value=difference, source=f"{of_validation} - {of_test}"),
-            Evidence(
-                what="low end of its 95 % interval",
-                value=sure,
-                source=f"{of_validation} - {of_test} - sqrt(({of_validation} - {low_source}) ** 2 "
-                f"+ ({high_source} - {of_test}) ** 2)",
-            ),
-        ),
+        evidence=evidence,
         advice="Look at test images beside training images: their labels, their classes, where things stand in them.",
         is_symptom=True,
     )

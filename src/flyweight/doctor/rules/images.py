@@ -10,8 +10,9 @@ from dataclasses import replace
 from math import hypot
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Severity
+from flyweight.doctor.finding import Evidence, Judgement
 from flyweight.doctor.probes import ImageProbe
+from flyweight.doctor.quantity import Known, call, count_below, equal, fact, index_of
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 
@@ -35,30 +36,25 @@ FEW_IMAGES: Final = 20
 
 
 def _validation_in_train(subject: Subject) -> Judgement | None:
-    if subject.images is None or subject.recipe.protocol.evaluate_on != "validation":
+    if subject.recipe.protocol.evaluate_on != "validation":
         return None
-    return _shared(subject.images, "validation", "train", subject.images.validation_in_train)
+    return _shared(subject, "validation", "train")
 
 
 def _test_in_train(subject: Subject) -> Judgement | None:
-    if subject.images is None:
-        return None
-    judgement = _shared(subject.images, "test", "train", subject.images.test_in_train)
-    if judgement is None:
-        return None
-    return replace(judgement, evidence=(*judgement.evidence, *_test_is_training(subject, subject.images)))
+    judgement = _shared(subject, "test", "train")
+    return judgement and replace(judgement, evidence=(*judgement.evidence, *_test_is_training(subject)))
 
 
-def _test_is_training(subject: Subject, images: ImageProbe) -> tuple[Evidence, ...]:
+def _test_is_training(subject: Subject) -> tuple[Evidence, ...]:
     """Said where every test image comes from the training images, of which a part may have been held out."""
-    copies, source = images.test_in_train, "images.test_in_train"
+    images = Known(subject).images
+    copies = images.test_in_train
     # Judged on other images than held out ones, those that validate are the test or the training images themselves.
     if subject.recipe.protocol.evaluate_on == "validation":
-        copies, source = copies + images.test_in_validation, f"{source} + images.test_in_validation"
-    if copies != images.n["test"]:
-        return ()
-    what = "the test images are the training images, all of them"
-    return (Evidence(what=what, value=True, source=f'{source} == images.n["test"]'),)
+        copies += images.test_in_validation
+    is_all = call(equal, copies, images.n["test"])
+    return (fact("the test images are the training images, all of them", is_all),) if is_all.value else ()
 
 
 def _test_in_validation(subject: Subject) -> Judgement | None:
@@ -69,57 +65,47 @@ def _test_in_validation(subject: Subject) -> Judgement | None:
     # Where the test images come from the training images, some of those have been held out: that is told already.
     if images.test_in_train > SHARED_SHARE * images.n["test"]:
         return None
-    return _shared(images, "test", "validation", images.test_in_validation)
+    return _shared(subject, "test", "validation")
 
 
-def _shared(images: ImageProbe, part: str, other: str, copies: int) -> Judgement | None:
+def _shared(subject: Subject, part: str, other: str) -> Judgement | None:
     """Images of `part` that `other` has, too: a fault where they can move the figure, a note where they are a few."""
-    n = images.n[part]
-    if not copies or not n:
+    images = Known(subject).images
+    copies, n = getattr(images, f"{part}_in_{other}"), images.n[part]
+    if not copies.value or not n.value:
         return None
-    name = f"{part}_in_{other}"
-    evidence = (
-        Evidence(what=f"{part} images that are among the {other} images", value=copies, source=f"images.{name}"),
-        Evidence(what=f"{part} images", value=n, source=f'images.n["{part}"]'),
-        Evidence(what="share of them", value=copies / n, source=f'images.{name} / images.n["{part}"]'),
-    )
-    severity: Severity = "fault" if copies / n > SHARED_SHARE else "note"
+    share = copies / n
     return Judgement(
-        severity=severity,
-        evidence=evidence,
+        severity="fault" if share.value > SHARED_SHARE else "note",
+        evidence=(
+            fact(f"{part} images that are among the {other} images", copies),
+            fact(f"{part} images", n),
+            fact("share of them", share),
+        ),
         advice=f"Take the copies out of the {other} images, or bring {part} images that are new.",
     )
 
 
 def _parts_look_otherwise(subject: Subject) -> Judgement | None:
-    images = subject.images
-    if images is None:
-        return None
+    assert subject.images is not None
     parts = ("validation", "test") if subject.recipe.protocol.evaluate_on == "validation" else ("test",)
-    otherwise = [part for part in parts if _looks_otherwise(images, part)]
+    otherwise = [part for part in parts if _looks_otherwise(subject.images, part)]
     if not otherwise:
         return None
+    mean, sd = Known(subject).images.mean, Known(subject).images.sd
     evidence = [
-        Evidence(what=f"{what} of the pixels of {part} images", value=values[part], source=f'images.{name}["{part}"]')
-        for name, what, values in (("mean", "mean", images.mean), ("sd", "standard deviation", images.sd))
+        fact(f"{what} of the pixels of {part} images", values[part])
+        for what, values in (("mean", mean), ("standard deviation", sd))
         for part in ("train", *otherwise)
     ]
     for part in otherwise:
-        away = f'abs(images.mean["{part}"] - images.mean["train"])'
-        evidence.append(
-            Evidence(
-                what=f"standard deviations between the means of training and {part} images",
-                value=abs(images.mean[part] - images.mean["train"]) / images.sd["train"],
-                source=f'{away} / images.sd["train"]',
-            )
-        )
-        evidence.append(
-            Evidence(
-                what=f"standard deviation of {part} images over that of training images",
-                value=images.sd[part] / images.sd["train"],
-                source=f'images.sd["{part}"] / images.sd["train"]',
-            )
-        )
+        evidence += [
+            fact(
+                f"standard deviations between the means of training and {part} images",
+                call(abs, mean[part] - mean["train"]) / sd["train"],
+            ),
+            fact(f"standard deviation of {part} images over that of training images", sd[part] / sd["train"]),
+        ]
     return Judgement(
         severity="fault",
         evidence=tuple(evidence),
@@ -138,39 +124,31 @@ def _looks_otherwise(images: ImageProbe, part: str) -> bool:
 
 
 def _rare_class(subject: Subject) -> Judgement | None:
-    counts = subject.images.class_counts if subject.images is not None else ()
-    if not _has_rare_class(counts):
+    assert subject.images is not None
+    if not _has_rare_class(subject.images.class_counts):
         return None
+    counts = Known(subject).images.class_counts
     return Judgement(
         severity="warning",
         evidence=(
-            *_smallest_class(counts),
-            Evidence(what="training images of the largest class", value=max(counts), source="max(images.class_counts)"),
-            Evidence(
-                what="smallest over largest",
-                value=min(counts) / max(counts),
-                source="min(images.class_counts) / max(images.class_counts)",
-            ),
+            *_smallest_class(subject),
+            fact("training images of the largest class", call(max, counts)),
+            fact("smallest over largest", call(min, counts) / call(max, counts)),
         ),
         advice="Bring more images of the rare class, and look at the accuracy of each class, not only at that of all.",
     )
 
 
 def _few_images_of_a_class(subject: Subject) -> Judgement | None:
-    counts = subject.images.class_counts if subject.images is not None else ()
+    assert subject.images is not None
+    counts = subject.images.class_counts
     # What a rare class lacks is told as such: this is about sets that are small altogether.
     if not counts or min(counts) >= FEW_IMAGES or _has_rare_class(counts):
         return None
+    few = call(count_below, Known(subject).images.class_counts, FEW_IMAGES)
     return Judgement(
         severity="warning",
-        evidence=(
-            *_smallest_class(counts),
-            Evidence(
-                what=f"classes with fewer than {FEW_IMAGES} training images",
-                value=sum(count < FEW_IMAGES for count in counts),
-                source=f"sum(count < {FEW_IMAGES} for count in images.class_counts)",
-            ),
-        ),
+        evidence=(*_smallest_class(subject), fact(f"classes with fewer than {FEW_IMAGES} training images", few)),
         advice="Bring more images of that class, raise data.train_limit where it is set, or augment.",
     )
 
@@ -179,15 +157,12 @@ def _has_rare_class(counts: tuple[int, ...]) -> bool:
     return bool(counts) and min(counts) < RARE * max(counts)
 
 
-def _smallest_class(counts: tuple[int, ...]) -> tuple[Evidence, ...]:
-    counted = "images.class_counts"
+def _smallest_class(subject: Subject) -> tuple[Evidence, ...]:
+    counts = Known(subject).images.class_counts
+    fewest = call(min, counts)
     return (
-        Evidence(
-            what="class with the fewest training images",
-            value=counts.index(min(counts)),
-            source=f"min(place for place in range(len({counted})) if {counted}[place] == min({counted}))",
-        ),
-        Evidence(what="its training images", value=min(counts), source=f"min({counted})"),
+        fact("class with the fewest training images", call(index_of, fewest, counts)),
+        fact("its training images", fewest),
     )
 
 

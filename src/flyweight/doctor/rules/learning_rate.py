@@ -5,10 +5,12 @@ A rate is judged by what it does where the first steps were tried, and by what i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
 from flyweight.doctor.probes import StartProbe
+from flyweight.doctor.quantity import Known, Quantity, call, count_numbers, fact, mean
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import NORMS
@@ -41,38 +43,33 @@ USUAL_MOMENTUM: Final = 0.9
 
 def too_high(subject: Subject) -> Judgement | None:
     """Diverged, or a tenth of the rate does better in the first steps, or above all that is usual."""
-    evidence = [_lr(subject)]
+    known = Known(subject)
+    evidence = [_lr(known)]
     found = False
     if subject.ending is not None and subject.ending.status == "diverged":
-        evidence.append(Evidence(what="how the run ended", value="diverged", source="result.status"))
+        evidence.append(fact("how the run ended", known.result.status))
         found = True
     if subject.start is not None:
         own, lower = last_loss(subject.start, "1"), _best_lower(subject.start)
         if lower and (own is None or own - lower[1] > CLEARLY_BETTER):
-            evidence += _tried(subject.start, "1", lower[0])
+            evidence += _tried(known, "1", lower[0])
             found = True
-    if not found and _effective(subject) > _highest(subject) and not has_learnt(subject):
-        evidence.append(_effective_evidence(subject))
+    if not found and _effective(subject).value > _highest(subject) and not has_learnt(subject):
+        evidence.append(fact("learning rate with what multiplies it", _effective(subject)))
         found = True
     if not found:
         return None
-    if subject.start is not None:
-        evidence += _largest_update(subject.start)
-    is_multiplied = (
-        subject.recipe.train.loss_reduction == "sum"
-        and _is_sgd(subject)
-        and _mean_effective(subject) <= _highest(subject)
-    )
     return Judgement(
         severity=_how_bad(subject),
-        evidence=tuple(evidence),
+        evidence=(*evidence, *_largest_update(known)),
         remedy=Remedy(
             changes=(f"train.lr={_lower_lr(subject):.3g}",),
             gain="accuracy",
             expected="The loss falls from the first steps on, and the net learns.",
         ),
         # Where the sum of a batch's losses multiplies a rate that is not high by itself, the sum is the cause.
-        is_symptom=is_multiplied or _is_momentum(subject),
+        is_symptom=_is_momentum(subject)
+        or (_is_summed(subject) and _mean_effective(subject).value <= _highest(subject)),
     )
 
 
@@ -80,16 +77,16 @@ def _how_bad(subject: Subject) -> Severity:
     """A net that has learnt all the same got over its first steps: a usual rate is then no alarm."""
     if not has_learnt(subject):
         return "fault"
-    return "warning" if _effective(subject) > _highest(subject) else "note"
+    return "warning" if _effective(subject).value > _highest(subject) else "note"
 
 
 def too_low(subject: Subject) -> Judgement | None:
     """Ten times the rate does much better in the first steps, or all rates together cannot carry the weights far."""
-    evidence = [_lr(subject), _steps(subject), _way_evidence(subject)]
-    is_short = _way(subject) < (LEAST_WAY_SGD if _is_sgd(subject) else LEAST_WAY_ADAM)
-    if subject.start is None:
-        found = is_short
-    else:
+    known = Known(subject)
+    way = call(mean, known.lr_curve) / known.recipe.train.lr * _effective(subject) * known.steps
+    is_short = way.value < (LEAST_WAY_SGD if _is_sgd(subject) else LEAST_WAY_ADAM)
+    found = is_short
+    if subject.start is not None:
         own, tenfold = last_loss(subject.start, "1"), last_loss(subject.start, "10")
         first = subject.start.losses["1"][0]
         is_stuck = own is not None and first is not None and own > HARDLY_LEARNT * first
@@ -100,12 +97,17 @@ def too_low(subject: Subject) -> Judgement | None:
             or (is_small and gained > BETTER)
             or (is_short and not has_learnt(subject))
         )
-        evidence += [*_tried(subject.start, "1", "10"), *_largest_update(subject.start)]
     if not found:
         return None
     return Judgement(
         severity="fault" if is_short else "warning",
-        evidence=tuple(evidence),
+        evidence=(
+            _lr(known),
+            fact("steps", known.steps),
+            fact("sum of all learning rates, momentum counted", way),
+            *_tried(known, "1", "10"),
+            *_largest_update(known),
+        ),
         remedy=Remedy(
             changes=(f"train.lr={_higher_lr(subject):.3g}",),
             gain="accuracy",
@@ -116,18 +118,14 @@ def too_low(subject: Subject) -> Judgement | None:
 
 def summed(subject: Subject) -> Judgement | None:
     """`reduction="sum"`: the gradient of a batch is as many times larger as it has images."""
-    train = subject.recipe.train
-    if train.loss_reduction != "sum":
+    if subject.recipe.train.loss_reduction != "sum":
         return None
-    effective = train.lr * train.batch_size
+    known = Known(subject)
+    train = known.recipe.train
     evidence = (
-        _lr(subject),
-        Evidence(what="images a batch", value=train.batch_size, source="recipe.train.batch_size"),
-        Evidence(
-            what="learning rate that a mean would need for the same steps",
-            value=effective,
-            source="recipe.train.lr * recipe.train.batch_size",
-        ),
+        _lr(known),
+        fact("images a batch", train.batch_size),
+        fact("learning rate that a mean would need for the same steps", train.lr * train.batch_size),
     )
     if not _is_sgd(subject):
         return Judgement(
@@ -150,24 +148,17 @@ def momentum_and_lr(subject: Subject) -> Judgement | None:
     """A long momentum on a rate that was chosen for a short one."""
     if not _is_momentum(subject):
         return None
-    train = subject.recipe.train
+    train, known = subject.recipe.train, Known(subject)
+    momentum = known.recipe.train.momentum
     usual = min(train.lr * (1 - train.momentum) / (1 - USUAL_MOMENTUM), train.lr)
     return Judgement(
-        severity="fault" if _mean_effective(subject) > _highest(subject) else "warning",
+        severity="fault" if _mean_effective(subject).value > _highest(subject) else "warning",
         evidence=(
-            _lr(subject),
-            Evidence(what="momentum", value=train.momentum, source="recipe.train.momentum"),
-            Evidence(
-                what="learning rate that the momentum makes of it",
-                value=train.lr / (1 - train.momentum),
-                source="recipe.train.lr / (1 - recipe.train.momentum)",
-            ),
-            Evidence(
-                what="steps that the momentum averages over",
-                value=1 / (1 - train.momentum),
-                source="1 / (1 - recipe.train.momentum)",
-            ),
-            _steps(subject),
+            _lr(known),
+            fact("momentum", momentum),
+            fact("learning rate that the momentum makes of it", known.recipe.train.lr / (1 - momentum)),
+            fact("steps that the momentum averages over", 1 / (1 - momentum)),
+            fact("steps", known.steps),
         ),
         remedy=Remedy(
             changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
@@ -182,8 +173,12 @@ def momentum_and_lr(subject: Subject) -> Judgement | None:
 def last_loss(start: StartProbe, factor: str) -> float | None:
     """The mean loss of the last quarter of the steps; None where it was not a number, or was not tried."""
     losses = start.losses.get(factor, ())
-    tail = losses[-max(1, len(losses) // 4) :]
-    return None if not tail or any(loss is None for loss in tail) else sum(filter(None, tail)) / len(tail)
+    tail = [loss for loss in losses[-_quarter(losses) :] if loss is not None]
+    return mean(tail) if losses and len(tail) == _quarter(losses) else None
+
+
+def _quarter(losses: Sequence[float | None]) -> int:
+    return max(1, len(losses) // 4)
 
 
 def _best_lower(start: StartProbe) -> tuple[str, float] | None:
@@ -194,43 +189,31 @@ def _best_lower(start: StartProbe) -> tuple[str, float] | None:
     return (best, known[best]) if best is not None else None
 
 
-def _last_loss_source(factor: str) -> str:
-    losses = f'start.losses["{factor}"]'
-    return f"mean({losses}[-max(1, len({losses}) // 4):])"
-
-
-def _tried(start: StartProbe, *factors: str) -> list[Evidence]:
-    """What the first steps came to at these multiples of the rate."""
+def _tried(known: Known, *factors: str) -> list[Evidence]:
+    """What the first steps came to at these multiples of the rate, as far as they were tried."""
+    start = known.start
     found = []
     for factor in factors:
-        if factor not in start.losses:
+        if start.value is None or factor not in start.value.losses:
             continue
-        loss = last_loss(start, factor)
+        losses = start.losses[factor]
         times = "at the recipe's rate" if factor == "1" else f"at {factor} times the rate"
-        found.append(
-            Evidence(what=f"loss after {start.steps} steps {times}", value=loss, source=_last_loss_source(factor))
-            if loss is not None
-            else Evidence(
-                what=f"steps until the loss is no number {times}",
-                value=sum(loss is not None for loss in start.losses[factor]),
-                source=f'sum(loss is not None for loss in start.losses["{factor}"])',
-            )
-        )
+        if last_loss(start.value, factor) is None:
+            found.append(fact(f"steps until the loss is no number {times}", call(count_numbers, losses)))
+        else:
+            tail = losses[-_quarter(losses.value) :]
+            found.append(fact(f"loss after {start.value.steps} steps {times}", call(mean, tail)))
     return found
 
 
-def _largest_update(start: StartProbe) -> list[Evidence]:
-    ratios = {layer: ratio for layer, ratio in start.update_ratio.items() if ratio is not None}
-    if not ratios:
+def _largest_update(known: Known) -> list[Evidence]:
+    """The layer whose weights a step changes most, where that was measured."""
+    ratios = known.start.update_ratio if known.start.value is not None else None
+    measured = {layer: ratio for layer, ratio in ratios.value.items() if ratio is not None} if ratios else {}
+    if ratios is None or not measured:
         return []
-    layer = max(ratios, key=lambda one: ratios[one])
-    return [
-        Evidence(
-            what=f"share of the weights of {layer} that a step changes",
-            value=ratios[layer],
-            source=f'start.update_ratio["{layer}"]',
-        )
-    ]
+    layer = max(measured, key=lambda one: measured[one])
+    return [fact(f"share of the weights of {layer} that a step changes", ratios[layer])]
 
 
 def _has_small_updates(start: StartProbe) -> bool:
@@ -238,16 +221,17 @@ def _has_small_updates(start: StartProbe) -> bool:
     return bool(ratios) and max(ratios) < SMALL_UPDATE
 
 
-def _lr(subject: Subject) -> Evidence:
-    return Evidence(what="learning rate", value=subject.recipe.train.lr, source="recipe.train.lr")
-
-
-def _steps(subject: Subject) -> Evidence:
-    return Evidence(what="steps", value=subject.steps, source="steps")
+def _lr(known: Known) -> Evidence:
+    return fact("learning rate", known.recipe.train.lr)
 
 
 def _is_sgd(subject: Subject) -> bool:
     return subject.recipe.train.optimizer == "sgd"
+
+
+def _is_summed(subject: Subject) -> bool:
+    """Whether the sum of a batch's losses multiplies the rate; Adam divides by it."""
+    return subject.recipe.train.loss_reduction == "sum" and _is_sgd(subject)
 
 
 def _is_momentum(subject: Subject) -> bool:
@@ -255,27 +239,19 @@ def _is_momentum(subject: Subject) -> bool:
     train = subject.recipe.train
     if not _is_sgd(subject) or train.momentum <= LONG_MOMENTUM:
         return False
-    return _mean_effective(subject) > _highest(subject) or 10 / (1 - train.momentum) > subject.steps
+    return _mean_effective(subject).value > _highest(subject) or 10 / (1 - train.momentum) > subject.steps
 
 
-def _mean_effective(subject: Subject) -> float:
+def _mean_effective(subject: Subject) -> Quantity:
     """lr / (1 - momentum) for SGD, lr for Adam; as if the loss were a mean."""
-    train = subject.recipe.train
+    train = Known(subject).recipe.train
     return train.lr / (1 - train.momentum) if _is_sgd(subject) else train.lr
 
 
-def _effective(subject: Subject) -> float:
-    train = subject.recipe.train
-    is_summed = train.loss_reduction == "sum" and _is_sgd(subject)
-    return _mean_effective(subject) * (train.batch_size if is_summed else 1)
-
-
-def _effective_evidence(subject: Subject) -> Evidence:
-    train = subject.recipe.train
-    source = "recipe.train.lr / (1 - recipe.train.momentum)" if _is_sgd(subject) else "recipe.train.lr"
-    if train.loss_reduction == "sum" and _is_sgd(subject):
-        source += " * recipe.train.batch_size"
-    return Evidence(what="learning rate with what multiplies it", value=_effective(subject), source=source)
+def _effective(subject: Subject) -> Quantity:
+    """The rate with all that multiplies it."""
+    own = _mean_effective(subject)
+    return own * Known(subject).recipe.train.batch_size if _is_summed(subject) else own
 
 
 def _highest(subject: Subject) -> float:
@@ -285,23 +261,6 @@ def _highest(subject: Subject) -> float:
 def has_norm(subject: Subject) -> bool:
     """Whether the net normalises anywhere."""
     return any(row.is_executed and row.kind in NORMS for row in subject.cost.rows)
-
-
-def _way(subject: Subject) -> float:
-    """The sum of all learning rates, with what momentum and a summed loss make of them."""
-    mean = sum(subject.lr_curve) / len(subject.lr_curve) / subject.recipe.train.lr
-    return mean * _effective(subject) * subject.steps
-
-
-_MEAN_SHARE: Final = "mean([lr(x / 100) for x in range(101)]) / recipe.train.lr"
-
-
-def _way_evidence(subject: Subject) -> Evidence:
-    return Evidence(
-        what="sum of all learning rates, momentum counted",
-        value=_way(subject),
-        source=f"{_MEAN_SHARE} * {_effective_evidence(subject).source} * steps",
-    )
 
 
 def has_learnt(subject: Subject) -> bool:

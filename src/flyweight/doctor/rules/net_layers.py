@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Final, cast
 
-from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.finding import Judgement
 from flyweight.doctor.nets import (
     Path,
     Step,
     Written,
     counted,
+    judgement,
     nodes_with_paths,
-    remedy,
     rewritten,
-    row_in_words,
-    rows_in_words,
     rows_of,
     written,
     written_out,
 )
+from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
@@ -68,24 +69,19 @@ INVERTIBLE: Final = ("leaky_relu", "prelu")
 
 def batch_norm_missing(subject: Subject) -> Judgement | None:
     """Deep, and not normalised anywhere."""
-    n_convolutions, n_weights = len(rows_of(subject, *CONVOLUTIONS)), len(rows_of(subject, *WEIGHTS))
-    if rows_of(subject, *NORMS) or (n_convolutions < DEEP_CONVOLUTIONS and n_weights < DEEP_WEIGHTS):
+    convolutions, weights, norms = (_count(subject, kinds) for kinds in (CONVOLUTIONS, WEIGHTS, NORMS))
+    if norms.value or (convolutions.value < DEEP_CONVOLUTIONS and weights.value < DEEP_WEIGHTS):
         return None
-    healed = normalised(subject)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            _count(subject, "convolutions", *CONVOLUTIONS),
-            _count(subject, "layers with weights", *WEIGHTS),
-            _count(subject, "layers that normalise", *NORMS),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="The net learns faster, and bears higher learning rates."),
-        advice=""
-        if healed
-        else "Normalise after each convolution, before its activation; that needs two parameters "
-        "a filter, which thinner layers can pay for.",
+    return judgement(
+        "warning",
+        fact("convolutions", convolutions),
+        fact("layers with weights", weights),
+        fact("layers that normalise", norms),
+        better=normalised(subject),
+        gain="accuracy",
+        expected="The net learns faster, and bears higher learning rates.",
+        advice="Normalise after each convolution, before its activation; that needs two parameters a filter, which "
+        "thinner layers can pay for.",
     )
 
 
@@ -114,25 +110,20 @@ def bias_before_batch_norm(subject: Subject) -> Judgement | None:
     idle = [path for path in idle if cast(Conv, _at(net, path)).bias]
     if not idle:
         return None
+    known = Known(subject)
     rows = [step.row for path in idle for step in net.by_path[path] if not step.row.is_shared]
-    wasted = sum(row.out_shape[0] for row in rows)
-    source = f"sum(row(name).out_shape[0] for name in {tuple(row.name for row in rows)})"
-    share = wasted / subject.cost.params if subject.cost.params else 0.0
-    healed = next(
-        counted(subject, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None
-    )
-    return Judgement(
-        severity="warning" if share > WASTED else "note",
-        evidence=(
-            Evidence(what="parameters that change nothing", value=wasted, source=source),
-            Evidence(
-                what="their share of all parameters", value=round(share, 4), source=f"round({source} / cost.params, 4)"
-            ),
+    wasted = reduce(operator.add, (known.row(row).out_shape[0] for row in rows))
+    share = wasted / known.cost.params
+    return judgement(
+        "warning" if share.value > WASTED else "note",
+        fact("parameters that change nothing", wasted),
+        fact("their share of all parameters", call(round, share, 4)),
+        better=next(
+            counted(subject, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None
         ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="cost", expected=f"The same function with {wasted:,} parameters fewer."),
-        advice="" if healed else "Leave the bias out (nb) of each layer that batch norm follows.",
+        gain="cost",
+        expected=f"The same function with {wasted.value:,} parameters fewer.",
+        advice="Leave the bias out (nb) of each layer that batch norm follows.",
     )
 
 
@@ -161,25 +152,15 @@ def no_activation(subject: Subject) -> Judgement | None:
     if net is None or not pairs:
         return None
     first = pairs[0]
-    source = ' + " " + '.join(f"{row_in_words(subject, step.row)}.layer" for step in first)
-    healed = _activated(subject, net, pairs)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(
-                what=f"from {first[0].row.name} to {first[-1].row.name}",
-                value=" ".join(step.row.layer for step in first),
-                source=source,
-            ),
-            _count(subject, "layers with weights", *WEIGHTS),
-            _count(subject, "activations", *ACTIVATIONS),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed, gain="accuracy", expected="Each layer adds to what the net can tell apart, for no parameter."
-        ),
-        advice="" if healed else "Put an activation such as r between them.",
+    return judgement(
+        "warning",
+        fact(f"from {first[0].row.name} to {first[-1].row.name}", _text(subject, first)),
+        fact("layers with weights", _count(subject, WEIGHTS)),
+        fact("activations", _count(subject, ACTIVATIONS)),
+        better=_activated(subject, net, pairs),
+        gain="accuracy",
+        expected="Each layer adds to what the net can tell apart, for no parameter.",
+        advice="Put an activation such as r between them.",
     )
 
 
@@ -245,22 +226,13 @@ def activation_on_logits(subject: Subject) -> Judgement | None:
     if net is None or net.last_weight is None or not found:
         return None
     shown = (net.last_weight, found[0])
-    healed = next(counted(subject, [rewritten(net.net, {step.path: () for step in found})]), None)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(
-                what=f"{shown[0].row.name} and what follows it",
-                value=" ".join(step.row.layer for step in shown),
-                source=' + " " + '.join(f"{row_in_words(subject, step.row)}.layer" for step in shown),
-            ),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed, gain="accuracy", expected="Wrong classes can be told to be unlikely, so the loss falls lower."
-        ),
-        advice="" if healed else "Let the last layer's answers go to the loss as they are.",
+    return judgement(
+        "warning",
+        fact(f"{shown[0].row.name} and what follows it", _text(subject, shown)),
+        better=next(counted(subject, [rewritten(net.net, {step.path: () for step in found})]), None),
+        gain="accuracy",
+        expected="Wrong classes can be told to be unlikely, so the loss falls lower.",
+        advice="Let the last layer's answers go to the loss as they are.",
     )
 
 
@@ -285,18 +257,15 @@ def saturating_activations(subject: Subject) -> Judgement | None:
     if len(sigmoids) <= MOST_SIGMOIDS and len(found) <= MOST_SATURATING:
         return None
     changes = {step.path: (Activation("relu"),) for step in found}
-    healed = next(counted(subject, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(what="sigmoids", value=len(_named(subject, "sigmoid")), source=_names_in_words("sigmoid")),
-            Evidence(what="hyperbolic tangents", value=len(_named(subject, "tanh")), source=_names_in_words("tanh")),
-            _count(subject, "layers that normalise", *NORMS),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="Gradients reach the first layers, which learn, too."),
-        advice="" if healed else "Use an activation that does not saturate, such as ReLU, or batch norm before each.",
+    return judgement(
+        "warning",
+        fact("sigmoids", _count(subject, ("sigmoid",))),
+        fact("hyperbolic tangents", _count(subject, ("tanh",))),
+        fact("layers that normalise", _count(subject, NORMS)),
+        better=next(counted(subject, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None),
+        gain="accuracy",
+        expected="Gradients reach the first layers, which learn, too.",
+        advice="Use an activation that does not saturate, such as ReLU, or batch norm before each.",
     )
 
 
@@ -309,14 +278,6 @@ def _saturating(net: Written) -> Iterator[Step]:
             yield step
 
 
-def _named(subject: Subject, kind: str) -> list[str]:
-    return [row.name for row in subject.cost.rows if row.is_executed and row.kind == kind]
-
-
-def _names_in_words(kind: str) -> str:
-    return f'len([one for one in rows("{kind}") if one.is_executed])'
-
-
 # Layers that do nothing
 
 
@@ -327,46 +288,26 @@ def log_softmax_before_loss(subject: Subject) -> Judgement | None:
         return None
     return Judgement(
         severity="note",
-        evidence=(
-            Evidence(
-                what="the last layer",
-                value=executed[-1].layer,
-                source='[one for one in rows("") if one.is_executed][-1].layer',
-            ),
-        ),
+        evidence=(fact("the last layer", Known(subject).row(executed[-1]).layer),),
         advice="Nothing has to change; without it the net answers the same classes and learns the same.",
     )
 
 
 def never_called(subject: Subject) -> Judgement | None:
     """Registered with the net, and not part of what it computes."""
-    idle = [row for row in subject.cost.rows if not row.is_executed]
-    if not idle:
+    known, net = Known(subject), written(subject)
+    if not known.layers_never_called.value:
         return None
     unused = subject.cost.registered_params - subject.cost.params
-    net = written(subject)
-    healed = None if net is None else next(counted(subject, [_without_unused(net.net)]), None)
-    return Judgement(
-        severity="warning" if unused else "note",
-        evidence=(
-            Evidence(
-                what="layers never called",
-                value=len(idle),
-                source='len([one for one in rows("") if not one.is_executed])',
-            ),
-            Evidence(
-                what="parameters registered", value=subject.cost.registered_params, source="cost.registered_params"
-            ),
-            Evidence(what="parameters that forward uses", value=subject.cost.params, source="cost.params"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed,
-            gain="cost",
-            expected=f"The same function; {unused:,} parameters fewer are stored, and one count is true of all.",
-        ),
-        advice="" if healed else "Call these layers in forward, or leave them out of the net.",
+    return judgement(
+        "warning" if unused else "note",
+        fact("layers never called", call(len, known.layers_never_called)),
+        fact("parameters registered", known.cost.registered_params),
+        fact("parameters that forward uses", known.cost.params),
+        better=None if net is None else next(counted(subject, [_without_unused(net.net)]), None),
+        gain="cost",
+        expected=f"The same function; {unused:,} parameters fewer are stored, and one count is true of all.",
+        advice="Call these layers in forward, or leave them out of the net.",
     )
 
 
@@ -391,8 +332,15 @@ def _without_bias(layer: Node) -> Node:
     return replace(layer, bias=False)
 
 
-def _count(subject: Subject, what: str, *kinds: RowKind) -> Evidence:
-    return Evidence(what=what, value=len(rows_of(subject, *kinds)), source=f"len({rows_in_words(*kinds)})")
+def _count(subject: Subject, kinds: Sequence[RowKind]) -> Quantity:
+    """How many layers of these kinds run."""
+    return call(len, Known(subject).layers(*kinds))
+
+
+def _text(subject: Subject, steps: Sequence[Step]) -> Quantity:
+    """Layers as they are written."""
+    known = Known(subject)
+    return reduce(lambda text, layer: text + " " + layer, (known.row(step.row).layer for step in steps))
 
 
 BATCH_NORM_MISSING: Final = Rule(

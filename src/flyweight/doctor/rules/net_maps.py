@@ -8,16 +8,16 @@ from itertools import combinations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.finding import Judgement
 from flyweight.doctor.nets import (
     Step,
     Written,
     counted,
-    remedy,
+    judgement,
     rewritten,
-    row_in_words,
     written_out,
 )
+from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
 from flyweight.doctor.subject import Subject
@@ -78,27 +78,19 @@ class _End:
 
 def pooling_at_the_end(subject: Subject) -> Judgement | None:
     """Places are thrown away just before a linear layer would read them."""
-    net = written_out(subject)
+    net, known = written_out(subject), Known(subject)
     end = _small_end(net) if net else None
     if net is None or end is None:
         return None
-    words = [row_in_words(subject, end.pools[0].row), row_in_words(subject, end.pools[-1].row)]
-    before, after = f"{words[0]}.in_shape", f"{words[1]}.out_shape"
-    healed = _pooled_earlier(subject, net)
-    return Judgement(
-        severity="warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
-        evidence=(
-            Evidence(
-                what="places of the last map before it is pooled",
-                value=end.places_before,
-                source=f"{before}[1] * {before}[2]",
-            ),
-            Evidence(what="places that are left", value=end.places_after, source=f"{after}[1] * {after}[2]"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="The last layer knows more of where its parts were found."),
-        advice="" if healed else "Pool between two convolutions instead, where the next one can use what is left.",
+    before, after = known.row(end.pools[0].row).in_shape, known.row(end.pools[-1].row).out_shape
+    return judgement(
+        "warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
+        fact("places of the last map before it is pooled", before[1] * before[2]),
+        fact("places that are left", after[1] * after[2]),
+        better=_pooled_earlier(subject, net),
+        gain="accuracy",
+        expected="The last layer knows more of where its parts were found.",
+        advice="Pool between two convolutions instead, where the next one can use what is left.",
     )
 
 
@@ -215,24 +207,16 @@ def receptive_field_small(subject: Subject) -> Judgement | None:
     _, *sides = net.cost.input_shape
     axis = min((0, 1), key=lambda axis: max(row.receptive_field[axis] for row in rows) / sides[axis])
     widest = max(rows, key=lambda row: row.receptive_field[axis])
-    healed = _seeing_more(subject, net)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(
-                what=f"pixels that a unit of {widest.name} sees, a side",
-                value=widest.receptive_field[axis],
-                source=f"{row_in_words(subject, widest)}.receptive_field[{axis}]",
-            ),
-            Evidence(what="pixels of the image, a side", value=sides[axis], source=f"data.shape[{axis + 1}]"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="Before the average each unit sees whole shapes, not strokes."),
-        advice=""
-        if healed
-        else "Pool earlier, or add a convolution, or take larger kernels; or flatten instead of "
-        "averaging, so that the last layer sees all places.",
+    known = Known(subject)
+    return judgement(
+        "warning",
+        fact(f"pixels that a unit of {widest.name} sees, a side", known.row(widest).receptive_field[axis]),
+        fact("pixels of the image, a side", known.data.shape[axis + 1]),
+        better=_seeing_more(subject, net),
+        gain="accuracy",
+        expected="Before the average each unit sees whole shapes, not strokes.",
+        advice="Pool earlier, or add a convolution, or take larger kernels; or flatten instead of averaging, so that "
+        "the last layer sees all places.",
     )
 
 
@@ -286,44 +270,21 @@ def receptive_field_large_early(subject: Subject) -> Judgement | None:
     late = _small_too_early(net) if net else None
     if net is None or late is None:
         return None
-    first, last = late[0].row, late[-1].row
-    words = row_in_words(subject, first)
-    healed = _pooled_later(subject, net, late)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(
-                what=f"side of the map that {first.name} reads",
-                value=min(first.in_shape[1:]),
-                source=f"min({words}.in_shape[1:])",
-            ),
-            Evidence(
-                what=f"convolutions on maps of {SMALL_MAP} x {SMALL_MAP} or smaller",
-                value=len(late),
-                source=f"len([one for one in {SPATIAL_IN_WORDS} if min(one.in_shape[1:]) <= {SMALL_MAP}])",
-            ),
-            Evidence(what="convolutions that look around", value=len(_spatial(net)), source=f"len({SPATIAL_IN_WORDS})"),
-            Evidence(
-                what=f"receptive field of {last.name} in pixels",
-                value=last.receptive_field[0],
-                source=f"{row_in_words(subject, last)}.receptive_field[0]",
-            ),
-            Evidence(what="pixels of the image, a side", value=subject.data.shape[1], source="data.shape[1]"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed, gain="accuracy", expected="Convolutions work where there is still something to look around."
-        ),
-        advice="" if healed else "Pool or stride later, or leave out the convolutions on the smallest maps.",
+    first, last, known = late[0].row, late[-1].row, Known(subject)
+    small = Quantity(tuple(step.row for step in late), f"spatial_layers({SMALL_MAP})")
+    spatial = Quantity(tuple(step.row for step in _spatial(net)), "spatial_layers()")
+    return judgement(
+        "warning",
+        fact(f"side of the map that {first.name} reads", call(min, known.row(first).in_shape[1:])),
+        fact(f"convolutions on maps of {SMALL_MAP} x {SMALL_MAP} or smaller", call(len, small)),
+        fact("convolutions that look around", call(len, spatial)),
+        fact(f"receptive field of {last.name} in pixels", known.row(last).receptive_field[0]),
+        fact("pixels of the image, a side", known.data.shape[1]),
+        better=_pooled_later(subject, net, late),
+        gain="accuracy",
+        expected="Convolutions work where there is still something to look around.",
+        advice="Pool or stride later, or leave out the convolutions on the smallest maps.",
     )
-
-
-# A kernel of one pixel is written "/1" with no digit behind it; it does not look around.
-SPATIAL_IN_WORDS: Final = (
-    '[one for one in rows("") if one.is_executed and one.name.startswith(("conv", "depthwise")) '
-    'and ("/1" not in one.layer or sum(f"/1{digit}" in one.layer for digit in range(10)))]'
-)
 
 
 def _spatial(net: Written) -> list[Step]:
@@ -390,37 +351,19 @@ def full_resolution(subject: Subject) -> Judgement | None:
     """Most multiplications are made before the map is any smaller."""
     if not _is_much(subject.cost):
         return None
-    share = _share_at_full_size(subject.cost)
-    healed = _pooled_sooner(subject)
-    return Judgement(
-        severity="warning" if share > MOST_OF_ALL else "note",
-        evidence=(
-            Evidence(
-                what="convolutions on maps nearly as large as the image",
-                value=len(_at_full_size(subject.cost)),
-                source=f"len({FULL_IN_WORDS})",
-            ),
-            Evidence(
-                what="their share of all multiplications",
-                value=round(share, 3),
-                source=f"round(sum(one.macs for one in {FULL_IN_WORDS}) / cost.macs, 3)",
-            ),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed,
-            gain="cost",
-            expected=f"{1 - healed.cost.macs / subject.cost.macs:.0%} of the multiplications less, so shorter steps.",
-        ),
-        advice="" if healed else "Pool after the first or second convolution, or give one of them a stride of 2.",
+    known, better = Known(subject), _pooled_sooner(subject)
+    full = Quantity(tuple(_at_full_size(subject.cost)), f"layers_of_size({NEARLY_FULL})")
+    share = call(sum, full.macs) / known.cost.macs
+    saved = 1 - better.cost.macs / subject.cost.macs if better else 0.0
+    return judgement(
+        "warning" if share.value > MOST_OF_ALL else "note",
+        fact("convolutions on maps nearly as large as the image", call(len, full)),
+        fact("their share of all multiplications", call(round, share, 3)),
+        better=better,
+        gain="cost",
+        expected=f"{saved:.0%} of the multiplications less, so shorter steps.",
+        advice="Pool after the first or second convolution, or give one of them a stride of 2.",
     )
-
-
-FULL_IN_WORDS: Final = (
-    '[one for one in rows("") if one.is_executed and one.macs and len(one.out_shape) == 3 and '
-    f"min(one.out_shape[1] / data.shape[1], one.out_shape[2] / data.shape[2]) >= {NEARLY_FULL}]"
-)
 
 
 def _at_full_size(cost: Cost) -> list[Row]:

@@ -7,17 +7,17 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.finding import Judgement
 from flyweight.doctor.nets import (
     Step,
     Written,
     counted,
-    remedy,
+    judgement,
     rewritten,
-    row_in_words,
     rows_of,
     written,
 )
+from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
 from flyweight.doctor.subject import Subject
@@ -48,40 +48,30 @@ USUAL_FILTERS: Final = (8, 6, 4)
 
 def linear_eats_budget(subject: Subject) -> Judgement | None:
     """One linear layer holds most of the parameters of a net with convolutions."""
-    heavy = _heaviest_linear(subject)
+    heavy, known = _heaviest_linear(subject), Known(subject)
     if heavy is None:
         return None
-    share = heavy.params / subject.cost.params
+    params = known.row(heavy).params
+    share = params / known.cost.params
     before = _map_before(subject, heavy)
-    n_places = prod(before.out_shape[1:]) if before is not None else 1
-    words = row_in_words(subject, heavy)
-    evidence = [
-        Evidence(what=f"parameters of {heavy.name}", value=heavy.params, source=f"{words}.params"),
-        Evidence(
-            what="its share of all parameters",
-            value=round(share, 3),
-            source=f"round({words}.params / cost.params, 3)",
-        ),
-    ]
+    evidence, n_places = [], 1
     if before is not None:
-        sides = row_in_words(subject, before)
-        source = f"{sides}.out_shape[1] * {sides}.out_shape[2]"
-        evidence.append(Evidence(what="places of the map that it reads", value=n_places, source=source))
-    healed = _relieved(subject, heavy)
-    return Judgement(
-        severity="warning" if n_places > SMALL_MAP or share > EATS_NEARLY_ALL else "note",
-        evidence=tuple(evidence),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed,
-            gain="cost",
-            expected=f"{subject.cost.params - healed.cost.params:,} parameters fewer; accuracy may change a little.",
-        ),
-        advice=""
-        if healed
-        else "Make the map smaller before it is flattened, by a stride or a pool between "
-        "convolutions, or give the linear layer fewer inputs.",
+        shape = known.row(before).out_shape
+        places = shape[1] * shape[2]
+        n_places = places.value
+        evidence = [fact("places of the map that it reads", places)]
+    better = _relieved(subject, heavy)
+    saved = subject.cost.params - better.cost.params if better else 0
+    return judgement(
+        "warning" if n_places > SMALL_MAP or share.value > EATS_NEARLY_ALL else "note",
+        fact(f"parameters of {heavy.name}", params),
+        fact("its share of all parameters", call(round, share, 3)),
+        *evidence,
+        better=better,
+        gain="cost",
+        expected=f"{saved:,} parameters fewer; accuracy may change a little.",
+        advice="Make the map smaller before it is flattened, by a stride or a pool between convolutions, or give the "
+        "linear layer fewer inputs.",
     )
 
 
@@ -160,41 +150,23 @@ def _flatten_before(net: Written, linear: Step) -> Step | None:
 
 def width_bottleneck(subject: Subject) -> Judgement | None:
     """A layer far narrower than the one before and the one after."""
-    net = written(subject)
+    net, known = written(subject), Known(subject)
     narrowest = _narrowest(net, subject.data.n_classes) if net else None
     if net is None or narrowest is None:
         return None
     step, following = narrowest
-    here, after = row_in_words(subject, step.row), row_in_words(subject, following.row)
-    healed = _widened(subject, net, step, following)
-    return Judgement(
-        severity="warning",
-        evidence=(
-            Evidence(
-                what=f"values that come into {step.row.name} at each place",
-                value=step.row.in_shape[0],
-                source=f"{here}.in_shape[0]",
-            ),
-            Evidence(
-                what=f"values that {step.row.name} passes on to {following.row.name}",
-                value=following.row.in_shape[0],
-                source=f"{after}.in_shape[0]",
-            ),
-            Evidence(
-                what=f"values that {following.row.name} makes of them",
-                value=following.row.out_shape[0],
-                source=f"{after}.out_shape[0]",
-            ),
-            Evidence(what="classes", value=subject.data.n_classes, source="data.n_classes"),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(
-            healed,
-            gain="accuracy",
-            expected=f"What the layers before have found reaches those behind {step.row.name}.",
-        ),
-        advice="" if healed else "Take parameters from the layers around it and give them to this one.",
+    name, next_name = step.row.name, following.row.name
+    after = known.row(following.row)
+    return judgement(
+        "warning",
+        fact(f"values that come into {name} at each place", known.row(step.row).in_shape[0]),
+        fact(f"values that {name} passes on to {next_name}", after.in_shape[0]),
+        fact(f"values that {next_name} makes of them", after.out_shape[0]),
+        fact("classes", known.data.n_classes),
+        better=_widened(subject, net, step, following),
+        gain="accuracy",
+        expected=f"What the layers before have found reaches those behind {name}.",
+        advice="Take parameters from the layers around it and give them to this one.",
     )
 
 
@@ -258,20 +230,13 @@ def few_filters(subject: Subject) -> Judgement | None:
     if first is None or not 0 < first.out_shape[0] < FEW_FILTERS:
         return None
     net = written(subject)
-    healed = next(counted(subject, _with_more_filters(net)), None) if net else None
-    return Judgement(
-        severity="note",
-        evidence=(
-            Evidence(
-                what=f"filters of {first.name}",
-                value=first.out_shape[0],
-                source=f"{row_in_words(subject, first)}.out_shape[0]",
-            ),
-        ),
-        remedy=None
-        if healed is None
-        else remedy(healed, gain="accuracy", expected="Later layers have more kinds of edges to put together."),
-        advice="" if healed else "Give it a few filters more, and take them from later layers, which cost more.",
+    return judgement(
+        "note",
+        fact(f"filters of {first.name}", Known(subject).row(first).out_shape[0]),
+        better=next(counted(subject, _with_more_filters(net)), None) if net else None,
+        gain="accuracy",
+        expected="Later layers have more kinds of edges to put together.",
+        advice="Give it a few filters more, and take them from later layers, which cost more.",
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.finding import Judgement, Remedy
+from flyweight.doctor.quantity import Known, call, fact, mean
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules import dropout
-from flyweight.doctor.rules.fitting import FITTED, accuracy, gap_evidence, gap_severity
+from flyweight.doctor.rules.fitting import FITTED, training_gap
 from flyweight.doctor.subject import Subject
 
 # Beyond these a digit, or most other things, becomes another or leaves the frame.
@@ -42,17 +43,13 @@ MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08
 
 def no_augmentation(subject: Subject) -> Judgement | None:
     """Every epoch shows the same pixels, and the gap is there."""
-    severity = gap_severity(subject) if is_idle(subject) else None
-    if severity is None:
+    found = training_gap(subject) if is_idle(subject) else None
+    if found is None:
         return None
+    severity, gap = found
     return Judgement(
         severity=severity,
-        evidence=(
-            *gap_evidence(subject),
-            Evidence(
-                what="looks at each image, all alike", value=subject.recipe.train.epochs, source="recipe.train.epochs"
-            ),
-        ),
+        evidence=(*gap, fact("looks at each image, all alike", Known(subject).recipe.train.epochs)),
         remedy=Remedy(
             changes=MILD,
             gain="accuracy",
@@ -88,22 +85,15 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
         over += ["crop_size", "crop_probability"]
     if augment.erase_size > LARGEST_ERASED and augment.erase_probability > OFTEN:
         over += ["erase_size", "erase_probability"]
-    evidence = [
-        Evidence(what=f"augment.{key}", value=getattr(augment, key), source=f"recipe.augment.{key}") for key in over
-    ]
+    known = Known(subject)
+    evidence = [fact(f"augment.{key}", getattr(known.recipe.augment, key)) for key in over]
     if subject.history and subject.ending and subject.ending.train:
-        clean = accuracy(subject.ending.train)
-        gap = clean - subject.history[-1].train_accuracy
+        clean = known.result.train.correct / known.result.train.count
+        gap = clean - known.metrics.train_accuracy[-1]
         has_dropout = any(row.kind == "dropout" for row in subject.cost.rows)
-        if gap > AUGMENTED_GAP and clean > FITTED and not has_dropout:
+        if gap.value > AUGMENTED_GAP and clean.value > FITTED and not has_dropout:
             over = over or [key for key in limits if getattr(augment, key)]
-        evidence.append(
-            Evidence(
-                what="accuracy on clean training images minus that on augmented ones",
-                value=gap,
-                source="result.train.correct / result.train.count - metrics.train_accuracy[-1]",
-            )
-        )
+        evidence.append(fact("accuracy on clean training images minus that on augmented ones", gap))
     if not over:
         return None
     return Judgement(
@@ -119,25 +109,21 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
 
 def too_strong_decay(subject: Subject) -> Judgement | None:
     """Decay that outweighs what is learnt."""
-    train = subject.recipe.train
-    mean_lr = sum(subject.lr_curve) / len(subject.lr_curve)
-    momentum = train.momentum if train.optimizer == "sgd" else 0.0
-    shrinking = train.weight_decay * mean_lr / (1 - momentum) * subject.steps
+    train, known = subject.recipe.train, Known(subject)
+    shrinking = known.recipe.train.weight_decay * call(mean, known.lr_curve)
+    if train.optimizer == "sgd":
+        shrinking /= 1 - known.recipe.train.momentum
+    shrinking *= known.steps
     # For Adam the decay is part of the gradient, whose size it divides by: there it is the decay itself that counts.
-    is_strong = train.weight_decay > 0.01 if train.optimizer == "adam" else shrinking > MOST_SHRINKING
+    is_strong = train.weight_decay > 0.01 if train.optimizer == "adam" else shrinking.value > MOST_SHRINKING
     if not is_strong or train.weight_decay < 0.002:
         return None
     usual = {"sgd": "5e-4", "adam": "1e-4", "adamw": "0.01"}[train.optimizer]
-    over = " / (1 - recipe.train.momentum)" if train.optimizer == "sgd" else ""
     return Judgement(
         severity="fault",
         evidence=(
-            Evidence(what="weight decay", value=train.weight_decay, source="recipe.train.weight_decay"),
-            Evidence(
-                what="how often decay alone shrinks the weights by a factor of e in this run",
-                value=shrinking,
-                source=f"recipe.train.weight_decay * mean([lr(x / 100) for x in range(101)]){over} * steps",
-            ),
+            fact("weight decay", known.recipe.train.weight_decay),
+            fact("how often decay alone shrinks the weights by a factor of e in this run", shrinking),
         ),
         remedy=Remedy(
             changes=(f"train.weight_decay={usual}",),
@@ -149,18 +135,16 @@ def too_strong_decay(subject: Subject) -> Judgement | None:
 
 def too_strong_smoothing(subject: Subject) -> Judgement | None:
     """Labels of which hardly anything is left."""
-    smoothing = subject.recipe.train.label_smoothing
-    if smoothing <= MOST_SMOOTHING:
+    known = Known(subject)
+    smoothing = known.recipe.train.label_smoothing
+    if smoothing.value <= MOST_SMOOTHING:
         return None
+    left = 1 - smoothing + smoothing / known.data.n_classes
     return Judgement(
         severity="warning",
         evidence=(
-            Evidence(what="label smoothing", value=smoothing, source="recipe.train.label_smoothing"),
-            Evidence(
-                what="share of a label that is left to the right class",
-                value=1 - smoothing + smoothing / subject.data.n_classes,
-                source="1 - recipe.train.label_smoothing + recipe.train.label_smoothing / data.n_classes",
-            ),
+            fact("label smoothing", smoothing),
+            fact("share of a label that is left to the right class", left),
         ),
         remedy=Remedy(
             changes=("train.label_smoothing=0.05",),

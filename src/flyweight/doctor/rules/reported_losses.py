@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.quantity import Known, fact
 from flyweight.doctor.rule import Rule
-from flyweight.doctor.rules.last_reported import last_told, told_part
+from flyweight.doctor.rules.last_reported import last_judged, last_reported
 from flyweight.doctor.subject import Subject
 
 
@@ -17,11 +18,12 @@ def _divided_twice(subject: Subject) -> Judgement | None:
     # The sum of the means of batches of one image, over the number of images, is the mean per image.
     if not subject.recipe.protocol.loss_divided_twice or subject.recipe.train.batch_size == 1:
         return None
+    recipe = Known(subject).recipe
     return Judgement(
         severity="fault",
         evidence=(
-            Evidence(what="losses are divided twice", value=True, source="recipe.protocol.loss_divided_twice"),
-            Evidence(what="images in a batch", value=subject.recipe.train.batch_size, source="recipe.train.batch_size"),
+            fact("losses are divided twice", recipe.protocol.loss_divided_twice),
+            fact("images in a batch", recipe.train.batch_size),
             *_both_losses(subject),
         ),
         remedy=Remedy(
@@ -33,21 +35,16 @@ def _divided_twice(subject: Subject) -> Judgement | None:
 
 
 def _both_losses(subject: Subject) -> tuple[Evidence, ...]:
-    found, part = last_told(subject), told_part(subject)
-    if found is None or part not in found[0]:
+    judged = last_judged(subject)
+    if judged is None:
         return ()
-    told, honest = found[0][part]["loss"], found[1].validation_loss
-    if not told or honest is None:
+    reported, clean = judged.loss, Known(subject).metrics.validation_loss[-1]
+    if not reported.value or clean.value is None:
         return ()
-    told_source, honest_source = f"told.epochs[-1].{part}.loss", "metrics.validation_loss[-1]"
     return (
-        Evidence(what="loss that is told of the last epoch", value=told, source=told_source),
-        Evidence(what="mean loss per image of the same epoch", value=honest, source=honest_source),
-        Evidence(
-            what="how many times larger the mean per image is",
-            value=honest / told,
-            source=f"{honest_source} / {told_source}",
-        ),
+        fact("loss that is told of the last epoch", reported),
+        fact("mean loss per image of the same epoch", clean),
+        fact("how many times larger the mean per image is", clean / reported),
     )
 
 
@@ -55,19 +52,14 @@ def _last_batch(subject: Subject) -> Judgement | None:
     # Where one batch holds all images, the last one is the epoch.
     if not subject.recipe.protocol.last_batch_loss or subject.steps_per_epoch == 1:
         return None
-    before = (subject.steps_per_epoch - 1) * subject.recipe.train.batch_size
+    known = Known(subject)
+    n_train, batch_size = known.data.n_train, known.recipe.train.batch_size
     return Judgement(
         severity="fault",
         evidence=(
-            Evidence(
-                what="the training loss is that of the last batch", value=True, source="recipe.protocol.last_batch_loss"
-            ),
-            Evidence(
-                what="images in the last batch",
-                value=subject.data.n_train - before,
-                source="data.n_train - (steps_per_epoch - 1) * recipe.train.batch_size",
-            ),
-            Evidence(what="images in an epoch", value=subject.data.n_train, source="data.n_train"),
+            fact("the training loss is that of the last batch", known.recipe.protocol.last_batch_loss),
+            fact("images in the last batch", n_train - (known.steps_per_epoch - 1) * batch_size),
+            fact("images in an epoch", n_train),
             *_batch_and_epoch(subject),
         ),
         remedy=Remedy(
@@ -79,16 +71,18 @@ def _last_batch(subject: Subject) -> Judgement | None:
 
 
 def _batch_and_epoch(subject: Subject) -> tuple[Evidence, ...]:
-    found = last_told(subject)
-    if found is None:
+    last = last_reported(subject)
+    if last is None:
         return ()
-    (row, line), evidence = found, []
-    for key, what in (("loss", "loss of the last batch"), ("loss_error", "standard error of that loss")):
-        if row["train"].get(key) is not None:
-            evidence.append(Evidence(what=what, value=row["train"][key], source=f"told.epochs[-1].train.{key}"))
-    if line.train_loss is not None:
-        evidence.append(Evidence(what="mean loss of the epoch", value=line.train_loss, source="metrics.train_loss[-1]"))
-    return tuple(evidence)
+    shown = {
+        key: getattr(last.train, key) for key in ("loss", "loss_error") if last.value["train"].get(key) is not None
+    }
+    clean = Known(subject).metrics.train_loss[-1]
+    return (
+        *((fact("loss of the last batch", shown["loss"]),) if "loss" in shown else ()),
+        *((fact("standard error of that loss", shown["loss_error"]),) if "loss_error" in shown else ()),
+        *((fact("mean loss of the epoch", clean),) if clean.value is not None else ()),
+    )
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -7,6 +7,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy
 from flyweight.doctor.nets import remedy
+from flyweight.doctor.quantity import Known, Quantity, call, fact, index_of, total
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
@@ -29,53 +30,34 @@ LOUD_START: Final = 4.0
 
 def constant_answer(subject: Subject) -> Judgement | None:
     """One class for nearly every image, so that the accuracy is the share of that class."""
-    answers = subject.answers
-    assert answers is not None
-    answered, labels = answers.answered, answers.labels
-    most = max(range(len(answered)), key=lambda one: answered[one])
-    if answered[most] < ONE_ANSWER * sum(answered):
+    answered, labels = Known(subject).predictions.answered, Known(subject).predictions.labels
+    most = call(max, answered)
+    share = most / call(sum, answered)
+    if share.value < ONE_ANSWER:
         return None
+    answer = call(index_of, most, answered)
     return _constant(
-        Evidence(what="class that is answered", value=most, source="answers.answered.index(max(answers.answered))"),
-        Evidence(
-            what="share of the images that get this answer",
-            value=answered[most] / sum(answered),
-            source="max(answers.answered) / sum(answers.answered)",
-        ),
-        Evidence(
-            what="share of the images that are of this class",
-            value=labels[most] / sum(labels),
-            source=f"answers.labels[{most}] / sum(answers.labels)",
-        ),
+        fact("class that is answered", answer),
+        fact("share of the images that get this answer", share),
+        fact("share of the images that are of this class", labels[answer.value] / call(sum, labels)),
     )
 
 
 def told_share(subject: Subject) -> Judgement | None:
     """A run that diverged keeps no answers; what its protocol told may still be the share of a class, exactly."""
-    told = subject.told or {}
+    told, known = subject.told or {}, Known(subject).reported
     counts = told.get("class_counts", {})
-    for place, row in enumerate(told.get("epochs") or ()):
+    for number, row in enumerate(told.get("epochs") or ()):
         for part, figures in row.items():
             if not isinstance(figures, dict) or part not in counts or "correct" not in figures:
                 continue
-            correct, shares = figures["correct"], counts[part]
-            if correct in shares and figures["count"] == sum(shares):
+            if figures["correct"] in counts[part] and figures["count"] == sum(counts[part]):
+                shares, correct = known.class_counts[part], getattr(known.epochs[number], part).correct
+                which = call(index_of, correct, shares)
                 return _constant(
-                    Evidence(
-                        what="class whose share the accuracy is",
-                        value=shares.index(correct),
-                        source=f"told.class_counts.{part}.index(told.epochs[{place}].{part}.correct)",
-                    ),
-                    Evidence(
-                        what=f"right answers on {part} images",
-                        value=correct,
-                        source=f"told.epochs[{place}].{part}.correct",
-                    ),
-                    Evidence(
-                        what="images of that class",
-                        value=shares[shares.index(correct)],
-                        source=f"told.class_counts.{part}[{shares.index(correct)}]",
-                    ),
+                    fact("class whose share the accuracy is", which),
+                    fact(f"right answers on {part} images", correct),
+                    fact("images of that class", shares[which.value]),
                 )
     return None
 
@@ -91,21 +73,19 @@ def _constant(*evidence: Evidence) -> Judgement:
 
 def flat_line(subject: Subject) -> Judgement | None:
     """After a whole epoch the loss is still that of a net that knows nothing."""
-    history = subject.history or ()
-    if not history or any(line.train_loss is None for line in history[-1:]):
+    if not subject.history or subject.history[-1].train_loss is None:
         return None
-    line, chance = history[-1], log(subject.data.n_classes)
-    loss = line.train_loss
-    if loss is None or loss < STILL_CHANCE * chance or line.validation_accuracy > 3 / subject.data.n_classes:
+    known = Known(subject)
+    loss, accuracy = known.metrics.train_loss[-1], known.metrics.validation_accuracy[-1]
+    chance = call(log, known.data.n_classes)
+    if loss.value < STILL_CHANCE * chance.value or accuracy.value > 3 / subject.data.n_classes:
         return None
     return Judgement(
         severity="fault",
         evidence=(
-            Evidence(what="training loss of the last epoch", value=loss, source="metrics.train_loss[-1]"),
-            Evidence(what="loss of knowing nothing, ln(classes)", value=chance, source="log(data.n_classes)"),
-            Evidence(
-                what="validation accuracy", value=line.validation_accuracy, source="metrics.validation_accuracy[-1]"
-            ),
+            fact("training loss of the last epoch", loss),
+            fact("loss of knowing nothing, ln(classes)", chance),
+            fact("validation accuracy", accuracy),
         ),
         advice="Mend what stands above this first: nothing has been learnt yet, whatever the net could do.",
         is_symptom=True,
@@ -118,33 +98,23 @@ STILL_CHANCE: Final = 0.9
 
 def dead_channels(subject: Subject) -> Judgement | None:
     """Channels that are zero on every image, in the layer that has most of them."""
-    trained = subject.trained
-    assert trained is not None
+    assert subject.trained is not None
+    trained = Known(subject).trained
     shares = {
-        layer: trained.dead_channels[layer] / count
-        for layer, count in trained.channels.items()
+        layer: subject.trained.dead_channels[layer] / count
+        for layer, count in subject.trained.channels.items()
         if count >= FEWEST_CHANNELS
     }
-    if not shares:
-        return None
-    layer = max(shares, key=lambda one: shares[one])
-    if shares[layer] < DEAD:
+    layer = max(shares, key=lambda one: shares[one], default="")
+    if not layer or shares[layer] < DEAD:
         return None
     return Judgement(
         severity="fault" if shares[layer] > 0.9 else "warning",
         evidence=(
-            Evidence(what=f"channels of {layer}", value=trained.channels[layer], source=f'trained.channels["{layer}"]'),
-            Evidence(
-                what="of them zero on every image",
-                value=trained.dead_channels[layer],
-                source=f'trained.dead_channels["{layer}"]',
-            ),
-            Evidence(what="images looked at", value=trained.n, source="trained.n"),
-            Evidence(
-                what="dead channels in all layers",
-                value=sum(trained.dead_channels.values()),
-                source="sum(trained.dead_channels.values())",
-            ),
+            fact(f"channels of {layer}", trained.channels[layer]),
+            fact("of them zero on every image", trained.dead_channels[layer]),
+            fact("images looked at", trained.n),
+            fact("dead channels in all layers", call(total, trained.dead_channels)),
         ),
         remedy=_norm_remedy(subject, "Channels are centred before they are cut at zero, so hardly any dies."),
         advice="Lower the learning rate: a step that is too long pushes channels below zero for good.",
@@ -154,15 +124,13 @@ def dead_channels(subject: Subject) -> Judgement | None:
 
 def vanishing(subject: Subject) -> Judgement | None:
     """The first layers get a gradient that is a small fraction of the last layer's."""
-    found = _gradient_ratios(subject)
-    if not found:
-        return None
-    layer, last, ratio = min(found, key=lambda one: one[2])
-    if ratio >= FADED:
+    ratios = _gradient_ratios(subject)
+    layer = min(ratios, key=lambda one: float(ratios[one].value), default="")
+    if not layer or ratios[layer].value >= FADED:
         return None
     return Judgement(
-        severity="fault" if ratio < FADED / 100 else "warning",
-        evidence=_gradient_evidence(subject, layer, last, ratio),
+        severity="fault" if ratios[layer].value < FADED / 100 else "warning",
+        evidence=_gradient_evidence(subject, layer, ratios[layer]),
         remedy=_norm_remedy(
             subject, "The gradient keeps its size from layer to layer, and the first layers learn, too."
         ),
@@ -172,22 +140,18 @@ def vanishing(subject: Subject) -> Judgement | None:
 
 def exploding(subject: Subject) -> Judgement | None:
     """Gradients that grow on their way to the first layers, or a first loss far above that of a guess."""
-    start = subject.start
-    assert start is not None
-    found = _gradient_ratios(subject)
-    layer, last, ratio = max(found, key=lambda one: one[2]) if found else ("", "", 0.0)
-    chance, first = log(subject.data.n_classes), start.losses["1"][0]
-    is_loud = first is not None and first > LOUD_START * chance
-    if ratio <= GROWN and not is_loud:
+    known, ratios = Known(subject), _gradient_ratios(subject)
+    layer = max(ratios, key=lambda one: float(ratios[one].value), default="")
+    chance, first = call(log, known.data.n_classes), known.start.losses["1"][0]
+    is_loud = first.value is not None and first.value > LOUD_START * chance.value
+    is_grown = bool(layer) and ratios[layer].value > GROWN
+    if not is_grown and not is_loud:
         return None
     evidence: tuple[Evidence, ...] = ()
-    if first is not None:
-        evidence = (
-            Evidence(what="loss of the first step", value=first, source='start.losses["1"][0]'),
-            Evidence(what="loss of knowing nothing, ln(classes)", value=chance, source="log(data.n_classes)"),
-        )
-    if found:
-        evidence += _gradient_evidence(subject, layer, last, ratio)
+    if first.value is not None:
+        evidence = (fact("loss of the first step", first), fact("loss of knowing nothing, ln(classes)", chance))
+    if layer:
+        evidence += _gradient_evidence(subject, layer, ratios[layer])
     return Judgement(
         severity="fault",
         evidence=evidence,
@@ -196,30 +160,24 @@ def exploding(subject: Subject) -> Judgement | None:
     )
 
 
-def _gradient_ratios(subject: Subject) -> list[tuple[str, str, float]]:
-    """(layer, last layer, gradient over that of the last) of every layer but the last; none behind batch norm."""
-    assert subject.start is not None
-    gradient = {layer: value for layer, value in subject.start.gradient.items() if value}
-    if len(gradient) < 2 or has_norm(subject):
-        return []
-    *layers, last = gradient
-    return [(layer, last, gradient[layer] / gradient[last]) for layer in layers]
+def _gradient_ratios(subject: Subject) -> dict[str, Quantity]:
+    """The gradient over that of the last layer, of every layer but the last; none behind batch norm."""
+    gradient = Known(subject).start.gradient
+    measured = [layer for layer, value in gradient.value.items() if value]
+    if len(measured) < 2 or has_norm(subject):
+        return {}
+    *layers, last = measured
+    return {layer: gradient[layer] / gradient[last] for layer in layers}
 
 
-def _gradient_evidence(subject: Subject, layer: str, last: str, ratio: float) -> tuple[Evidence, ...]:
+def _gradient_evidence(subject: Subject, layer: str, ratio: Quantity) -> tuple[Evidence, ...]:
     assert subject.start is not None
+    gradient = Known(subject).start.gradient
+    last = [one for one, value in subject.start.gradient.items() if value][-1]
     return (
-        Evidence(
-            what=f"gradient of {layer} in the first step, over that of {last}",
-            value=ratio,
-            source=f'start.gradient["{layer}"] / start.gradient["{last}"]',
-        ),
-        Evidence(
-            what=f"gradient of {layer} (root mean square)",
-            value=subject.start.gradient[layer] or 0.0,
-            source=f'start.gradient["{layer}"]',
-        ),
-        Evidence(what="layers with weights", value=len(subject.start.gradient), source="len(start.gradient)"),
+        fact(f"gradient of {layer} in the first step, over that of {last}", ratio),
+        fact(f"gradient of {layer} (root mean square)", gradient[layer]),
+        fact("layers with weights", call(len, gradient)),
     )
 
 

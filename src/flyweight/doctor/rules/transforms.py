@@ -9,8 +9,9 @@ from math import prod
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.quantity import Known, fact
 from flyweight.doctor.rule import Rule
-from flyweight.doctor.rules.last_reported import accuracy_told_and_honest
+from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import Recipe, value_at
 
@@ -23,19 +24,13 @@ EXPECTED_TO_DIFFER: Final = 10.0
 
 
 def _augmented_evaluation(subject: Subject) -> Judgement | None:
-    protocol, reads = subject.recipe.protocol, subject.reads
+    protocol, reads, known = subject.recipe.protocol, subject.reads, Known(subject).recipe.protocol
     evidence, changes = [], []
     if protocol.evaluate_augmented:
-        evidence.append(
-            Evidence(what="evaluation is augmented", value=True, source="recipe.protocol.evaluate_augmented")
-        )
+        evidence.append(fact("evaluation is augmented", known.evaluate_augmented))
         changes.append("protocol.evaluate_augmented=false")
     if protocol.shared_transform == "training":
-        evidence.append(
-            Evidence(
-                what="the transform that both parts share", value="training", source="recipe.protocol.shared_transform"
-            )
-        )
+        evidence.append(fact("the transform that both parts share", known.shared_transform))
         changes.append("protocol.shared_transform=none")
     is_asked = bool(changes) and _augments(subject.recipe)
     differ = 0 if reads is None else reads.evaluation_differ
@@ -43,7 +38,7 @@ def _augmented_evaluation(subject: Subject) -> Judgement | None:
         return None
     remedy = None
     if is_asked:
-        evidence += [*_amounts(subject.recipe), *accuracy_told_and_honest(subject)]
+        evidence += [*_amounts(subject), *reported_and_clean_accuracy(subject)]
         remedy = Remedy(
             changes=tuple(changes),
             gain="honesty",
@@ -66,11 +61,7 @@ def _lost_augmentation(subject: Subject) -> Judgement | None:
         return None
     if not is_shared and not _should_have_differed(subject):
         return None
-    shared = Evidence(
-        what="the transform that both parts share",
-        value=recipe.protocol.shared_transform,
-        source="recipe.protocol.shared_transform",
-    )
+    shared = fact("the transform that both parts share", Known(subject).recipe.protocol.shared_transform)
     back = Remedy(
         changes=("protocol.shared_transform=none",),
         gain="accuracy",
@@ -78,7 +69,7 @@ def _lost_augmentation(subject: Subject) -> Judgement | None:
     )
     return Judgement(
         severity="fault",
-        evidence=(shared, *_amounts(recipe), *_reads(subject, "training")),
+        evidence=(shared, *_amounts(subject), *_reads(subject, "training")),
         remedy=back if is_shared else None,
         advice="" if is_shared else "The augmentation is too small to change a pixel: make it larger, or leave it out.",
     )
@@ -110,26 +101,21 @@ def _differing_share(recipe: Recipe) -> float:
     return 1 - prod(alike)
 
 
-def _amounts(recipe: Recipe) -> tuple[Evidence, ...]:
+def _amounts(subject: Subject) -> tuple[Evidence, ...]:
     """What the recipe asks of the augmentation, one by one."""
-    keys = [f"augment.{name}" for name in (*WARPS, *SHARES)]
-    return tuple(
-        Evidence(what=key, value=value, source=f"recipe.{key}") for key in keys if (value := value_at(recipe, key))
-    )
+    augment = Known(subject).recipe.augment
+    amounts = {name: getattr(augment, name) for name in (*WARPS, *SHARES)}
+    return tuple(fact(f"augment.{name}", amount) for name, amount in amounts.items() if amount.value)
 
 
 def _reads(subject: Subject, kind: str) -> tuple[Evidence, ...]:
     """How many of the images of a kind were not the same when they were read again."""
     if subject.reads is None:
         return ()
-    differ = f"{kind}_differ"
+    reads = Known(subject).reads
     return (
-        Evidence(
-            what=f"{kind} images that differ when read twice",
-            value=int(getattr(subject.reads, differ)),
-            source=f"reads.{differ}",
-        ),
-        Evidence(what="images that were read twice", value=subject.reads.n, source="reads.n"),
+        fact(f"{kind} images that differ when read twice", getattr(reads, f"{kind}_differ")),
+        fact("images that were read twice", reads.n),
     )
 
 

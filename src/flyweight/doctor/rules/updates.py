@@ -6,6 +6,7 @@ from math import ceil
 from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.quantity import Known, call, count_below, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
 from flyweight.doctor.subject import Subject
@@ -38,21 +39,15 @@ def too_few(subject: Subject) -> Judgement | None:
     """Fewer updates than any net needs."""
     if subject.steps >= FEWEST_STEPS:
         return None
-    train = subject.recipe.train
+    known = Known(subject)
     evidence = [
-        Evidence(what="updates of the weights in the whole run", value=subject.steps, source="steps"),
-        Evidence(what="images that train", value=subject.data.n_train, source="data.n_train"),
-        Evidence(what="images a batch", value=train.batch_size, source="recipe.train.batch_size"),
-        Evidence(what="epochs", value=train.epochs, source="recipe.train.epochs"),
+        fact("updates of the weights in the whole run", known.steps),
+        fact("images that train", known.data.n_train),
+        fact("images a batch", known.recipe.train.batch_size),
+        fact("epochs", known.recipe.train.epochs),
     ]
     if subject.history:
-        evidence.append(
-            Evidence(
-                what="training accuracy of the last epoch",
-                value=subject.history[-1].train_accuracy,
-                source="metrics.train_accuracy[-1]",
-            )
-        )
+        evidence.append(fact("training accuracy of the last epoch", known.metrics.train_accuracy[-1]))
     changes = _more_updates(subject)
     return Judgement(
         severity=_how_bad(subject),
@@ -99,28 +94,23 @@ def _power_of_two(number: float) -> int:
 
 def stops_early(subject: Subject) -> Judgement | None:
     """A third of the run or more at a rate that moves nothing."""
-    stopped = _stopped_share(subject)
-    if stopped <= LONGEST_STOP:
+    known = Known(subject)
+    train, lr_curve = known.recipe.train, known.lr_curve
+    # Of the whole run, how much lies in its second half and below the rate that moves anything.
+    stopped = call(count_below, lr_curve[50:100], STOPPED * train.lr) / 100
+    if stopped.value <= LONGEST_STOP:
         return None
-    train = subject.recipe.train
     evidence = [
-        Evidence(
-            what=f"share of the run at less than {STOPPED:.0%} of the highest rate",
-            value=stopped,
-            source=_STOPPED_SOURCE,
-        ),
-        Evidence(what="learning rate at the end", value=subject.lr_curve[-1], source="lr(1.0)"),
-        Evidence(what="highest learning rate", value=train.lr, source="recipe.train.lr"),
+        fact(f"share of the run at less than {STOPPED:.0%} of the highest rate", stopped),
+        fact("learning rate at the end", lr_curve[-1]),
+        fact("highest learning rate", train.lr),
     ]
-    if train.schedule == "step":
-        evidence += [
-            Evidence(what="epochs between drops", value=train.step_epochs, source="recipe.train.step_epochs"),
-            Evidence(what="factor of a drop", value=train.gamma, source="recipe.train.gamma"),
-        ]
-    if subject.history and len(subject.history) == train.epochs:
-        evidence += _gain_evidence(subject, stopped)
+    if train.schedule.value == "step":
+        evidence += [fact("epochs between drops", train.step_epochs), fact("factor of a drop", train.gamma)]
+    if subject.history and len(subject.history) == train.epochs.value:
+        evidence += _gain_evidence(known, stopped.value)
     return Judgement(
-        severity="fault" if stopped > 2 * LONGEST_STOP else "warning",
+        severity="fault" if stopped.value > 2 * LONGEST_STOP else "warning",
         evidence=tuple(evidence),
         remedy=Remedy(
             changes=_one_cycle(subject),
@@ -130,47 +120,31 @@ def stops_early(subject: Subject) -> Judgement | None:
     )
 
 
-_STOPPED_SOURCE: Final = f"sum(lr(x / 100) < {STOPPED} * recipe.train.lr for x in range(50, 100)) / 100"
-
-
-def _stopped_share(subject: Subject) -> float:
-    """Of the whole run, how much lies in its second half and below the rate that moves anything."""
-    return sum(rate < STOPPED * subject.recipe.train.lr for rate in subject.lr_curve[50:100]) / 100
-
-
-def _gain_evidence(subject: Subject, stopped: float) -> list[Evidence]:
+def _gain_evidence(known: Known, stopped: float) -> list[Evidence]:
     """What the epochs in which nothing moved brought."""
-    assert subject.history is not None
-    n_still = max(1, int(stopped * len(subject.history)))
-    if n_still >= len(subject.history):
+    accuracy = known.metrics.validation_accuracy
+    n_epochs = len(accuracy.value)
+    n_still = max(1, int(stopped * n_epochs))
+    if n_still >= n_epochs:
         return []
-    return [
-        Evidence(
-            what=f"validation accuracy gained in the last {n_still} epochs",
-            value=subject.history[-1].validation_accuracy - subject.history[-1 - n_still].validation_accuracy,
-            source=f"metrics.validation_accuracy[-1] - metrics.validation_accuracy[-1 - {n_still}]",
-        )
-    ]
+    what = f"validation accuracy gained in the last {n_still} epochs"
+    return [fact(what, accuracy[-1] - accuracy[-1 - n_still])]
 
 
 def never_anneals(subject: Subject) -> Judgement | None:
     """The rate at the end is about the highest, so the weights never settle."""
-    train = subject.recipe.train
-    last = subject.lr_curve[99]
-    if last < NOT_ANNEALED * max(subject.lr_curve) or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
+    train, known = subject.recipe.train, Known(subject)
+    last, highest = known.lr_curve[99], call(max, known.lr_curve)
+    if last.value < NOT_ANNEALED * highest.value or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
         return None
     is_low = train.optimizer != "sgd" and train.lr <= LOW_ADAM
     return Judgement(
         severity="note" if is_low else "warning",
         evidence=(
-            Evidence(what="learning rate at the end", value=last, source="lr(0.99)"),
-            Evidence(
-                what="highest learning rate",
-                value=max(subject.lr_curve),
-                source="max([lr(x / 100) for x in range(101)])",
-            ),
-            Evidence(what="schedule", value=train.schedule, source="recipe.train.schedule"),
-            Evidence(what="steps", value=subject.steps, source="steps"),
+            fact("learning rate at the end", last),
+            fact("highest learning rate", highest),
+            fact("schedule", known.recipe.train.schedule),
+            fact("steps", known.steps),
         ),
         remedy=Remedy(
             changes=_one_cycle(subject),
@@ -182,7 +156,7 @@ def never_anneals(subject: Subject) -> Judgement | None:
 
 def cut_short(subject: Subject) -> Judgement | None:
     """Stopped by patience or a target while the rate was still high: the part in which a net settles is missing."""
-    history, train = subject.history, subject.recipe.train
+    history, train, known = subject.history, subject.recipe.train, Known(subject)
     assert history is not None
     assert subject.ending is not None
     keys = ["train.patience=none"] * (train.patience is not None) + ["target.stop=false"] * subject.recipe.target.stop
@@ -192,10 +166,10 @@ def cut_short(subject: Subject) -> Judgement | None:
     return Judgement(
         severity="warning",
         evidence=(
-            Evidence(what="epochs done", value=len(history), source="len(metrics.epoch)"),
-            Evidence(what="epochs asked for", value=train.epochs, source="recipe.train.epochs"),
-            Evidence(what="learning rate at the end", value=history[-1].lr, source="metrics.lr[-1]"),
-            Evidence(what="highest learning rate", value=train.lr, source="recipe.train.lr"),
+            fact("epochs done", call(len, known.metrics.epoch)),
+            fact("epochs asked for", known.recipe.train.epochs),
+            fact("learning rate at the end", known.metrics.lr[-1]),
+            fact("highest learning rate", known.recipe.train.lr),
         ),
         remedy=Remedy(
             changes=tuple(keys),
