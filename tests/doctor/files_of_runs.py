@@ -2,7 +2,7 @@
 
 Goes in: a run folder, or the text of a recipe before any run. Comes out: names for `recomputed.recompute`. Of the
 package only the count of a net is used: files are read by csv, json, tomllib and numpy, the learning rate is torch's
-own and the Wilson interval scipy's. What no file has, the words of a claim and what a change was called, is handed in.
+own. What no file has, the words of a claim and what a change was called, is handed in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
+from recomputed import as_attributes, names_of_net
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from flyweight.doctor.subject import Subject
-from flyweight.model.cost import Row
 from flyweight.model.count import count
 
 PROBES = ("images", "reads", "start", "trained")
@@ -44,13 +42,13 @@ def names_of_files(folder: Path, subject: Subject, *, parent: Path | None = None
     Of the case only the claims and what the changes are called.
     """
     names = names_before_a_run((folder / "recipe.toml").read_text(), subject)
-    for name, file in (("result", "result.json"), ("told", "told.json")):
+    for name, file in (("result", "result.json"), ("reported", "told.json")):
         if (folder / file).exists():
             names[name] = as_attributes(json.loads((folder / file).read_text()))
     if (folder / "metrics.csv").exists():
         names["metrics"] = _columns(folder / "metrics.csv")
     if (folder / "predictions.npz").exists():
-        names["answers"] = _answers(folder / "predictions.npz")
+        names["predictions"] = _predictions(folder / "predictions.npz")
     for name, values in probes_of_files(folder).items():
         names[name] = SimpleNamespace(**values)
     if parent is not None:
@@ -68,42 +66,16 @@ def probes_of_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: tables[name] for name in PROBES if tables[name] is not None}
 
 
-def as_attributes(value: Any) -> Any:
-    """Tables of JSON or TOML as things with attributes, lists as lists."""
-    if isinstance(value, Mapping):
-        return SimpleNamespace(**{name: as_attributes(inner) for name, inner in value.items()})
-    return [as_attributes(inner) for inner in value] if isinstance(value, list) else value
-
-
-def wilson(correct: int, count: int) -> Sequence[float]:
-    """scipy's 95 % interval."""
-    return tuple(binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson"))
-
-
 def _names_of_recipe(text: str) -> dict[str, Any]:
     recipe = as_attributes(tomllib.loads(text))
     data = _sizes(recipe)
-    cost = count(recipe.model.net, data.shape)
     steps_per_epoch = -(-data.n_train // recipe.train.batch_size)
-    rates = learning_rates(recipe.train)
-
-    def rows(beginning: str) -> list[Row]:
-        return [one for one in cost.rows if one.name.startswith(beginning)]
-
-    def row(name: str) -> Row:
-        # A layer that is called again has its row again, with the same name and layer: the first is meant.
-        return next(one for one in cost.rows if one.name == name)
-
-    return {
+    return names_of_net(count(recipe.model.net, data.shape)) | {
         "recipe": recipe,
         "data": data,
-        "cost": cost,
-        "rows": rows,
-        "row": row,
         "steps_per_epoch": steps_per_epoch,
         "steps": steps_per_epoch * recipe.train.epochs,
-        "lr": lambda progress: rates[round(STEPS * progress)],
-        "wilson": wilson,
+        "lr_curve": learning_rates(recipe.train),
     }
 
 
@@ -187,7 +159,7 @@ def _columns(path: Path) -> SimpleNamespace:
     )
 
 
-def _answers(path: Path) -> SimpleNamespace:
+def _predictions(path: Path) -> SimpleNamespace:
     with np.load(path) as arrays:
         probabilities, labels = arrays["validation_probabilities"], arrays["validation_labels"]
     answered, right = Counter(row.index(max(row)) for row in probabilities.tolist()), Counter(labels.tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -25,8 +25,7 @@ from made_subjects import (
     made_told,
     made_trained,
 )
-from recomputed import FUNCTIONS
-from recomputed_runs import names_of_run
+from recomputed import FUNCTIONS, names_of_subject
 
 import flyweight
 from benchmarks.fault_bench import record, remedies, tables
@@ -42,8 +41,10 @@ from flyweight.diagnose.probes import reads as probe_reads
 from flyweight.diagnose.probes import start as probe_start
 from flyweight.diagnose.probes import trained as probe_trained
 from flyweight.diagnose.subjects import subject_of_recipe
+from flyweight.doctor import quantity
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import SEVERITIES
+from flyweight.doctor.quantity import NAMES
 from flyweight.doctor.subject import Need
 from flyweight.doctor.table import RULES
 from flyweight.errors import DataError, MissingError, OverBudgetError, UsageError
@@ -119,9 +120,9 @@ def documented_names() -> set[str]:
 
 
 def documented_functions() -> set[str]:
-    found = re.search(r"and the functions (.*?), the two ends", words(PAGE))
-    assert found
-    return set(re.findall(r"`(\w+)", found[1]))
+    return {
+        name for first, *_ in rows(between("functions", "end of functions")) for name in re.findall(r"`(\w+)", first)
+    }
 
 
 def test_every_rule_is_in_the_table_as_it_is() -> None:
@@ -157,7 +158,7 @@ def test_every_severity_is_explained() -> None:
     assert re.findall(r"\*(\w+)\*:", parts["severity"]) == list(SEVERITIES)
 
 
-def full_case() -> dict[str, object]:
+def full_subject() -> dict[str, object]:
     """The names that a source may use of a run that has everything."""
     subject = made_subject(
         history=made_history([0.9, 0.95]),
@@ -171,13 +172,14 @@ def full_case() -> dict[str, object]:
         start=made_start(),
         trained=made_trained(),
     )
-    return names_of_run(subject)
+    return names_of_subject(subject)
 
 
 def test_the_names_of_sources_are_all_listed() -> None:
     """The tables have the names that the readers of evidence know, and no other."""
-    assert documented_names() == set(full_case()) - {"wilson"}
-    assert documented_functions() == set(FUNCTIONS) | {"wilson"}
+    assert documented_names() == set(full_subject())
+    assert set(NAMES) < documented_names()
+    assert documented_functions() == set(FUNCTIONS) == {one.__name__ for one in quantity.FUNCTIONS}
 
 
 @cache
@@ -193,17 +195,9 @@ def sources() -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def names_in(source: str) -> Iterator[str]:
-    """The names that an expression does not make itself."""
-    tree = ast.parse(source, mode="eval")
-    made = {
-        name.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.comprehension)
-        for name in ast.walk(node.target)
-        if isinstance(name, ast.Name)
-    }
-    yield from {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - made
+def names_in(source: str) -> set[str]:
+    """The names that an expression begins with."""
+    return {node.id for node in ast.walk(ast.parse(source, mode="eval")) if isinstance(node, ast.Name)}
 
 
 def test_no_source_names_what_is_not_listed() -> None:

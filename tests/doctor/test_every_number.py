@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from files_of_runs import as_attributes, names_before_a_run, names_of_files, probes_of_files
+from files_of_runs import names_before_a_run, names_of_files, probes_of_files
 from hypothesis import given
 from hypothesis import strategies as st
-from recomputed import recompute
+from recomputed import as_attributes, recompute
 
 from benchmarks.fault_bench.cases import BenchCase, cases
 from benchmarks.fault_bench.healthy import DESIGNS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from made_subjects import made_subject
-from recomputed import names_of_case, recompute
+from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules import dropout
@@ -19,7 +19,7 @@ def judged(code: str, subject: Subject) -> Judgement:
     judgement = RULES[code].judge(subject)
     assert judgement is not None, f"{code} is silent about {subject.cost.net}"
     for one in judgement.evidence:
-        assert recompute(one.source, names_of_case(subject)) == one.value
+        assert recompute(one.source, names_of_subject(subject)) == one.value
     return judgement
 
 

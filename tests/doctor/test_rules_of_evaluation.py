@@ -19,8 +19,7 @@ from made_subjects import (
     made_subject,
     made_told,
 )
-from recomputed import recompute
-from recomputed_runs import names_of_run
+from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules.evaluation import RULES
@@ -102,7 +101,7 @@ def assert_recomputes(judgement: Judgement, subject: Subject) -> None:
     """Every value of the evidence follows from its source, exactly or but for rounding."""
     assert judgement.evidence
     for one in judgement.evidence:
-        found = recompute(one.source, names_of_run(subject))
+        found = recompute(one.source, names_of_subject(subject))
         assert found == (pytest.approx(one.value) if isinstance(one.value, float) else one.value), one.source
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_subjects import made_images, made_subject
-from recomputed import recompute
-from recomputed_runs import names_of_run
+from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.rules.images import FEW_IMAGES, LEAST_IMAGES, RARE, RULES
@@ -36,7 +35,7 @@ def spoken(code: str, *overrides: str, **changes: Any) -> Judgement:
     assert judgement is not None, f"{code} is silent"
     assert judgement.evidence
     for one in judgement.evidence:
-        found = recompute(one.source, names_of_run(subject))
+        found = recompute(one.source, names_of_subject(subject))
         assert found == (pytest.approx(one.value) if isinstance(one.value, float) else one.value), one.source
     return judgement
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_subjects import made_subject
-from recomputed import names_of_case, recompute
+from recomputed import names_of_subject, recompute
 from torch import nn
 
 from flyweight.data.facts import DataFacts
@@ -125,7 +125,7 @@ def test_every_number_of_the_documents_recomputes_and_every_remedy_counts() -> N
 def check_evidence(subject: Subject, judgement: Judgement) -> int:
     assert judgement.evidence
     for one in judgement.evidence:
-        assert recompute(one.source, names_of_case(subject)) == one.value, one
+        assert recompute(one.source, names_of_subject(subject)) == one.value, one
     return len(judgement.evidence)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 from made_subjects import made_ending, made_history, made_start, made_subject
-from recomputed import recompute
-from recomputed_runs import names_of_run
-from scipy.stats import binomtest
+from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Finding
@@ -32,7 +30,9 @@ def test_a_rate_that_a_net_got_over_is_no_fault(lr, train, severity):
 
     assert finding is not None
     assert finding.severity == severity
-    assert all(recompute(one.source, names_of_run(subject)) == pytest.approx(one.value) for one in finding.evidence[:3])
+    assert all(
+        recompute(one.source, names_of_subject(subject)) == pytest.approx(one.value) for one in finding.evidence[:3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_run_that_stops_at_a_high_rate_has_not_settled(overrides, lr, severity
 
     assert (finding.severity if finding else None) == severity
     if finding is not None:
-        assert all(recompute(one.source, names_of_run(subject)) == one.value for one in finding.evidence)
+        assert all(recompute(one.source, names_of_subject(subject)) == one.value for one in finding.evidence)
 
 
 @pytest.mark.parametrize(("test", "speaks"), [(0.98, False), (0.96, False), (0.9, True), (0.02, True)])
@@ -103,11 +103,5 @@ def test_other_test_images_are_seen_by_their_accuracy(test, speaks):
     assert (finding is not None) == speaks
     if finding is not None:
         assert finding.advice
-        names = {**names_of_run(subject), "wilson": wilson}
+        names = names_of_subject(subject)
         assert all(recompute(one.source, names) == pytest.approx(one.value) for one in finding.evidence)
-
-
-def wilson(correct: int, count: int) -> tuple[float, float]:
-    """The two ends as scipy has them."""
-    low, high = binomtest(correct, count).proportion_ci(method="wilson")
-    return low, high

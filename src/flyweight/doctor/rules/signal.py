@@ -52,7 +52,7 @@ def told_share(subject: Subject) -> Judgement | None:
             if not isinstance(figures, dict) or part not in counts or "correct" not in figures:
                 continue
             if figures["correct"] in counts[part] and figures["count"] == sum(counts[part]):
-                shares, correct = known.class_counts[part], getattr(known.epochs[number], part).correct
+                shares, correct = getattr(known.class_counts, part), getattr(known.epochs[number], part).correct
                 which = call(index_of, correct, shares)
                 return _constant(
                     fact("class whose share the accuracy is", which),
