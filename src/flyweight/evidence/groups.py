@@ -8,45 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from flyweight.evidence.stats import Summary, mean_interval
+from flyweight.records.record import RunFigures
 
 OVER = ("finished", "diverged")
 
 
-class Measured(Protocol):
-    """What a group needs to know of a run; `RunRecord` and `RunFigures` tell it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def recipe_hash(self) -> str: ...
-    @property
-    def data_hash(self) -> str: ...
-    @property
-    def split_hash(self) -> str: ...
-    @property
-    def params(self) -> int: ...
-    @property
-    def validation_count(self) -> int | None: ...
-    @property
-    def test_count(self) -> int | None: ...
-    @property
-    def validation_accuracy(self) -> float | None: ...
-    @property
-    def test_accuracy(self) -> float | None: ...
-    @property
-    def train_seconds(self) -> float | None: ...
-
-
-Run = TypeVar("Run", bound=Measured)
+Run = TypeVar("Run", bound=RunFigures)
 
 # What makes runs comparable seed by seed: the same recipe on the same images, split the same way.
 Key = tuple[str, str, str]
@@ -102,7 +72,7 @@ class Group(Generic[Run]):
         return counts[0] or 0 if counts else 0
 
 
-def key(run: Measured) -> Key:
+def key(run: RunFigures) -> Key:
     """Runs with equal keys are seeds of one result."""
     return run.recipe_hash, run.data_hash, run.split_hash
 

@@ -16,6 +16,7 @@ from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceVa
 from flyweight.doctor.subject import Subject
 from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
+from flyweight.records.record import RunRecord
 from flyweight.report.wording import INDENT, hanging, margin
 from flyweight.tables import WIDTH, display_width, padded, plain
 
@@ -30,25 +31,6 @@ PROMISES: Final = {
 }
 
 
-class Judged(Protocol):
-    """What a heading needs of the record of a run."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def validation_accuracy(self) -> float | None: ...
-    @property
-    def test_accuracy(self) -> float | None: ...
-
-
 class Ranked(Protocol):
     """Anything found, in a run or in somebody's code."""
 
@@ -57,7 +39,7 @@ class Ranked(Protocol):
 
 
 def diagnosis_text(
-    diagnosis: Diagnosis, subject: Subject, *, record: Judged | None = None, n_rules: int, is_full: bool = False
+    diagnosis: Diagnosis, subject: Subject, *, record: RunRecord | None = None, n_rules: int, is_full: bool = False
 ) -> str:
     """Who was looked at, the findings by rank, how many, and what could not be judged, in lines of 80 columns.
 
@@ -83,7 +65,7 @@ def _spaced(parts: Sequence[str]) -> str:
     return text
 
 
-def heading(subject: Subject, record: Judged | None) -> str:
+def heading(subject: Subject, record: RunRecord | None) -> str:
     """What was looked at, and how it stands."""
     if record is None:
         epochs = counted(subject.recipe.train.epochs, "epoch")
@@ -279,7 +261,7 @@ def _set(changes: Sequence[str]) -> str:
 
 
 def diagnosis_values(
-    diagnosis: Diagnosis, subject: Subject, *, record: Judged | None = None, n_rules: int
+    diagnosis: Diagnosis, subject: Subject, *, record: RunRecord | None = None, n_rules: int
 ) -> dict[str, Any]:
     """All of a diagnosis as plain values, evidence with its sources."""
     return {

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.records.ids import SHORT_ID
+from flyweight.records.record import RunRecord
 from flyweight.tables import WIDTH
 
 MOST_CONFUSIONS: Final = 3
@@ -24,43 +24,6 @@ PARTS: Final = ("train", "validation", "test")
 
 # What images are called that a protocol judges the epochs on: they are no validation images.
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
-
-
-class Listed(Protocol):
-    """What the list of runs needs to know of a record."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def params(self) -> int: ...
-    @property
-    def epochs_done(self) -> int: ...
-    @property
-    def validation_accuracy(self) -> float | None: ...
-    @property
-    def test_accuracy(self) -> float | None: ...
-    @property
-    def train_seconds(self) -> float | None: ...
-    @property
-    def started_at(self) -> datetime: ...
-    @property
-    def group_id(self) -> str | None: ...
-    @property
-    def data_name(self) -> str: ...
-    @property
-    def study(self) -> str | None: ...
-    @property
-    def purpose(self) -> str: ...
-    @property
-    def recipe_hash(self) -> str: ...
-    @property
-    def recipe(self) -> Mapping[str, Any]: ...
 
 
 def run_summary(result: Mapping[str, Any], folder: Path, *, options: str = "") -> str:
@@ -111,7 +74,7 @@ def group_summary(results: Sequence[Mapping[str, Any]], *, options: str = "") ->
     return "\n".join(lines)
 
 
-def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
+def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """A row per run for programs: full ids, accuracies as fractions."""
     return [
         {
@@ -136,7 +99,7 @@ def run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
     ]
 
 
-def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
+def short_run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent.
 
     Where a protocol held nothing out there is no validation accuracy.
@@ -156,7 +119,7 @@ def short_run_rows(records: Sequence[Listed]) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluate_on(record: Listed) -> str:
+def _evaluate_on(record: RunRecord) -> str:
     """The images that epochs were judged on; recipes from before there were protocols do not say."""
     return str(record.recipe.get("protocol", {}).get("evaluate_on", "validation"))
 
