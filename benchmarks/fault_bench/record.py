@@ -13,7 +13,7 @@ from benchmarks.fault_bench.outcomes import Named, Outcome, examine
 from benchmarks.fault_bench.remedies import RemedyTried, try_remedies
 from benchmarks.fault_bench.training import train
 from flyweight.bench.machine import describe_machine
-from flyweight.bench.stored import read_kept, write_kept
+from flyweight.bench.stored import read_stored, write_stored
 from flyweight.experiment.events import never
 from flyweight.records.folder import make_folder
 from flyweight.records.store import Store
@@ -82,7 +82,7 @@ def write(bench: FaultBench, path: Path) -> Path:
     Raises:
         UsageError, MissingError: the folder cannot be made.
     """
-    return write_kept(bench.as_dict(), path)
+    return write_stored(bench.as_dict(), path)
 
 
 def read(path: Path) -> FaultBench:
@@ -92,7 +92,7 @@ def read(path: Path) -> FaultBench:
         DataError: no such file, or one that holds something else.
     """
     names = [field.name for field in fields(FaultBench)]
-    return read_kept(path, _fault_bench, command="python -m benchmarks.fault_bench", fields=names)
+    return read_stored(path, _fault_bench, command="python -m benchmarks.fault_bench", fields=names)
 
 
 def _fault_bench(found: dict[str, Any]) -> FaultBench:

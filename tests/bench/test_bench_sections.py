@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from flyweight.bench import time_to
 from flyweight.bench.engine import new_net
 from flyweight.bench.notebook import plain_net
-from flyweight.bench.predict import agreement, eager, ours, predict
-from flyweight.bench.roofline import PARTS, limit, training_flops
+from flyweight.bench.predict import agreement, eager, engine, predict
+from flyweight.bench.roofline import PARTS, roofline, training_flops
 from flyweight.bench.rows import Row
-from flyweight.bench.scaling import drawn_pixels, growth, mapped_pixels, start, widened, write_pixels
+from flyweight.bench.scaling import drawn_pixels, mapped_pixels, scaling, start, widened, write_pixels
 from flyweight.bench.seeds import seeds
 from flyweight.bench.task import NET, STEPS_PER_EPOCH, digits
 from flyweight.bench.time_to import Arrival, Run, whole_run
@@ -62,7 +62,7 @@ def test_train_compares_with_the_fastest_notebook():
 
 def test_limit_accounts_for_a_whole_step():
     """Shares are the step's rate over the ceilings, and the parts with the overhead are the step."""
-    figures = medians(limit(TINY, threads=1))
+    figures = medians(roofline(TINY, threads=1))
 
     assert figures["memory copy", "GB/s"] > 0
     for precision in ("float32", "bfloat16"):
@@ -83,7 +83,7 @@ def test_predict_compares_answers():
 
     assert [one.contender for one in found if one.ratio is not None][:2] == ["eager torch", "flyweight"]
     (note,) = (one.note for one in found if one.contender == "flyweight" and one.quantity == "images/s")
-    assert note.startswith("100 of 100 answers the same")
+    assert note.startswith("100 of 100 predictions the same")
     others = [one for one in found if one.contender == "onnxruntime"]
     assert len(others) == 2
     assert all(one.median or "not installed" in one.note for one in others)
@@ -94,10 +94,12 @@ def test_contenders_of_predict_answer_the_same():
     images = digits(count=0, test_count=50)
     weights = [tensor.numpy() for tensor in new_net().state_dict().values()]
 
-    answers = {maker.__name__: maker(images, weights=weights, threads=1)(images.test_images) for maker in (eager, ours)}
+    answers = {
+        maker.__name__: maker(images, weights=weights, threads=1)(images.test_images) for maker in (eager, engine)
+    }
 
-    assert np.allclose(answers["eager"], answers["ours"], atol=1e-5)
-    assert np.allclose(answers["ours"].sum(1), 1, atol=1e-5)
+    assert np.allclose(answers["eager"], answers["engine"], atol=1e-5)
+    assert np.allclose(answers["engine"].sum(1), 1, atol=1e-5)
     assert agreement({"a": answers["eager"], "b": 1 - answers["eager"]})["b"].startswith("0 of 50")
 
 
@@ -171,7 +173,7 @@ def test_seeds_give_the_same_results_side_by_side():
 @pytest.mark.slow
 def test_growth_measures_every_point():
     """Each series has seconds and memory for each of its points, and its slopes in its first rows."""
-    found = growth(TINY, threads=1)
+    found = scaling(TINY, threads=1)
 
     points = [2, 2, 2, 1, 2]
     assert len(found) == 2 * sum(points)

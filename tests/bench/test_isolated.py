@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from flyweight.bench.isolated import Alone, once
+from flyweight.bench.isolated import IsolatedProcess, once
 from flyweight.errors import FlyweightError, UsageError
 
 BIG = 200_000_000
@@ -35,29 +35,29 @@ def seen(name: str) -> str | None:
 
 def test_it_holds_what_it_made_between_questions():
     """Each question finds what the one before left."""
-    with Alone(counter, start=1) as alone:
-        assert alone.ask(count, by=2) == 3
-        assert alone.ask(count, by=2) == 5
-        assert alone.startup_seconds > 0
+    with IsolatedProcess(counter, start=1) as process:
+        assert process.ask(count, by=2) == 3
+        assert process.ask(count, by=2) == 5
+        assert process.startup_seconds > 0
 
 
 def test_errors_come_back_as_they_are():
     """From making and from being asked; the text of the traceback is with them, and the process goes on."""
     with pytest.raises(UsageError, match="found nothing"):
-        Alone(refuse)
-    with Alone(counter, start=1) as alone:
+        IsolatedProcess(refuse)
+    with IsolatedProcess(counter, start=1) as process:
         with pytest.raises(UsageError, match="found nothing") as caught:
-            alone.ask(refuse)
+            process.ask(refuse)
         assert "in refuse" in caught.value.__notes__[0]
-        assert alone.ask(count, by=1) == 2
+        assert process.ask(count, by=1) == 2
 
 
 def test_a_process_that_dies_is_an_error_of_ours():
-    """Its exit code is told, also to whoever asks again."""
-    with Alone(counter, start=1) as alone:
+    """Its exit code is in the error, also for whoever asks again."""
+    with IsolatedProcess(counter, start=1) as process:
         for _ in range(2):
-            with pytest.raises(FlyweightError, match="ended with code 3"):
-                alone.ask(end)
+            with pytest.raises(FlyweightError, match="by itself with code 3"):
+                process.ask(end)
 
 
 def test_its_memory_is_its_own():
@@ -65,17 +65,17 @@ def test_its_memory_is_its_own():
     held = bytearray(b"x" * BIG)
     del held
 
-    with Alone(counter, start=1) as alone:
-        assert 1_000_000 < alone.peak_bytes < BIG
-        assert 0 <= alone.file_bytes <= alone.peak_bytes
+    with IsolatedProcess(counter, start=1) as process:
+        assert 1_000_000 < process.peak_bytes < BIG
+        assert 0 <= process.file_bytes <= process.peak_bytes
 
 
 def test_its_environment_can_lack_what_ours_has(monkeypatch):
     """A variable is kept from it, and stays where it was."""
     monkeypatch.setenv("FLYWEIGHT_TEST_WORD", "here")
 
-    with Alone(counter, start=1, without=["FLYWEIGHT_TEST_WORD", "FLYWEIGHT_NEVER_SET"]) as alone:
-        assert alone.ask(environment_word, name="FLYWEIGHT_TEST_WORD") is None
+    with IsolatedProcess(counter, start=1, without=["FLYWEIGHT_TEST_WORD", "FLYWEIGHT_NEVER_SET"]) as process:
+        assert process.ask(environment_word, name="FLYWEIGHT_TEST_WORD") is None
     assert once(seen, name="FLYWEIGHT_TEST_WORD") == "here"
     assert os.environ["FLYWEIGHT_TEST_WORD"] == "here"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flyweight.bench.record import Benchmark
-from flyweight.bench.regression import LEAST_SHARE, against
+from flyweight.bench.regression import MIN_SHARE, check_regression
 from flyweight.bench.rows import row
 
 MACHINE = {"processor": "made", "architecture": "x", "system": "y", "cores": 2, "cpu_capability": "z", "device": "cpu"}
@@ -25,17 +25,17 @@ def benchmark(**ratios: float | None) -> Benchmark:
 
 
 def verdicts(now: Benchmark, stored: Benchmark) -> dict[str, str]:
-    return {one.contender: one.verdict for one in against(now, stored).verdicts}
+    return {one.contender: one.verdict for one in check_regression(now, stored).verdicts}
 
 
 def test_a_ratio_may_not_fall_below_its_share():
-    """At the limit it is kept, below it fell; a better one is kept, and what has no ratio is left out."""
+    """At the limit it held, below it fell; a better one held, and what has no ratio is left out."""
     stored = benchmark(better=1.0, limit=2.0, worse=2.0, none=None)
-    now = benchmark(better=9.0, limit=2.0 * LEAST_SHARE, worse=1.9 * LEAST_SHARE, none=None)
+    now = benchmark(better=9.0, limit=2.0 * MIN_SHARE, worse=1.9 * MIN_SHARE, none=None)
 
-    found = against(now, stored)
+    found = check_regression(now, stored)
 
-    assert verdicts(now, stored) == {"better": "kept", "limit": "kept", "worse": "fell"}
+    assert verdicts(now, stored) == {"better": "held", "limit": "held", "worse": "fell"}
     assert [one.contender for one in found.fallen] == ["worse"]
     assert found.summary() == "1 of 3 ratios fell below 0.6 of the stored one"
 
@@ -46,8 +46,8 @@ def test_what_only_one_side_has_is_named():
         benchmark(old=1.0, both=1.0), rows=(*benchmark(old=1.0, both=1.0).rows, row("limit", "x", "%", [1.0], ratio=1))
     )
 
-    assert verdicts(benchmark(both=1.0, young=0.1), stored) == {"both": "kept", "young": "new", "old": "gone"}
-    assert "nothing judged" in against(benchmark(young=1.0), benchmark(old=1.0)).summary()
+    assert verdicts(benchmark(both=1.0, young=0.1), stored) == {"both": "held", "young": "new", "old": "gone"}
+    assert "nothing judged" in check_regression(benchmark(young=1.0), benchmark(old=1.0)).summary()
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_what_only_one_side_has_is_named():
         ({"cores_taken": 1.5}, "others kept 1.5 cores busy while the stored one was measured"),
     ],
 )
-def test_what_cannot_be_compared_is_told_and_not_judged(change, words):
+def test_what_cannot_be_compared_is_shown_and_not_judged(change, words):
     """Another machine, length or number of threads, or a stored one from a busy machine: no ratio falls."""
     stored = replace(benchmark(worse=9.0), **change)
 
-    found = against(benchmark(worse=1.0), stored)
+    found = check_regression(benchmark(worse=1.0), stored)
 
-    assert [one.verdict for one in found.verdicts] == ["told"]
+    assert [one.verdict for one in found.verdicts] == ["not judged"]
     assert found.fallen == ()
     assert words in found.summary()
 
@@ -82,16 +82,16 @@ def test_a_fall_on_a_busy_machine_comes_with_a_caution():
     """It is judged, and says what to try first."""
     now = replace(benchmark(worse=1.0), cores_taken=1.5)
 
-    found = against(now, benchmark(worse=9.0))
+    found = check_regression(now, benchmark(worse=9.0))
 
     assert found.fallen
     assert "measure again" in found.summary()
 
 
-def test_what_is_not_ours_is_told_and_not_judged():
+def test_what_is_not_this_package_is_shown_and_not_judged():
     """A notebook that became the slower of two, or a torch that became faster, is no fall of ours."""
     others = {"notebook, 0 loaders": 1.0, "eager torch": 1.0, "onnxruntime": 1.0}
 
     found = verdicts(benchmark(**dict.fromkeys(others, 0.1), flyweight=0.1), benchmark(**others, flyweight=1.0))
 
-    assert found == {**dict.fromkeys(others, "told"), "flyweight": "fell"}
+    assert found == {**dict.fromkeys(others, "not judged"), "flyweight": "fell"}

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from flyweight.bench.record import Benchmark, read, write
-from flyweight.bench.regression import against
+from flyweight.bench.regression import check_regression
 from flyweight.bench.rows import row
 from flyweight.cli.app import run
-from flyweight.cli.bench import tell
+from flyweight.cli.bench import print_result
 from flyweight.cli.output import Form
 
-QUICK = ["bench", "answers", "--quick"]
+QUICK = ["bench", "startup", "--quick"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +36,14 @@ def made(ratio: float, **changes: Any) -> Benchmark:
 
 
 def test_text_is_a_table_for_each_section(capsys, home):
-    """Its record is kept in the home, and where is told on stderr."""
+    """Its record is kept in the home, and its path is on stderr."""
     code = run(QUICK)
 
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert code == 0
-    assert lines[:2] == ["answers", "-------"]
-    assert lines[2].split() == ["contender", "quantity", "median", "middle", "half", "n", "ratio"]
+    assert lines[:2] == ["startup", "-------"]
+    assert lines[2].split() == ["contender", "quantity", "median", "quartiles", "n", "ratio"]
     assert max(map(len, lines)) <= 80
     (path,) = (home / "benchmarks").glob("*.json")
     assert f"kept in {path}" in printed.err
@@ -53,7 +53,7 @@ def test_text_is_a_table_for_each_section(capsys, home):
 @pytest.mark.parametrize("form", ["json", "md", "csv"])
 def test_other_forms_hold_the_same_rows(capsys, form):
     """Section, contender, quantity, figures and note, whatever reads them next."""
-    code = tell(made(2.0), None, Form(**{form: True}))
+    code = print_result(made(2.0), None, Form(**{form: True}))
 
     out = capsys.readouterr().out
     assert code == 0
@@ -71,7 +71,7 @@ def test_a_fallen_ratio_is_exit_code_1(capsys):
     """The table says stored, now and verdict."""
     now, stored = made(1.0), made(2.0)
 
-    code = tell(now, against(now, stored), Form())
+    code = print_result(now, check_regression(now, stored), Form())
 
     printed = capsys.readouterr()
     assert code == 1
@@ -82,16 +82,16 @@ def test_a_fallen_ratio_is_exit_code_1(capsys):
     assert "1 of 1 ratios fell below 0.6" in printed.err
 
 
-def test_another_machine_is_told_and_ends_well(capsys):
+def test_another_machine_is_no_failure(capsys):
     """The ratios stand beside each other, in JSON too, and nothing fails."""
     now, stored = made(1.0), made(2.0, machine={"processor": "another"})
 
-    code = tell(now, against(now, stored), Form(json=True))
+    code = print_result(now, check_regression(now, stored), Form(json=True))
 
     printed = capsys.readouterr()
     assert code == 0
-    assert [one["verdict"] for one in json.loads(printed.out)["against"]["verdicts"]] == ["told"]
-    assert "told, not judged: processor is" in printed.err
+    assert [one["verdict"] for one in json.loads(printed.out)["regression"]["verdicts"]] == ["not judged"]
+    assert "not judged: processor is" in printed.err
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Speed, side by side: the same work done the usual way and ours, alternating in one run."""
+"""Speed, side by side: the same work done the usual way and by the engine, in turns."""

@@ -1,4 +1,4 @@
-"""Our side of the comparisons: the engine at work, some steps at a time, as `flyweight train` would have it."""
+"""The engine as a contender: some steps at a time, as `flyweight train` would take them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.training import start
 
 
-class Ours:
+class Engine:
     """A training of `net` on `images`, ready for its first step."""
 
     def __init__(
@@ -89,11 +89,11 @@ class Ours:
         return outcome.status
 
 
-def start_ours(
+def start_engine(
     *, count: int | None = None, test_count: int | None = None, threads: int, precision: Precision = "float32"
-) -> Ours:
-    """Our engine over the first `count` digits."""
-    return Ours(digits(count=count, test_count=test_count), threads=threads, precision=precision)
+) -> Engine:
+    """The engine over the first `count` digits."""
+    return Engine(digits(count=count, test_count=test_count), threads=threads, precision=precision)
 
 
 def new_net(net: str = NET) -> nn.Module:

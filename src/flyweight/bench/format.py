@@ -9,7 +9,7 @@ from flyweight.bench.rows import Row
 from flyweight.tables import WIDTH, display_width
 
 
-def shown_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def formatted_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """All columns, for a table that may be as wide as it must."""
     return [{"section": row.section, **_figures(row), "note": row.note} for row in rows]
 

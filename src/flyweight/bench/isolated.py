@@ -29,7 +29,7 @@ Found = TypeVar("Found")
 SECONDS_TO_END: Final = 10.0
 
 
-class Alone(Generic[Held]):
+class IsolatedProcess(Generic[Held]):
     """A fresh Python process that holds what `make(**settings)` gave, until it is closed.
 
     startup_seconds: from nothing until `make` is done, with all that had to be imported for it. without: names of
@@ -84,7 +84,7 @@ class Alone(Generic[Held]):
             self._process.kill()
         self._process.join()
 
-    def __enter__(self) -> Alone[Held]:
+    def __enter__(self) -> IsolatedProcess[Held]:
         return self
 
     def __exit__(
@@ -104,21 +104,21 @@ class Alone(Generic[Held]):
     def _ended(self) -> FlyweightError:
         self._process.join()
         return FlyweightError(
-            f"a process of the benchmark must end when it is told to, found it ended with code "
-            f"{self._process.exitcode} (a negative code is a signal, -9 often means too little memory); "
+            f"a process of the benchmark ended by itself with code {self._process.exitcode} (a negative code is "
+            "a signal, -9 often means too little memory); "
             "close what else needs memory, or measure with --quick."
         )
 
 
 def once(work: Callable[..., Found], /, **settings: Any) -> Found:
     """What `work(**settings)` returns in a process of its own, which is over then."""
-    with Alone(work, **settings) as alone:
-        found: Found = alone.ask(_itself)
+    with IsolatedProcess(work, **settings) as process:
+        found: Found = process.ask(_itself)
         return found
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], settings: dict[str, Any]) -> None:
-    """The life of such a process: make, tell that it is made, answer until nobody asks any more."""
+    """The life of such a process: make, report it, answer until nobody asks any more."""
     error, found = _tried(functools.partial(make, **settings))
     with suppress(EOFError, ConnectionError):
         pipe.send((error, None))
@@ -166,7 +166,7 @@ def _status_bytes(field: str) -> int | None:
 
 @contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    """For the process that starts meanwhile: the terminal sends Ctrl-C to all of us, and ours ends the others."""
+    """For the process that starts meanwhile: the terminal sends Ctrl-C to all, and this process ends the others."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -1,7 +1,8 @@
-"""`predict`: how fast a trained net answers, in bulk and one image at a time.
+"""`predict`: how fast a trained net predicts, in bulk and one image at a time.
 
-Plain eager torch stands first; ours is `train.evaluate`, which every figure of a run comes from; onnxruntime joins
-where it is installed with what the export needs. All have the same weights and threads, and their answers are compared.
+Plain eager torch stands first; the engine is `train.evaluate`, which every figure of a run comes from; onnxruntime
+joins where it is installed with what the export needs. All have the same weights and threads, and their predictions are
+compared.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from flyweight.bench.engine import new_net, start_ours
-from flyweight.bench.isolated import Alone, once
+from flyweight.bench.engine import new_net, start_engine
+from flyweight.bench.isolated import IsolatedProcess, once
 from flyweight.bench.notebook import NOT_A_NOTEBOOKS, plain_net
 from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
-from flyweight.bench.task import BATCH_SIZE, SHAPE, Images, digits, plain_answers
+from flyweight.bench.task import BATCH_SIZE, SHAPE, Images, digits, plain_probabilities
 from flyweight.bench.timing import alternate
 from flyweight.train import device as devices
 from flyweight.train.device import usable_cores
@@ -37,14 +38,14 @@ BULK, SINGLE = "images/s", "µs, one image"
 FOR_ONNXRUNTIME: Final = ("onnxruntime", "onnx", "onnxscript")
 
 # From (N, 1, 28, 28) uint8 to (N, 10) float32 probabilities.
-Answer = Callable[[np.ndarray], np.ndarray]
-# The tensors of a state dict in their order: the names differ between a notebook's net and ours.
+Predict = Callable[[np.ndarray], np.ndarray]
+# The tensors of a state dict in their order: the names differ between a notebook's net and the engine's.
 Weights = list[np.ndarray]
 
 
 def predict(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the images a second in bulk and the microseconds of one image."""
-    makers: dict[str, Callable[..., Answer]] = {"eager torch": eager, "flyweight": ours}
+    makers: dict[str, Callable[..., Predict]] = {"eager torch": eager, "flyweight": engine}
     absent = [name for name in FOR_ONNXRUNTIME if find_spec(name) is None]
     if not absent:
         makers["onnxruntime"] = onnxruntime
@@ -56,59 +57,59 @@ def predict(size: Size, *, threads: int | None) -> list[Row]:
 
 def trained_weights(steps: int) -> Weights:
     """The weights of a net that has learnt something."""
-    training = start_ours(count=steps * BATCH_SIZE, threads=usable_cores())
+    training = start_engine(count=steps * BATCH_SIZE, threads=usable_cores())
     training.take(steps=steps)
     return [tensor.numpy().copy() for tensor in training.model.state_dict().values()]
 
 
-class Reader:
-    """A net that is ready to answer, with the images that it is asked about: (N, 1, 28, 28) uint8."""
+class Predictor:
+    """A net that is ready, with the images that it is given: (N, 1, 28, 28) uint8."""
 
-    def __init__(self, answer: Answer, images: np.ndarray) -> None:
-        self.answer, self.images = answer, images
+    def __init__(self, predict: Predict, images: np.ndarray) -> None:
+        self.predict, self.images = predict, images
 
     def in_bulk(self) -> None:
-        self.answer(self.images)
+        self.predict(self.images)
 
     def one_by_one(self, *, count: int) -> None:
         for number in range(count):
-            self.answer(self.images[number : number + 1])
+            self.predict(self.images[number : number + 1])
 
-    def answers(self) -> np.ndarray:
+    def probabilities(self) -> np.ndarray:
         """(N, 10) float32 probabilities."""
-        return self.answer(self.images)
+        return self.predict(self.images)
 
 
-def _start_reader(*, maker: Callable[..., Answer], count: int, weights: Weights, threads: int) -> Reader:
+def _start_predictor(*, maker: Callable[..., Predict], count: int, weights: Weights, threads: int) -> Predictor:
     images = digits(count=0, test_count=count)
-    return Reader(maker(images, weights=weights, threads=threads), images.test_images)
+    return Predictor(maker(images, weights=weights, threads=threads), images.test_images)
 
 
-def eager(images: Images, *, weights: Weights, threads: int) -> Answer:
+def eager(images: Images, *, weights: Weights, threads: int) -> Predict:
     """Plain torch: float32, the plain memory layout, no gradients."""
     torch.set_num_threads(threads)
     net = _filled(plain_net(), weights)
-    return functools.partial(plain_answers, net, mean=images.mean, std=images.std)
+    return functools.partial(plain_probabilities, net, mean=images.mean, std=images.std)
 
 
-def ours(images: Images, *, weights: Weights, threads: int) -> Answer:
-    """The evaluation of our engine; it also counts the loss, for which the labels are made up."""
+def engine(images: Images, *, weights: Weights, threads: int) -> Predict:
+    """The evaluation of the engine; it also counts the loss, for which the labels are made up."""
     devices.prepare(threads=threads)
     net = devices.settle(_filled(new_net(), weights), torch.device("cpu"))
     labels = torch.zeros(len(images.test_images), dtype=torch.int64)
 
-    def answer(pixels: np.ndarray) -> np.ndarray:
+    def probabilities(pixels: np.ndarray) -> np.ndarray:
         found = evaluate(
             net, torch.from_numpy(pixels), labels[: len(pixels)], mean=[images.mean], std=[images.std]
         ).probabilities
-        answers: np.ndarray = found.numpy()
-        return answers
+        numbers: np.ndarray = found.numpy()
+        return numbers
 
-    return answer
+    return probabilities
 
 
-def onnxruntime(images: Images, *, weights: Weights, threads: int) -> Answer:
-    """A session over what torch exports, with batches as `plain_answers` has them."""
+def onnxruntime(images: Images, *, weights: Weights, threads: int) -> Predict:
+    """A session over what torch exports, with batches as `plain_probabilities` has them."""
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -118,24 +119,24 @@ def onnxruntime(images: Images, *, weights: Weights, threads: int) -> Answer:
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (name,) = (one.name for one in session.get_inputs())
 
-    def answer(pixels: np.ndarray, batch_size: int = 1000) -> np.ndarray:
+    def probabilities(pixels: np.ndarray, batch_size: int = 1000) -> np.ndarray:
         found = []
         for start in range(0, len(pixels), batch_size):
             normalised = (pixels[start : start + batch_size].astype(np.float32) / 255 - images.mean) / images.std
             found.append(session.run(None, {name: normalised.astype(np.float32)})[0])
         return np.concatenate(found)
 
-    return answer
+    return probabilities
 
 
 def _export(net: nn.Module, path: Path) -> None:
     """Any number of images at a time, to probabilities."""
-    answering = nn.Sequential(net, nn.Softmax(1)).eval()
+    to_probabilities = nn.Sequential(net, nn.Softmax(1)).eval()
     # The exporter tells of torchvision, which is not needed, and of what it will have to change in itself.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
-            answering,
+            to_probabilities,
             (torch.zeros(2, *SHAPE),),
             path,
             dynamo=True,
@@ -151,24 +152,26 @@ def _filled(net: nn.Module, weights: Weights) -> nn.Module:
 
 
 def _take_turns(
-    makers: Mapping[str, Callable[..., Answer]], size: Size, *, weights: Weights, threads: int
+    makers: Mapping[str, Callable[..., Predict]], size: Size, *, weights: Weights, threads: int
 ) -> list[Row]:
     settings: dict[str, Any] = {"count": size.bulk_images, "weights": weights, "threads": threads}
     with ExitStack() as stack:
         opened = {
             name: stack.enter_context(
-                Alone(_start_reader, without=() if maker is ours else NOT_A_NOTEBOOKS, maker=maker, **settings)
+                IsolatedProcess(
+                    _start_predictor, without=() if maker is engine else NOT_A_NOTEBOOKS, maker=maker, **settings
+                )
             )
             for name, maker in makers.items()
         }
-        bulk = {name: functools.partial(alone.ask, Reader.in_bulk) for name, alone in opened.items()}
+        bulk = {name: functools.partial(process.ask, Predictor.in_bulk) for name, process in opened.items()}
         single = {
-            name: functools.partial(alone.ask, Reader.one_by_one, count=size.single_images)
-            for name, alone in opened.items()
+            name: functools.partial(process.ask, Predictor.one_by_one, count=size.single_images)
+            for name, process in opened.items()
         }
         bulk_seconds = alternate(bulk, rounds=size.rounds)
         single_seconds = alternate(single, rounds=size.rounds)
-        notes = agreement({name: alone.ask(Reader.answers) for name, alone in opened.items()})
+        notes = agreement({name: process.ask(Predictor.probabilities) for name, process in opened.items()})
     rates = (
         row(SECTION, name, BULK, [size.bulk_images / taken for taken in seconds], note=notes[name])
         for name, seconds in bulk_seconds.items()
@@ -180,12 +183,14 @@ def _take_turns(
     return [*side_by_side(rates, more_is_better=True), *side_by_side(latencies)]
 
 
-def agreement(answers: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """In words, how many answers are those of the first, and how far probabilities are from its own."""
-    first, *others = answers
+def agreement(predictions: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """In words, how many predictions are those of the first, and how far probabilities are from its own."""
+    first, *others = predictions
     notes = {first: ""}
     for name in others:
-        same = int((answers[name].argmax(1) == answers[first].argmax(1)).sum())
-        distance = np.abs(answers[name] - answers[first]).max()
-        notes[name] = f"{same:,} of {len(answers[name]):,} answers the same, probabilities within {distance:.1e}"
+        same = int((predictions[name].argmax(1) == predictions[first].argmax(1)).sum())
+        distance = np.abs(predictions[name] - predictions[first]).max()
+        notes[name] = (
+            f"{same:,} of {len(predictions[name]):,} predictions the same, probabilities within {distance:.1e}"
+        )
     return notes

@@ -1,4 +1,4 @@
-"""A benchmark as a record: the machine, what was asked, the rows; kept as JSON and read again."""
+"""A benchmark as a record: the machine, the settings, the rows; stored as JSON and read again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from flyweight.bench.machine import cores_taken, describe_machine
 from flyweight.bench.predict import predict
-from flyweight.bench.predictions import answers
-from flyweight.bench.roofline import limit
+from flyweight.bench.roofline import roofline
 from flyweight.bench.rows import Row
-from flyweight.bench.scaling import growth
+from flyweight.bench.scaling import scaling
 from flyweight.bench.seeds import seeds
 from flyweight.bench.sizes import FULL, QUICK, Size
-from flyweight.bench.stored import read_kept, write_kept
+from flyweight.bench.startup import startup
+from flyweight.bench.stored import read_stored, write_stored
 from flyweight.bench.time_to import time_to
 from flyweight.bench.train import train
 from flyweight.experiment.plan import require_counts
@@ -24,12 +24,12 @@ from flyweight.records.ids import new_run_id
 
 SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
     "train": train,
-    "limit": limit,
+    "limit": roofline,
     "predict": predict,
     "seeds": seeds,
-    "growth": growth,
+    "scaling": scaling,
     "time-to": time_to,
-    "answers": answers,
+    "startup": startup,
 }
 
 # Cores taken by others, above which figures are not those of an idle machine.
@@ -40,8 +40,8 @@ BUSY: Final = 0.5
 class Benchmark:
     """What one run of `flyweight bench` found.
 
-    cores_taken: those of ours that others kept busy when it began. machine: see `train.device.describe`.
-    threads, seeds: as asked, None for what each section takes by itself.
+    cores_taken: usable cores that others kept busy when it began. machine: see `train.device.describe`.
+    threads, seeds: as given, None for what each section takes by itself.
     """
 
     id: str
@@ -62,9 +62,9 @@ def measure(
     quick: bool = False,
     threads: int | None = None,
     seeds: int | None = None,
-    told: Callable[[str], None] = lambda _words: None,
+    on_progress: Callable[[str], None] = lambda _words: None,
 ) -> Benchmark:
-    """Measure the named sections; `told` hears what is going on.
+    """Measure the named sections; `on_progress` gets a line for each step.
 
     Raises:
         UsageError: no threads or seeds. FlyweightError: a process of the benchmark ended by itself.
@@ -74,10 +74,10 @@ def measure(
     size = replace(size, seeds=seeds) if seeds else size
     taken = cores_taken()
     if taken > BUSY:
-        told(f"others keep {taken:.1f} of these cores busy: figures will not be those of an idle machine")
+        on_progress(f"others keep {taken:.1f} of these cores busy: figures will not be those of an idle machine")
     rows: list[Row] = []
     for name in dict.fromkeys(names):
-        told(f"measuring {name} ...")
+        on_progress(f"measuring {name} ...")
         rows += section_rows(name, size, threads=threads)
     return Benchmark(
         id=new_run_id(),
@@ -106,7 +106,7 @@ def write(benchmark: Benchmark, path: Path) -> Path:
     Raises:
         UsageError, MissingError: the folder cannot be made.
     """
-    return write_kept(benchmark.as_dict(), path)
+    return write_stored(benchmark.as_dict(), path)
 
 
 def read(path: Path) -> Benchmark:
@@ -115,7 +115,7 @@ def read(path: Path) -> Benchmark:
     Raises:
         DataError: no such file, or one that holds something else.
     """
-    return read_kept(path, _benchmark, command="flyweight bench", fields=[field.name for field in fields(Benchmark)])
+    return read_stored(path, _benchmark, command="flyweight bench", fields=[field.name for field in fields(Benchmark)])
 
 
 def _benchmark(found: dict[str, Any]) -> Benchmark:

@@ -1,7 +1,7 @@
 """A benchmark against a stored one: ratios, never seconds.
 
 A ratio compares two things that were measured in turns on one machine, so it says something about the code. Those of
-another machine, or of a run of another length, are told beside each other and not judged.
+another machine, or of a run of another length, are shown beside each other and not judged.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from flyweight.bench.rows import Row
 # smaller loss is for the full benchmark on an idle machine to show. Busy cores flatter us: the same code was 1.4 times
 # as fast as the notebook's way, whose threads wait for one another, and 8.4 times while another program kept cores busy
 # (n=1 each). So a stored record from a busy machine is not judged by.
-LEAST_SHARE: Final = 0.6
+MIN_SHARE: Final = 0.6
 
-# Contenders that are not our code: which of the notebooks is the faster, and so stands at 1, is a matter of luck.
+# Contenders that are not this package: which of the notebooks is the faster, and so stands at 1, is a matter of luck.
 OTHERS: Final = ("notebook", "eager torch", "onnxruntime")
 
 # What makes a machine another one; versions are not among them, for what they change is what one wants to see.
 MACHINE: Final = ("processor", "architecture", "system", "cores", "cpu_capability", "device")
 
-Judgement = Literal["kept", "fell", "told", "new", "gone"]
+Judgement = Literal["held", "fell", "not judged", "new", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One ratio, stored and now; `new` and `gone` are those of one side alone, `told` those that are not judged."""
+    """One ratio, stored and now; `new` and `gone` are those of one side alone."""
 
     section: str
     contender: str
@@ -39,7 +39,7 @@ class Verdict:
     now: float | None
     verdict: Judgement
 
-    def shown(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, Any]:
         return {
             "section": self.section,
             "contender": self.contender,
@@ -51,7 +51,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
+class RegressionCheck:
     """All ratios of both.
 
     `differences` say in words why they are not judged, and are empty where they are; `caution`, what to think of first.
@@ -66,21 +66,21 @@ class Against:
         return tuple(one for one in self.verdicts if one.verdict == "fell")
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "least_share": LEAST_SHARE}
+        return {**asdict(self), "min_share": MIN_SHARE}
 
     def summary(self) -> str:
         """What came out, in a sentence."""
         if self.differences:
-            return f"told, not judged: {'; '.join(self.differences)}"
-        judged = [one for one in self.verdicts if one.verdict in ("kept", "fell")]
+            return f"not judged: {'; '.join(self.differences)}"
+        judged = [one for one in self.verdicts if one.verdict in ("held", "fell")]
         if not judged:
             return "nothing judged: the two have no ratio in common"
-        found = f"{len(self.fallen)} of {len(judged)} ratios fell below {LEAST_SHARE} of the stored one"
+        found = f"{len(self.fallen)} of {len(judged)} ratios fell below {MIN_SHARE} of the stored one"
         return f"{found}; {self.caution}" if self.fallen and self.caution else found
 
 
-def against(now: Benchmark, stored: Benchmark) -> Against:
-    """Hold what was measured now against what is stored, in the sections that were measured now."""
+def check_regression(now: Benchmark, stored: Benchmark) -> RegressionCheck:
+    """Compare the ratios of now with the stored ones, in the sections that were measured now."""
     differences = tuple(_differences(now, stored))
     sections = {row.section for row in now.rows}
     before = _ratios(row for row in stored.rows if row.section in sections)
@@ -92,16 +92,16 @@ def against(now: Benchmark, stored: Benchmark) -> Against:
             quantity=quantity,
             stored=before.get(key),
             now=after.get(key),
-            verdict=_judgement(before.get(key), after.get(key), is_judged=not differences and _is_ours(contender)),
+            verdict=_judgement(before.get(key), after.get(key), is_judged=not differences and _is_flyweight(contender)),
         )
         for key in dict.fromkeys((*after, *before))
         for section, contender, quantity in (key,)
     )
     caution = "others kept cores busy, so measure again first" if now.cores_taken > BUSY else ""
-    return Against(caution=caution, differences=differences, verdicts=verdicts)
+    return RegressionCheck(caution=caution, differences=differences, verdicts=verdicts)
 
 
-def _is_ours(contender: str) -> bool:
+def _is_flyweight(contender: str) -> bool:
     return not contender.startswith(OTHERS)
 
 
@@ -134,5 +134,5 @@ def _judgement(stored: float | None, now: float | None, *, is_judged: bool) -> J
     if now is None:
         return "gone"
     if not is_judged:
-        return "told"
-    return "fell" if now < LEAST_SHARE * stored else "kept"
+        return "not judged"
+    return "fell" if now < MIN_SHARE * stored else "held"

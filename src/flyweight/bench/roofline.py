@@ -1,4 +1,4 @@
-"""`limit`: what this machine could do, measured beside what a training step does, and where the rest of a step goes.
+"""`bench limit`: ceilings of this machine, how near a training step comes to them, and where the rest of it goes.
 
 Ceilings are the largest matrix product and convolution rates of each dtype, as torch's libraries have them, and the
 rate of a memory copy. A step's operations are counted, not measured: `training_flops`.
@@ -15,7 +15,7 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 
-from flyweight.bench.engine import Ours, start_ours
+from flyweight.bench.engine import Engine, start_engine
 from flyweight.bench.isolated import once
 from flyweight.bench.rows import Row, row, spread
 from flyweight.bench.sizes import Size
@@ -55,7 +55,7 @@ def training_flops(net: str, input_shape: tuple[int, int, int] = (1, 28, 28)) ->
     return 2 * (3 * sum(macs) - macs[0])
 
 
-def limit(size: Size, *, threads: int | None) -> list[Row]:
+def roofline(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the ceilings, for the share of each that a step reaches, and for the parts of a step."""
     return once(_measured, size=size, threads=threads or usable_cores())
 
@@ -67,10 +67,10 @@ def _measured(size: Size, threads: int) -> list[Row]:
     rows.append(row(SECTION, "memory copy", "GB/s", copy_rates(rounds=size.rounds), note="read and written"))
     peaks = {name: spread(rates)[1] for name, (rates, _) in ceilings.items()}
     for precision in PRECISIONS:
-        ours = start_ours(test_count=size.test_images, threads=threads, precision=precision)
-        seconds = step_seconds(ours, steps=size.steps, rounds=size.rounds)
+        engine = start_engine(test_count=size.test_images, threads=threads, precision=precision)
+        seconds = step_seconds(engine, steps=size.steps, rounds=size.rounds)
         rows += _shares(precision, seconds, peaks)
-        rows += _part_rows(ours, seconds, size)
+        rows += _part_rows(engine, seconds, size)
     return rows
 
 
@@ -116,9 +116,9 @@ def _timed(work: Callable[[], object], rounds: int) -> list[float]:
     return [seconds_of(work) for _ in range(rounds)]
 
 
-def step_seconds(ours: Ours, *, steps: int, rounds: int) -> list[float]:
+def step_seconds(engine: Engine, *, steps: int, rounds: int) -> list[float]:
     """Seconds of one step in steady state, a figure for each round of `steps`."""
-    take = functools.partial(ours.take, steps=steps)
+    take = functools.partial(engine.take, steps=steps)
     take()
     return [seconds_of(take) / steps for _ in range(rounds)]
 
@@ -135,48 +135,48 @@ def _shares(precision: Precision, seconds: list[float], peaks: dict[str, float])
         yield row(SECTION, name, quantity, [100 * share for share in shares], ratio=spread(shares)[1])
 
 
-def _part_rows(ours: Ours, seconds: list[float], size: Size) -> Iterator[Row]:
+def _part_rows(engine: Engine, seconds: list[float], size: Size) -> Iterator[Row]:
     """What the parts take when each is done by itself; the overhead is what a step takes more than all of them.
 
     It is below 0 where the loop does two parts at the same time.
     """
     step = 1000 * spread(seconds)[1]
-    parts = part_seconds(ours, steps=size.steps)
+    parts = part_seconds(engine, steps=size.steps)
     medians = {name: 1000 * spread(values)[1] for name, values in parts.items()}
-    yield row(SECTION, f"{ours.precision}: step", PART, [1000 * taken for taken in seconds])
+    yield row(SECTION, f"{engine.precision}: step", PART, [1000 * taken for taken in seconds])
     for name, values in parts.items():
         note = _percent(medians[name] / step)
-        yield row(SECTION, f"{ours.precision}: {name}", PART, [1000 * taken for taken in values], note=note)
+        yield row(SECTION, f"{engine.precision}: {name}", PART, [1000 * taken for taken in values], note=note)
     rest = step - sum(medians.values())
-    yield row(SECTION, f"{ours.precision}: overhead", PART, [rest], note=_percent(rest / step))
-    evaluations = _timed(lambda: ours.evaluate(ours.training.result), size.rounds)
-    scale = 1000 * 10_000 / len(ours.images.test_images)
-    yield row(SECTION, f"{ours.precision}: evaluation", "ms/10,000 images", [scale * taken for taken in evaluations])
+    yield row(SECTION, f"{engine.precision}: overhead", PART, [rest], note=_percent(rest / step))
+    evaluations = _timed(lambda: engine.evaluate(engine.training.result), size.rounds)
+    scale = 1000 * 10_000 / len(engine.images.test_images)
+    yield row(SECTION, f"{engine.precision}: evaluation", "ms/10,000 images", [scale * taken for taken in evaluations])
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def part_seconds(ours: Ours, *, steps: int) -> dict[str, list[float]]:
+def part_seconds(engine: Engine, *, steps: int) -> dict[str, list[float]]:
     """Seconds of each part of a step, a figure for each of `steps` steps after some that do not count."""
-    ours.model.train()
+    engine.model.train()
     taken: dict[str, list[float]] = {name: [] for name in PARTS}
     for step in range(-WARM_UP, steps):
-        seconds = _one_step(ours, step % ours.batches.n_steps)
+        seconds = _one_step(engine, step % engine.batches.n_steps)
         if step >= 0:
             for name, part in zip(PARTS, seconds, strict=True):
                 taken[name].append(part)
     return taken
 
 
-def _one_step(ours: Ours, step: int) -> tuple[float, ...]:
+def _one_step(engine: Engine, step: int) -> tuple[float, ...]:
     """What the loop does in a step, with a look at the clock after each part."""
-    training = ours.training
+    training = engine.training
     clock = [time.perf_counter()]
-    batch = ours.batches(training.epoch, step)
+    batch = engine.batches(training.epoch, step)
     clock.append(time.perf_counter())
-    logits = forward(training.model, batch.images, dropout_seed=step, precision=ours.precision)
+    logits = forward(training.model, batch.images, dropout_seed=step, precision=engine.precision)
     clock.append(time.perf_counter())
     backward(CrossEntropy()(logits, batch), training.optimizer)
     clock.append(time.perf_counter())

@@ -1,6 +1,6 @@
-"""`growth`: seconds and memory of our engine as images, batch, parameters, threads and epochs grow.
+"""`scaling`: seconds and memory of the engine as images, batch, parameters, threads and epochs grow.
 
-Each point of a series is a process of its own, so that its memory is its own too. What a series grows like is told in
+Each point of a series is a process of its own, so that its memory is its own too. How a series grows stands in
 the note of its first row: the slope of a straight line through the logarithms, 1 for "twice as much takes twice as
 long" and 0 for "flat".
 """
@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from flyweight.bench.engine import Ours
-from flyweight.bench.isolated import Alone
+from flyweight.bench.engine import Engine
+from flyweight.bench.isolated import IsolatedProcess
 from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, NET, SHAPE, Images
@@ -26,7 +26,7 @@ from flyweight.bench.train import MEGABYTE, counted
 from flyweight.model.count import count
 from flyweight.train.device import DEFAULT_THREADS, usable_cores
 
-SECTION: Final = "growth"
+SECTION: Final = "scaling"
 
 # One net in several widths: 1 is about a thousand parameters, 32 about a million.
 SMALL_WIDTH: Final = 4
@@ -53,7 +53,7 @@ class Point:
     is_mapped: bool = False
 
 
-def growth(size: Size, *, threads: int | None) -> list[Row]:
+def scaling(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the seconds and the peak memory at each point of each series."""
     n = threads or DEFAULT_THREADS
     return [
@@ -110,10 +110,10 @@ def _slope_words(points: list[Point], rows: list[Row]) -> str:
 def _by_images(size: Size, threads: int) -> Iterator[Point]:
     """An epoch reckoned from its first step, which also draws the order of all images, and its later ones."""
     with tempfile.TemporaryDirectory() as folder:
-        for count in size.grown_images:
+        for count in size.scaling_images:
             path = write_pixels(Path(folder) / "pixels", count) if count > size.mapped_beyond else None
             make = functools.partial(start, count=count, path=path, threads=threads)
-            found = _point(f"{count:,} images", count, make, steps=size.grown_steps)
+            found = _point(f"{count:,} images", count, make, steps=size.scaling_steps)
             n_later = -(-count // BATCH_SIZE) - 1
             yield replace(
                 found,
@@ -124,23 +124,23 @@ def _by_images(size: Size, threads: int) -> Iterator[Point]:
 
 
 def _by_batch(size: Size, threads: int) -> Iterator[Point]:
-    for batch_size in size.grown_batches:
+    for batch_size in size.scaling_batches:
         make = functools.partial(start, batch_size=batch_size, threads=threads)
-        yield _later(_point(f"batch {batch_size:,}", batch_size, make, steps=size.grown_steps))
+        yield _later(_point(f"batch {batch_size:,}", batch_size, make, steps=size.scaling_steps))
 
 
 def _by_parameters(size: Size, threads: int) -> Iterator[Point]:
-    for width in size.grown_widths:
+    for width in size.scaling_widths:
         net = widened(width)
         params = count(net).params
         make = functools.partial(start, net=net, threads=threads)
-        yield _later(_point(f"{params:,} parameters", params, make, steps=size.grown_steps))
+        yield _later(_point(f"{params:,} parameters", params, make, steps=size.scaling_steps))
 
 
 def _by_threads(size: Size) -> Iterator[Point]:
-    for threads in thread_counts(min(usable_cores(), size.grown_threads or usable_cores())):
+    for threads in thread_counts(min(usable_cores(), size.scaling_threads or usable_cores())):
         make = functools.partial(start, net=NET, threads=threads)
-        yield _later(_point(counted(threads), threads, make, steps=size.grown_steps))
+        yield _later(_point(counted(threads), threads, make, steps=size.scaling_steps))
 
 
 def thread_counts(most: int) -> list[int]:
@@ -154,21 +154,23 @@ def thread_counts(most: int) -> list[int]:
 
 def _by_epochs(size: Size, threads: int) -> Iterator[Point]:
     """Whole epochs, validated, of so few images that there can be many."""
-    count = size.grown_steps * BATCH_SIZE
-    for epochs in size.grown_epochs:
-        with Alone(start, count=count, threads=threads) as alone:
-            seconds = seconds_of(functools.partial(alone.ask, Ours.epochs, count=epochs))
+    count = size.scaling_steps * BATCH_SIZE
+    for epochs in size.scaling_epochs:
+        with IsolatedProcess(start, count=count, threads=threads) as process:
+            seconds = seconds_of(functools.partial(process.ask, Engine.epochs, count=epochs))
             name = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-            yield Point(name=name, x=epochs, values=[seconds], peak_bytes=alone.peak_bytes)
+            yield Point(name=name, x=epochs, values=[seconds], peak_bytes=process.peak_bytes)
 
 
-def _point(name: str, x: float, make: Callable[..., Ours], *, steps: int) -> Point:
+def _point(name: str, x: float, make: Callable[..., Engine], *, steps: int) -> Point:
     """The seconds of the first step, and then of one step as each later round has it."""
-    with Alone(make) as alone:
-        first = seconds_of(functools.partial(alone.ask, Ours.take, steps=1))
-        take = functools.partial(alone.ask, Ours.take, steps=steps)
+    with IsolatedProcess(make) as process:
+        first = seconds_of(functools.partial(process.ask, Engine.take, steps=1))
+        take = functools.partial(process.ask, Engine.take, steps=steps)
         later = [seconds_of(take) / steps for _ in range(ROUNDS)]
-        return Point(name=name, x=x, values=[first, *later], peak_bytes=alone.peak_bytes, file_bytes=alone.file_bytes)
+        return Point(
+            name=name, x=x, values=[first, *later], peak_bytes=process.peak_bytes, file_bytes=process.file_bytes
+        )
 
 
 def _later(point: Point) -> Point:
@@ -183,7 +185,7 @@ def start(
     net: str = widened(SMALL_WIDTH),
     batch_size: int = BATCH_SIZE,
     threads: int,
-) -> Ours:
+) -> Engine:
     """Our engine over made images, in memory or mapped from the file `path`."""
     pixels = drawn_pixels(count) if path is None else mapped_pixels(path, count)
     images = Images(
@@ -194,7 +196,7 @@ def start(
         mean=0.5,
         std=0.3,
     )
-    return Ours(images, threads=threads, net=net, batch_size=batch_size)
+    return Engine(images, threads=threads, net=net, batch_size=batch_size)
 
 
 def drawn_pixels(count: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def _measured(size: Size, threads: int | None) -> list[Row]:
     overrides = ["train.epochs=1"] + [f"data.train_limit={size.train_limit}"] * bool(size.train_limit)
     recipe = load("own/20k-fast", overrides=overrides)
     ways = _ways(recipe, range(size.seeds), threads)
-    answers: dict[str, list[int | None]] = {}
+    correct: dict[str, list[int | None]] = {}
     with tempfile.TemporaryDirectory() as folder, stopping_on_signals() as should_stop:
         store = Store.open(home=Path(folder))
 
@@ -41,16 +41,16 @@ def _measured(size: Size, threads: int | None) -> list[Row]:
             records = ways[name](store, should_stop)
             if should_stop():
                 raise FlyweightError("the benchmark was stopped before it had trained all seeds; measure again.")
-            answers[name] = [record.test_correct for record in records]
+            correct[name] = [record.test_correct for record in records]
 
         seconds = alternate(
             {name: lambda name=name: work(name) for name in ways},  # type: ignore[misc]  # a default binds it
             rounds=size.seed_rounds,
             warm_up=0,
         )
-    first = next(iter(answers.values()))
+    first = next(iter(correct.values()))
     rows = [
-        row(SECTION, name, f"s, {size.seeds} seeds", taken, note=_agreement(first, answers[name]))
+        row(SECTION, name, f"s, {size.seeds} seeds", taken, note=_agreement(first, correct[name]))
         for name, taken in seconds.items()
     ]
     # With few images the start of processes is most of it, and a ratio would be of that.

@@ -13,9 +13,9 @@ class Size:
     """rounds of `steps` steps each; seeds for `seeds` and `time-to`.
 
     whole_steps: of an epoch of all images, of which the `train` section really runs five from process start; 0 reckons
-    them from the rounds. test_images: how many answer for accuracy. train_limit: training images of a seed, None for
+    them from the rounds. test_images: those that measure accuracy. train_limit: training images of a seed, None for
     all. epochs: schedules that `time-to` runs. matrix_sides: of square matrix products. single_images: how many are
-    read one by one. grown_*: the points of `growth`, threads up to `grown_threads` or all cores; more images than
+    read one by one. scaling_*: the points of `scaling`, threads up to `scaling_threads` or all cores; more images than
     `mapped_beyond` are read from a file.
     """
 
@@ -30,13 +30,13 @@ class Size:
     seed_rounds: int
     train_limit: int | None
     epochs: tuple[int, ...]
-    grown_images: tuple[int, ...]
+    scaling_images: tuple[int, ...]
     mapped_beyond: int
-    grown_batches: tuple[int, ...]
-    grown_widths: tuple[int, ...]
-    grown_epochs: tuple[int, ...]
-    grown_threads: int | None
-    grown_steps: int
+    scaling_batches: tuple[int, ...]
+    scaling_widths: tuple[int, ...]
+    scaling_epochs: tuple[int, ...]
+    scaling_threads: int | None
+    scaling_steps: int
 
 
 FULL: Final = Size(
@@ -51,13 +51,13 @@ FULL: Final = Size(
     seed_rounds=2,
     train_limit=None,
     epochs=(2, 3, 5),
-    grown_images=(60_000, 125_000, 250_000, 500_000, 1_000_000),
+    scaling_images=(60_000, 125_000, 250_000, 500_000, 1_000_000),
     mapped_beyond=250_000,
-    grown_batches=(16, 32, 64, 128, 256, 512, 1024),
-    grown_widths=(1, 2, 4, 8, 16, 32),
-    grown_epochs=(1, 2, 4, 8, 16),
-    grown_threads=None,
-    grown_steps=40,
+    scaling_batches=(16, 32, 64, 128, 256, 512, 1024),
+    scaling_widths=(1, 2, 4, 8, 16, 32),
+    scaling_epochs=(1, 2, 4, 8, 16),
+    scaling_threads=None,
+    scaling_steps=40,
 )
 QUICK: Final = Size(
     rounds=3,
@@ -71,11 +71,11 @@ QUICK: Final = Size(
     seed_rounds=1,
     train_limit=512,
     epochs=(1,),
-    grown_images=(4_000, 16_000),
+    scaling_images=(4_000, 16_000),
     mapped_beyond=8_000,
-    grown_batches=(32, 256),
-    grown_widths=(1, 8),
-    grown_epochs=(1, 4),
-    grown_threads=2,
-    grown_steps=4,
+    scaling_batches=(32, 256),
+    scaling_widths=(1, 8),
+    scaling_epochs=(1, 4),
+    scaling_threads=2,
+    scaling_steps=4,
 )

@@ -13,7 +13,7 @@ from flyweight.records.folder import make_folder, write_json
 Record = TypeVar("Record")
 
 
-def write_kept(values: object, path: Path) -> Path:
+def write_stored(values: object, path: Path) -> Path:
     """Write values as a JSON file of that name.
 
     Raises:
@@ -24,7 +24,7 @@ def write_kept(values: object, path: Path) -> Path:
     return path
 
 
-def read_kept(path: Path, made: Callable[[Any], Record], *, command: str, fields: Iterable[str]) -> Record:
+def read_stored(path: Path, made: Callable[[Any], Record], *, command: str, fields: Iterable[str]) -> Record:
     """What `made` makes of the JSON of a file; `command` writes such files, and their tables have these `fields`.
 
     Raises:

@@ -48,7 +48,7 @@ class Images:
 
 
 def digits(*, count: int | None = None, test_count: int | None = None) -> Images:
-    """MNIST: the first `count` training images, all unless told, and the first `test_count` test images."""
+    """MNIST: the first `count` training images (default: all), and the first `test_count` test images."""
     found = sources.load("mnist")
     return Images(
         images=found.train_images[:count],
@@ -80,12 +80,12 @@ def take(contender: Contender, *, steps: int) -> None:
 def accuracy(contender: Contender) -> float:
     """Which fraction of its test images a contender reads, computed in the plainest way."""
     images = contender.images
-    answers = plain_answers(contender.model, images.test_images, mean=images.mean, std=images.std)
-    return float((answers.argmax(1) == images.test_labels).mean())
+    found = plain_probabilities(contender.model, images.test_images, mean=images.mean, std=images.std)
+    return float((found.argmax(1) == images.test_labels).mean())
 
 
 @torch.no_grad()
-def plain_answers(
+def plain_probabilities(
     model: nn.Module, images: np.ndarray, *, mean: float, std: float, batch_size: int = 1000
 ) -> np.ndarray:
     """(N, 10) float32 probabilities for (N, 1, 28, 28) uint8, in plain eager torch."""
@@ -96,8 +96,8 @@ def plain_answers(
         for start in range(0, len(images), batch_size)
     ]
     model.train(was_training)
-    answers: np.ndarray = torch.cat(found).numpy()
-    return answers
+    probabilities: np.ndarray = torch.cat(found).numpy()
+    return probabilities
 
 
 def _normalised(images: Tensor, mean: float, std: float) -> Tensor:

@@ -22,7 +22,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from flyweight.bench.isolated import Alone
+from flyweight.bench.isolated import IsolatedProcess
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, WHOLE_EPOCH, take
@@ -71,7 +71,7 @@ def time_to(size: Size, *, threads: int | None) -> list[Row]:
         opened = {
             name: stack.enter_context(opener(count=size.steps * BATCH_SIZE)) for name, opener in notebooks().items()
         }
-        turn = {name: functools.partial(alone.ask, take, steps=size.steps) for name, alone in opened.items()}
+        turn = {name: functools.partial(process.ask, take, steps=size.steps) for name, process in opened.items()}
         seconds: dict[str, list[float]] = {name: [] for name in turn}
         alternate(turn, rounds=0)  # what comes first is slower
         for seed in range(size.seeds):
@@ -94,8 +94,8 @@ def _fourteen_epochs(startup_seconds: float, seconds: list[float], *, steps: int
 
 def _in_fresh_process(epochs: int, seed: int, train_limit: int | None, threads: int | None) -> Run:
     began = time.monotonic()
-    with Alone(_nothing) as alone:
-        return alone.ask(whole_run, epochs=epochs, seed=seed, train_limit=train_limit, threads=threads, began=began)
+    with IsolatedProcess(_nothing) as process:
+        return process.ask(whole_run, epochs=epochs, seed=seed, train_limit=train_limit, threads=threads, began=began)
 
 
 def _nothing() -> None:

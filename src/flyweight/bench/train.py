@@ -1,8 +1,8 @@
-"""`train`: the same net, batches and number of steps, the notebook's way and ours.
+"""`train`: the same net, batches and number of steps, the notebook's way and the engine's.
 
 Each contender is a process of its own. The notebook's way has torch's own number of threads and feeds itself with or
-without loader processes; the faster of the two stands first and is what the others are compared with. Ours computes in
-float32 and in bfloat16, with one thread and with all cores.
+without loader processes; the faster of the two stands first and is what the others are compared with. The engine
+computes in float32 and in bfloat16, with one thread and with all cores.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.bench.engine import start_ours
-from flyweight.bench.isolated import Alone
+from flyweight.bench.engine import start_engine
+from flyweight.bench.isolated import IsolatedProcess
 from flyweight.bench.notebook import NOT_A_NOTEBOOKS, start_notebook
 from flyweight.bench.rows import Row, row, side_by_side, spread
 from flyweight.bench.sizes import Size
@@ -26,7 +26,7 @@ SECTION: Final = "train"
 EPOCHS: Final = 5
 MEGABYTE: Final = 1e6
 
-Opener = Callable[..., Alone[Contender]]
+Opener = Callable[..., IsolatedProcess[Contender]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Whole:
 
 def train(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the speed, the whole run, the memory, and what was learnt meanwhile."""
-    openers = {**notebooks(), **_ours(threads)}
+    openers = {**notebooks(), **_engines(threads)}
     found = fastest_first(take_turns(openers, size), n_notebooks=len(notebooks()))
     wholes = {name: _whole_run(openers[name], size) for name in _worth_a_whole_run(found)} if size.whole_steps else {}
     return rows(found, wholes, size)
@@ -71,15 +71,17 @@ def notebooks() -> dict[str, Opener]:
     """The notebook's way, with pictures prepared in its own process and in one more for each core."""
     return {
         f"notebook, {workers} loader{'' if workers == 1 else 's'}": functools.partial(
-            Alone, start_notebook, without=NOT_A_NOTEBOOKS, workers=workers
+            IsolatedProcess, start_notebook, without=NOT_A_NOTEBOOKS, workers=workers
         )
         for workers in (0, usable_cores())
     }
 
 
-def _ours(threads: int | None) -> dict[str, Opener]:
+def _engines(threads: int | None) -> dict[str, Opener]:
     return {
-        f"flyweight {precision}, {counted(n)}": functools.partial(Alone, start_ours, threads=n, precision=precision)
+        f"flyweight {precision}, {counted(n)}": functools.partial(
+            IsolatedProcess, start_engine, threads=n, precision=precision
+        )
         for precision in PRECISIONS
         for n in ((threads,) if threads else sorted({1, usable_cores()}))
     }
@@ -99,18 +101,18 @@ def take_turns(openers: Mapping[str, Opener], size: Size) -> dict[str, Taken]:
     settings = {"count": size.steps * BATCH_SIZE, "test_count": size.test_images}
     with ExitStack() as stack:
         opened = {name: stack.enter_context(opener(**settings)) for name, opener in openers.items()}
-        rounds = {name: functools.partial(alone.ask, take, steps=size.steps) for name, alone in opened.items()}
+        rounds = {name: functools.partial(process.ask, take, steps=size.steps) for name, process in opened.items()}
         first = alternate(rounds, rounds=1, warm_up=0)
         seconds = alternate(rounds, rounds=size.rounds, warm_up=0)
         return {
             name: Taken(
-                until_ready=alone.startup_seconds,
+                until_ready=process.startup_seconds,
                 warm_up=first[name][0] - spread(seconds[name])[1],
                 rounds=seconds[name],
-                peak_bytes=alone.peak_bytes,
-                accuracy=alone.ask(accuracy),
+                peak_bytes=process.peak_bytes,
+                accuracy=process.ask(accuracy),
             )
-            for name, alone in opened.items()
+            for name, process in opened.items()
         }
 
 
@@ -119,26 +121,26 @@ def _median(taken: Taken) -> float:
 
 
 def fastest_first(found: dict[str, Taken], *, n_notebooks: int) -> dict[str, Taken]:
-    """The notebooks by their speed, then ours as they are."""
+    """The notebooks by their speed, then the engine's as they are."""
     names = list(found)
     by_speed = sorted(names[:n_notebooks], key=lambda name: _median(found[name]))
     return {name: found[name] for name in (*by_speed, *names[n_notebooks:])}
 
 
 def _worth_a_whole_run(found: dict[str, Taken]) -> tuple[str, str]:
-    """The fastest notebook, which stands first, and the fastest of ours."""
-    ours = [name for name in found if name.startswith("flyweight")]
-    return next(iter(found)), min(ours, key=lambda name: _median(found[name]))
+    """The fastest notebook, which stands first, and the fastest of the engine."""
+    engines = [name for name in found if name.startswith("flyweight")]
+    return next(iter(found)), min(engines, key=lambda name: _median(found[name]))
 
 
 def _whole_run(opener: Opener, size: Size) -> Whole:
     """Epochs of all images in a fresh process; what reads the test images is not on the clock."""
-    with opener(test_count=size.test_images) as alone:
-        epoch = functools.partial(alone.ask, take, steps=size.whole_steps)
-        seconds = alone.startup_seconds + seconds_of(epoch)
-        first = alone.ask(accuracy)
+    with opener(test_count=size.test_images) as process:
+        epoch = functools.partial(process.ask, take, steps=size.whole_steps)
+        seconds = process.startup_seconds + seconds_of(epoch)
+        first = process.ask(accuracy)
         seconds += sum(seconds_of(epoch) for _ in range(EPOCHS - 1))
-        return Whole(seconds=seconds, first_accuracy=first, last_accuracy=alone.ask(accuracy))
+        return Whole(seconds=seconds, first_accuracy=first, last_accuracy=process.ask(accuracy))
 
 
 def _speed(found: dict[str, Taken], size: Size) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""`flyweight bench`: how fast this machine trains and answers, side by side, in one run."""
+"""`flyweight bench`: how fast this machine trains and predicts, side by side, in one run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, t
 
 if TYPE_CHECKING:
     from flyweight.bench.record import Benchmark
-    from flyweight.bench.regression import Against
+    from flyweight.bench.regression import RegressionCheck
 
-Section = Literal["train", "limit", "predict", "seeds", "growth", "time-to", "answers"]
+Section = Literal["train", "limit", "predict", "seeds", "scaling", "time-to", "startup"]
 
 
 def bench(
@@ -36,53 +36,53 @@ def bench(
     sections
         What to measure. Default: all of train (against pictures transformed one by one in a DataLoader), limit (the
         machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime), seeds (one
-        after the other against side by side), growth (with images, batch, parameters, threads, epochs), time-to
-        (seconds to 99.0 % and 99.4 %), answers (help, a table, the first line of a training).
+        after the other against side by side), scaling (with images, batch, parameters, threads, epochs), time-to
+        (seconds to 99.0 % and 99.4 %), startup (help, a table, the first line of a training).
     quick
         Few and short rounds, two minutes or so in all: enough to see that it works, not to quote.
     threads
-        Threads for our side. Unless told, train has rows for 1 and for all cores, limit and predict take all cores,
+        Threads for the engine. Default: train has rows for 1 and for all cores, limit and predict take all cores,
         the others what `flyweight train` takes.
     seeds
-        Seeds for seeds and time-to; 5 unless told, 2 with --quick.
+        Seeds for seeds and time-to. Default: 5, 2 with --quick.
     against
         A record to compare ratios with, never seconds; the exit code is 1 if one fell below 0.6 of the stored one.
-        Ratios of another machine are told, not judged.
+        Ratios of another machine are shown, not judged.
     to
         Keep the record in this file. Default: a new one in the home's folder of benchmarks.
     """
     from flyweight.bench.record import SECTIONS, keep, measure, read, write
-    from flyweight.bench.regression import against as hold_against
+    from flyweight.bench.regression import check_regression
 
     stored = read(against) if against else None
-    found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, told=talk)
+    found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, on_progress=talk)
     path = write(found, to) if to else keep(found, home=(place or Place()).store().home)
-    comparison = hold_against(found, stored) if stored else None
+    comparison = check_regression(found, stored) if stored else None
     talk(f"kept in {path}")
-    return tell(found, comparison, form or Form())
+    return print_result(found, comparison, form or Form())
 
 
-def tell(found: Benchmark, comparison: Against | None, form: Form) -> int:
+def print_result(found: Benchmark, comparison: RegressionCheck | None, form: Form) -> int:
     """Print what was found, or how it compares; the exit code says whether a ratio fell."""
     if form.name == "json":
-        say_json({**found.as_dict(), **({"against": comparison.as_dict()} if comparison else {})})
+        say_json({**found.as_dict(), **({"regression": comparison.as_dict()} if comparison else {})})
     elif comparison:
-        print_rows([one.shown() for one in comparison.verdicts], form, gap=1)
+        print_rows([one.as_row() for one in comparison.verdicts], form, gap=1)
     else:
         _print(found, form)
     if comparison:
-        talk(f"against the stored one: {comparison.summary()}")
+        talk(f"compared with the stored one: {comparison.summary()}")
     return 1 if comparison and comparison.fallen else 0
 
 
 def _print(found: Benchmark, form: Form) -> None:
-    from flyweight.bench.format import shown_rows, text_tables
+    from flyweight.bench.format import formatted_rows, text_tables
     from flyweight.tables import WIDTH
 
     if form.name == "csv":
         print_rows(found.as_dict()["rows"], form)
     elif form.name == "md":
-        print_rows(shown_rows(found.rows), form)
+        print_rows(formatted_rows(found.rows), form)
     else:
         for section, rows, notes in text_tables(found.rows):
             say(f"{section}\n{'-' * len(section)}")

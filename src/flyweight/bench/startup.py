@@ -1,4 +1,4 @@
-"""`answers`: how soon the program says something; every command is a process of its own."""
+"""`startup`: how soon the program says something; every command is a process of its own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flyweight.bench.rows import Row, row
 from flyweight.bench.sizes import Size
 from flyweight.bench.timing import alternate
 
-SECTION: Final = "answers"
+SECTION: Final = "startup"
 PROGRAM: Final = (sys.executable, "-m", "flyweight")
 TRAINING: Final = ("train", "own/20k-fast", "--set", "data.train_limit=64", "--set", "train.epochs=1")
 
 
-def answers(size: Size, *, threads: int | None) -> list[Row]:
+def startup(size: Size, *, threads: int | None) -> list[Row]:
     """Rows for the seconds until help and a table are there, and the first line of a training."""
     with_threads = ("--threads", str(threads)) if threads else ()
     with tempfile.TemporaryDirectory() as home:
