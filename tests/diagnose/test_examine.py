@@ -446,13 +446,15 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
 
 
 @pytest.mark.parametrize("classes", [{}, {"c6nb": "Conv2d", "bn": "BatchNorm2d", "do.1": "Dropout"}])
-def test_layer_tables_of_before_had_no_kind(tmp_path, store, classes):
-    """It is told by the token of a layer, or by the name of the class where a module of the user's own was traced."""
+def test_layer_tables_of_version_0_1_0_are_read(tmp_path, store, classes):
+    """They have no kind, and `jump`: the token of a layer tells its kind, or its class where a module was traced."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
     path = store.folder(record.id) / "result.json"
     result = json.loads(path.read_text())
     kinds = [row.pop("kind") for row in result["layers"]]
+    strides = [row["effective_stride"] for row in result["layers"]]
     for row in result["layers"]:
+        row["jump"] = row.pop("effective_stride")
         row["layer"] = classes.get(row["layer"], row["layer"])
     path.write_text(json.dumps(result))
     (tmp_path / "digits.npz").unlink()
@@ -460,6 +462,7 @@ def test_layer_tables_of_before_had_no_kind(tmp_path, store, classes):
     subject = subject_of_run(record, store, with_probes=False)
 
     assert [row.kind for row in subject.cost.rows] == kinds
+    assert [list(row.effective_stride) for row in subject.cost.rows] == strides
     assert kinds[:5] == ["conv", "batch_norm", "relu", "max_pool", "dropout"]
 
 

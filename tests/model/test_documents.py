@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flyweight.model.count import count
-from flyweight.model.notation import FORMS, MODIFIERS, WORDS, parse_net
+from flyweight.model.notation import parse_net
+from flyweight.model.spec import FORMS, MODIFIERS, WORDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOTATION = (DOCS / "notation.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.errors import NotationError
-from flyweight.model.notation import EXAMPLES, WORDS, is_own_module, parse_net
-from flyweight.model.spec import Activation, Conv, Dropout, Net, Pool, Residual
+from flyweight.model.notation import EXAMPLES, is_own_module, parse_net
+from flyweight.model.spec import WORDS, Activation, Conv, Dropout, Net, Pool, Residual
 
 
 @pytest.mark.parametrize(

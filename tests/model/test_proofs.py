@@ -177,7 +177,7 @@ def extents(rows_and_columns: tuple[list[int], list[int]]) -> tuple[int, ...]:
 @given(st.lists(linear_windows(st.just(0)), min_size=1, max_size=5), st.integers(0, 6), st.integers(0, 6))
 @example([Conv(2, 3, stride=2, dilation=3, bias=False), Conv(2, 4, bias=False)], 0, 5)
 def test_receptive_field_is_the_support_of_the_gradient(layers: list[Node], taller: int, wider: int) -> None:
-    """Without padding no window leaves the frame: it is exact for the first unit and for the last, the jump too."""
+    """Without padding no window leaves the frame: it is exact for the first unit and for the last, the stride too."""
     net = Net((Conv(2, kernel=1, bias=False), *layers))
     image = (1, 40 + taller, 40 + wider)
     assume(fits(net, image))
@@ -188,8 +188,8 @@ def test_receptive_field_is_the_support_of_the_gradient(layers: list[Node], tall
     last = seen_pixels(net, image, (0, height - 1, width - 1))
 
     assert extents(first) == extents(last) == row.receptive_field
-    assert last[0][0] - first[0][0] == row.jump[0] * (height - 1)
-    assert last[1][0] - first[1][0] == row.jump[1] * (width - 1)
+    assert last[0][0] - first[0][0] == row.effective_stride[0] * (height - 1)
+    assert last[1][0] - first[1][0] == row.effective_stride[1] * (width - 1)
 
 
 @given(st.lists(linear_windows(st.integers(0, 2)) | symmetric_blocks(), min_size=1, max_size=4))

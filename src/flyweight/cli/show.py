@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from flyweight.cli.output import Form, say, say_json
 from flyweight.errors import UsageError
-from flyweight.model.layout import Shape
+from flyweight.model.arithmetic import Shape
 
 
 def show(

@@ -23,7 +23,7 @@ from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.cost import Cost, Row
 from flyweight.model.notation import is_own_module, parse_net
-from flyweight.model.spec import RowKind, kind_of, kind_of_module, layers
+from flyweight.model.spec import Block, RowKind, kind_of, kind_of_module
 from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
 
 if TYPE_CHECKING:
@@ -225,19 +225,22 @@ def _stored_cost(folder: Path) -> Cost | None:
 
 
 def _row(table: Mapping[str, Any]) -> Row:
-    """Shapes are lists in JSON, and a view that tracing could not know is null. Rows of before had no kind."""
-    kind = table["kind"] if "kind" in table else _kind_of_text(table["layer"])
-    shapes = {key: tuple(table[key]) for key in ("in_shape", "out_shape")}
-    views = {key: tuple(nan if side is None else side for side in table[key]) for key in ("receptive_field", "jump")}
-    return Row(**{**table, "kind": kind, **shapes, **views})
+    """Shapes are lists in JSON, and what tracing could not know is null. Version 0.1.0 wrote no kind, and `jump`."""
+    found = dict(table)
+    found.setdefault("kind", _kind_of_text(found["layer"]))
+    found.setdefault("effective_stride", found.pop("jump", None))
+    for key in ("receptive_field", "effective_stride"):
+        found[key] = tuple(nan if side is None else side for side in found[key])
+    return Row(**{**found, "in_shape": tuple(found["in_shape"]), "out_shape": tuple(found["out_shape"])})
 
 
 def _kind_of_text(layer: str) -> RowKind:
     """From the token of a layer, or the name of a module's class."""
     try:
-        return next(kind_of(one) for one in layers(parse_net(layer).nodes))
+        (node,) = parse_net(layer).nodes
     except NotationError:
         return kind_of_module([layer])
+    return "other" if isinstance(node, Block) else kind_of(node)
 
 
 def _stored_sizes(folder: Path) -> DataFacts | None:

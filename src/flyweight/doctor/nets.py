@@ -7,11 +7,11 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
 
 from flyweight.doctor.finding import Evidence, Gain, Judgement, Remedy, Severity
 from flyweight.doctor.subject import Subject
@@ -20,10 +20,8 @@ from flyweight.model.budget import Budget, overruns
 from flyweight.model.cost import Cost, Row
 from flyweight.model.count import count
 from flyweight.model.notation import is_own_module, parse_net
-from flyweight.model.spec import WEIGHTS, Dropout, Layer, Net, Node, Repeat, Residual, RowKind, Shared, Unused
-
-# Where a node is written: its place, then in turn the branch (0: body, 1: shortcut) and the place in it.
-Path: TypeAlias = tuple[int, ...]
+from flyweight.model.spec import WEIGHTS, Net, RowKind
+from flyweight.model.tree import Occurrence, Path, unrolled, without_repeats
 
 # Repetitions are written out, so that one of them can be changed, in nets of at most so many layers.
 MOST_WRITTEN_OUT: Final = 100
@@ -34,17 +32,10 @@ FEWEST_TRIED: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """A layer that runs, with its row and where it is written.
+class Step(Occurrence):
+    """A layer that runs, with its row."""
 
-    stretch: steps with one number follow each other with nothing beside them; a residual begins and ends stretches.
-    """
-
-    layer: Layer
     row: Row
-    path: Path
-    stretch: int
-    is_in_residual: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +92,7 @@ def written_out(subject: Subject) -> Written | None:
     if net is None:
         return None
     if len(subject.cost.rows) <= MOST_WRITTEN_OUT:
-        net = Net(tuple(_without_repeats(net.nodes)))
+        net = Net(without_repeats(net.nodes))
     return _written(net, subject.cost)
 
 
@@ -110,58 +101,9 @@ def _net(subject: Subject) -> Net | None:
     return None if is_own_module(text) else parse_net(text)
 
 
-def _without_repeats(nodes: Sequence[Node]) -> Iterator[Node]:
-    for node in nodes:
-        match node:
-            case Repeat():
-                yield from tuple(_without_repeats(node.body)) * node.times
-            case Shared() | Unused():
-                yield replace(node, body=tuple(_without_repeats(node.body)))
-            case Residual():
-                body, shortcut = tuple(_without_repeats(node.body)), tuple(_without_repeats(node.shortcut))
-                yield Residual(body, shortcut)
-            case _:
-                yield node
-
-
 def _written(net: Net, cost: Cost) -> Written:
-    return Written(net=net, cost=cost, steps=tuple(_Order(cost.rows).steps(net.nodes, (), is_in_residual=False)))
-
-
-class _Order:
-    """Takes a row for each layer on the way through a net, and counts the stretches."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.rows, self.stretch = iter(rows), 0
-
-    def steps(self, nodes: Sequence[Node], above: Path, *, is_in_residual: bool) -> Iterator[Step]:
-        for place, node in enumerate(nodes):
-            path = (*above, place)
-            match node:
-                case Repeat() | Shared():
-                    for _ in range(node.times):
-                        yield from self.steps(node.body, (*path, 0), is_in_residual=is_in_residual)
-                case Residual():
-                    yield from self._residual(node, path)
-                case Unused():
-                    stretch = self.stretch
-                    for _ in self.steps(node.body, (*path, 0), is_in_residual=is_in_residual):
-                        pass  # its rows are passed over: nothing of it runs
-                    self.stretch = stretch
-                case _:
-                    yield Step(
-                        layer=node,
-                        row=next(self.rows),
-                        path=path,
-                        stretch=self.stretch,
-                        is_in_residual=is_in_residual,
-                    )
-
-    def _residual(self, node: Residual, path: Path) -> Iterator[Step]:
-        for side, nodes in enumerate((node.body, node.shortcut)):
-            self.stretch += 1
-            yield from self.steps(nodes, (*path, side), is_in_residual=True)
-        self.stretch += 1
+    rows = [(one, row) for one, row in zip(unrolled(net), cost.rows, strict=True) if row.is_executed]
+    return Written(net=net, cost=cost, steps=tuple(Step(**vars(one), row=row) for one, row in rows))
 
 
 # Rows, which every net has, somebody's own too.
@@ -173,46 +115,6 @@ def rows_of(subject: Subject, *kinds: RowKind) -> tuple[Row, ...]:
 
 
 # Changed nets.
-
-
-def nodes_with_paths(nodes: Sequence[Node], above: Path = ()) -> Iterator[tuple[Path, Node]]:
-    """Every node, blocks before what is in them."""
-    for place, node in enumerate(nodes):
-        path = (*above, place)
-        yield path, node
-        match node:
-            case Repeat() | Shared() | Unused():
-                yield from nodes_with_paths(node.body, (*path, 0))
-            case Residual():
-                yield from nodes_with_paths(node.body, (*path, 0))
-                yield from nodes_with_paths(node.shortcut, (*path, 1))
-            case _:
-                pass
-
-
-def rewritten(net: Net, changes: Mapping[Path, tuple[Node, ...]]) -> Net:
-    """The net with other nodes in place of those at the paths; blocks in which nothing is left are left out."""
-    return Net(_rewritten(net.nodes, (), changes))
-
-
-def _rewritten(nodes: Sequence[Node], above: Path, changes: Mapping[Path, tuple[Node, ...]]) -> tuple[Node, ...]:
-    found: list[Node] = []
-    for place, node in enumerate(nodes):
-        path = (*above, place)
-        if path in changes:
-            found += changes[path]
-            continue
-        match node:
-            case Repeat() | Shared() | Unused():
-                body = _rewritten(node.body, (*path, 0), changes)
-                found += (replace(node, body=body),) if body else ()
-            case Residual():
-                body = _rewritten(node.body, (*path, 0), changes)
-                # A body of nothing is the identity, which is written as a dropout of nothing.
-                found.append(Residual(body or (Dropout(0.0),), _rewritten(node.shortcut, (*path, 1), changes)))
-            case _:
-                found.append(node)
-    return tuple(found)
 
 
 def counted(subject: Subject, nets: Iterable[Net]) -> Iterator[Written]:

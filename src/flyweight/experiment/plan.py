@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
+from flyweight.model.arithmetic import Shape
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
 from flyweight.model.edits import edits
-from flyweight.model.layout import Shape
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe, draft, load
 

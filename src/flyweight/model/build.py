@@ -1,19 +1,21 @@
 """From a spec to a torch module: `build(net, input_shape)`. The only file of the room that needs torch.
 
-Every parameter's name in the state dict is the `path` that the walk gave its layer, so that a count, a
+Every parameter's name in the state dict is the `path` that `layout.py` gave its layer, so that a count, a
 record and a file of weights speak of the same thing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
 from flyweight.kernels import chain
 from flyweight.kernels.dropout import SeededDropout
-from flyweight.model.layout import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
+from flyweight.model.arithmetic import Shape
+from flyweight.model.layout import ShapedLayer, ShapedNode, ShapedResidual, ShapedShared, ShapedUnused, infer_shapes
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
     Activation,
@@ -43,7 +45,7 @@ def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.
     """
     if isinstance(net, str):
         net = parse_net(net)
-    nodes = place(net, input_shape)
+    nodes = infer_shapes(net, input_shape)
     if generator is None:
         return _Chain(nodes, prefix="")
     with torch.random.fork_rng(devices=[]):
@@ -54,13 +56,13 @@ def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.
 class _Chain(nn.Module):
     """Layers one after the other; what is unused is registered and never called."""
 
-    def __init__(self, nodes: Sequence[PlacedNode], prefix: str) -> None:
+    def __init__(self, nodes: Sequence[ShapedNode], prefix: str) -> None:
         super().__init__()
         self.order: list[str] = []
         for node in nodes:
             name, module = _named(node, prefix)
             self.add_module(name, module)
-            if not isinstance(node, PlacedUnused):
+            if not isinstance(node, ShapedUnused):
                 self.order.append(name)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class _Chain(nn.Module):
 class _Shared(_Chain):
     """The same chain, `times` in a row."""
 
-    def __init__(self, node: PlacedShared) -> None:
+    def __init__(self, node: ShapedShared) -> None:
         super().__init__(node.passes[0], prefix=node.path + ".")
         self.times = len(node.passes)
 
@@ -83,7 +85,7 @@ class _Shared(_Chain):
 class _Residual(nn.Module):
     """body(x) + shortcut(x)."""
 
-    def __init__(self, node: PlacedResidual) -> None:
+    def __init__(self, node: ShapedResidual) -> None:
         super().__init__()
         self.body = _Chain(node.body, prefix=f"{node.path}.body.")
         self.shortcut = _Chain(node.shortcut, prefix=f"{node.path}.shortcut.")
@@ -104,16 +106,18 @@ class GlobalMax(nn.Module):
         return x.amax((2, 3), keepdim=True)
 
 
-def _named(node: PlacedNode, prefix: str) -> tuple[str, nn.Module]:
+def _named(node: ShapedNode, prefix: str) -> tuple[str, nn.Module]:
     match node:
-        case Placed():
+        case ShapedLayer():
             return node.name, _module(node.layer, node.in_shape)
-        case PlacedShared():
+        case ShapedShared():
             return node.path.removeprefix(prefix), _Shared(node)
-        case PlacedResidual():
+        case ShapedResidual():
             return node.path.removeprefix(prefix), _Residual(node)
-        case PlacedUnused():
+        case ShapedUnused():
             return node.path.removeprefix(prefix), _Chain(node.body, prefix=node.path + ".")
+        case _:
+            assert_never(node)
 
 
 def _module(layer: Layer, in_shape: Shape) -> nn.Module:
@@ -148,6 +152,8 @@ def _module(layer: Layer, in_shape: Shape) -> nn.Module:
             return nn.Linear(channels, features, bias)
         case LogSoftmax():
             return nn.LogSoftmax(dim=1)
+        case _:
+            assert_never(layer)
 
 
 def _activation(layer: Activation, channels: int) -> nn.Module:
@@ -172,3 +178,5 @@ def _activation(layer: Activation, channels: int) -> nn.Module:
             return nn.Tanh()
         case "sigmoid":
             return nn.Sigmoid()
+        case _:
+            assert_never(layer.kind)

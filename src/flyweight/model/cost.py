@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flyweight.model.layout import Shape
+from flyweight.model.arithmetic import Shape
 from flyweight.model.spec import RowKind
 
 FLOAT32_BYTES, INT8_BYTES = 4, 1
@@ -22,7 +22,7 @@ FLOAT32_BYTES, INT8_BYTES = 4, 1
 class Row:
     """One line of the table: a layer, once per pass where weights are shared.
 
-    receptive_field and jump are (height, width) in pixels of the input image, not clipped to its frame.
+    receptive_field and effective_stride are (height, width) in pixels of the input image, not clipped to its frame.
     activations is the number of values alive while the layer runs, for one image.
     """
 
@@ -36,7 +36,7 @@ class Row:
     buffers: int
     macs: int
     receptive_field: tuple[float, float]
-    jump: tuple[float, float]
+    effective_stride: tuple[float, float]
     activations: int
     is_shared: bool = False
     is_executed: bool = True

@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from flyweight.model.arithmetic import Shape, counts, is_in_place
 from flyweight.model.cost import Cost, Row
-from flyweight.model.layout import Placed, PlacedNode, PlacedResidual, PlacedShared, PlacedUnused, Shape, place
-from flyweight.model.notation import format_node, is_own_module, parse_net
-from flyweight.model.spec import (
-    Activation,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    LogSoftmax,
-    Net,
-    kind_of,
-)
+from flyweight.model.layout import ShapedLayer, ShapedNode, ShapedResidual, ShapedShared, ShapedUnused, infer_shapes
+from flyweight.model.notation import is_own_module, parse_net
+from flyweight.model.spec import Flatten, Net, format_node, kind_of
 
 if TYPE_CHECKING:
     from torch import nn
-
-IN_PLACE = (Activation, BatchNorm, Dropout, Flatten, LogSoftmax)
 
 
 def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
@@ -47,7 +34,7 @@ def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
         from flyweight.model.trace import trace
 
         return trace(net, input_shape)
-    rows = tuple(_rows(place(net, input_shape), _Memory(), executed=True, shared=False))
+    rows = tuple(_rows(infer_shapes(net, input_shape), _Memory(), executed=True, shared=False))
     return Cost(net=str(net), input_shape=input_shape, rows=rows)
 
 
@@ -58,124 +45,60 @@ class _Memory:
     held: int = 0
     input_is_held: bool = False
 
-    def during(self, placed: Placed) -> int:
-        reads, writes = prod(placed.in_shape), prod(placed.out_shape)
+    def during(self, shaped: ShapedLayer) -> int:
+        reads, writes = prod(shaped.in_shape), prod(shaped.out_shape)
         if self.input_is_held:
-            alive = self.held + (0 if isinstance(placed.layer, Flatten) else writes)
+            alive = self.held + (0 if isinstance(shaped.layer, Flatten) else writes)
         else:
-            alive = self.held + (writes if isinstance(placed.layer, IN_PLACE) else reads + writes)
-        self.input_is_held &= isinstance(placed.layer, Flatten)
+            alive = self.held + (writes if is_in_place(kind_of(shaped.layer)) else reads + writes)
+        self.input_is_held &= isinstance(shaped.layer, Flatten)
         return alive
 
 
-def _rows(nodes: tuple[PlacedNode, ...], memory: _Memory, *, executed: bool, shared: bool) -> Iterator[Row]:
+def _rows(nodes: tuple[ShapedNode, ...], memory: _Memory, *, executed: bool, shared: bool) -> Iterator[Row]:
     for node in nodes:
         match node:
-            case Placed():
+            case ShapedLayer():
                 yield _row(node, memory.during(node), executed, shared)
-            case PlacedShared():
+            case ShapedShared():
                 for number, body in enumerate(node.passes):
                     yield from _rows(body, memory, executed=executed, shared=shared or number > 0)
-            case PlacedResidual():
+            case ShapedResidual():
                 yield from _residual_rows(node, memory, executed, shared)
-            case PlacedUnused():
+            case ShapedUnused():
                 yield from _rows(node.body, _Memory(), executed=False, shared=shared)
+            case _:
+                assert_never(node)
 
 
-def _residual_rows(node: PlacedResidual, memory: _Memory, executed: bool, shared: bool) -> Iterator[Row]:
-    entry = _entry_size(node)
+def _residual_rows(node: ShapedResidual, memory: _Memory, executed: bool, shared: bool) -> Iterator[Row]:
+    entry = prod(node.in_shape)
     held = memory.held + (0 if memory.input_is_held else entry)
     yield from _rows(node.body, _Memory(held, True), executed=executed, shared=shared)
     # The shortcut runs second: the body's result waits; the entry is free once the shortcut has read it,
     # unless a residual around this one holds it.
-    out = prod(_out_shape(node.body))
-    waiting = held - (0 if memory.input_is_held else entry) + out
+    waiting = held - (0 if memory.input_is_held else entry) + prod(node.out_shape)
     shortcut = _Memory(waiting, memory.input_is_held)
     yield from _rows(node.shortcut, shortcut, executed=executed, shared=shared)
     memory.input_is_held = False
 
 
-def _entry_size(node: PlacedResidual) -> int:
-    return prod(_first(node.body).in_shape)
-
-
-def _first(nodes: tuple[PlacedNode, ...]) -> Placed:
-    node = nodes[0]
-    match node:
-        case Placed():
-            return node
-        case PlacedShared():
-            return _first(node.passes[0])
-        case PlacedResidual() | PlacedUnused():
-            return _first(node.body)
-
-
-def _out_shape(nodes: tuple[PlacedNode, ...]) -> Shape:
-    running = [node for node in nodes if not isinstance(node, PlacedUnused)]
-    if not running:
-        return _first(nodes).in_shape
-    match running[-1]:
-        case Placed() as node:
-            return node.out_shape
-        case PlacedShared() as node:
-            return _out_shape(node.passes[-1])
-        case PlacedResidual() as node:
-            return _out_shape(node.body)
-    raise AssertionError("unused nodes were filtered out")
-
-
-def _row(placed: Placed, activations: int, executed: bool, shared: bool) -> Row:
-    view = placed.view
+def _row(shaped: ShapedLayer, activations: int, executed: bool, shared: bool) -> Row:
+    field = shaped.field
+    own = counts(shaped.layer, shaped.in_shape, shaped.out_shape)
     return Row(
-        name=placed.name,
-        path=placed.path,
-        kind=kind_of(placed.layer),
-        layer=format_node(placed.layer),
-        in_shape=placed.in_shape,
-        out_shape=placed.out_shape,
-        params=0 if shared else params(placed.layer, placed.in_shape),
-        buffers=0 if shared else buffers(placed.layer, placed.in_shape),
-        macs=macs(placed.layer, placed.in_shape, placed.out_shape),
-        receptive_field=(float(view.receptive_field[0]), float(view.receptive_field[1])),
-        jump=(float(view.jump[0]), float(view.jump[1])),
+        name=shaped.name,
+        path=shaped.path,
+        kind=kind_of(shaped.layer),
+        layer=format_node(shaped.layer),
+        in_shape=shaped.in_shape,
+        out_shape=shaped.out_shape,
+        params=0 if shared else own.params,
+        buffers=0 if shared else own.buffers,
+        macs=own.macs,
+        receptive_field=(float(field.size[0]), float(field.size[1])),
+        effective_stride=(float(field.effective_stride[0]), float(field.effective_stride[1])),
         activations=activations,
         is_shared=shared,
         is_executed=executed,
     )
-
-
-def params(layer: Layer, in_shape: Shape) -> int:
-    """Trainable values of one layer, from its text and what comes in."""
-    channels = in_shape[0]
-    match layer:
-        case Conv():
-            weights = layer.channels * (channels // layer.groups) * layer.kernel**2
-            return weights + layer.channels * layer.bias
-        case DepthwiseConv():
-            return channels * layer.multiplier * (layer.kernel**2 + layer.bias)
-        case BatchNorm():
-            return 2 * channels * layer.affine
-        case Linear():
-            return layer.features * (channels + layer.bias)
-        case Activation(kind="prelu"):
-            return channels
-        case _:
-            return 0
-
-
-def buffers(layer: Layer, in_shape: Shape) -> int:
-    """Running mean and variance of batch norm; its step counter is bookkeeping and not counted."""
-    return 2 * in_shape[0] if isinstance(layer, BatchNorm) else 0
-
-
-def macs(layer: Layer, in_shape: Shape, out_shape: Shape) -> int:
-    """Multiplications by weights for one image."""
-    match layer:
-        case Conv():
-            return prod(out_shape) * (in_shape[0] // layer.groups) * layer.kernel**2
-        case DepthwiseConv():
-            return prod(out_shape) * layer.kernel**2
-        case Linear():
-            return in_shape[0] * layer.features
-        case _:
-            return 0

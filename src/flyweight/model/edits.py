@@ -12,11 +12,11 @@ from math import lcm, prod
 from typing import Final, TypeAlias
 
 from flyweight.errors import NotationError
+from flyweight.model.arithmetic import Shape
 from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, row_needs
 from flyweight.model.cost import Cost, Row
 from flyweight.model.count import count
-from flyweight.model.layout import Shape
-from flyweight.model.notation import format_node, parse_net
+from flyweight.model.notation import parse_net
 from flyweight.model.spec import (
     Activation,
     BatchNorm,
@@ -30,15 +30,9 @@ from flyweight.model.spec import (
     Net,
     Node,
     Pool,
-    Repeat,
-    Residual,
-    Shared,
-    Unused,
+    format_node,
 )
-
-# Where a node stands in a net: alternately the branch (0: body, 1: shortcut) and the place in it, from the top.
-Path: TypeAlias = tuple[int, ...]
-
+from flyweight.model.tree import Path, rewritten, siblings, unrolled
 
 # A layer of less than this part of its width is no longer the net that somebody had in mind.
 SLIVER: Final = 8
@@ -181,9 +175,7 @@ def _left(budget: Budget, cost: Cost) -> float:
 def _no_bias_before_batch_norm(task: _Task) -> Iterator[Proposal]:
     """Batch norm subtracts the mean, and with it the bias."""
     idle = [one for one in task.layers if isinstance(_after(task, one), BatchNorm) and _has_bias(one.layer)]
-    net = task.net
-    for one in idle:
-        net = _changed(net, one.path, _without_bias)
+    net = rewritten(task.net, {one.path: (_without_bias(one.layer),) for one in idle})
     n_layers = sum(1 for one in idle for row in one.rows if not row.is_shared)
     if idle:
         yield f"no bias before batch norm ({n_layers} {'layer' if n_layers == 1 else 'layers'})", net
@@ -217,19 +209,19 @@ def _ends_a_convolution(task: _Task, one: _Found) -> bool:
 
 def _scaled_widths(task: _Task) -> Iterator[Proposal]:
     """Every width but those of the classes, times the largest factor (in thousandths) that fits."""
-    paths = [one.path for one in task.layers if isinstance(one.layer, Conv | Linear) and not _is_classifier(task, one)]
+    found = [one for one in task.layers if isinstance(one.layer, Conv | Linear) and not _is_classifier(task, one)]
+
+    def thinner(layer: Layer, thousandths: int) -> Layer:
+        return _with_width(layer, _scale(_width(layer), thousandths, task.unit))
 
     def scaled(thousandths: int) -> Net:
-        net = task.net
-        for path in paths:
-            net = _changed(net, path, lambda layer: _with_width(layer, _scale(_width(layer), thousandths, task.unit)))
-        return net
+        return rewritten(task.net, {one.path: (thinner(one.layer, thousandths),) for one in found})
 
     factor = _largest(lambda thousandths: task.fits(scaled(thousandths)), 999)
-    if paths and factor:
-        widest = max((_at(task.net, path) for path in paths), key=_width)
-        thinner = format_node(_with_width(widest, _scale(_width(widest), factor, task.unit)))
-        yield f"all widths x {factor / 1000:g} ({format_node(widest)} to {thinner})", scaled(factor)
+    if found and factor:
+        widest = max((one.layer for one in found), key=_width)
+        change = f"{format_node(widest)} to {format_node(thinner(widest, factor))}"
+        yield f"all widths x {factor / 1000:g} ({change})", scaled(factor)
 
 
 def _thinner_layer(task: _Task) -> Iterator[Proposal]:
@@ -237,8 +229,8 @@ def _thinner_layer(task: _Task) -> Iterator[Proposal]:
     for one in task.heaviest(Conv, Linear)[:3]:
         width = _width(one.layer)
 
-        def thinned(units: int, path: Path = one.path) -> Net:
-            return _changed(task.net, path, lambda layer: _with_width(layer, units * task.unit))
+        def thinned(units: int, one: _Found = one) -> Net:
+            return rewritten(task.net, {one.path: (_with_width(one.layer, units * task.unit),)})
 
         units = _largest(lambda units: task.fits(thinned(units)), (width - 1) // task.unit)
         if units * task.unit * SLIVER < width:
@@ -269,14 +261,14 @@ def _convolution_instead_of_linear(task: _Task) -> Iterator[Proposal]:
 def _without_layer(task: _Task) -> Iterator[Proposal]:
     """The heaviest layer that can go, with the batch norm, activation and dropout that belong to it."""
     for one in task.heaviest(Conv, DepthwiseConv, Linear):
-        siblings = _siblings(task.net, one.path)
+        block = siblings(task.net, one.path)
         belongs = 1
-        for node in siblings[one.path[-1] + 1 :]:
+        for node in block[one.path[-1] + 1 :]:
             if not isinstance(node, BatchNorm | Activation | Dropout):
                 break
             belongs += 1
         net = _replaced(task.net, one.path, (), count=belongs)
-        if belongs < len(siblings) and task.counted(net) is not None:
+        if belongs < len(block) and task.counted(net) is not None:
             yield f"without {one.name}", net
             return
 
@@ -310,22 +302,14 @@ def _scale(width: int, thousandths: int, unit: int) -> int:
     return max((width * thousandths + 500 * unit) // (1000 * unit), 1) * unit
 
 
-def _width(layer: Node) -> int:
-    match layer:
-        case Conv():
-            return layer.channels
-        case Linear():
-            return layer.features
-    raise AssertionError(f"{layer} has no width")
+def _width(layer: Layer) -> int:
+    assert isinstance(layer, Conv | Linear)
+    return layer.channels if isinstance(layer, Conv) else layer.features
 
 
-def _with_width(layer: Node, width: int) -> Layer:
-    match layer:
-        case Conv():
-            return replace(layer, channels=width)
-        case Linear():
-            return replace(layer, features=width)
-    raise AssertionError(f"{layer} has no width")
+def _with_width(layer: Layer, width: int) -> Layer:
+    assert isinstance(layer, Conv | Linear)
+    return replace(layer, channels=width) if isinstance(layer, Conv) else replace(layer, features=width)
 
 
 def _has_bias(layer: Layer) -> bool:
@@ -343,38 +327,20 @@ def _is_classifier(task: _Task, one: _Found) -> bool:
     return one.path == last.path or (isinstance(one.layer, Linear) and one.layer.features == task.cost.out_shape[0])
 
 
-# The net as a tree: finding layers with their rows, and changing one place.
-
-
 def _layers(net: Net, cost: Cost) -> tuple[_Found, ...]:
     """Every executed layer as written, in order, with its rows."""
     rows: dict[Path, list[Row]] = {}
-    for path, row in zip(_unrolled(net.nodes, ()), cost.rows, strict=True):
+    layers: dict[Path, Layer] = {}
+    for one, row in zip(unrolled(net), cost.rows, strict=True):
         if row.is_executed:
-            rows.setdefault(path, []).append(row)
-    return tuple(_Found(path, _layer_at(net, path), tuple(found)) for path, found in rows.items())
-
-
-def _unrolled(nodes: tuple[Node, ...], above: Path) -> Iterator[Path]:
-    """The path of every layer in the order of the walk, once per repetition."""
-    for place, node in enumerate(nodes):
-        path = (*above, place)
-        match node:
-            case Repeat() | Shared():
-                for _ in range(node.times):
-                    yield from _unrolled(node.body, (*path, 0))
-            case Unused():
-                yield from _unrolled(node.body, (*path, 0))
-            case Residual():
-                yield from _unrolled(node.body, (*path, 0))
-                yield from _unrolled(node.shortcut, (*path, 1))
-            case _:
-                yield path
+            rows.setdefault(one.path, []).append(row)
+            layers[one.path] = one.layer
+    return tuple(_Found(path, layers[path], tuple(found)) for path, found in rows.items())
 
 
 def _after(task: _Task, one: _Found) -> Node | None:
     """The node that follows a layer in its block."""
-    later = _siblings(task.net, one.path)[one.path[-1] + 1 :]
+    later = siblings(task.net, one.path)[one.path[-1] + 1 :]
     return later[0] if later else None
 
 
@@ -395,54 +361,7 @@ def _heads(net: Net) -> Iterator[tuple[Path, tuple[Node, ...], Linear]]:
                     break
 
 
-def _branch(node: Node, side: int) -> tuple[Node, ...]:
-    match node:
-        case Residual():
-            return node.shortcut if side else node.body
-        case Repeat() | Shared() | Unused():
-            return node.body
-    raise AssertionError(f"{node} has no branches")
-
-
-def _siblings(net: Net, path: Path) -> tuple[Node, ...]:
-    nodes = net.nodes
-    for place, side in zip(path[:-1:2], path[1::2], strict=True):
-        nodes = _branch(nodes[place], side)
-    return nodes
-
-
-def _at(net: Net, path: Path) -> Node:
-    return _siblings(net, path)[path[-1]]
-
-
-def _layer_at(net: Net, path: Path) -> Layer:
-    node = _at(net, path)
-    assert not isinstance(node, Repeat | Shared | Residual | Unused)
-    return node
-
-
-def _changed(net: Net, path: Path, change: Callable[[Layer], Layer]) -> Net:
-    return _replaced(net, path, (change(_layer_at(net, path)),))
-
-
 def _replaced(net: Net, path: Path, nodes: tuple[Node, ...], count: int = 1) -> Net:
     """The net with `count` nodes from `path` on replaced by `nodes`."""
-    return Net(_spliced(net.nodes, path, nodes, count))
-
-
-def _spliced(nodes: tuple[Node, ...], path: Path, new: tuple[Node, ...], count: int) -> tuple[Node, ...]:
-    place = path[0]
-    if len(path) == 1:
-        return nodes[:place] + new + nodes[place + count :]
-    node, side = nodes[place], path[1]
-    inner = _spliced(_branch(node, side), path[2:], new, count)
-    return (*nodes[:place], _with_branch(node, side, inner), *nodes[place + 1 :])
-
-
-def _with_branch(node: Node, side: int, nodes: tuple[Node, ...]) -> Node:
-    match node:
-        case Residual():
-            return replace(node, shortcut=nodes) if side else replace(node, body=nodes)
-        case Repeat() | Shared() | Unused():
-            return replace(node, body=nodes)
-    raise AssertionError(f"{node} has no branches")
+    *above, index = path
+    return rewritten(net, {path: nodes, **{(*above, index + after): () for after in range(1, count)}})

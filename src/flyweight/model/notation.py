@@ -1,99 +1,33 @@
-"""A net as one line of text, and back: `parse_net("c8 r m2 flat fc10")`, `str(net)`.
+"""Reading a net from one line of text: `parse_net("c8 r m2 flat fc10")`; `str(net)` is the way back.
 
-Goes in: text. Comes out: a `Net`, or a `NotationError` with the position and the nearest valid token. The
-grammar, with a table and examples, is in docs/notation.md. Whether the layers fit an image is not known
-here; `walk.py` tells.
+Goes in: text. Comes out: a `Net`, or a `NotationError` with the position and the nearest valid token. The tokens are in
+`spec.py`, the grammar with a table and examples in docs/notation.md. Whether the layers fit an image is not known here.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final, NoReturn
 
 from flyweight.errors import NotationError
 from flyweight.model.spec import (
-    Activation,
-    AdaptivePool,
-    BatchNorm,
-    Conv,
-    DepthwiseConv,
-    Dropout,
-    Flatten,
-    GlobalPool,
+    FORMS,
+    FRACTION,
+    MODIFIERS,
+    WORDS,
+    Form,
     Layer,
-    Linear,
-    LogSoftmax,
     Net,
     Node,
-    Pool,
     Repeat,
     Residual,
     Shared,
     Unused,
 )
 
-# Tokens that are one word. The first spelling of a layer is the one that is printed.
-WORDS: Final[dict[str, Layer]] = {
-    "bn": BatchNorm(),
-    "bn0": BatchNorm(affine=False),
-    "r": Activation("relu"),
-    "relu": Activation("relu"),
-    "r6": Activation("relu6"),
-    "leaky": Activation("leaky_relu"),
-    "prelu": Activation("prelu"),
-    "elu": Activation("elu"),
-    "gelu": Activation("gelu"),
-    "silu": Activation("silu"),
-    "hswish": Activation("hardswish"),
-    "tanh": Activation("tanh"),
-    "sigmoid": Activation("sigmoid"),
-    "gap": GlobalPool("average"),
-    "gmp": GlobalPool("max"),
-    "flat": Flatten(),
-    "ls": LogSoftmax(),
-}
-
-# Modifiers by letter: the field they set, and the smallest value that makes sense.
-MODIFIERS: Final[dict[str, tuple[str, int]]] = {
-    "/": ("kernel", 1),
-    "s": ("stride", 1),
-    "p": ("padding", 0),
-    "d": ("dilation", 1),
-    "g": ("groups", 1),
-}
 _MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
-
-
-@dataclass(frozen=True)
-class _Form:
-    """A token with numbers in it: `head` + number + modifiers."""
-
-    head: str
-    make: Callable[..., Layer]
-    number: str  # the pattern of the number after the head
-    modifiers: str = ""
-    example: str = ""
-
-
-_INTEGER, _OPTIONAL, _FRACTION = r"\d+", r"\d*", r"\d*\.?\d+"
-
-FORMS: Final = (
-    _Form("c", Conv, _INTEGER, "/spdgn", "c16"),
-    _Form("dw", DepthwiseConv, _OPTIONAL, "/spdn", "dw"),
-    _Form("fc", Linear, _INTEGER, "n", "fc10"),
-    _Form("m", lambda kernel, **more: Pool("max", kernel, **more), _INTEGER, "sp", "m2"),
-    _Form("a", lambda kernel, **more: Pool("average", kernel, **more), _INTEGER, "sp", "a2"),
-    _Form("aap", lambda size: AdaptivePool("average", size), _INTEGER, "", "aap4"),
-    _Form("amp", lambda size: AdaptivePool("max", size), _INTEGER, "", "amp4"),
-    _Form("do", lambda p: Dropout(p), _FRACTION, "", "do.1"),
-    _Form("sdo", lambda p: Dropout(p, spatial=True), _FRACTION, "", "sdo.1"),
-    _Form("leaky", lambda slope: Activation("leaky_relu", slope), _FRACTION, "", "leaky.1"),
-)
-
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
 """Blocks in blocks; more is a slip, and Python's own stack is not much deeper."""
@@ -203,30 +137,30 @@ class _Parser:
             return WORDS[token.text]
         for form in FORMS:
             match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
-            if match and not (form.number == _FRACTION and match[2]):
+            if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
         self.fail(token, f"{token.text!r} is no layer.{_nearest(token.text)}")
 
-    def filled(self, token: _Token, form: _Form, number: str, modifiers: str) -> Layer:
+    def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:
         values: dict[str, int | bool] = {}
         for part in _MODIFIER.finditer(modifiers):
             letter = "n" if part["bare"] else part["letter"]
-            field, least = ("bias", 0) if letter == "n" else MODIFIERS[letter]
+            field, minimum = ("bias", 0) if letter == "n" else MODIFIERS[letter]
             if letter not in form.modifiers:
                 self.fail(token, f"{part.group()!r} does not apply to '{form.head}' layers")
             if field in values:
                 self.fail(token, f"{field} is given twice")
-            values[field] = False if letter == "n" else self.bounded(token, field, _integer(part["value"]), least)
-        if form.number == _FRACTION:
+            values[field] = False if letter == "n" else self.bounded(token, field, _integer(part["value"]), minimum)
+        if form.number == FRACTION:
             return form.make(self.fraction(token, float(number)))
         if number == "":
             return form.make(**values)
         return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
 
-    def bounded(self, token: _Token, what: str, value: int, least: int) -> int:
+    def bounded(self, token: _Token, what: str, value: int, minimum: int) -> int:
         # The upper limit keeps a slip of the finger from asking for terabytes.
-        if not least <= value <= 65536:
-            self.fail(token, f"{what} must be {least} to 65536, found {value}")
+        if not minimum <= value <= 65536:
+            self.fail(token, f"{what} must be {minimum} to 65536, found {value}")
         return value
 
     def fraction(self, token: _Token, value: float) -> float:
@@ -263,68 +197,3 @@ def _is_layer(word: str) -> bool:
         return len(parse_net(word).nodes) == 1
     except NotationError:
         return False
-
-
-def format_net(net: Net) -> str:
-    """The canonical text: `parse_net(format_net(net)) == net`."""
-    return format_nodes(net.nodes)
-
-
-def format_nodes(nodes: tuple[Node, ...]) -> str:
-    return " ".join(format_node(node) for node in nodes)
-
-
-def format_node(node: Node) -> str:
-    """One layer or block as its token."""
-    match node:
-        case Repeat():
-            return f"{node.times}({format_nodes(node.body)})"
-        case Shared():
-            return f"{node.times}@({format_nodes(node.body)})"
-        case Residual(shortcut=()):
-            return f"+({format_nodes(node.body)})"
-        case Residual():
-            return f"+({format_nodes(node.body)} | {format_nodes(node.shortcut)})"
-        case Unused():
-            return f"unused({format_nodes(node.body)})"
-        case Conv():
-            return f"c{node.channels}{_convolution(node)}{_if(node.groups != 1, f'g{node.groups}')}{_bias(node.bias)}"
-        case DepthwiseConv():
-            return f"dw{_if(node.multiplier != 1, str(node.multiplier))}{_convolution(node)}{_bias(node.bias)}"
-        case Linear():
-            return f"fc{node.features}{_bias(node.bias)}"
-        case Pool():
-            stride = _if(node.stride is not None, f"s{node.stride}")
-            return (
-                f"{'m' if node.kind == 'max' else 'a'}{node.kernel}{stride}{_if(node.padding != 0, f'p{node.padding}')}"
-            )
-        case AdaptivePool():
-            return f"{'amp' if node.kind == 'max' else 'aap'}{node.size}"
-        case Dropout():
-            return f"{'sdo' if node.spatial else 'do'}{_fraction(node.p)}"
-        case Activation(kind="leaky_relu") if node.slope != Activation("leaky_relu").slope:
-            return f"leaky{_fraction(node.slope)}"
-        case _:
-            return next(word for word, layer in WORDS.items() if layer == node)
-
-
-def _convolution(conv: Conv | DepthwiseConv) -> str:
-    return (
-        _if(conv.kernel != 3, f"/{conv.kernel}")
-        + _if(conv.stride != 1, f"s{conv.stride}")
-        + _if(conv.padding != 0, f"p{conv.padding}")
-        + _if(conv.dilation != 1, f"d{conv.dilation}")
-    )
-
-
-def _bias(bias: bool) -> str:
-    return _if(not bias, "nb")
-
-
-def _if(holds: bool, text: str) -> str:
-    return text if holds else ""
-
-
-def _fraction(value: float) -> str:
-    # repr is the shortest text that reads back as the same float; Decimal writes it without an exponent.
-    return f"{Decimal(repr(value)):f}".lstrip("0") if value else "0"

@@ -1,13 +1,14 @@
-"""What a net is before any weight exists: frozen layers, and nets made of them.
+"""What a net is before any weight exists: frozen layers, nets made of them, and the tokens that they are written with.
 
-A layer says only what cannot be derived: a convolution knows its output channels, its input channels follow
-from the walk (`walk.py`). Values only: nothing here counts, prints or builds.
+A layer says only what cannot be derived: a convolution knows its output channels, its input channels follow from the
+layers before it. What a layer does with its input is in `arithmetic.py`; reading text is in `notation.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias, assert_never, get_args
 
 ActivationKind: TypeAlias = Literal[
@@ -175,7 +176,8 @@ class Unused:
     body: tuple[Node, ...]
 
 
-Node: TypeAlias = Layer | Repeat | Shared | Residual | Unused
+Block: TypeAlias = Repeat | Shared | Residual | Unused
+Node: TypeAlias = Layer | Block
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,7 @@ class Net:
     nodes: tuple[Node, ...]
 
     def __str__(self) -> str:
-        from flyweight.model.notation import format_net
-
-        return format_net(self)
+        return format_nodes(self.nodes)
 
 
 def kind_of(layer: Layer) -> LayerKind:
@@ -256,14 +256,121 @@ def kind_of_module(class_names: Iterable[str]) -> RowKind:
     return known or ("other_norm" if any("norm" in name.lower() for name in names) else "other")
 
 
-def layers(nodes: tuple[Node, ...]) -> Iterator[Layer]:
-    """Every layer as written, blocks opened, in order of appearance."""
-    for node in nodes:
-        match node:
-            case Repeat() | Shared() | Unused():
-                yield from layers(node.body)
-            case Residual():
-                yield from layers(node.body)
-                yield from layers(node.shortcut)
-            case _:
-                yield node
+# Tokens that are one word. The first spelling of a layer is the one that is printed.
+WORDS: Final[dict[str, Layer]] = {
+    "bn": BatchNorm(),
+    "bn0": BatchNorm(affine=False),
+    "r": Activation("relu"),
+    "relu": Activation("relu"),
+    "r6": Activation("relu6"),
+    "leaky": Activation("leaky_relu"),
+    "prelu": Activation("prelu"),
+    "elu": Activation("elu"),
+    "gelu": Activation("gelu"),
+    "silu": Activation("silu"),
+    "hswish": Activation("hardswish"),
+    "tanh": Activation("tanh"),
+    "sigmoid": Activation("sigmoid"),
+    "gap": GlobalPool("average"),
+    "gmp": GlobalPool("max"),
+    "flat": Flatten(),
+    "ls": LogSoftmax(),
+}
+
+# Modifiers by letter: the field they set, and the smallest value that makes sense.
+MODIFIERS: Final[dict[str, tuple[str, int]]] = {
+    "/": ("kernel", 1),
+    "s": ("stride", 1),
+    "p": ("padding", 0),
+    "d": ("dilation", 1),
+    "g": ("groups", 1),
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A token with numbers in it: `head` + number + modifiers."""
+
+    head: str
+    make: Callable[..., Layer]
+    number: str  # the pattern of the number after the head
+    modifiers: str = ""
+    example: str = ""
+
+
+INTEGER, OPTIONAL, FRACTION = r"\d+", r"\d*", r"\d*\.?\d+"
+
+FORMS: Final = (
+    Form("c", Conv, INTEGER, "/spdgn", "c16"),
+    Form("dw", DepthwiseConv, OPTIONAL, "/spdn", "dw"),
+    Form("fc", Linear, INTEGER, "n", "fc10"),
+    Form("m", lambda kernel, **more: Pool("max", kernel, **more), INTEGER, "sp", "m2"),
+    Form("a", lambda kernel, **more: Pool("average", kernel, **more), INTEGER, "sp", "a2"),
+    Form("aap", lambda size: AdaptivePool("average", size), INTEGER, "", "aap4"),
+    Form("amp", lambda size: AdaptivePool("max", size), INTEGER, "", "amp4"),
+    Form("do", lambda p: Dropout(p), FRACTION, "", "do.1"),
+    Form("sdo", lambda p: Dropout(p, spatial=True), FRACTION, "", "sdo.1"),
+    Form("leaky", lambda slope: Activation("leaky_relu", slope), FRACTION, "", "leaky.1"),
+)
+
+
+def format_nodes(nodes: tuple[Node, ...]) -> str:
+    return " ".join(format_node(node) for node in nodes)
+
+
+def format_node(node: Node) -> str:
+    """One layer or block as its token."""
+    match node:
+        case Repeat():
+            return f"{node.times}({format_nodes(node.body)})"
+        case Shared():
+            return f"{node.times}@({format_nodes(node.body)})"
+        case Residual(shortcut=()):
+            return f"+({format_nodes(node.body)})"
+        case Residual():
+            return f"+({format_nodes(node.body)} | {format_nodes(node.shortcut)})"
+        case Unused():
+            return f"unused({format_nodes(node.body)})"
+        case Conv():
+            return f"c{node.channels}{_convolution(node)}{_if(node.groups != 1, f'g{node.groups}')}{_bias(node.bias)}"
+        case DepthwiseConv():
+            return f"dw{_if(node.multiplier != 1, str(node.multiplier))}{_convolution(node)}{_bias(node.bias)}"
+        case Linear():
+            return f"fc{node.features}{_bias(node.bias)}"
+        case Pool():
+            stride = _if(node.stride is not None, f"s{node.stride}")
+            return (
+                f"{'m' if node.kind == 'max' else 'a'}{node.kernel}{stride}{_if(node.padding != 0, f'p{node.padding}')}"
+            )
+        case AdaptivePool():
+            return f"{'amp' if node.kind == 'max' else 'aap'}{node.size}"
+        case Dropout():
+            return f"{'sdo' if node.spatial else 'do'}{_fraction(node.p)}"
+        case Activation(kind="leaky_relu") if node.slope != Activation("leaky_relu").slope:
+            return f"leaky{_fraction(node.slope)}"
+        case Activation() | BatchNorm() | GlobalPool() | Flatten() | LogSoftmax():
+            return next(word for word, layer in WORDS.items() if layer == node)
+        case _:
+            assert_never(node)
+
+
+def _convolution(conv: Conv | DepthwiseConv) -> str:
+    return (
+        _if(conv.kernel != 3, f"/{conv.kernel}")
+        + _if(conv.stride != 1, f"s{conv.stride}")
+        + _if(conv.padding != 0, f"p{conv.padding}")
+        + _if(conv.dilation != 1, f"d{conv.dilation}")
+    )
+
+
+def _bias(bias: bool) -> str:
+    return _if(not bias, "nb")
+
+
+def _if(holds: bool, text: str) -> str:
+    return text if holds else ""
+
+
+def _fraction(value: float) -> str:
+    # repr is the shortest text that reads back as the same float; Decimal writes it without an exponent.
+    return f"{Decimal(repr(value)):f}".lstrip("0") if value else "0"

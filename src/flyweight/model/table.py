@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final
 
+from flyweight.model.arithmetic import shape_text
 from flyweight.model.budget import KINDS, Budget, Kind, needs
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 from flyweight.model.edits import Edit
-from flyweight.model.layout import Shape
 from flyweight.tables import WIDTH, Column, Markdown, Table, as_csv, as_markdown, as_text, in_markdown, table_of
 
 NO_BUDGET: Final = Budget()
@@ -114,7 +114,7 @@ def _line_as_dict(line: Line) -> dict[str, Any]:
         "buffers": row.buffers,
         "macs": row.macs,
         "receptive_field": [_known(value) for value in row.receptive_field],
-        "jump": [_known(value) for value in row.jump],
+        "effective_stride": [_known(value) for value in row.effective_stride],
         "activation_bytes": row.activations * FLOAT32_BYTES,
         "is_shared": row.is_shared,
         "is_executed": row.is_executed,
@@ -149,15 +149,15 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     c8 r m2 flat fc10
     input 1x28x28
     <BLANKLINE>
-    layer          output  params   share    MACs  field  jump   memory
-    -------------------------------------------------------------------
-    conv1    c8   8x26x26      80    0.8%  48,672      3     1  24.8 kB
-    relu1    r    8x26x26       0    0.0%       0      3     1  21.6 kB
-    maxpool1 m2   8x13x13       0    0.0%       0      4     2  27.0 kB
-    flatten1 flat    1352       0    0.0%       0      4     2   5.4 kB
-    linear1  fc10      10  13,530  135.3%  13,520     28    26   5.4 kB
-    -------------------------------------------------------------------
-    total              10  13,610  136.1%  62,192     28    26  27.0 kB
+    layer          output  params   share    MACs  field  stride   memory
+    ---------------------------------------------------------------------
+    conv1    c8   8x26x26      80    0.8%  48,672      3       1  24.8 kB
+    relu1    r    8x26x26       0    0.0%       0      3       1  21.6 kB
+    maxpool1 m2   8x13x13       0    0.0%       0      4       2  27.0 kB
+    flatten1 flat    1352       0    0.0%       0      4       2   5.4 kB
+    linear1  fc10      10  13,530  135.3%  13,520     28      26   5.4 kB
+    ---------------------------------------------------------------------
+    total              10  13,610  136.1%  62,192     28      26  27.0 kB
     <BLANKLINE>
     registered  13,610 parameters, all executed
     weights     54,440 bytes as float32, 13,610 as int8
@@ -167,7 +167,7 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     rule = "-" * max(map(len, (header, *body, total)))
     parts = [
         *_wrap(cost.net),
-        f"input {_shape(cost.input_shape)}",
+        f"input {shape_text(cost.input_shape)}",
         "",
         header,
         rule,
@@ -191,7 +191,7 @@ COLUMNS: Final = (
     Column(header="share", is_number=True, is_optional=True),
     Column(header="MACs", is_number=True),
     Column(header="field", is_number=True),
-    Column(header="jump", is_number=True, is_optional=True),
+    Column(header="stride", is_number=True, is_optional=True),
     Column(header="memory", is_number=True),
 )
 
@@ -203,7 +203,7 @@ def _table(cost: Cost, budget: Budget) -> Table:
 
 def _text_cells(line: Line) -> tuple[str, ...]:
     row = line.row
-    told = (row.name, row.layer, _shape(row.out_shape))
+    told = (row.name, row.layer, shape_text(row.out_shape))
     if not row.is_executed:
         return (*told, _count(row.params), "unused", "-", "-", "-", "-")
     return (
@@ -212,24 +212,24 @@ def _text_cells(line: Line) -> tuple[str, ...]:
         f"{line.share:.1%}",
         _count(row.macs),
         _pair(row.receptive_field),
-        _pair(row.jump),
+        _pair(row.effective_stride),
         _bytes(row.activations * FLOAT32_BYTES),
     )
 
 
 def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
     executed = [row for row in cost.rows if row.is_executed]
-    field, jump = (_pair(executed[-1].receptive_field), _pair(executed[-1].jump)) if executed else ("", "")
+    last = executed[-1] if executed else None
     share = sum(line.share for line in lines(cost, budget))
     return (
         "total",
         "",
-        _shape(cost.out_shape),
+        shape_text(cost.out_shape),
         _count(cost.params),
         f"{share:.1%}",
         _count(cost.macs),
-        field,
-        jump,
+        _pair(last.receptive_field) if last else "",
+        _pair(last.effective_stride) if last else "",
         _bytes(cost.activation_bytes),
     )
 
@@ -272,7 +272,7 @@ def _wrap(text: str, first: str = "", later: str = "") -> list[str]:
 
 def cost_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
     """The table, the totals and the edits, for a page or a pull request."""
-    parts = [f"{_code(cost.net)} on {_shape(cost.input_shape)}", "", as_markdown(_table(cost, budget)), ""]
+    parts = [f"{_code(cost.net)} on {shape_text(cost.input_shape)}", "", as_markdown(_table(cost, budget)), ""]
     parts += [f"- {in_markdown(line)}" for line in _markdown_totals(cost, budget)]
     if edits:
         parts += ["", as_markdown(table_of([_edit_row(edit) for edit in edits]))]
@@ -302,10 +302,6 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
 def _code(text: str) -> Markdown:
     """In backticks, which cannot be in a net."""
     return Markdown("`" + text.replace("`", "'") + "`")
-
-
-def _shape(shape: Shape) -> str:
-    return "x".join(str(side) for side in shape)
 
 
 def _pair(values: tuple[float, float]) -> str:

@@ -1,8 +1,8 @@
 """Counting a net that is somebody's own `nn.Module`, by running it once on one black image.
 
 Goes in: a module, or "file:Class" in the current folder. Comes out: a `Cost` like the closed form's, with the limits
-that tracing has: the receptive field and the jump are not known (nan), memory is what each layer reads and writes, so
-what a skip connection keeps alive meanwhile is not in it. MACs are half of what torch's FLOP counter counts.
+that tracing has: receptive field and effective stride are not known (nan), memory is what each layer reads and writes,
+so what a skip connection keeps alive meanwhile is not in it. MACs are half of what torch's FLOP counter counts.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import UsageError, nearest
+from flyweight.model.arithmetic import Shape, is_in_place
 from flyweight.model.cost import Cost, Row
-from flyweight.model.layout import Shape
-from flyweight.model.spec import kind_of_module
+from flyweight.model.spec import RowKind, kind_of_module
 
 UNKNOWN = (nan, nan)
 
@@ -176,13 +176,6 @@ class _Recorder:
         self.calls.append(call)
 
 
-# As in cost.py: what can overwrite its input does.
-IN_PLACE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Tanh, nn.Sigmoid,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity, nn.LogSoftmax, nn.Softmax,
-)  # fmt: skip
-
-
 def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call], int, Tensor]:
     """Every layer's calls in order, the MACs of the whole, and the answer."""
     counter = FlopCounterMode(display=False)
@@ -235,10 +228,11 @@ def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor
         params = _size(_fresh(call.module.parameters(), counted))
         again = call.module in seen
         seen.add(call.module)
+        row = _row(call.path, call.module, params=params, macs=call.macs, out_shape=call.out_shape)
         yield replace(
-            _row(call.path, call.module, params=params, macs=call.macs, out_shape=call.out_shape),
+            row,
             in_shape=call.in_shape,
-            activations=call.writes if isinstance(call.module, IN_PLACE) else call.reads + call.writes,
+            activations=call.writes if _is_in_place(row.kind, call.module) else call.reads + call.writes,
             buffers=0 if again else _buffers(call.module),
             is_shared=again,
         )
@@ -247,6 +241,10 @@ def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor
     if direct or not calls or calls[-1].out_shape != out_shape:
         row = _row("", module, params=0, macs=direct, out_shape=out_shape)
         yield replace(row, name="functions", kind="other", layer="in forward", buffers=0)
+
+
+def _is_in_place(kind: RowKind, module: nn.Module) -> bool:
+    return is_in_place(kind) or isinstance(module, nn.Identity | nn.Softmax)
 
 
 def _rows_of_containers(
@@ -293,6 +291,6 @@ def _row(path: str, module: nn.Module, *, params: int, macs: int, out_shape: Sha
         buffers=_buffers(module),
         macs=macs,
         receptive_field=UNKNOWN,
-        jump=UNKNOWN,
+        effective_stride=UNKNOWN,
         activations=0,
     )

@@ -14,9 +14,9 @@ from statistics import median
 from typing import Final, Literal, TypeAlias, get_args
 
 from flyweight.evidence.stats import Summary, mean_interval, t_quantile, wilson
+from flyweight.model.arithmetic import Shape
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
-from flyweight.model.layout import Shape
 from flyweight.recipe import Change, diff
 from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Journey, Step
 from flyweight.reproductions.runs import Epoch, Figure, Replay

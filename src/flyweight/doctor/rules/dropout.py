@@ -8,7 +8,7 @@ from math import prod
 from typing import Final, cast
 
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import Step, Written, counted, judgement, rewritten, written, written_out
+from flyweight.doctor.nets import Step, Written, counted, judgement, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -24,6 +24,7 @@ from flyweight.model.spec import (
     Net,
     Pool,
 )
+from flyweight.model.tree import rewritten
 
 # A half before the linear layers of a large net is what dropout was made for (Srivastava et al. 2014); a net of fewer
 # parameters has none to spare, and convolutions share their weights over so many places that they hardly overfit.

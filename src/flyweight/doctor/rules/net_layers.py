@@ -10,18 +10,7 @@ from functools import reduce
 from typing import Final, cast
 
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import (
-    Path,
-    Step,
-    Written,
-    counted,
-    judgement,
-    nodes_with_paths,
-    rewritten,
-    rows_of,
-    written,
-    written_out,
-)
+from flyweight.doctor.nets import Step, Written, counted, judgement, rows_of, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -45,6 +34,7 @@ from flyweight.model.spec import (
     RowKind,
     Unused,
 )
+from flyweight.model.tree import Path, nodes_with_paths, rewritten
 
 # Signals shrink or grow by a factor a layer, so it is depth that needs normalisation: nets of two or three
 # convolutions, and of these with two or three linear layers (LeNet), learn well without.

@@ -9,14 +9,7 @@ from math import prod
 from typing import Final
 
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import (
-    Step,
-    Written,
-    counted,
-    judgement,
-    rewritten,
-    written_out,
-)
+from flyweight.doctor.nets import Step, Written, counted, judgement, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
@@ -33,6 +26,7 @@ from flyweight.model.spec import (
     Node,
     Pool,
 )
+from flyweight.model.tree import rewritten
 
 # A pool that leaves 3 x 3 places or fewer to a linear layer; of the places that come in at most one in eight is left
 # where it is an alarm. LeNet's last pool leaves 4 x 4 of 8 x 8.

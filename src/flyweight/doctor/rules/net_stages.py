@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.doctor.nets import Written, rewritten
+from flyweight.doctor.nets import Written
 from flyweight.model.spec import (
     Activation,
     AdaptivePool,
@@ -22,6 +22,7 @@ from flyweight.model.spec import (
     Residual,
     Shared,
 )
+from flyweight.model.tree import rewritten
 
 POOLS: Final = (Pool, GlobalPool, AdaptivePool)
 STAGE_STARTS: Final = (Conv, DepthwiseConv, Repeat, Shared, Residual)

@@ -8,21 +8,14 @@ from math import ceil, prod
 from typing import Final
 
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import (
-    Step,
-    Written,
-    counted,
-    judgement,
-    rewritten,
-    rows_of,
-    written,
-)
+from flyweight.doctor.nets import Step, Written, counted, judgement, rows_of, written
 from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
 from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row
 from flyweight.model.spec import CONVOLUTIONS, Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
+from flyweight.model.tree import rewritten
 
 # A linear layer with most of the parameters. On a map of 7 x 7 (an image of 28 after two pools) or smaller that is how
 # LeNet is built, so it takes nearly all of them to be an alarm; below 2,000 parameters there is little to save.

@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from flyweight.errors import NotationError, UsageError
+from flyweight.model.arithmetic import Shape
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
-from flyweight.model.layout import Shape
 from flyweight.model.notation import parse_net
 from flyweight.reproductions.document import Claim
 from flyweight.reproductions.log_import.changes import is_name_alone, is_training_only, layers_changed

@@ -1,0 +1,190 @@
+"""What one layer does with its input, in closed form: output shape, receptive field, parameters, buffers, MACs.
+
+Each function matches over all kinds of layer, so that the type checker names the place where a new one was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+from typing import NoReturn, TypeAlias, assert_never
+
+from flyweight.errors import NotationError
+from flyweight.model.spec import (
+    Activation,
+    AdaptivePool,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Layer,
+    Linear,
+    LogSoftmax,
+    Pool,
+    RowKind,
+)
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What one unit sees of the image, per axis (height, width), in pixels; the frame is not clipped.
+
+    After a flatten the spatial extent is kept: the next linear layer looks at all of it at once.
+    """
+
+    size: tuple[Fraction, Fraction]
+    effective_stride: tuple[Fraction, Fraction]
+    extent: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class State:
+    """What runs from layer to layer: the shape of one image's values, and what one of them sees of the image."""
+
+    shape: Shape
+    field: ReceptiveField
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """params are trainable values, buffers the others that are stored; MACs are multiplications by weights."""
+
+    params: int = 0
+    buffers: int = 0
+    macs: int = 0
+
+
+def counts(layer: Layer, in_shape: Shape, out_shape: Shape) -> Counts:
+    """Of one layer and one image. The step counter of batch norm is bookkeeping and not counted."""
+    channels = in_shape[0]
+    match layer:
+        case Conv():
+            weights = (channels // layer.groups) * layer.kernel**2
+            return Counts(params=layer.channels * (weights + layer.bias), macs=prod(out_shape) * weights)
+        case DepthwiseConv():
+            weights = layer.kernel**2
+            return Counts(params=channels * layer.multiplier * (weights + layer.bias), macs=prod(out_shape) * weights)
+        case BatchNorm():
+            return Counts(params=2 * channels * layer.affine, buffers=2 * channels)
+        case Linear():
+            return Counts(params=layer.features * (channels + layer.bias), macs=channels * layer.features)
+        case Activation():
+            return Counts(params=channels if layer.kind == "prelu" else 0)
+        case Pool() | GlobalPool() | AdaptivePool() | Dropout() | Flatten() | LogSoftmax():
+            return Counts()
+        case _:
+            assert_never(layer)
+
+
+def is_in_place(kind: RowKind) -> bool:
+    """Whether a layer overwrites its input, so that it needs no memory of its own."""
+    match kind:
+        case "batch_norm" | "dropout" | "flatten" | "log_softmax":
+            return True
+        case "relu" | "relu6" | "leaky_relu" | "prelu" | "elu" | "gelu" | "silu" | "hardswish" | "tanh" | "sigmoid":
+            return True
+        case "conv" | "depthwise_conv" | "linear" | "max_pool" | "average_pool" | "other_norm" | "other":
+            return False
+        case _:
+            assert_never(kind)
+
+
+def after(layer: Layer, name: str, state: State) -> State:
+    """The state behind one layer, which an error calls `name`."""
+    shape, field = state.shape, state.field
+    match layer:
+        case Conv():
+            _needs_image(name, shape)
+            if shape[0] % layer.groups or layer.channels % layer.groups:
+                misfit(
+                    name, f"channels in and out ({layer.channels}) must be multiples of groups={layer.groups}", shape
+                )
+            return _windowed(name, layer.channels, state, layer.kernel, layer.stride, layer.padding, layer.dilation)
+        case DepthwiseConv():
+            _needs_image(name, shape)
+            channels = shape[0] * layer.multiplier
+            return _windowed(name, channels, state, layer.kernel, layer.stride, layer.padding, layer.dilation)
+        case Pool():
+            _needs_image(name, shape)
+            if 2 * layer.padding > layer.kernel:
+                misfit(name, f"padding must be at most half the window of {layer.kernel}", shape)
+            return _windowed(name, shape[0], state, layer.kernel, layer.step, layer.padding, 1)
+        case GlobalPool():
+            _needs_image(name, shape)
+            return State((shape[0], 1, 1), _whole(field))
+        case AdaptivePool():
+            _needs_image(name, shape)
+            return State((shape[0], layer.size, layer.size), _adapted(field, layer.size))
+        case Flatten():
+            return State((prod(shape),), field)
+        case Linear():
+            if len(shape) != 1:
+                misfit(name, "needs a flat input; put 'flat' (or 'gap flat') before it", shape)
+            return State((layer.features,), _whole(field))
+        case LogSoftmax():
+            if len(shape) != 1:
+                misfit(name, "needs a flat input; put 'flat' before it", shape)
+            return state
+        case BatchNorm() | Activation() | Dropout():
+            return state
+        case _:
+            assert_never(layer)
+
+
+def _windowed(name: str, channels: int, state: State, kernel: int, stride: int, padding: int, dilation: int) -> State:
+    """A sliding window: the arithmetic of Dumoulin and Visin, arXiv 1603.07285."""
+    span = dilation * (kernel - 1) + 1
+    _, height, width = state.shape
+    if min(height, width) + 2 * padding < span:
+        misfit(name, f"its window spans {span} pixels with padding {padding}", state.shape)
+    out = tuple((side + 2 * padding - span) // stride + 1 for side in (height, width))
+    field = state.field
+    size = tuple(rf + (span - 1) * step for rf, step in zip(field.size, field.effective_stride, strict=True))
+    steps = tuple(step * stride for step in field.effective_stride)
+    return State((channels, *out), ReceptiveField(_pair(size), _pair(steps), (out[0], out[1])))
+
+
+def _whole(field: ReceptiveField) -> ReceptiveField:
+    """A unit that sees everything that the units before it saw together."""
+    return _pooled(field, field.extent, (1, 1))
+
+
+def _adapted(field: ReceptiveField, size: int) -> ReceptiveField:
+    """Adaptive windows differ by one where the sides do not divide; the widest one counts."""
+    widest = [max(-(-(i + 1) * side // size) - i * side // size for i in range(size)) for side in field.extent]
+    return _pooled(field, widest, (size, size))
+
+
+def _pooled(field: ReceptiveField, windows: Sequence[int], extent: tuple[int, int]) -> ReceptiveField:
+    """What a unit sees through a window; the mean distance of two units, where their windows are not alike."""
+    steps = field.effective_stride
+    size = tuple(rf + (window - 1) * step for rf, step, window in zip(field.size, steps, windows, strict=True))
+    shares = tuple(step * old / new for step, old, new in zip(steps, field.extent, extent, strict=True))
+    return ReceptiveField(_pair(size), _pair(shares), extent)
+
+
+def wider(one: ReceptiveField, other: ReceptiveField) -> ReceptiveField:
+    return replace(one, size=_pair(tuple(max(pair) for pair in zip(one.size, other.size, strict=True))))
+
+
+def _pair(values: tuple[Fraction, ...]) -> tuple[Fraction, Fraction]:
+    return values[0], values[1]
+
+
+def _needs_image(name: str, shape: Shape) -> None:
+    if len(shape) != 3:
+        misfit(name, "needs (channels, height, width); it must stand before 'flat'", shape)
+
+
+def misfit(name: str, needs: str, found: Shape) -> NoReturn:
+    raise NotationError(f"net, {name}: {needs}; its input is {shape_text(found)}.")
+
+
+def shape_text(shape: Shape) -> str:
+    return "x".join(str(side) for side in shape)

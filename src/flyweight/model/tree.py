@@ -1,0 +1,156 @@
+"""Walking and changing a net as it is written: where nodes stand, layers in the order they run, other nodes instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, assert_never
+
+from flyweight.model.spec import Block, Dropout, Layer, Net, Node, Repeat, Residual, Shared, Unused
+
+Nodes: TypeAlias = tuple[Node, ...]
+
+Path: TypeAlias = tuple[int, ...]
+"""Where a node stands: its index in the net, then in turn the branch (0: body, 1: shortcut) and the index in it."""
+
+
+def branches(node: Node) -> tuple[Nodes, ...]:
+    """What a block holds; nothing in a layer."""
+    if not isinstance(node, Block):
+        return ()
+    match node:
+        case Residual():
+            return node.body, node.shortcut
+        case Repeat() | Shared() | Unused():
+            return (node.body,)
+        case _:
+            assert_never(node)
+
+
+def with_branches(block: Block, inner: Sequence[Nodes]) -> Nodes:
+    """The block with other nodes in it; none where nothing is left."""
+    match block:
+        case Residual():
+            # A body of nothing is the identity, which is written as a dropout of nothing.
+            return (Residual(inner[0] or (Dropout(0.0),), inner[1]),)
+        case Repeat() | Shared() | Unused():
+            return (replace(block, body=inner[0]),) if inner[0] else ()
+        case _:
+            assert_never(block)
+
+
+def nodes_with_paths(nodes: Nodes, above: Path = ()) -> Iterator[tuple[Path, Node]]:
+    """Every node, blocks before what is in them."""
+    for index, node in enumerate(nodes):
+        path = (*above, index)
+        yield path, node
+        for side, inner in enumerate(branches(node)):
+            yield from nodes_with_paths(inner, (*path, side))
+
+
+def siblings(net: Net, path: Path) -> Nodes:
+    """The nodes of the branch that a path leads into."""
+    nodes = net.nodes
+    for index, side in zip(path[:-1:2], path[1::2], strict=True):
+        nodes = branches(nodes[index])[side]
+    return nodes
+
+
+def rewritten(net: Net, changes: Mapping[Path, Nodes]) -> Net:
+    """The net with other nodes in place of those at the paths; blocks in which nothing is left are left out."""
+    return Net(_rewritten(net.nodes, (), changes))
+
+
+def _rewritten(nodes: Nodes, above: Path, changes: Mapping[Path, Nodes]) -> Nodes:
+    found: list[Node] = []
+    for index, node in enumerate(nodes):
+        path = (*above, index)
+        if path in changes:
+            found += changes[path]
+        elif isinstance(node, Block):
+            inner = [_rewritten(one, (*path, side), changes) for side, one in enumerate(branches(node))]
+            found += with_branches(node, inner)
+        else:
+            found.append(node)
+    return tuple(found)
+
+
+def without_repeats(nodes: Nodes) -> Nodes:
+    """Repetitions written out, each with weights of its own as before."""
+    found: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Repeat):
+            found += without_repeats(node.body) * node.times
+        elif isinstance(node, Block):
+            found += with_branches(node, [without_repeats(one) for one in branches(node)])
+        else:
+            found.append(node)
+    return tuple(found)
+
+
+def n_unrolled(nodes: Nodes) -> int:
+    """Layers with every repetition, without unrolling anything."""
+    return sum(
+        _times(node) * sum(n_unrolled(inner) for inner in branches(node)) if isinstance(node, Block) else 1
+        for node in nodes
+    )
+
+
+def _times(block: Block) -> int:
+    match block:
+        case Repeat() | Shared():
+            return block.times
+        case Residual() | Unused():
+            return 1
+        case _:
+            assert_never(block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occurrence:
+    """A layer once for each time that it runs, and those that never do.
+
+    stretch: layers with one number follow each other with nothing beside them; a residual begins and ends stretches.
+    """
+
+    layer: Layer
+    path: Path
+    stretch: int
+    is_in_residual: bool
+
+
+def unrolled(net: Net) -> Iterator[Occurrence]:
+    """In the order of the rows of the net's cost."""
+    return _Unrolling().nodes(net.nodes, (), is_in_residual=False)
+
+
+class _Unrolling:
+    """Counts the stretches on the way through a net."""
+
+    def __init__(self) -> None:
+        self.stretch = 0
+
+    def nodes(self, nodes: Iterable[Node], above: Path, *, is_in_residual: bool) -> Iterator[Occurrence]:
+        for index, node in enumerate(nodes):
+            path = (*above, index)
+            if isinstance(node, Block):
+                yield from self.block(node, path, is_in_residual=is_in_residual)
+            else:
+                yield Occurrence(layer=node, path=path, stretch=self.stretch, is_in_residual=is_in_residual)
+
+    def block(self, block: Block, path: Path, *, is_in_residual: bool) -> Iterator[Occurrence]:
+        match block:
+            case Repeat() | Shared():
+                for _ in range(block.times):
+                    yield from self.nodes(block.body, (*path, 0), is_in_residual=is_in_residual)
+            case Unused():
+                stretch = self.stretch
+                yield from self.nodes(block.body, (*path, 0), is_in_residual=is_in_residual)
+                self.stretch = stretch  # nothing of it runs, so it parts nothing
+            case Residual():
+                for side, nodes in enumerate(branches(block)):
+                    self.stretch += 1
+                    yield from self.nodes(nodes, (*path, side), is_in_residual=True)
+                self.stretch += 1
+            case _:
+                assert_never(block)
