@@ -22,10 +22,11 @@ from made_subjects import (
 from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.rules.evaluation import RULES
+from flyweight.doctor.rules import claims, evaluation, reported_losses, transforms
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import load, own_names
 
+RULES = (*transforms.RULES, *evaluation.RULES, *reported_losses.RULES, *claims.RULES)
 BY_CODE = {rule.code: rule for rule in RULES}
 ROTATED = "augment.rotate=10.0"
 

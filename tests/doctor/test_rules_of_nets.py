@@ -17,7 +17,7 @@ from torch import nn
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.finding import Judgement
-from flyweight.doctor.rules import dropout, learning_rate, net
+from flyweight.doctor.rules import dropout, learning_rate, net_layers, net_maps, net_widths
 from flyweight.doctor.subject import Subject
 from flyweight.model.count import count
 from flyweight.model.notation import parse_net
@@ -28,7 +28,8 @@ from flyweight.recipe import ModelSection, Recipe, load, names, override, own_na
 sys.path.append(str(Path(__file__).parent.parent / "model"))  # where nets are drawn
 from random_nets import fits, nets
 
-RULES = {rule.code: rule for rule in (*net.RULES, *dropout.RULES)}
+NETS = sorted((*net_layers.RULES, *net_maps.RULES, *net_widths.RULES), key=lambda rule: rule.code)
+RULES = {rule.code: rule for rule in (*NETS, *dropout.RULES)}
 ALL = sorted(RULES)
 DOCUMENTS = [name for name in names() if not name.startswith("own/")]
 
@@ -102,7 +103,7 @@ def test_an_explanation_is_three_sentences_without_figures(code: str) -> None:
 
 def test_codes_are_in_order_and_no_two_are_equal() -> None:
     """A code is a name; NE13 and NE16 are of no rule."""
-    codes = [rule.code for rule in net.RULES]
+    codes = [rule.code for rule in NETS]
 
     assert codes == [f"NE{number:02}" for number in range(1, 16) if number != 13]
     assert [rule.code for rule in dropout.RULES] == ["RE01", "RE02", "RE03"]

@@ -18,7 +18,7 @@ class Rule:
 
     code: str
     title: str
-    needs: tuple[Need, ...]
     judge: Callable[[Subject], Judgement | None]
     explanation: str
+    needs: tuple[Need, ...] = ()
     source: str = ""

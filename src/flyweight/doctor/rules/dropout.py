@@ -189,39 +189,40 @@ def _strongest(known: Known, steps: list[Step]) -> Quantity:
     return _quantity(known, max(steps, key=_p))
 
 
-TOO_STRONG: Final = Rule(
-    code="RE01",
-    title="Dropout too strong",
-    needs=(),
-    judge=too_strong,
-    explanation="Dropout sets a part of the values to zero in each training step, so that the net cannot rely on any "
-    "of them. A small net needs all that it has, and what several dropouts leave is the product of what each leaves, "
-    "so that it learns slowly and never fits even its training images. Use a tenth or less, or none: nets of few "
-    "parameters overfit little, and varied images help them more.",
-    source="Srivastava et al. 2014, JMLR 15",
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="RE01",
+        title="Dropout too strong",
+        judge=too_strong,
+        explanation=(
+            "Dropout sets a part of the values to zero in each training step, so that the net cannot rely on any of "
+            "them. A small net needs all that it has, and what several dropouts leave is the product of what each "
+            "leaves, so that it learns slowly and never fits even its training images. Use a tenth or less, or none: "
+            "nets of few parameters overfit little, and varied images help them more."
+        ),
+        source="Srivastava et al. 2014, JMLR 15",
+    ),
+    Rule(
+        code="RE02",
+        title="Dropout in the wrong place",
+        judge=misplaced,
+        explanation=(
+            "Dropout changes the spread of the values while training and leaves them alone in evaluation. Straight "
+            "before batch norm, that makes the remembered spread wrong for evaluation; on the answers, right classes "
+            "are struck out by chance; on the image, pixels are lost before anything has looked at them. Put it behind"
+            " the activation before the last linear layer, where many values say the same, or leave it out."
+        ),
+        source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134",
+    ),
+    Rule(
+        code="RE03",
+        title="Dropout in a short training",
+        judge=in_short_training,
+        explanation=(
+            "Dropout makes each step learn with another part of the net, so a net takes longer to learn with it. It "
+            "pays against overfitting, which needs many passes over the images, and this training is over before that."
+            " Leave it out, or train longer."
+        ),
+        source="Srivastava et al. 2014, section 6",
+    ),
 )
-
-MISPLACED: Final = Rule(
-    code="RE02",
-    title="Dropout in the wrong place",
-    needs=(),
-    judge=misplaced,
-    explanation="Dropout changes the spread of the values while training and leaves them alone in evaluation. Straight "
-    "before batch norm, that makes the remembered spread wrong for evaluation; on the answers, right classes are "
-    "struck out by chance; on the image, pixels are lost before anything has looked at them. Put it behind the "
-    "activation before the last linear layer, where many values say the same, or leave it out.",
-    source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134",
-)
-
-IN_SHORT_TRAINING: Final = Rule(
-    code="RE03",
-    title="Dropout in a short training",
-    needs=(),
-    judge=in_short_training,
-    explanation="Dropout makes each step learn with another part of the net, so a net takes longer to learn with it. "
-    "It pays against overfitting, which needs many passes over the images, and this training is over before that. "
-    "Leave it out, or train longer.",
-    source="Srivastava et al. 2014, section 6",
-)
-
-RULES: Final[tuple[Rule, ...]] = (TOO_STRONG, MISPLACED, IN_SHORT_TRAINING)

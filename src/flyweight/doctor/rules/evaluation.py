@@ -10,8 +10,6 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
 from flyweight.doctor.quantity import Known, best_accuracy, call, fact
 from flyweight.doctor.rule import Rule
-from flyweight.doctor.rules import claims, transforms
-from flyweight.doctor.rules import reported_losses as told_losses
 from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 
@@ -177,11 +175,9 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    *transforms.RULES,
     Rule(
         code="EV03",
         title="Judged on the images that train",
-        needs=(),
         judge=_judged_on_training_images,
         explanation=(
             "The images that judge the run are those that it trains on. A net can learn them by heart, so the figure "
@@ -193,7 +189,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV04",
         title="Judged on the test images",
-        needs=(),
         judge=_judged_on_test_images,
         explanation=(
             "The test images are looked at while there is still something to choose: an epoch, or the next change. "
@@ -206,7 +201,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV05",
         title="Training images always in the same order",
-        needs=(),
         judge=_no_shuffle,
         explanation=(
             "The training images come in the order of the file in every epoch. The same neighbours share a batch each "
@@ -218,7 +212,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV06",
         title="Seed set after the split",
-        needs=(),
         judge=_seed_after_split,
         explanation=(
             "The split into training and validation images is drawn before the seed is set. Two runs differ in the "
@@ -227,11 +220,9 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         source="document 003: every step that has a split",
     ),
-    *told_losses.RULES,
     Rule(
         code="EV10",
         title="An epoch chosen by few validation images",
-        needs=(),
         judge=_noisy_choice,
         explanation=(
             "The epoch that is kept is the best by a small number of validation images. Late epochs differ by less "
@@ -241,5 +232,4 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
         source="binomial error of an accuracy",
     ),
-    *claims.RULES,
 )

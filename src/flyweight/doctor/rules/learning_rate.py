@@ -306,7 +306,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="LR01",
         title="Learning rate too high",
-        needs=(),
         judge=too_high,
         explanation=(
             "The learning rate says how far each step moves the weights against the gradient. Steps that are too long "
@@ -319,7 +318,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="LR02",
         title="Learning rate too low",
-        needs=(),
         judge=too_low,
         explanation=(
             "The learning rate says how far each step moves the weights against the gradient. With steps that are too "
@@ -331,7 +329,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="LR03",
         title="Loss summed over the batch",
-        needs=(),
         judge=summed,
         explanation=(
             "A batch's losses are added up here and not averaged, so the gradient is as many times larger as the batch "
@@ -343,7 +340,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="LR04",
         title="Momentum and learning rate too high together",
-        needs=(),
         judge=momentum_and_lr,
         explanation=(
             "Momentum lets a step go on in the steps that follow it, so the rate that acts is the written one divided "

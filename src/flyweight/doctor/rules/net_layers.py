@@ -333,80 +333,85 @@ def _text(subject: Subject, steps: Sequence[Step]) -> Quantity:
     return reduce(lambda text, layer: text + " " + layer, (known.row(step.row).layer for step in steps))
 
 
-BATCH_NORM_MISSING: Final = Rule(
-    code="NE01",
-    title="No batch norm in a deep net",
-    needs=(),
-    judge=batch_norm_missing,
-    explanation="Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it "
-    "back to one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that only "
-    "small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread of every "
-    "channel where the next layer expects them, at the price of two parameters a channel.",
-    source="Ioffe and Szegedy 2015, arXiv 1502.03167",
-)
-
-BIAS_BEFORE_BATCH_NORM: Final = Rule(
-    code="NE02",
-    title="Bias before batch norm",
-    needs=(),
-    judge=bias_before_batch_norm,
-    explanation="A bias adds the same value everywhere in its channel, and the batch norm behind it subtracts the mean "
-    "of the channel. So the bias never reaches the next layer: it is counted, stored and trained for nothing. Leave it "
-    "out and spend the parameters elsewhere, because the shift of the batch norm does what the bias was for.",
-    source="Ioffe and Szegedy 2015, section 3.2",
-)
-
-NEVER_CALLED: Final = Rule(
-    code="NE08",
-    title="Layers registered and never called",
-    needs=(),
-    judge=never_called,
-    explanation="These layers belong to the net as it is stored, but what the net computes does not pass through them. "
-    "They learn nothing and answer nothing, and they make the count of parameters ambiguous: some tools count them, "
-    "others do not. Leave them out if they are a leftover, or call them if they were meant to be there.",
-    source="document 003, step 17; document 004",
-)
-
-NO_ACTIVATION: Final = Rule(
-    code="NE10",
-    title="No activation between two layers",
-    needs=(),
-    judge=no_activation,
-    explanation="A convolution or linear layer is a linear map, and two linear maps in a row are one linear map. So "
-    "the second layer costs parameters and time, but the two together cannot tell more apart than one could. An "
-    "activation between them, after the batch norm if there is one, makes them two steps, and it costs no parameter.",
-    source="Goodfellow, Bengio and Courville 2016, chapter 6",
-)
-
-LOG_SOFTMAX: Final = Rule(
-    code="NE11",
-    title="Log-softmax before cross entropy",
-    needs=(),
-    judge=log_softmax_before_loss,
-    explanation="The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The "
-    "second does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
-    "answers are the same. It is harmless, and can be left out for a shorter net.",
-    source="definition of the log-softmax",
-)
-
-ACTIVATION_ON_LOGITS: Final = Rule(
-    code="NE12",
-    title="Activation on the answers",
-    needs=(),
-    judge=activation_on_logits,
-    explanation="The last layer gives a score to each class, and an activation behind it bends or cuts these scores. "
-    "Scores that are cut get no gradient, and the net cannot say that a class is very unlikely, so some classes may "
-    "never be learnt. Take the activation away: the loss is made for scores of any sign and size.",
-)
-
-SATURATING_ACTIVATIONS: Final = Rule(
-    code="NE14",
-    title="Saturating activations in a deep net",
-    needs=(),
-    judge=saturating_activations,
-    explanation="A sigmoid or hyperbolic tangent is flat for large inputs, and where it is flat the gradient is nearly "
-    "zero. Gradients are multiplied from layer to layer on their way back, so that next to nothing is left of them at "
-    "the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before an activation "
-    "keeps inputs in the middle, where there is a slope.",
-    source="Glorot and Bengio 2010",
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="NE01",
+        title="No batch norm in a deep net",
+        judge=batch_norm_missing,
+        explanation=(
+            "Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it back to"
+            " one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that "
+            "only small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread "
+            "of every channel where the next layer expects them, at the price of two parameters a channel."
+        ),
+        source="Ioffe and Szegedy 2015, arXiv 1502.03167",
+    ),
+    Rule(
+        code="NE02",
+        title="Bias before batch norm",
+        judge=bias_before_batch_norm,
+        explanation=(
+            "A bias adds the same value everywhere in its channel, and the batch norm behind it subtracts the mean of "
+            "the channel. So the bias never reaches the next layer: it is counted, stored and trained for nothing. "
+            "Leave it out and spend the parameters elsewhere, because the shift of the batch norm does what the bias "
+            "was for."
+        ),
+        source="Ioffe and Szegedy 2015, section 3.2",
+    ),
+    Rule(
+        code="NE08",
+        title="Layers registered and never called",
+        judge=never_called,
+        explanation=(
+            "These layers belong to the net as it is stored, but what the net computes does not pass through them. "
+            "They learn nothing and answer nothing, and they make the count of parameters ambiguous: some tools count "
+            "them, others do not. Leave them out if they are a leftover, or call them if they were meant to be there."
+        ),
+        source="document 003, step 17; document 004",
+    ),
+    Rule(
+        code="NE10",
+        title="No activation between two layers",
+        judge=no_activation,
+        explanation=(
+            "A convolution or linear layer is a linear map, and two linear maps in a row are one linear map. So the "
+            "second layer costs parameters and time, but the two together cannot tell more apart than one could. An "
+            "activation between them, after the batch norm if there is one, makes them two steps, and it costs no "
+            "parameter."
+        ),
+        source="Goodfellow, Bengio and Courville 2016, chapter 6",
+    ),
+    Rule(
+        code="NE11",
+        title="Log-softmax before cross entropy",
+        judge=log_softmax_before_loss,
+        explanation=(
+            "The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The second"
+            " does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
+            "answers are the same. It is harmless, and can be left out for a shorter net."
+        ),
+        source="definition of the log-softmax",
+    ),
+    Rule(
+        code="NE12",
+        title="Activation on the answers",
+        judge=activation_on_logits,
+        explanation=(
+            "The last layer gives a score to each class, and an activation behind it bends or cuts these scores. "
+            "Scores that are cut get no gradient, and the net cannot say that a class is very unlikely, so some "
+            "classes may never be learnt. Take the activation away: the loss is made for scores of any sign and size."
+        ),
+    ),
+    Rule(
+        code="NE14",
+        title="Saturating activations in a deep net",
+        judge=saturating_activations,
+        explanation=(
+            "A sigmoid or hyperbolic tangent is flat for large inputs, and where it is flat the gradient is nearly "
+            "zero. Gradients are multiplied from layer to layer on their way back, so that next to nothing is left of "
+            "them at the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before"
+            " an activation keeps inputs in the middle, where there is a slope."
+        ),
+        source="Glorot and Bengio 2010",
+    ),
 )

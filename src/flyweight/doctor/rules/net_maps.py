@@ -413,48 +413,53 @@ def _sooner_pools(net: Written) -> Iterator[Net]:
             yield rewritten(net.net, {step.path: (replace(step.layer, stride=2),)})
 
 
-POOLING_AT_THE_END: Final = Rule(
-    code="NE04",
-    title="Pooling at the very end",
-    needs=(),
-    judge=pooling_at_the_end,
-    explanation="The last pool makes a small map smaller still, just before the linear layer that would have read it. "
-    "What it throws away has been computed for nothing, and where a part of the digit was found is lost to the one "
-    "layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of the image "
-    "and cost less, and leaves the last map as it is.",
-    source="document 002, steps 3a to 4",
-)
-
-RECEPTIVE_FIELD_SMALL: Final = Rule(
-    code="NE05",
-    title="Receptive field smaller than what is to be recognised",
-    needs=(),
-    judge=receptive_field_small,
-    explanation="Before the average over all places, each unit sees only a small window of the image. So the net "
-    "counts strokes and corners without ever seeing how they stand to each other, and things made of the same parts "
-    "look alike. A pool or stride earlier widens the window of all later layers at once, and costs no parameters.",
-    source="Luo et al. 2016, arXiv 1701.04128",
-)
-
-RECEPTIVE_FIELD_LARGE_EARLY: Final = Rule(
-    code="NE06",
-    title="Receptive field larger than the image too early",
-    needs=(),
-    judge=receptive_field_large_early,
-    explanation="The map has shrunk so far that each window covers all of it, while much of the net is still to come. "
-    "These layers see mostly padding and have nothing left to look around at, so that their parameters add little. "
-    "Shrink the map later, or move the layers to where it is larger, so that their windows find something new.",
-    source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
-)
-
-FULL_RESOLUTION: Final = Rule(
-    code="NE09",
-    title="Most of the time is spent at full resolution",
-    needs=(),
-    judge=full_resolution,
-    explanation="A convolution is computed at every place of its map, so its time grows with the area of the map. Here "
-    "several layers run before the map gets smaller, and most of a training step goes into them. A pool or a stride "
-    "one layer earlier makes all layers behind it about four times as fast, and what is saved can go into more "
-    "channels or more epochs.",
-    source="He and Sun 2015, arXiv 1412.1710",
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="NE04",
+        title="Pooling at the very end",
+        judge=pooling_at_the_end,
+        explanation=(
+            "The last pool makes a small map smaller still, just before the linear layer that would have read it. What"
+            " it throws away has been computed for nothing, and where a part of the digit was found is lost to the one"
+            " layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of "
+            "the image and cost less, and leaves the last map as it is."
+        ),
+        source="document 002, steps 3a to 4",
+    ),
+    Rule(
+        code="NE05",
+        title="Receptive field smaller than what is to be recognised",
+        judge=receptive_field_small,
+        explanation=(
+            "Before the average over all places, each unit sees only a small window of the image. So the net counts "
+            "strokes and corners without ever seeing how they stand to each other, and things made of the same parts "
+            "look alike. A pool or stride earlier widens the window of all later layers at once, and costs no "
+            "parameters."
+        ),
+        source="Luo et al. 2016, arXiv 1701.04128",
+    ),
+    Rule(
+        code="NE06",
+        title="Receptive field larger than the image too early",
+        judge=receptive_field_large_early,
+        explanation=(
+            "The map has shrunk so far that each window covers all of it, while much of the net is still to come. "
+            "These layers see mostly padding and have nothing left to look around at, so that their parameters add "
+            "little. Shrink the map later, or move the layers to where it is larger, so that their windows find "
+            "something new."
+        ),
+        source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
+    ),
+    Rule(
+        code="NE09",
+        title="Most of the time is spent at full resolution",
+        judge=full_resolution,
+        explanation=(
+            "A convolution is computed at every place of its map, so its time grows with the area of the map. Here "
+            "several layers run before the map gets smaller, and most of a training step goes into them. A pool or a "
+            "stride one layer earlier makes all layers behind it about four times as fast, and what is saved can go "
+            "into more channels or more epochs."
+        ),
+        source="He and Sun 2015, arXiv 1412.1710",
+    ),
 )

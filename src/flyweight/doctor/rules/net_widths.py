@@ -243,35 +243,38 @@ def _with_more_filters(net: Written) -> Iterator[Net]:
             yield rewritten(net.net, {step.path: (_with_width(layer, width),)})
 
 
-LINEAR_EATS_BUDGET: Final = Rule(
-    code="NE03",
-    title="A linear layer eats the budget",
-    needs=(),
-    judge=linear_eats_budget,
-    explanation="A linear layer behind a flatten has a weight for every place of the map, every channel and every "
-    "answer. So most parameters of this net sit in one layer that knows nothing of neighbourhood, where they overfit "
-    "easily and are missing in the convolutions. A smaller map before the flatten, or the average over all places, "
-    "does the same work for a fraction of the parameters, though it may know less of where things are.",
-    source="Lin, Chen and Yan 2013, arXiv 1312.4400",
-)
-
-WIDTH_BOTTLENECK: Final = Rule(
-    code="NE07",
-    title="A width bottleneck",
-    needs=(),
-    judge=width_bottleneck,
-    explanation="One layer has far fewer channels than the layers before and after it. What the earlier layers have "
-    "found must pass through it, and what does not fit is lost to all later layers, however wide they are. Make it "
-    "about as wide as its neighbours, and take the parameters from them if the budget is tight.",
-    source="Szegedy et al. 2015, arXiv 1512.00567, section 2",
-)
-
-FEW_FIRST_FILTERS: Final = Rule(
-    code="NE15",
-    title="Very few filters in the first layer",
-    needs=(),
-    judge=few_filters,
-    explanation="The first convolution has hardly any filters, so the net sees the image through hardly any kinds of "
-    "edges. Whatever they do not answer to is invisible to all later layers. Filters of the first layer are the "
-    "cheapest of the net, because an image has few channels, so a few more of them cost little.",
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        code="NE03",
+        title="A linear layer eats the budget",
+        judge=linear_eats_budget,
+        explanation=(
+            "A linear layer behind a flatten has a weight for every place of the map, every channel and every answer. "
+            "So most parameters of this net sit in one layer that knows nothing of neighbourhood, where they overfit "
+            "easily and are missing in the convolutions. A smaller map before the flatten, or the average over all "
+            "places, does the same work for a fraction of the parameters, though it may know less of where things are."
+        ),
+        source="Lin, Chen and Yan 2013, arXiv 1312.4400",
+    ),
+    Rule(
+        code="NE07",
+        title="A width bottleneck",
+        judge=width_bottleneck,
+        explanation=(
+            "One layer has far fewer channels than the layers before and after it. What the earlier layers have found "
+            "must pass through it, and what does not fit is lost to all later layers, however wide they are. Make it "
+            "about as wide as its neighbours, and take the parameters from them if the budget is tight."
+        ),
+        source="Szegedy et al. 2015, arXiv 1512.00567, section 2",
+    ),
+    Rule(
+        code="NE15",
+        title="Very few filters in the first layer",
+        judge=few_filters,
+        explanation=(
+            "The first convolution has hardly any filters, so the net sees the image through hardly any kinds of "
+            "edges. Whatever they do not answer to is invisible to all later layers. Filters of the first layer are "
+            "the cheapest of the net, because an image has few channels, so a few more of them cost little."
+        ),
+    ),
 )

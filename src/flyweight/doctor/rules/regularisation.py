@@ -7,7 +7,6 @@ from typing import Final
 from flyweight.doctor.finding import Judgement, Remedy
 from flyweight.doctor.quantity import Known, call, fact, mean
 from flyweight.doctor.rule import Rule
-from flyweight.doctor.rules import dropout
 from flyweight.doctor.rules.fitting import FITTED, training_gap
 from flyweight.doctor.subject import Subject
 
@@ -155,7 +154,6 @@ def too_strong_smoothing(subject: Subject) -> Judgement | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    *dropout.RULES,
     Rule(
         code="RE04",
         title="No augmentation, and a gap between training and validation",
@@ -171,7 +169,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="RE05",
         title="Augmentation too strong",
-        needs=(),
         judge=too_strong_augmentation,
         explanation=(
             "Augmentation shows images in ways in which new ones may come. When it goes further than that, a small net "
@@ -182,7 +179,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="RE06",
         title="Weight decay too strong",
-        needs=(),
         judge=too_strong_decay,
         explanation=(
             "Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. When it "
@@ -194,7 +190,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="RE07",
         title="Label smoothing too strong",
-        needs=(),
         judge=too_strong_smoothing,
         explanation=(
             "Label smoothing takes a part of each label from the right class and spreads it over all. A little of it "

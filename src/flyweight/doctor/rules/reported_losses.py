@@ -89,7 +89,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV07",
         title="Evaluation loss divided twice",
-        needs=(),
         judge=_divided_twice,
         explanation=(
             "The loss of a batch is a mean over its images already, and the sum of these means is divided by the "
@@ -102,7 +101,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV08",
         title="Training loss of the last batch only",
-        needs=(),
         judge=_last_batch,
         explanation=(
             "The training loss of an epoch is that of its last batch alone. A few images are luck, so it jumps between "

@@ -123,7 +123,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV01",
         title="Evaluation through the training transforms",
-        needs=(),
         judge=_augmented_evaluation,
         explanation=(
             "Images that evaluate the net pass through the random changes that are meant for training images. "
@@ -135,7 +134,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV02",
         title="Augmentation that never reaches the training images",
-        needs=(),
         judge=_lost_augmentation,
         explanation=(
             "The recipe asks for varied training images and they come as they are, mostly because both parts of a "

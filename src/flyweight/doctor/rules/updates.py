@@ -200,7 +200,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="ST01",
         title="Too few updates of the weights",
-        needs=(),
         judge=too_few,
         explanation=(
             "The weights change once a batch, so the number of updates is the number of batches in the whole run. With "
@@ -212,7 +211,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="ST02",
         title="Schedule stops the learning early",
-        needs=(),
         judge=stops_early,
         explanation=(
             "A schedule lowers the learning rate as the run goes on. When it drops too far too soon the weights stand "
@@ -224,7 +222,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="ST03",
         title="Learning rate never comes down",
-        needs=(),
         judge=never_anneals,
         explanation=(
             "Each batch pulls the weights a little to its own side, and a high learning rate keeps them shaking to the "
