@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from flyweight.recipe import Recipe, loads
 from flyweight.records.store import Store
@@ -60,7 +59,7 @@ def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
 
 
 def weights(store: Store, run_id: str) -> dict[str, np.ndarray]:
-    return load_file(store.folder(run_id) / "weights.safetensors")
+    return store.run_folder(run_id).weights().tensors
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

@@ -18,7 +18,6 @@ from flyweight.data import sources
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.facts import DataFacts
 from flyweight.diagnose.examine import examine_recipe, examine_run
-from flyweight.diagnose.probes.collect import PROBES
 from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES, subject_of_recipe, subject_of_run
 from flyweight.diagnose.trial import Expense, Proof, keep_proofs
 from flyweight.doctor.subject import Parent, Subject
@@ -27,7 +26,6 @@ from flyweight.experiment.plan import as_recorded, plan
 from flyweight.experiment.run import run
 from flyweight.experiment.setup import prepare
 from flyweight.recipe import Recipe, load, names, override, recipe_hash
-from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 from tiny import TRAIN, tiny_recipe
@@ -181,8 +179,8 @@ def test_what_could_not_be_trained_is_refused(tiny):
 
 def test_a_finished_run_is_known_in_full(tiny, store, finished):
     """Every piece is there, as the files and the record have it."""
-    folder = store.folder(finished.id)
-    result, told = files.read_result(folder), files.read_told(folder)
+    folder = store.run_folder(finished.id)
+    result, told = folder.result().as_dict(), folder.reported().as_dict()
 
     subject = subject_of_run(finished, store)
 
@@ -219,7 +217,7 @@ LOST_WITH: dict[str, tuple[str, ...]] = {
     "metrics.csv": ("history", "trained"),
     "misread.npz": ("trained",),
     "predictions.npz": ("answers", "trained"),
-    PROBES: (),
+    "probes.json": (),
     "recipe.toml": ("trained",),
     "result.json": ("trained",),
     "told.json": ("told", "trained"),
@@ -239,8 +237,8 @@ def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name
     """What stood in it is None with a reason; all else is as it was, and nothing is raised."""
     whole, folder = subject_of_run(finished, store), copied.folder(finished.id)
     spoil(folder / name)
-    if name != PROBES:
-        (folder / PROBES).unlink()  # so that all is measured again
+    if name != "probes.json":
+        (folder / "probes.json").unlink()  # so that all is measured again
 
     subject = subject_of_run(finished, copied)
 
@@ -267,7 +265,7 @@ def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
     """Cost and sizes come from the figures; without those nothing can be said, and that is told."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
     with_images = subject_of_run(record, store)
-    (store.folder(record.id) / PROBES).unlink()
+    store.run_folder(record.id).file("probes").unlink()
     (tmp_path / "digits.npz").unlink()
 
     subject = subject_of_run(record, store)
@@ -313,7 +311,7 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
     assert {"history", "answers", "trained"} <= set(subject.why_missing)
     assert subject.why_missing["trained"] == f"the run is {status} and has no weights"
     assert subject.start is not None
-    assert (store.folder(record.id) / PROBES).exists() == (status == "failed")
+    assert store.run_folder(record.id).has("probes") == (status == "failed")
 
 
 def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
@@ -491,7 +489,7 @@ def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
     """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
     record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
     before = examine_run(record.id, store).diagnosis.findings
-    keep_proofs(store.folder(record.id), [failed_proof(before[0].code)])
+    keep_proofs(store.run_folder(record.id), [failed_proof(before[0].code)])
 
     after = examine_run(record.id, store).diagnosis.findings
 

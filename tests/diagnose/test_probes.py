@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from flyweight.data import sources
 from flyweight.data.splits import split
 from flyweight.diagnose.probes import start as probe_start
-from flyweight.diagnose.probes.collect import FIELDS, PROBES, probe, probes_of
+from flyweight.diagnose.probes.collect import FIELDS, probe, probes_of
 from flyweight.diagnose.probes.images import probe_images
 from flyweight.diagnose.probes.reads import probe_reads
 from flyweight.doctor.probes import Probes, StartProbe
@@ -32,8 +32,8 @@ from flyweight.experiment.run import resume, run
 from flyweight.experiment.setup import prepare
 from flyweight.experiment.splits import parts_of
 from flyweight.recipe import Recipe, override
-from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from tiny import TEST, TRAIN, tiny_recipe
 
@@ -61,8 +61,8 @@ def plain_run(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
 
 
 @pytest.fixture
-def folder(plain_run: RunRecord, store: Store, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(store.folder(plain_run.id), tmp_path / "run"))
+def folder(plain_run: RunRecord, store: Store, tmp_path: Path) -> RunFolder:
+    return RunFolder(path=Path(shutil.copytree(store.folder(plain_run.id), tmp_path / "run")))
 
 
 def noise(n: int, seed: int) -> np.ndarray:
@@ -284,17 +284,17 @@ def test_probes_are_equal_each_time_and_leave_no_trace(tiny):
     torch.set_num_threads(1)
 
 
-def stored_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    with safe_open(folder / "weights.safetensors", framework="pt") as stored:
+def stored_weights(folder: RunFolder) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(folder.file("weights"), framework="pt") as stored:
         return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata()  # noqa: SIM118
 
 
-def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+def change_weights(folder: RunFolder, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Write other weights, as if they had been trained."""
     weights, metadata = stored_weights(folder)
     change(weights)
-    save_file(weights, folder / "weights.safetensors", metadata)
-    files.write_checksums(folder, ["weights.safetensors"])
+    save_file(weights, folder.file("weights"), metadata)
+    folder.write_checksums()
 
 
 def test_a_planted_dead_channel_is_counted(tiny, folder):
@@ -342,21 +342,21 @@ def test_layers_in_blocks_go_by_the_names_of_the_table(tiny, store):
     recipe = tiny("model.net=c6 bn r +(c6p1 bn r) 2@(c6p1 r) unused(r) gap flat fc10", *PLAIN[1:])
     record = run(recipe, seed=0, store=store, threads=1)
 
-    found = probe(recipe, seed=0, folder=store.folder(record.id)).trained
+    found = probe(recipe, seed=0, folder=store.run_folder(record.id)).trained
 
     assert found is not None
     assert found.channels == {"relu1": 6, "relu2": 6, "relu3": 6}
     assert set(found.gradient) == {row.path for row in plan(recipe).require().rows if row.macs}
 
 
-def kept(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / PROBES).read_text())
+def kept(folder: RunFolder) -> dict[str, Any]:
+    return json.loads(folder.file("probes").read_text())
 
 
 def test_probes_are_kept_and_read_again(plain_run, store):
     """A second look reads what the first one kept, the checksums still hold, and no probe is missing."""
     first = probes_of(plain_run, store)
-    path = store.folder(plain_run.id) / PROBES
+    path = store.run_folder(plain_run.id).file("probes")
     written = path.stat().st_mtime_ns
 
     second = probes_of(plain_run, store)
@@ -364,7 +364,7 @@ def test_probes_are_kept_and_read_again(plain_run, store):
     assert first.failed is None
     assert first == second
     assert path.stat().st_mtime_ns == written
-    files.verify(store.folder(plain_run.id))
+    store.run_folder(plain_run.id).verify()
 
 
 @pytest.mark.parametrize(
@@ -383,11 +383,11 @@ def test_probes_are_kept_and_read_again(plain_run, store):
 def test_probes_of_other_weights_and_damaged_ones_are_made_anew(plain_run, store, spoil):
     """Whatever is wrong with the file, the probes are those of the run, and the file is right afterwards."""
     expected = probes_of(plain_run, store)
-    folder = store.folder(plain_run.id)
+    folder = store.run_folder(plain_run.id)
     tables = kept(folder)
     whole = json.dumps(tables, sort_keys=True)
     spoil(tables)
-    (folder / PROBES).write_text(json.dumps(tables))
+    folder.file("probes").write_text(json.dumps(tables))
 
     found = probes_of(plain_run, store)
 
@@ -399,7 +399,7 @@ def test_probes_of_other_weights_and_damaged_ones_are_made_anew(plain_run, store
 def test_a_file_that_is_no_probes_at_all_is_replaced(plain_run, store, content):
     """Half a file, other JSON and no text are all taken for nothing."""
     expected = probes_of(plain_run, store)
-    path = store.folder(plain_run.id) / PROBES
+    path = store.run_folder(plain_run.id).file("probes")
     path.write_bytes(content)
 
     assert probes_of(plain_run, store) == expected
@@ -408,7 +408,7 @@ def test_a_file_that_is_no_probes_at_all_is_replaced(plain_run, store, content):
 
 def test_a_folder_that_cannot_be_written_does_not_matter(tiny, tmp_path, plain_run, store, monkeypatch):
     """The probes are made all the same, and nothing is kept."""
-    path = store.folder(plain_run.id) / PROBES
+    path = store.run_folder(plain_run.id).file("probes")
     path.unlink(missing_ok=True)
     path.mkdir()  # a file cannot take the place of a folder, not even for root
 
@@ -425,7 +425,7 @@ def test_a_stopped_run_keeps_no_probes_and_goes_on(tiny, store):
     asked = iter(range(100))
     stopped = run(tiny(*PLAIN), seed=3, store=store, threads=1, should_stop=lambda: next(asked) >= 4)
     halfway = probes_of(stopped, store)
-    was_kept = (store.folder(stopped.id) / PROBES).exists()
+    was_kept = store.run_folder(stopped.id).has("probes")
 
     whole = resume(stopped.id, store=store)
     found = probes_of(whole, store)
@@ -435,7 +435,7 @@ def test_a_stopped_run_keeps_no_probes_and_goes_on(tiny, store):
     assert not was_kept
     assert found.failed is None
     assert (found.images, found.reads, found.start) == (halfway.images, halfway.reads, halfway.start)
-    files.verify(store.folder(whole.id))
+    store.run_folder(whole.id).verify()
 
 
 def test_other_images_than_those_of_the_run_are_not_probed(tmp_path, store):
@@ -448,7 +448,7 @@ def test_other_images_than_those_of_the_run_are_not_probed(tmp_path, store):
     assert found == Probes(failed=found.failed)
     assert set(found.failed or {}) == set(FIELDS)
     assert all("must be those of the run" in reason for reason in (found.failed or {}).values())
-    assert not (store.folder(record.id) / PROBES).exists()
+    assert not store.run_folder(record.id).has("probes")
 
 
 def failing(recipe: Recipe, **probes: Any) -> Mapping[str, str]:
@@ -459,7 +459,7 @@ def test_what_cannot_be_probed_says_why(tmp_path, tiny, folder):
     """Images that are gone, a module that is gone, and a changed file of weights each leave the others as they are."""
     gone = failing(override(tiny(), [f"data.name={tmp_path / 'gone.npz'}"]))
     no_net = failing(override(tiny(), ["model.net=no_such_module:Net"]))
-    (folder / "weights.safetensors").write_bytes(b"other")
+    (folder.file("weights")).write_bytes(b"other")
     changed = failing(tiny(*PLAIN), folder=folder)
 
     assert set(gone) == set(FIELDS)

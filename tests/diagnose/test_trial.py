@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_rel
 
-from flyweight.diagnose.trial import PROOFS, Expense, Proof, keep_proofs, prove, read_proofs, read_tried
+from flyweight.diagnose.trial import Expense, Proof, keep_proofs, prove, read_proofs, read_tried
 from flyweight.doctor.diagnosis import Tried
 from flyweight.doctor.finding import Finding, Gain, Remedy
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.evidence.paired import Paired, paired
 from flyweight.experiment.events import EpochDone, Event
-from flyweight.records.folder import read_result, read_told
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from tiny import tiny_recipe
 
@@ -159,7 +159,7 @@ def test_accuracy_is_measured_on_images_held_out_whatever_the_protocol_tells(tmp
     assert len(runs) == 4
     assert {run.validation_count for run in runs} == {40}
     assert len({run.split_hash for run in runs}) == 1
-    assert all(read_told(store.folder(run.id)) == {} for run in runs)
+    assert all(not store.run_folder(run.id).has("reported") for run in runs)
 
 
 def test_a_lost_augmentation_stays_lost_in_the_unchanged_arm(tmp_path, store):
@@ -239,8 +239,8 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
     assert [run.seed for run in runs] == [0, 1]
     files = [
         {
-            "told": read_told(store.folder(run.id)).get("epochs"),
-            "result": read_result(store.folder(run.id)),
+            "told": store.run_folder(run.id).reported().as_dict()["epochs"],
+            "result": store.run_folder(run.id).result().as_dict(),
             "epochs": store.epochs(run.id),
         }
         for run in runs
@@ -367,13 +367,13 @@ def test_proofs_are_kept_one_a_code_and_read_again(tmp_path):
     first, second = made("LR02", found=paired([0.1, 0.2], [0.8, 0.95])), made("LR01")
     newer = made("LR02", has_helped=False)
 
-    keep_proofs(tmp_path / "run", [first, second])
-    before = read_proofs(tmp_path / "run")
-    keep_proofs(tmp_path / "run", [newer])
+    keep_proofs(RunFolder(path=tmp_path / "run"), [first, second])
+    before = read_proofs(RunFolder(path=tmp_path / "run"))
+    keep_proofs(RunFolder(path=tmp_path / "run"), [newer])
 
     assert before == (second, first)
-    assert read_proofs(tmp_path / "run") == (second, newer)
-    assert read_tried(tmp_path / "run") == (
+    assert read_proofs(RunFolder(path=tmp_path / "run")) == (second, newer)
+    assert read_tried(RunFolder(path=tmp_path / "run")) == (
         Tried(code="LR01", has_helped=True, line="LR01 was tried"),
         Tried(code="LR02", has_helped=False, line="LR02 was tried"),
     )
@@ -385,27 +385,27 @@ DAMAGED: Sequence[bytes] = (b"", b"{", b"{}", b"[1]", b'[{"code": "LR01"}]', b"\
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_proofs_are_told_and_stop_no_diagnosis(tmp_path, content):
     """Whoever asks for proofs hears of the damage in one line; a diagnosis goes on as if nothing had been tried."""
-    (tmp_path / PROOFS).write_bytes(content)
+    RunFolder(path=tmp_path).file("trials").write_bytes(content)
 
-    with pytest.raises(DataError, match="must hold proofs") as raised:
-        read_proofs(tmp_path)
+    with pytest.raises(DataError, match="must hold trials") as raised:
+        read_proofs(RunFolder(path=tmp_path))
 
     assert "\n" not in str(raised.value)
-    assert read_tried(tmp_path) == ()
+    assert read_tried(RunFolder(path=tmp_path)) == ()
 
 
 def test_damaged_proofs_are_written_anew(tmp_path):
     """What cannot be read cannot be kept, and a new proof is."""
-    (tmp_path / PROOFS).write_bytes(b"{")
+    RunFolder(path=tmp_path).file("trials").write_bytes(b"{")
 
-    keep_proofs(tmp_path, [made("LR01")])
+    keep_proofs(RunFolder(path=tmp_path), [made("LR01")])
 
-    assert read_proofs(tmp_path) == (made("LR01"),)
+    assert read_proofs(RunFolder(path=tmp_path)) == (made("LR01"),)
 
 
 def test_a_run_that_was_never_tried_has_no_proofs(tmp_path):
     """No file is no damage."""
-    assert read_proofs(tmp_path) == read_tried(tmp_path) == ()
+    assert read_proofs(RunFolder(path=tmp_path)) == read_tried(RunFolder(path=tmp_path)) == ()
 
 
 @pytest.mark.slow
@@ -432,9 +432,9 @@ def test_a_short_proof_trains_both_arms_on_the_same_few_images(tmp_path, store):
 
 def test_json_of_a_proof_is_plain(tmp_path):
     """Anyone can read it: a list of tables of numbers and words."""
-    keep_proofs(tmp_path, [made("LR01", found=paired([0.1, 0.2], [0.8, 0.95]))])
+    keep_proofs(RunFolder(path=tmp_path), [made("LR01", found=paired([0.1, 0.2], [0.8, 0.95]))])
 
-    (table,) = json.loads((tmp_path / PROOFS).read_text())
+    (table,) = json.loads(RunFolder(path=tmp_path).file("trials").read_text())
     assert table["code"] == "LR01"
     assert table["after"] == [0.8, 0.95]
     assert table["paired"]["n"] == 2

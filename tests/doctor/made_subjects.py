@@ -7,10 +7,11 @@ from typing import Any
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
-from flyweight.doctor.subject import Answers, Claim, Ending, EpochLine, Parent, Subject
+from flyweight.doctor.subject import Answers, Claim, Ending, Parent, Subject
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.count import count
 from flyweight.recipe import ModelSection, Recipe, override
+from flyweight.records.results import EpochLine
 
 NET = "c8 bn r m2 c16 bn r m2 flat fc10"
 N_TRAIN, N_TEST = 60_000, 10_000  # of MNIST

@@ -14,14 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.doctor.reading import read_answers, read_ending, read_history, read_told
-from flyweight.doctor.subject import Answers, Ending, EpochLine
+from flyweight.doctor.subject import Answers, Ending
 from flyweight.errors import DataError
+from flyweight.records.results import EpochLine
+from flyweight.records.run_folder import RunFolder
+from made_results import made_result
 
 METRICS = """epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,lr,seconds,images_per_second
 1,0.5,0.8,0.25,0.9,0.1,3.5,100
 2,inf,0.7,nan,0.1,0.05,3.5,100
 """
-RESULT = {
+RESULT = made_result().as_dict() | {
     "status": "finished",
     "message": "target reached in epoch 2",
     "best_epoch": 1,
@@ -29,12 +32,12 @@ RESULT = {
     "validation": {"correct": 36, "count": 40, "loss": None},
     "test": None,
 }
-TOLD = {"epochs": [{"epoch": 1, "train": {"accuracy": 0.8, "loss": 0.5}}], "class_counts": {"test": [1, 2]}}
+TOLD = {"epochs": [{"epoch": 1, "train": {"accuracy": 0.8, "loss": 0.5}}], "class_counts": {"test": (1, 2)}}
 FILES: dict[str, Callable[[Path], Any]] = {
-    "metrics.csv": read_history,
-    "result.json": read_ending,
-    "predictions.npz": read_answers,
-    "told.json": read_told,
+    "metrics.csv": lambda path: read_history(RunFolder(path=path)),
+    "result.json": lambda path: read_ending(RunFolder(path=path)),
+    "predictions.npz": lambda path: read_answers(RunFolder(path=path)),
+    "told.json": lambda path: read_told(RunFolder(path=path)),
 }
 
 
@@ -79,7 +82,7 @@ def test_answers_are_counted_by_class(tmp_path_factory, pairs):
     labels, answers = (np.array(column) for column in zip(*pairs, strict=True))
     write_answers(folder, labels, np.eye(5)[answers])
 
-    found = read_answers(folder, part="test")
+    found = read_answers(RunFolder(path=folder), part="test")
 
     assert found is not None
     assert found.part == "test"
@@ -91,7 +94,7 @@ def test_a_run_that_finished_no_epoch_has_a_history_without_lines(folder):
     """The header alone is no damage."""
     (folder / "metrics.csv").write_text(METRICS.splitlines()[0] + "\n")
 
-    assert read_history(folder) == ()
+    assert read_history(RunFolder(path=folder)) == ()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -125,7 +128,7 @@ def test_a_damaged_file_is_told_in_one_line(folder, name, content):
     with pytest.raises(DataError) as told:
         FILES[name](folder)
 
-    assert str(told.value).startswith(f"{name} must hold ")
+    assert f"{name} must hold " in str(told.value)
     assert "\n" not in str(told.value)
 
 
@@ -145,7 +148,7 @@ def test_answers_that_do_not_fit_their_labels_are_refused(folder, labels, probab
     write_answers(folder, labels, probabilities)
 
     with pytest.raises(DataError, match=r"predictions\.npz must hold"):
-        read_answers(folder)
+        read_answers(RunFolder(path=folder))
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from flyweight.recipe import loads, override, recipe_hash
 from flyweight.records import RunRecord, Store
-from flyweight.records.folder import write_bytes, write_json
+from flyweight.records.results import Predictions
+from made_results import made_result
 
 N_TEST, N_VALIDATION, N_CLASSES = 1_000, 200, 10
 BASE = loads('name = "base"\n[model]\nnet = "c8 bn r m2 c16 bn r gap flat fc10"\n[data]\nvalidation = 5000')
@@ -94,19 +94,13 @@ def _finished(store: Store, run: RunRecord, correct: int, *, with_files: bool) -
 
 def write_files(store: Store, run: RunRecord, correct: int) -> None:
     """Predictions and figures, as a run leaves them."""
-    folder = store.folder(run.id)
-    buffer: dict[str, np.ndarray] = {}
+    folder = store.run_folder(run.id)
+    predictions = {}
     for part, count in (("test", N_TEST), ("validation", N_VALIDATION)):
         labels = np.arange(count) % N_CLASSES
         right = rights(correct * count // N_TEST, count, run.seed)
         answers = np.where(right, labels, (labels + 1) % N_CLASSES)
-        buffer |= {f"{part}_labels": labels, f"{part}_probabilities": np.eye(N_CLASSES, dtype=np.float32)[answers]}
-    write_bytes(folder / "predictions.npz", npz(buffer))
+        predictions[part] = Predictions(labels=labels, probabilities=np.eye(N_CLASSES, dtype=np.float32)[answers])
+    folder.write_predictions(**predictions, validation_indices=np.arange(N_VALIDATION))
     costs = {"flash_bytes": 6_304, "activation_bytes": 24_832, "peak_memory_bytes": 600_000_000}
-    write_json(folder / "result.json", {"run": run.id, "name": run.name, "seed": run.seed, **costs})
-
-
-def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+    folder.write_end(made_result(run=run.id, name=run.name, seed=run.seed, **costs), ())

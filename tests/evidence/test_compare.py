@@ -189,7 +189,7 @@ def test_damaged_predictions_are_told_not_trusted(store, content):
     found = compared(store, "train.lr=0.2")
 
     assert found.images is None
-    assert any("must hold the run's answers" in caution for caution in found.cautions)
+    assert any("must hold a row of probabilities" in caution for caution in found.cautions)
 
 
 def test_a_pickle_among_the_predictions_is_never_loaded(store):
@@ -201,7 +201,7 @@ def test_a_pickle_among_the_predictions_is_never_loaded(store):
     found = compared(store, "train.lr=0.2")
 
     assert found.images is None
-    assert any("must hold the run's answers" in caution for caution in found.cautions)
+    assert any("must hold a row of probabilities" in caution for caution in found.cautions)
 
 
 def test_figures_that_cannot_be_read_are_told(store):

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.numpy import load_file
 
 from flyweight.data.batches import normalise
 from flyweight.experiment.run import resume, run
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.recipe import Recipe, protocol_words
-from flyweight.records import folder as files
-from flyweight.records.folder import TOLD
 from flyweight.records.record import RunRecord
+from flyweight.records.results import ReportedEpoch, ReportedTraining
 from flyweight.records.store import Store
 from flyweight.train import loop
 from tiny import TEST, TRAIN, tiny_recipe
@@ -70,15 +68,15 @@ def trained(recipe: Callable[..., Recipe], store: Store) -> Callable[..., RunRec
 
 
 def result(store: Store, record: RunRecord) -> dict[str, Any]:
-    return files.read_result(store.folder(record.id))
+    return store.run_folder(record.id).result().as_dict()
 
 
 def told(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    return json.loads((store.folder(record.id) / TOLD).read_text())["epochs"]
+    return store.run_folder(record.id).reported().as_dict()["epochs"]
 
 
 def weights(store: Store, record: RunRecord) -> dict[str, np.ndarray]:
-    return load_file(store.folder(record.id) / "weights.safetensors")
+    return store.run_folder(record.id).weights().tensors
 
 
 def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
@@ -136,8 +134,8 @@ def test_without_a_protocol_nothing_is_told(store, trained):
     record = trained()
 
     found = result(store, record)
-    assert not (store.folder(record.id) / TOLD).exists()
-    assert (found["protocol"], found["told"], found["judged_on"]) == ([], None, "validation")
+    assert not store.run_folder(record.id).has("reported")
+    assert (found["protocol"], found["told"], found["judged_on"]) == ((), None, "validation")
     assert found["test_openings"] == record.test_openings == 1
 
 
@@ -157,10 +155,10 @@ def test_a_run_keeps_what_it_told_and_how(recipe, store, trained, switch):
     record = trained(*filter(None, [switch]))
 
     found = result(store, record)
-    assert found["protocol"] == list(protocol_words(recipe(*filter(None, [switch]))))
+    assert found["protocol"] == tuple(protocol_words(recipe(*filter(None, [switch]))))
     assert len(found["protocol"]) == (switch is not None)
     assert found["told"] == (told(store, record)[-1] if switch else None)
-    files.verify(store.folder(record.id))
+    store.run_folder(record.id).verify()
 
 
 def test_a_transform_shared_with_the_evaluation_is_no_augmentation_at_all(recipe, store, trained):
@@ -256,8 +254,8 @@ def test_a_loss_divided_twice_is_the_sum_of_batch_means_over_the_images(store, t
     """By hand, from the answers that the run kept: about the mean loss over the batch size, and told beside it."""
     record = trained("loss_divided_twice=true")
 
-    with np.load(store.folder(record.id) / "predictions.npz") as kept:
-        right = kept["test_probabilities"].astype(np.float64)[np.arange(TEST), kept["test_labels"]]
+    kept = store.run_folder(record.id).predictions("test")
+    right = kept.probabilities.astype(np.float64)[np.arange(TEST), kept.labels]
     losses = -np.log(right)
     by_hand = sum(losses[start : start + BATCH].mean() for start in range(0, TEST, BATCH)) / TEST
     row, mean = told(store, record)[-1]["test"], result(store, record)["test"]["loss"]
@@ -293,13 +291,14 @@ def test_an_epoch_that_was_told_and_not_saved_is_told_once(recipe, store, traine
     switch = "last_batch_loss=true"
     whole = told(store, trained(switch))
     stopped = run(recipe(switch), seed=0, store=store, threads=1, should_stop=stop_after(14))
-    path = store.folder(stopped.id) / TOLD
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "epochs": [*content["epochs"], {**whole[1], "train": {"loss": 9.9}}]}))
+    folder = store.run_folder(stopped.id)
+    saved = folder.reported()
+    too_many = ReportedEpoch(epoch=2, train=ReportedTraining(accuracy=0.1, loss=9.9))
+    folder.write_reported(replace(saved, epochs=(*saved.epochs, too_many)))
 
     resumed = resume(stopped.id, store=store)
 
-    assert [row["epoch"] for row in content["epochs"]] == [1]
+    assert [row.epoch for row in saved.epochs] == [1]
     assert told(store, resumed) == whole
 
 
@@ -338,7 +337,7 @@ def test_a_loss_that_is_no_number_is_told_as_none(recipe, store):
     record = run(asked, seed=0, store=store, threads=1)
 
     (row,) = told(store, record)
-    counts = json.loads((store.folder(record.id) / TOLD).read_text())["class_counts"]["test"]
+    counts = store.run_folder(record.id).reported().class_counts["test"]
     assert record.status == "diverged"
     assert row["test"]["loss"] is None
     assert row["test"]["correct"] in counts

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +11,8 @@ import pytest
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped
 from flyweight.experiment.plan import examine, plan
-from flyweight.experiment.results import CHECKPOINT
 from flyweight.experiment.run import resume, run
 from flyweight.recipe import load
-from flyweight.records import folder as files
 from flyweight.records.store import Store
 from tiny import TEST, TRAIN, same, tiny_recipe, weights
 
@@ -37,32 +33,28 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_repeat_it(tmp_path, store)
 
     record = run(recipe, seed=3, store=store, threads=1)
 
-    folder = store.folder(record.id)
+    folder = store.run_folder(record.id)
     assert record.status == "finished"
-    assert load(folder / "recipe.toml") == recipe
-    with (folder / "metrics.csv").open() as lines:
-        rows = list(csv.DictReader(lines))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert load(folder.file("recipe")) == recipe
+    history, result, predictions = folder.history(), folder.result(), folder.predictions("test")
+    assert [line.epoch for line in history] == [1, 2]
     assert [epoch.validation_loss for epoch in store.epochs(record.id)] == pytest.approx(
-        [float(row["validation_loss"]) for row in rows]
+        [line.validation_loss for line in history]
     )
-    result = json.loads((folder / "result.json").read_text())
-    with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
-        answers = predictions["test_probabilities"].argmax(1)
-        test_correct = int((answers == predictions["test_labels"]).sum())
-        assert len(answers) == TEST
-        assert len(predictions["validation_labels"]) == 40
-    assert record.test_correct == result["test"]["correct"] == test_correct
+    test_correct = int((predictions.predicted == predictions.labels).sum())
+    assert len(predictions.labels) == TEST
+    assert len(folder.predictions("validation").labels) == 40
+    assert record.test_correct == result.test.correct == test_correct
     assert record.train_count == TRAIN - 40
-    assert result["test_openings"] == record.test_openings == 1
-    assert result["params"] == sum(row["params"] for row in result["layers"]) == record.params
+    assert result.test_openings == record.test_openings == 1
+    assert result.params == sum(row["params"] for row in result.layers) == record.params
     trainable = [tensor for name, tensor in weights(store, record.id).items() if name.endswith((".weight", ".bias"))]
     assert sum(tensor.size for tensor in trainable) == record.params
-    with np.load(folder / "misread.npz", allow_pickle=False) as misread:
-        assert len(misread["labels"]) == TEST - test_correct
-        assert (misread["labels"] != misread["answers"]).all()
-    assert not (folder / CHECKPOINT).exists()
-    files.verify(folder)
+    misread = folder.misread()
+    assert len(misread.labels) == TEST - test_correct
+    assert (misread.labels != misread.predicted).all()
+    assert not folder.has("checkpoint")
+    folder.verify()
 
 
 def test_two_runs_of_one_seed_are_equal_bit_for_bit(tmp_path, store):
@@ -110,7 +102,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, store):
         resume(stopped.id, store=store)
     images.write_bytes(original)
 
-    checkpoint = store.folder(stopped.id) / CHECKPOINT
+    checkpoint = store.run_folder(stopped.id).file("checkpoint")
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-10])
     with pytest.raises(DataError, match="checkpoint"):
@@ -127,9 +119,9 @@ def test_a_diverged_run_is_a_result(tmp_path, store):
     assert record.status == "diverged"
     assert "epoch 1, step" in record.message
     assert record.test_openings == 0
-    result = json.loads((store.folder(record.id) / "result.json").read_text())
-    assert result["status"] == "diverged"
-    assert result["test"] is None
+    result = store.run_folder(record.id).result()
+    assert result.status == "diverged"
+    assert result.test is None
 
 
 def test_a_run_that_breaks_closes_its_row(tmp_path, store):
@@ -191,7 +183,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, store, monkeypatch):
 
     assert resume(stopped.id, store=store).status == "finished"
 
-    stored = load(store.folder(stopped.id) / "recipe.toml")
+    stored = load(store.run_folder(stopped.id).file("recipe"))
     assert Path(stored.data.name) == tmp_path / "digits.npz"
     assert stored.data.validation == TRAIN // 6
 
@@ -260,7 +252,7 @@ def test_a_time_budget_ends_a_run_in_good_order(tmp_path, store):
 
     assert record.status == "finished"
     assert "time budget of 0.001 s in epoch 1 of 500, after 1 of 13 steps" in record.message
-    result = json.loads((store.folder(record.id) / "result.json").read_text())
-    assert result["images_per_second"] == pytest.approx(16 / result["train_seconds"], rel=0.01)
+    result = store.run_folder(record.id).result()
+    assert result.images_per_second == pytest.approx(16 / result.train_seconds, rel=0.01)
     assert record.epochs_done == 1
     assert record.test_correct is not None

@@ -22,6 +22,7 @@ from flyweight.experiment.run import run
 from flyweight.inference.net import TrainedNet, from_run_folder, load
 from flyweight.inference.pictures import pictures
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from tiny import TEST, tiny_recipe
 
@@ -53,7 +54,7 @@ def images(folder: Path, record: RunRecord) -> np.ndarray:
 @pytest.fixture
 def weights(store: Store, record: RunRecord, tmp_path: Path) -> Path:
     """A copy of the run's file of weights, without its run."""
-    return shutil.copy(store.folder(record.id) / "weights.safetensors", tmp_path / "mine.safetensors")
+    return shutil.copy(store.run_folder(record.id).file("weights"), tmp_path / "mine.safetensors")
 
 
 def of_handwriting(net: TrainedNet) -> TrainedNet:
@@ -62,7 +63,7 @@ def of_handwriting(net: TrainedNet) -> TrainedNet:
 
 def test_a_run_is_loaded_with_the_figures_that_it_has(store, record, images):
     """By its id, as the newest and as the best: the probabilities of its test images, to the bit."""
-    with np.load(store.folder(record.id) / "predictions.npz") as kept:
+    with np.load(store.run_folder(record.id).file("predictions")) as kept:
         expected = kept["test_probabilities"]
 
     for selector in (record.id, record.id[:12], "@latest", "@best"):
@@ -262,7 +263,7 @@ def test_a_run_whose_weights_changed_is_refused(store, record, tmp_path):
     (folder / "weights.safetensors").write_bytes(content)
 
     with pytest.raises(DataError, match=r"weights\.safetensors"):
-        from_run_folder(folder)
+        from_run_folder(RunFolder(path=folder))
 
 
 def test_a_run_without_a_net_says_so(tmp_path):
@@ -288,7 +289,7 @@ def test_a_net_of_ones_own_is_loaded_from_its_run(tmp_path, monkeypatch):
 
     net = load(record.id, store=store)
 
-    with np.load(store.folder(record.id) / "predictions.npz") as kept, np.load("digits.npz") as arrays:
+    with np.load(store.run_folder(record.id).file("predictions")) as kept, np.load("digits.npz") as arrays:
         assert np.allclose(net.probabilities(arrays["x_test"][:, None]), kept["test_probabilities"], atol=1e-6)
 
 

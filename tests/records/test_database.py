@@ -195,7 +195,7 @@ def test_opening_a_current_database_loads_no_migration_tool(store: Store) -> Non
 
 
 def test_importing_the_room_loads_no_database() -> None:
-    code = "import sys, flyweight.records, flyweight.records.folder; print('sqlalchemy' in sys.modules)"
+    code = "import sys, flyweight.records, flyweight.records.run_folder; print('sqlalchemy' in sys.modules)"
 
     assert python(code).stdout.strip() == "False"
 

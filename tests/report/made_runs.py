@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 
 from flyweight.evidence.groups import Group, groups
 from flyweight.recipe import Recipe, dumps, load, override, recipe_hash
 from flyweight.records import RunRecord, Store
+from flyweight.records.results import Figures, Misread, Predictions
+from flyweight.records.run_folder import RunFolder
+from made_results import made_result
 
 N_IMAGES = 1000
 NET = "c8nb bn r m2 c8nb bn r gap flat fc10"
@@ -56,7 +58,7 @@ def train(
             parent_hash=None if parent is None else recipe_hash(parent),
         )
         _end(store, run, sorted(set(wrong)), status, epochs, list(class_names))
-        (store.folder(run.id) / "recipe.toml").write_text(dumps(asked))
+        store.run_folder(run.id).write_recipe(dumps(asked))
     return groups(store.runs(recipe_hash=recipe_hash(asked)))[0]
 
 
@@ -67,35 +69,43 @@ def _end(store: Store, run: RunRecord, wrong: list[int], status: str, epochs: in
     figures = None
     if status == "finished":
         store.open_test(run.id, "final figure of the run")
-        figures = {"correct": N_IMAGES - len(wrong), "count": N_IMAGES, "loss": 0.05 + len(wrong) / 1e5}
-        _write_answers(store.folder(run.id), wrong)
-    _write_result(store.folder(run.id), run, figures, class_names)
-    columns = {f"{part}_{name}": value for part in ("test", "validation") for name, value in (figures or {}).items()}
+        figures = Figures(correct=N_IMAGES - len(wrong), count=N_IMAGES, loss=0.05 + len(wrong) / 1e5)
+        _write_predictions(store.run_folder(run.id), wrong)
+    _write_result(store.run_folder(run.id), run, figures, class_names)
+    found = asdict(figures) if figures else {}
+    columns = {f"{part}_{name}": value for part in ("test", "validation") for name, value in found.items()}
     columns = {**columns, **({"validation_correct": N_IMAGES - 1, "best_epoch": epochs} if figures else {})}
     store.finish(run.id, status, epochs_done=epochs, train_seconds=10.0 + run.seed, **columns)
 
 
-def _write_answers(folder: Path, wrong: list[int]) -> None:
+def _write_predictions(folder: RunFolder, wrong: list[int]) -> None:
     """Predictions, and the misread images themselves: image k has k in its first pixels."""
     labels = np.arange(N_IMAGES) % 10
-    answers = labels.copy()
-    answers[wrong] = (answers[wrong] + 1) % 10
+    predicted = labels.copy()
+    predicted[wrong] = (predicted[wrong] + 1) % 10
     probabilities = np.full((N_IMAGES, 10), 0.01, np.float32)
-    probabilities[np.arange(N_IMAGES), answers] = 0.91
-    parts = {f"{part}_labels": labels for part in ("test", "validation")}
-    parts |= {f"{part}_probabilities": probabilities for part in ("test", "validation")}
-    np.savez(folder / "predictions.npz", **parts)
+    probabilities[np.arange(N_IMAGES), predicted] = 0.91
+    predictions = Predictions(labels=labels, probabilities=probabilities)
+    folder.write_predictions(validation=predictions, test=predictions, validation_indices=np.arange(N_IMAGES))
     images = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 1, 28, 28), dtype=np.uint8)
-    np.savez(folder / "misread.npz", images=images[wrong], indices=np.array(wrong, np.int64))
+    folder.write_misread(
+        Misread(
+            images=images[wrong],
+            labels=labels[wrong],
+            predicted=predicted[wrong],
+            probabilities=probabilities[wrong],
+            indices=np.array(wrong, np.int64),
+        )
+    )
 
 
-def _write_result(folder: Path, run: RunRecord, figures: dict[str, float] | None, class_names: Sequence[str]) -> None:
-    result = {
-        "run": run.id,
-        "flash_bytes": 4 * run.params,
-        "activation_bytes": 20_000,
-        "peak_memory_bytes": 300e6,
-        "class_names": list(class_names),
-        "test": figures,
-    }
-    (folder / "result.json").write_text(json.dumps(result))
+def _write_result(folder: RunFolder, run: RunRecord, figures: Figures | None, class_names: Sequence[str]) -> None:
+    result = made_result(
+        run=run.id,
+        flash_bytes=4 * run.params,
+        activation_bytes=20_000,
+        peak_memory_bytes=300_000_000,
+        class_names=tuple(class_names),
+        test=figures,
+    )
+    folder.write_end(result, ())

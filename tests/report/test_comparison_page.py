@@ -21,6 +21,7 @@ from rich.cells import cell_len
 from flyweight.evidence.compare import Comparison, compare
 from flyweight.recipe import diff, factor, has_effect, load
 from flyweight.records import Store
+from flyweight.records.results import Misread
 from flyweight.report.comparison.page import write_comparison
 from flyweight.report.comparison.text import comparison_text
 from flyweight.report.rendering import file_name
@@ -264,10 +265,9 @@ def test_images_that_no_run_kept_are_counted(store):
     """What the baseline misread is shown from its folders; what is not among those is said to be missing."""
     comparison = made(store, "better")
     for run in comparison.baseline.runs:
-        path = store.folder(run.id) / "misread.npz"
-        with np.load(path) as kept:
-            first = {"images": kept["images"][:13], "indices": kept["indices"][:13]}
-        np.savez(path, **first)
+        folder = store.run_folder(run.id)
+        kept = folder.misread()
+        folder.write_misread(Misread(**{name: value[:13] for name, value in vars(kept).items()}))
 
     page = write_comparison(store, comparison)
 

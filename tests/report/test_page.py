@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from flyweight.errors import DataError
 from flyweight.model.count import count
 from flyweight.recipe.protocol import SENTENCES
-from flyweight.records.folder import verify, write_checksums
+from flyweight.records.results import Figures, Misread, Predictions, ReportedEpoch, ReportedFigures, ReportedTraining
+from flyweight.records.run_folder import RunFolder
+from flyweight.records.weights import Weights
 from flyweight.report.run import plots
 from flyweight.report.run.page import write_report
+from flyweight.train.metrics import EpochMetrics
+from made_results import made_result
 
 
 class Links(HTMLParser):
@@ -41,7 +43,7 @@ class Links(HTMLParser):
 
 
 def run_folder(
-    folder: Path,
+    path: Path,
     *,
     net: str = "c6nb bn r gap flat fc10",
     name: str = "tiny",
@@ -50,23 +52,22 @@ def run_folder(
     shape: tuple[int, int, int] = (1, 28, 28),
     n_wrong: int = 3,
     diverged: bool = False,
-    **more: object,
-) -> Path:
+    **more: Any,
+) -> RunFolder:
     """A run folder with the files of docs/architecture.md, made without training."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(path=path)
     rng, cost = np.random.default_rng(0), count(net, shape)
     names = [str(number) if n_classes == 10 else f"a class with a long name {number}" for number in range(n_classes)]
     labels = np.arange(10 * n_classes) % n_classes
-    answers = labels.copy()
+    predicted = labels.copy()
     wrong = np.argsort(labels, kind="stable")[:n_wrong]
-    answers[wrong] = (answers[wrong] + 1) % n_classes
+    predicted[wrong] = (predicted[wrong] + 1) % n_classes
     probabilities = np.full((len(labels), n_classes), 0.1 / n_classes, np.float32)
-    probabilities[np.arange(len(labels)), answers] = 0.9
-    figures = {"correct": len(labels) - n_wrong, "count": len(labels), "loss": 0.05}
-    result = {
+    probabilities[np.arange(len(labels)), predicted] = 0.9
+    figures = Figures(correct=len(labels) - n_wrong, count=len(labels), loss=0.05)
+    values: dict[str, Any] = {
         "run": "1m7yk00000000000000a",
         "name": name,
-        "seed": 0,
         "status": "diverged" if diverged else "finished",
         "message": "loss nan at epoch 1" if diverged else "",
         "net": net,
@@ -80,36 +81,56 @@ def run_folder(
         "best_epoch": None if diverged else 1,
         "kept": "best",
         **dict.fromkeys(("train", "validation", "test"), None if diverged else figures),
-        "test_openings": 1,
-        "train_seconds": 12.0,
-        "images_per_second": 5000.0,
-        "class_names": names,
-        "layers": [vars(row) for row in cost.rows],
+        "class_names": tuple(names),
+        "layers": tuple(vars(row) for row in cost.rows),
         **more,
     }
-    (folder / "result.json").write_text(json.dumps(result))
-    (folder / "recipe.toml").write_text(f'name = "{name}"\n')
-    (folder / "environment.json").write_text(json.dumps({"torch": "2.13.0", "threads": 1}))
-    parts = [f"{part}_{figure}" for part in ("train", "validation") for figure in ("loss", "accuracy")]
-    columns = ["epoch", *parts, "lr", "seconds", "images_per_second"]
-    with (folder / "metrics.csv").open("w", newline="") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(columns)
-        for epoch in range(1, 1 + result["epochs"]):
-            writer.writerow([epoch, 1 / epoch, 1 - 0.3 / epoch, 0.8 / epoch, 1 - 0.2 / epoch, 0.1 / epoch, 1, 5000])
+    folder.write_recipe(f'name = "{name}"\n')
+    folder.write_environment({"torch": "2.13.0", "threads": 1})
     if not diverged:
         images = rng.integers(0, 256, (len(wrong), *shape), dtype=np.uint8)
-        kept = {"labels": labels[wrong], "answers": answers[wrong], "probabilities": probabilities[wrong]}
-        np.savez(folder / "misread.npz", images=images, indices=wrong, **kept)
-        np.savez(folder / "predictions.npz", test_labels=labels, test_probabilities=probabilities)
+        folder.write_misread(
+            Misread(
+                images=images,
+                labels=labels[wrong],
+                predicted=predicted[wrong],
+                probabilities=probabilities[wrong],
+                indices=wrong,
+            )
+        )
+        predictions = Predictions(labels=labels, probabilities=probabilities)
+        folder.write_predictions(validation=predictions, test=predictions, validation_indices=labels)
         first = next((row for row in cost.rows if row.layer.startswith("c")), None)
         kernel = np.zeros((6, shape[0], 3, 3), np.float32) if first else np.zeros((10, 784), np.float32)
-        save_file({"conv1.weight" if first else "linear1.weight": kernel}, folder / "weights.safetensors")
-    write_checksums(folder)
+        folder.write_weights(
+            Weights(
+                tensors={"conv1.weight" if first else "linear1.weight": kernel},
+                net=net,
+                input_shape=shape,
+                mean=(0.1,) * shape[0],
+                std=(0.3,) * shape[0],
+                class_names=tuple(names),
+                data="mnist",
+            )
+        )
+    folder.write_end(made_result(**values), [line(epoch) for epoch in range(1, 1 + values["epochs"])])
     return folder
 
 
-def words_of(folder: Path) -> str:
+def line(epoch: int) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=epoch,
+        train_loss=1 / epoch,
+        train_accuracy=1 - 0.3 / epoch,
+        validation_loss=0.8 / epoch,
+        validation_accuracy=1 - 0.2 / epoch,
+        lr=0.1 / epoch,
+        seconds=1.0,
+        images_per_second=5000.0,
+    )
+
+
+def words_of(folder: RunFolder) -> str:
     """What the page of a run says, in one line."""
     return " ".join(" ".join(Links(write_report(folder).read_text(encoding="utf-8")).words).split())
 
@@ -154,7 +175,7 @@ def test_a_report_can_be_written_again(tmp_path):
 
     assert first == second
     assert {"curves.png", "confusion.png", "misread.png", "filters.png", "report.html"} <= set(first)
-    verify(folder)
+    folder.verify()
 
 
 @pytest.mark.parametrize(
@@ -181,14 +202,14 @@ def test_every_kind_of_run_has_a_page(tmp_path, case):
 
     page = write_report(folder).read_text(encoding="utf-8")
 
-    pictures = sorted(path.stem for path in folder.glob("*.png"))
+    pictures = sorted(path.stem for path in folder.path.glob("*.png"))
     expected = ["confusion", "curves", "filters", "misread"]
     if case.get("diverged"):
         expected = []
     if case.get("net") == "flat fc10":
         expected.remove("filters")
     assert pictures == expected
-    for path in folder.glob("*.png"):
+    for path in folder.path.glob("*.png"):
         with Image.open(path) as picture:
             assert 100 < picture.width < 4000
             assert 50 < picture.height < 4000
@@ -209,9 +230,10 @@ def test_a_recipe_without_a_budget_shows_no_limit(tmp_path):
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, judged_on, called):
     """What was measured otherwise and told; what was not held out is not called validation."""
-    row = {"epoch": 3, "train": {"accuracy": 0.9, "loss": 0.3}, "test": {"correct": 90, "count": 100, "loss": 0.0049}}
-    protocol = [SENTENCES["evaluate_on", judged_on], SENTENCES["loss_divided_twice", True]]
-    folder = run_folder(tmp_path, judged_on=judged_on, protocol=protocol, told=row)
+    test = ReportedFigures(correct=90, count=100, loss=0.0049)
+    reported = ReportedEpoch(epoch=3, train=ReportedTraining(accuracy=0.9, loss=0.3), test=test)
+    protocol = (SENTENCES["evaluate_on", judged_on], SENTENCES["loss_divided_twice", True])
+    folder = run_folder(tmp_path, judged_on=judged_on, protocol=protocol, reported=reported)
 
     words = words_of(folder)
 
@@ -223,24 +245,17 @@ def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, jud
     assert "validation" not in words
 
 
-def test_a_run_without_a_protocol_has_the_page_of_older_versions(tmp_path):
-    """Figures that say that there is none give the same page as figures that know of none, and it warns of nothing."""
-    honest = {"judged_on": "validation", "protocol": [], "told": None}
-    pages = [
-        write_report(run_folder(tmp_path / name, **more)).read_text(encoding="utf-8")
-        for name, more in (("old", {}), ("new", honest))
-    ]
-
-    assert pages[0] == pages[1]
-    assert "otherwise" not in pages[0]
+def test_a_run_without_a_protocol_is_warned_of_nothing(tmp_path):
+    """Its page has no banner."""
+    assert "otherwise" not in write_report(run_folder(tmp_path)).read_text(encoding="utf-8")
 
 
 def test_a_diverged_run_with_a_protocol_has_a_page(tmp_path):
     """It tells what was told, and claims no honest figures."""
-    row = {"epoch": 1, "train": {"accuracy": 0.1, "loss": None}, "test": {"correct": 9, "count": 100, "loss": None}}
-    folder = run_folder(
-        tmp_path, diverged=True, judged_on="test", protocol=[SENTENCES["evaluate_on", "test"]], told=row
-    )
+    test = ReportedFigures(correct=9, count=100, loss=None)
+    reported = ReportedEpoch(epoch=1, train=ReportedTraining(accuracy=0.1, loss=None), test=test)
+    protocol = (SENTENCES["evaluate_on", "test"],)
+    folder = run_folder(tmp_path, diverged=True, judged_on="test", protocol=protocol, reported=reported)
 
     words = words_of(folder)
 
@@ -251,7 +266,7 @@ def test_a_diverged_run_with_a_protocol_has_a_page(tmp_path):
 def test_a_run_that_is_not_over_has_no_page(tmp_path):
     """It is told in one line what is missing and how to go on."""
     with pytest.raises(DataError, match="flyweight train --resume"):
-        write_report(tmp_path)
+        write_report(RunFolder(path=tmp_path))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -260,11 +275,12 @@ def test_a_report_needs_no_torch(tmp_path):
     """A folder can be reported on a machine that has none."""
     folder = run_folder(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from flyweight.report.run.page import write_report;"
-        "write_report(Path(sys.argv[1])); print({'torch', 'sqlalchemy'} & set(sys.modules))"
+        "import sys; from pathlib import Path; from flyweight.records.run_folder import RunFolder;"
+        "from flyweight.report.run.page import write_report;"
+        "write_report(RunFolder(path=Path(sys.argv[1]))); print({'torch', 'sqlalchemy'} & set(sys.modules))"
     )
 
-    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script, str(folder.path)], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
 
@@ -274,11 +290,17 @@ def test_names_of_classes_are_drawn_as_they_are():
     names = ["$\\frac{$", "数字", "_hidden", "two\nlines"]
     counts = np.array([[1, 2, 0, 1]] * 4)
     images = np.zeros((4, 1, 8, 8), np.uint8)
-    labels, answers = np.arange(4), np.arange(4)[::-1]
+    misread = Misread(
+        images=images,
+        labels=np.arange(4),
+        predicted=np.arange(4)[::-1],
+        probabilities=np.full((4, 4), 0.25, np.float32),
+        indices=np.arange(4),
+    )
 
     drawn = [
         plots.confusion(counts, names),
-        plots.misread(images, labels, answers, np.full((4, 4), 0.25, np.float32), names),
+        plots.misread(misread, names),
         plots.class_grid([images] * 4, names),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +13,17 @@ import numpy as np
 import pytest
 
 from flyweight.recipe.protocol import SENTENCES
+from flyweight.records.results import (
+    Figures,
+    Predictions,
+    ReportedEpoch,
+    ReportedFigures,
+    ReportedTraining,
+    RunResult,
+)
+from flyweight.records.run_folder import RunFolder
 from flyweight.report.run.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
+from made_results import made_result
 
 
 @dataclass(frozen=True)
@@ -32,49 +41,42 @@ class Record:
     group_id: str | None = None
     data_name: str = "mnist"
     study: str | None = None
+    purpose: str = "run"
     recipe_hash: str = "ab"
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
-def result(seed: int = 0, **changed: object) -> dict[str, object]:
-    part = {"correct": 9940 + seed, "count": 10000, "loss": 0.02}
-    return {
+def result(seed: int = 0, **changed: Any) -> RunResult:
+    figures = Figures(correct=9940 + seed, count=10000, loss=0.02)
+    values: dict[str, Any] = {
         "run": f"1m7yk0000000000000{seed:02}",
-        "name": "own/20k-fast",
         "seed": seed,
-        "status": "finished",
-        "message": "",
         "params": 19330,
         "registered_params": 19330,
         "macs": 1_200_000,
-        "flash_bytes": 78_000,
         "budget": {"params": 20_000},
         "epochs": 5,
         "best_epoch": 4,
-        "kept": "last",
-        "train": part,
-        "validation": part,
-        "test": part,
-        "test_openings": 1,
+        **dict.fromkeys(("train", "validation", "test"), figures),
         "train_seconds": 50.0,
-        "total_seconds": 60.0,
-        "images_per_second": 5500.0,
-        "peak_memory_bytes": 600e6,
-        "class_names": ["zero", "one", "two"],
-        **changed,
+        "class_names": ("zero", "one", "two"),
     }
+    return made_result(**{**values, **changed})
 
 
-def told_otherwise(seed: int = 0, *, judged_on: str = "test", **changed: object) -> dict[str, object]:
-    """A run with a protocol, and what it tells beside its honest figures."""
-    row = {
-        "epoch": 5,
-        "train": {"accuracy": 0.9166, "loss": 0.1287, "loss_error": 0.02, "count": 32},
-        "test": {"correct": 9568 + seed, "count": 10000, "loss": 0.0049, "loss_error": 0.0001},
-    }
+def reported(seed: int = 0) -> ReportedEpoch:
+    return ReportedEpoch(
+        epoch=5,
+        train=ReportedTraining(accuracy=0.9166, loss=0.1287, loss_error=0.02, count=32),
+        test=ReportedFigures(correct=9568 + seed, count=10000, loss=0.0049, loss_error=0.0001),
+    )
+
+
+def with_protocol(seed: int = 0, *, judged_on: str = "test", **changed: Any) -> RunResult:
+    """A run with a protocol, and what that reports beside the clean evaluation."""
     asked = {("evaluate_on", judged_on), ("last_batch_loss", True)}
-    words = [sentence for switch, sentence in SENTENCES.items() if switch in asked]
-    return result(seed, **{"judged_on": judged_on, "protocol": words, "told": row, **changed})
+    words = tuple(sentence for switch, sentence in SENTENCES.items() if switch in asked)
+    return result(seed, **{"judged_on": judged_on, "protocol": words, "reported": reported(seed), **changed})
 
 
 def lines_of(text: str, label: str) -> str:
@@ -85,29 +87,41 @@ def lines_of(text: str, label: str) -> str:
     return " ".join(line[14:] for line in (lines[first], *more))
 
 
+PREDICTIONS = Predictions(
+    labels=np.array([0, 0, 1, 1, 1, 1, 2]), probabilities=np.eye(3, dtype=np.float32)[[0, 1, 2, 2, 2, 1, 2]]
+)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> RunFolder:
     """A run folder in which "one" is read as "two" three times, "zero" as "one" once."""
-    (tmp_path / "result.json").write_text(json.dumps(result()))
-    labels, answers = np.array([0, 0, 1, 1, 1, 1, 2]), np.array([0, 1, 2, 2, 2, 1, 2])
-    np.savez(tmp_path / "predictions.npz", test_labels=labels, test_probabilities=np.eye(3)[answers])
-    return tmp_path
+    found = RunFolder(path=tmp_path)
+    found.write_predictions(validation=PREDICTIONS, test=PREDICTIONS, validation_indices=np.arange(7))
+    found.write_end(result(), ())
+    return found
 
 
 def test_a_run_is_told_with_budget_interval_and_place(folder):
     """Parameters against the budget, the kept epoch, the Wilson interval, confusions, and where it lies."""
     text = run_summary(result(), folder)
 
-    for expected in ("19,330 of 20,000", "epoch 5 kept", "epoch 4 was best", "99.40%", "99.23 to 99.53%", str(folder)):
+    for expected in (
+        "19,330 of 20,000",
+        "epoch 5 kept",
+        "epoch 4 was best",
+        "99.40%",
+        "99.23 to 99.53%",
+        str(folder.path),
+    ):
         assert expected in text
     assert "one read as two (3)" in text
     assert "zero read as one" not in text
-    assert all(len(line) <= 80 for line in text.splitlines() if str(folder) not in line)
+    assert all(len(line) <= 80 for line in text.splitlines() if str(folder.path) not in line)
 
 
-def test_confusions_are_counted_from_the_predictions(folder):
+def test_confusions_are_counted_from_the_predictions():
     """Only what was mistaken more than once, the most frequent first."""
-    assert confusions(folder) == [("one", "two", 3)]
+    assert confusions(PREDICTIONS, ["zero", "one", "two"]) == [("one", "two", 3)]
 
 
 def test_several_seeds_are_a_mean_with_its_spread():
@@ -157,7 +171,7 @@ def test_the_list_is_short_for_people_and_whole_for_programs():
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, called):
     """How it was measured otherwise, what it told, and nothing that is called validation and was not held out."""
-    text = run_summary(told_otherwise(judged_on=judged_on, kept="best"), folder)
+    text = run_summary(with_protocol(judged_on=judged_on, kept="best"), folder)
 
     assert lines_of(text, "measured").startswith(f"otherwise: epochs are judged on the {called}, and nothing")
     assert "of the last batch of an epoch" in lines_of(text, "measured")
@@ -168,20 +182,20 @@ def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, cal
     assert f"(the best by {called})" in text
     assert "validation" not in text
     assert "99.40%" in lines_of(text, "test")
-    assert max(len(line) for line in text.splitlines() if str(folder) not in line) <= 80
+    assert max(len(line) for line in text.splitlines() if str(folder.path) not in line) <= 80
 
 
 def test_a_protocol_that_holds_images_out_keeps_the_line_of_validation(folder):
     """Its validation images are unseen, so their honest figure is shown as ever, and the told one beside it."""
-    row = {
-        "epoch": 20,
-        "train": {"accuracy": 0.99, "loss": 0.03},
-        "validation": {"correct": 9800, "count": 10000, "loss": 0.0612},
-        "test": {"correct": 9940, "count": 10000, "loss": None},
-    }
-    words = [SENTENCES["shared_transform", "training"]]
+    epoch = ReportedEpoch(
+        epoch=20,
+        train=ReportedTraining(accuracy=0.99, loss=0.03),
+        validation=ReportedFigures(correct=9800, count=10000, loss=0.0612),
+        test=ReportedFigures(correct=9940, count=10000, loss=None),
+    )
+    words = (SENTENCES["shared_transform", "training"],)
 
-    text = run_summary(told_otherwise(judged_on="validation", protocol=words, told=row), folder)
+    text = run_summary(with_protocol(judged_on="validation", protocol=words, reported=epoch), folder)
 
     assert lines_of(text, "validation").startswith("99.40%")
     assert lines_of(text, "told") == (
@@ -194,7 +208,7 @@ def test_a_diverged_run_with_a_protocol_tells_its_last_epoch(folder):
     """There is something told, and no honest figure above it."""
     nothing = {"best_epoch": None, "train": None, "validation": None, "test": None}
 
-    text = run_summary(told_otherwise(status="diverged", **nothing), folder)
+    text = run_summary(with_protocol(status="diverged", **nothing), folder)
 
     assert lines_of(text, "told").endswith("(there are no honest figures)")
     assert "otherwise" in text
@@ -203,7 +217,7 @@ def test_a_diverged_run_with_a_protocol_tells_its_last_epoch(folder):
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_seeds_with_a_protocol_are_told_and_measured(judged_on, called):
     """The spread of what was told stands beside the honest one; no seed has a validation figure."""
-    text = group_summary([told_otherwise(seed, judged_on=judged_on) for seed in (0, 10, 20)])
+    text = group_summary([with_protocol(seed, judged_on=judged_on) for seed in (0, 10, 20)])
 
     assert lines_of(text, "test").startswith("99.50 ± 0.10% (n=3)")
     assert "95.78 ± 0.10% (n=3)" in lines_of(text, "told")
@@ -211,17 +225,6 @@ def test_seeds_with_a_protocol_are_told_and_measured(judged_on, called):
     assert f"(best by {called})" in text
     assert "validation" not in text
     assert max(map(len, text.splitlines())) <= 80
-
-
-def test_figures_of_older_versions_are_still_shown(folder):
-    """A result.json that knows no protocol is told exactly as one without."""
-    older = result()
-    newer = result(judged_on="validation", protocol=[], told=None)
-
-    assert not {"judged_on", "protocol", "told"} & set(older)
-    assert run_summary(older, folder) == run_summary(newer, folder)
-    assert group_summary([older, older]) == group_summary([newer, newer])
-    assert "otherwise" not in run_summary(older, folder)
 
 
 def test_the_list_shows_no_validation_accuracy_where_nothing_was_held_out():

@@ -120,6 +120,7 @@ def test_what_is_on_record_is_shown(case: Case) -> None:
         "name": "own/20k-fast",
         "group_id": "g1",
         "study": "first steps",
+        "purpose": "run",
         "recipe_hash": "ab" * 32,
     }
     columns = {name: {number: epoch[name] for number, epoch in enumerate(EPOCHS, 1)} for name in EPOCHS[0]}

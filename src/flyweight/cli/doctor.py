@@ -374,7 +374,7 @@ def _prove(patient: Patient, examined: Examined, seeds: int | None, *, is_full: 
             talk(f"{one.code}: {proof.line}")
             proofs.append(proof)
             if examined.record is not None:
-                keep_proofs(patient.store.folder(examined.record.id), [proof])
+                keep_proofs(patient.store.run_folder(examined.record.id), [proof])
         return Trials(proofs=tuple(proofs), untried=reasons, exit_code=stop.exit_code if stop() else 0)
 
 
@@ -488,7 +488,7 @@ def _is_guessed(step: HealStep, *, seed: str) -> bool:
 def _write(recipe: Recipe, path: Path) -> str:
     """A recipe of its own name, with only what is not as usual."""
     from flyweight.recipe import dumps
-    from flyweight.records.folder import write_text
+    from flyweight.records.files import write_text
 
     told = f"{recipe.name}, healed by the doctor."
     is_same = recipe.name == path.stem and recipe.description  # of a walk that went on

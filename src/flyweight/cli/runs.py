@@ -93,22 +93,21 @@ def report(
     json
         Print the run's figures as JSON.
     """
-    from flyweight.records.folder import read_result, verify
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
 
     place = place or Place()
     store = place.store()
     record = store.get(run)
-    folder = store.folder(record.id)
-    result = read_result(folder)
-    verify(folder)
+    folder = store.run_folder(record.id)
+    result = folder.result()
+    folder.verify()
     page = write_report(folder)
     if json:
-        say_json(result | {"report": str(page)})
+        say_json(result.as_dict() | {"report": str(page)})
     else:
         say(run_summary(result, folder, options=place.options()))
         beside = [] if record.group_id is None else [one for one in store.group(record.group_id) if one.test_count]
         if len(beside) > 1:
-            results = [read_result(store.folder(one.id)) for one in beside]
+            results = [store.run_folder(one.id).result() for one in beside]
             say("\n" + group_summary(results, options=place.options()))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flyweight.experiment.monitor import MakeMonitor
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
+    from flyweight.records.results import RunResult
     from flyweight.records.store import Store
     from flyweight.train.device import DeviceName
 
@@ -245,18 +246,17 @@ def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callabl
 
 def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
     """Report every run that is over, print the result, and find the exit code."""
-    from flyweight.records.folder import read_result
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
 
     store = place.store()
     over = [record for record in records if record.status in ("finished", "diverged")]
-    folders = [store.folder(record.id) for record in over]
+    folders = [store.run_folder(record.id) for record in over]
     for folder in folders:
         write_report(folder)
-    results = [read_result(folder) for folder in folders]
+    results = [folder.result() for folder in folders]
     if as_json:
-        say_json(results)
+        say_json([result.as_dict() for result in results])
     elif len(results) == 1:
         say(run_summary(results[0], folders[0], options=place.options()))
     elif results:
@@ -290,20 +290,20 @@ def _say_who_was_stopped(records: Sequence[RunRecord], place: Place) -> int:
     return FlyweightError.exit_code
 
 
-def _exit_code(results: Sequence[dict[str, Any]], place: Place) -> int:
+def _exit_code(results: Sequence[RunResult], place: Place) -> int:
     """Diverged before target missed before done; a target is held against the mean over the seeds."""
     from flyweight.report.run.summary import judged_on
 
-    if any(result["status"] == "diverged" for result in results):
-        for result in results:
-            if result["status"] == "diverged":
-                talk(f"flyweight: run {result['run']} diverged: {result['message']}.")
-                talk(f"why: flyweight doctor {result['run']}{place.options()}")
+    diverged = [result for result in results if result.status == "diverged"]
+    if diverged:
+        for result in diverged:
+            talk(f"flyweight: run {result.run} diverged: {result.message}.")
+            talk(f"why: flyweight doctor {result.run}{place.options()}")
         return DivergedError.exit_code
     if not results:
         return FlyweightError.exit_code
-    target = results[0]["target"]
-    shares = [result["validation"]["correct"] / result["validation"]["count"] for result in results]
+    target = results[0].target
+    shares = [result.validation.accuracy for result in results if result.validation is not None]
     if target is not None and fmean(shares) < target:
         talk(
             f"flyweight: {judged_on(results[0])} must reach {target:.2%}, found {fmean(shares):.2%}; the runs are kept."

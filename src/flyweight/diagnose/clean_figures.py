@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from flyweight.recipe import Recipe, value_at
-from flyweight.records.folder import read_result, read_told
 from flyweight.records.record import EpochRecord, RunRecord
+from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
 from flyweight.records.store import Store
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +36,19 @@ class TwoFigures:
 class _Run:
     """What is on record of a run: rows told (none without a protocol), epochs measured, and the figures of its end."""
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[ReportedEpoch]
     epochs: Sequence[EpochRecord]
-    result: Mapping[str, Any]
+    result: RunResult
 
     @property
-    def kept(self) -> Mapping[str, Any]:
-        """What was told of the epoch whose net was kept."""
-        return self.rows[self.result["best_epoch"] - 1] if self.result["kept"] == "best" else self.rows[-1]
+    def kept(self) -> ReportedEpoch:
+        """What was reported of the epoch whose net was kept."""
+        return self.rows[self.result.kept_epoch - 1]
 
     @property
-    def part(self) -> str:
-        """The part that epochs are judged on, as it was called."""
-        return "validation" if "validation" in self.rows[-1] else "test"
+    def judged(self) -> ReportedFigures:
+        """What was reported last of the images that epochs are judged on, whatever the protocol calls them."""
+        return _known(self.rows[-1].validation or self.rows[-1].test)
 
 
 # What was told, what would have been honest, and the images that both are shares of (None for a loss).
@@ -77,8 +79,8 @@ def tells_otherwise(recipe: Recipe, keys: Sequence[str]) -> bool:
 
 
 def _read(record: RunRecord, store: Store) -> _Run:
-    folder = store.folder(record.id)
-    return _Run(rows=read_told(folder).get("epochs", ()), epochs=store.epochs(record.id), result=read_result(folder))
+    folder = store.run_folder(record.id)
+    return _Run(rows=folder.reported().epochs, epochs=store.epochs(record.id), result=folder.result())
 
 
 def _figure(what: str, pairs: Sequence[_Pair]) -> TwoFigures:
@@ -90,50 +92,49 @@ def _figure(what: str, pairs: Sequence[_Pair]) -> TwoFigures:
     )
 
 
-def _accuracy(figure: Mapping[str, Any]) -> float:
-    return float(figure["correct"] / figure["count"])
-
-
 def _training_images(run: _Run) -> _Pair:
     """What was called test images were the training images; the real ones were measured beside them."""
-    return _accuracy(run.kept["test"]), _accuracy(run.result["test"]), run.result["test"]["count"]
+    test = _known(run.result.test)
+    return _known(run.kept.test).accuracy, test.accuracy, test.count
 
 
 def _best_by_test(run: _Run) -> _Pair:
     """The best of all epochs on the test images; only the last epoch was not picked by them."""
-    return max(_accuracy(row["test"]) for row in run.rows), _accuracy(run.rows[-1]["test"]), _count(run, "test")
+    last = _known(run.rows[-1].test)
+    return _best(run), last.accuracy, last.count
 
 
 def _best_of_every_epoch(run: _Run) -> _Pair:
     """The best of all epochs on the test images, against the epoch that validation, or the plan, kept."""
-    return max(_accuracy(row["test"]) for row in run.rows), _accuracy(run.kept["test"]), _count(run, "test")
+    kept = _known(run.kept.test)
+    return _best(run), kept.accuracy, kept.count
 
 
 def _augmented(run: _Run) -> _Pair:
     """The last epoch, on augmented images and on the same images as they are."""
-    return _accuracy(run.rows[-1][run.part]), _known(run.epochs[-1].validation_accuracy), _count(run, run.part)
+    return run.judged.accuracy, _known(run.epochs[-1].validation_accuracy), run.judged.count
 
 
 def _luckiest(run: _Run) -> _Pair:
     """The epoch that validation picked, against the last one, which nothing picked."""
-    picked = run.epochs[run.result["best_epoch"] - 1]
-    count = run.result["validation"]["count"]
+    picked = run.epochs[_known(run.result.best_epoch) - 1]
+    count = _known(run.result.validation).count
     return _known(picked.validation_accuracy), _known(run.epochs[-1].validation_accuracy), count
 
 
 def _last_batch(run: _Run) -> _Pair:
-    return run.rows[-1]["train"]["loss"], _known(run.epochs[-1].train_loss), None
+    return _known(run.rows[-1].train.loss), _known(run.epochs[-1].train_loss), None
 
 
 def _divided_twice(run: _Run) -> _Pair:
-    return run.rows[-1][run.part]["loss"], _known(run.epochs[-1].validation_loss), None
+    return _known(run.judged.loss), _known(run.epochs[-1].validation_loss), None
 
 
-def _count(run: _Run, part: str) -> int:
-    return int(run.rows[-1][part]["count"])
+def _best(run: _Run) -> float:
+    return max(_known(row.test).accuracy for row in run.rows)
 
 
-def _known(value: float | None) -> float:
+def _known(value: Value | None) -> Value:
     assert value is not None, "a finished run has measured its last epoch"
     return value
 

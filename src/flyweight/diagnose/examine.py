@@ -7,8 +7,7 @@ known here; what came of trying it is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import Tried, diagnose
@@ -18,11 +17,10 @@ from flyweight.recipe import Recipe
 
 if TYPE_CHECKING:
     from flyweight.records.record import RunRecord
+    from flyweight.records.run_folder import RunFolder
     from flyweight.records.store import Store
 
 __all__ = ["Examined", "examine_recipe", "examine_run"]
-
-PROOFS: Final = "proofs.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +51,12 @@ def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Exa
     """
     record = store.get(selector)
     subject = subject_of_run(record, store, with_probes=with_probes)
-    tried = _tried(store.folder(record.id))
+    tried = _tried(store.run_folder(record.id))
     return Examined(recipe=subject.recipe, record=record, subject=subject, diagnosis=diagnose(subject, tried=tried))
 
 
-def _tried(folder: Path) -> tuple[Tried, ...]:
-    if not (folder / PROOFS).exists():
+def _tried(folder: RunFolder) -> tuple[Tried, ...]:
+    if not folder.has("trials"):
         return ()
     from flyweight.diagnose.trial import read_tried
 

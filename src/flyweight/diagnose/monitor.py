@@ -16,11 +16,12 @@ from flyweight.diagnose.subjects import subject_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Severity
 from flyweight.doctor.rule import Rule
-from flyweight.doctor.subject import EpochLine, Subject
+from flyweight.doctor.subject import Subject
 from flyweight.doctor.table import RULES
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.recipe import Recipe
+from flyweight.records.results import EpochLine
 from flyweight.train.metrics import EpochMetrics
 
 STOPPED: Final = "stopped by the doctor"

@@ -6,11 +6,9 @@ and never stops the rest. Without probes no torch is loaded, unless the net is a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import nan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flyweight.data.facts import DataFacts
@@ -28,6 +26,7 @@ from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recip
 
 if TYPE_CHECKING:
     from flyweight.records.record import RunRecord
+    from flyweight.records.run_folder import RunFolder
     from flyweight.records.store import Store
 
 OF_A_RUN: Final[tuple[Need, ...]] = ("history", "ending", "answers", "told", "parent")
@@ -60,7 +59,7 @@ def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True)
         RecipeError: its recipe is of another version. DataError: neither images nor figures of it are left.
     """
     recipe = recipe_of(record)
-    folder = store.folder(record.id)
+    folder = store.run_folder(record.id)
     cost = _cost_of_run(recipe, folder)
     subject = Subject(
         recipe=recipe,
@@ -79,7 +78,7 @@ def _lr_curve(recipe: Recipe) -> tuple[float, ...]:
     return tuple(learning_rate(percent / 100, recipe=recipe) for percent in range(101))
 
 
-def _with_files(subject: Subject, record: RunRecord, folder: Path) -> Subject:
+def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subject:
     """What the files of the folder tell, each by itself."""
     from flyweight.doctor import reading
 
@@ -92,7 +91,7 @@ def _with_files(subject: Subject, record: RunRecord, folder: Path) -> Subject:
             why[need] = str(error)
             return None
         if not found:
-            why[need] = absent if folder.is_dir() else f"its folder {folder} is gone"
+            why[need] = absent if folder.path.is_dir() else f"its folder {folder.path} is gone"
         return found or None
 
     def read_told() -> Mapping[str, Any] | None:
@@ -113,17 +112,17 @@ def _with_files(subject: Subject, record: RunRecord, folder: Path) -> Subject:
 
 
 def _without_history(record: RunRecord) -> str:
-    return "metrics.csv is not there" if record.epochs_done else f"no epoch was finished: {_became(record)}"
+    return "its history is not there" if record.epochs_done else f"no epoch was finished: {_became(record)}"
 
 
 def _without_answers(record: RunRecord) -> str:
     if record.status == "finished":
-        return "predictions.npz is not there"
+        return "its predictions are not there"
     return f"{_became(record)} and has no answers"
 
 
 def _without_told(record: RunRecord) -> str:
-    return "told.json is not there" if record.epochs_done else _without_history(record)
+    return "its reported metrics are not there" if record.epochs_done else _without_history(record)
 
 
 def _became(record: RunRecord) -> str:
@@ -190,7 +189,7 @@ def _lacking(subject: Subject, why: Mapping[Need, str]) -> Subject:
     return replace(subject, why_missing={**subject.why_missing, **why})
 
 
-def _cost_of_run(recipe: Recipe, folder: Path) -> Cost:
+def _cost_of_run(recipe: Recipe, folder: RunFolder) -> Cost:
     """Counted now; as it was counted then, where the net is a module of the user's own or its images are gone."""
     stored = _stored_cost(folder)
     if stored is not None and is_own_module(recipe.model.net):
@@ -204,7 +203,7 @@ def _cost_of_run(recipe: Recipe, folder: Path) -> Cost:
     return found.cost or stored or found.require()
 
 
-def _sizes_of_run(recipe: Recipe, folder: Path) -> DataFacts:
+def _sizes_of_run(recipe: Recipe, folder: RunFolder) -> DataFacts:
     try:
         return sizes_of(recipe)
     except FlyweightError:
@@ -214,13 +213,13 @@ def _sizes_of_run(recipe: Recipe, folder: Path) -> DataFacts:
         return stored
 
 
-def _stored_cost(folder: Path) -> Cost | None:
-    """The layer table of result.json."""
-    result = _result(folder)
+def _stored_cost(folder: RunFolder) -> Cost | None:
+    """As the result of the run has it."""
     try:
-        rows = tuple(_row(row) for row in result["layers"])
-        return Cost(net=result["net"], input_shape=rows[0].in_shape, rows=rows)
-    except (KeyError, TypeError, IndexError):
+        result = folder.result()
+        rows = tuple(_row(row) for row in result.layers)
+        return Cost(net=result.net, input_shape=rows[0].in_shape, rows=rows)
+    except (DataError, KeyError, TypeError, IndexError):
         return None
 
 
@@ -243,24 +242,18 @@ def _kind_of_text(layer: str) -> RowKind:
     return "other" if isinstance(node, Block) else kind_of(node)
 
 
-def _stored_sizes(folder: Path) -> DataFacts | None:
-    """The sizes that the figures of result.json are of."""
-    result = _result(folder)
+def _stored_sizes(folder: RunFolder) -> DataFacts | None:
+    """The sizes that the figures of the run's result are of."""
     try:
-        channels, height, width = result["layers"][0]["in_shape"]
-        return DataFacts(
-            n_train=result["train"]["count"],
-            n_validation=result["validation"]["count"],
-            n_classes=len(result["class_names"]),
-            shape=(channels, height, width),
-        )
-    except (KeyError, TypeError, IndexError, ValueError):
+        result = folder.result()
+        channels, height, width = result.layers[0]["in_shape"]
+    except (DataError, KeyError, TypeError, IndexError, ValueError):
         return None
-
-
-def _result(folder: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    if result.train is None or result.validation is None:
+        return None
+    return DataFacts(
+        n_train=result.train.count,
+        n_validation=result.validation.count,
+        n_classes=len(result.class_names),
+        shape=(channels, height, width),
+    )

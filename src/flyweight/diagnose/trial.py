@@ -7,11 +7,8 @@ is always measured honestly, whatever the protocol of the recipe tells; how a re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
-
-from pydantic import TypeAdapter, ValidationError
 
 from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
@@ -28,15 +25,14 @@ from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import as_recorded, plan, require_counts
 from flyweight.recipe import ProtocolSection, Recipe, diff, override, recipe_hash, value_at
 from flyweight.recipe.difference import HONEST
-from flyweight.records.folder import write_json
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder, validated
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
 STUDY: Final = "doctor"
-PROOFS: Final = "proofs.json"
 
 # A short proof shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.
 IMAGE_PASSES: Final = 60_000
@@ -80,9 +76,6 @@ class Proof:
     line: str
     budget: str
     run_ids: tuple[str, ...]
-
-
-_PROOFS: Final = TypeAdapter(tuple[Proof, ...])
 
 
 def prove(
@@ -149,49 +142,37 @@ def short_limit(epochs: int) -> int:
     return max(FEWEST_IMAGES, IMAGE_PASSES // epochs)
 
 
-def keep_proofs(folder: Path, proofs: Sequence[Proof]) -> None:
+def keep_proofs(folder: RunFolder, proofs: Sequence[Proof]) -> None:
     """Write proofs beside a run; of each code the newest is kept. What was damaged is written anew."""
     known = {proof.code: proof for proof in (*_read_if_whole(folder), *proofs)}
-    write_json(folder / PROOFS, _PROOFS.dump_python(tuple(known[code] for code in sorted(known)), mode="json"))
+    folder.write_json("trials", [asdict(known[code]) for code in sorted(known)])
 
 
-def read_proofs(folder: Path) -> tuple[Proof, ...]:
+def read_proofs(folder: RunFolder) -> tuple[Proof, ...]:
     """The proofs that were kept beside a run; none where there are none.
 
     Raises:
         DataError: a file that holds something else.
     """
-    path = folder / PROOFS
-    try:
-        return _PROOFS.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return ()
-    except ValidationError as error:
-        raise DataError(
-            f"{path}: must hold proofs, found {error.error_count()} faults, the first {_first_fault(error)}; "
-            "delete it and prove again."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def parse(value: object) -> tuple[Proof, ...]:
+        return validated(tuple[Proof, ...], value)
+
+    return folder.read_json("trials", parse, holds="trials of remedies") or ()
 
 
-def read_tried(folder: Path) -> tuple[Tried, ...]:
+def read_tried(folder: RunFolder) -> tuple[Tried, ...]:
     """What came of the remedies that were tried, for a diagnosis; a damaged file does not stop it."""
     return tuple(
         Tried(code=proof.code, has_helped=proof.has_helped, line=proof.line) for proof in _read_if_whole(folder)
     )
 
 
-def _read_if_whole(folder: Path) -> tuple[Proof, ...]:
+def _read_if_whole(folder: RunFolder) -> tuple[Proof, ...]:
     try:
         return read_proofs(folder)
     except DataError:
         return ()
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    return f"at {'.'.join(map(str, fault['loc'])) or 'its beginning'}: {fault['msg']}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,14 @@ from flyweight.doctor.table import RULES
 MEANT: Final[Mapping[Need, str]] = {
     "history": "a run that has finished an epoch",
     "ending": "a run that is over",
-    "answers": "the answers of a finished run (predictions.npz)",
-    "told": "the figures that a protocol tells (told.json)",
+    "answers": "the answers of a finished run",
+    "told": "the figures that a protocol tells",
     "claims": "figures that somebody wrote of the run",
     "parent": "the result that the run was changed from",
     "images": "the images",
     "reads": "the images, read twice",
     "start": "the first steps of a new net",
-    "trained": "the weights of a finished run (weights.safetensors)",
+    "trained": "the weights of a finished run",
 }
 
 

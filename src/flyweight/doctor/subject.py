@@ -15,23 +15,12 @@ from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
+from flyweight.records.results import EpochLine
 
 # What a rule may need; the recipe, the cost of its net and the sizes of its data are always there.
 Need: TypeAlias = Literal[
     "history", "ending", "answers", "told", "claims", "parent", "images", "reads", "start", "trained"
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLine:
-    """A line of metrics.csv; a loss that was not a number is None."""
-
-    epoch: int
-    train_loss: float | None
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float
-    lr: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from flyweight.evidence.effect import Effect
 from flyweight.evidence.groups import Group
 from flyweight.recipe import Change, has_effect, in_words
 from flyweight.records.record import Part, Plan, RunRecord
+from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
-
-Figures = Mapping[str, Any]
 
 # What changes the last digits of a run, and so its answer to a few images, without being a change of the recipe.
 ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
@@ -63,12 +62,12 @@ def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]
     return found
 
 
-def without_figures(group: Group[RunRecord], results: Sequence[Figures]) -> tuple[str, ...]:
+def without_figures(group: Group[RunRecord], results: Sequence[RunResult]) -> tuple[str, ...]:
     """That bytes and memory are those of some runs only; results: the figures that could be read of the group."""
     lacking = group.n + len(group.diverged) - len(results)
     if not lacking:
         return ()
-    return (f"{group.name}: {runs_of(lacking)} without readable figures (result.json); its bytes are of the others",)
+    return (f"{group.name}: {runs_of(lacking)} without readable figures; its bytes are of the others",)
 
 
 def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,16 +29,14 @@ from flyweight.evidence.effect import (
 )
 from flyweight.evidence.groups import Group
 from flyweight.evidence.power import seeds_needed, smallest_effect
-from flyweight.evidence.predictions import Answers, read_answers
+from flyweight.evidence.predictions import CorrectByRun, correct_by_run
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
 from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words
-from flyweight.records.folder import read_result
 from flyweight.records.record import Part, Plan, RunRecord
+from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
-
-Figures = Mapping[str, Any]
 
 MOST_IMAGES: Final = 40
 FEWEST_PAIRS_TO_PERMUTE: Final = 6  # five pairs cannot give a p below 0.05
@@ -299,7 +297,7 @@ def _two_nets(found: McNemar) -> str:
 
 
 def _cost(
-    baseline: Group[RunRecord], changed: Group[RunRecord], results: tuple[Sequence[Figures], Sequence[Figures]]
+    baseline: Group[RunRecord], changed: Group[RunRecord], results: tuple[Sequence[RunResult], Sequence[RunResult]]
 ) -> tuple[CostLine, ...]:
     ours, theirs = results
     lines = [
@@ -320,19 +318,19 @@ def _cost(
     return tuple(lines)
 
 
-def _results(store: Store, group: Group[RunRecord]) -> list[Figures]:
+def _results(store: Store, group: Group[RunRecord]) -> list[RunResult]:
     """The figures of the run folders that are here."""
-    found: list[Figures] = []
+    found: list[RunResult] = []
     for run in (*group.runs, *group.diverged):
         try:
-            found.append(read_result(store.folder(run.id)))
+            found.append(store.run_folder(run.id).result())
         except DataError:
             continue
     return found
 
 
-def _median(results: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    found = [float(result[key]) for result in results if result.get(key) is not None]
+def _median(results: Sequence[RunResult], name: str) -> float | None:
+    found = [float(value) for result in results if (value := getattr(result, name)) is not None]
     return statistics.median(found) if found else None
 
 
@@ -343,22 +341,22 @@ def _image_evidence(
     if not baseline.runs or not changed.runs:
         return None, ()
     try:
-        folders = [store.folder(run.id) for group in (baseline, changed) for run in group.runs]
-        both = read_answers(folders, part)
+        folders = [store.run_folder(run.id) for group in (baseline, changed) for run in group.runs]
+        both = correct_by_run(folders, part)
     except DataError as error:
         lacking = "the images that differ and the bootstrap cannot be told, the effect over seeds can"
         return None, (f"{lacking}: {error}",)
     n = baseline.n
-    return _on_images(replace(both, right=both.right[:n]), replace(both, right=both.right[n:]), level), ()
+    return _on_images(replace(both, correct=both.correct[:n]), replace(both, correct=both.correct[n:]), level), ()
 
 
-def _on_images(ours: Answers, theirs: Answers, level: float) -> ImageEvidence:
-    shares = ours.right.mean(0), theirs.right.mean(0)
+def _on_images(ours: CorrectByRun, theirs: CorrectByRun, level: float) -> ImageEvidence:
+    shares = ours.correct.mean(0), theirs.correct.mean(0)
     gained, lost = (shares[1] > 0.5) & (shares[0] < 0.5), (shares[0] > 0.5) & (shares[1] < 0.5)
     apart = np.abs(shares[1] - shares[0]) * (gained | lost)
     clearest = np.argsort(-apart, kind="stable")[: min(MOST_IMAGES, int((gained | lost).sum()))]
-    single = len(ours.right) == len(theirs.right) == 1
-    several = min(len(ours.right), len(theirs.right)) > 1
+    single = len(ours.correct) == len(theirs.correct) == 1
+    several = min(len(ours.correct), len(theirs.correct)) > 1
     return ImageEvidence(
         gained=int(gained.sum()),
         lost=int(lost.sum()),
@@ -371,8 +369,8 @@ def _on_images(ours: Answers, theirs: Answers, level: float) -> ImageEvidence:
             )
             for index in clearest
         ),
-        mcnemar=mcnemar(ours.right[0], theirs.right[0]) if single else None,
-        bootstrap=bootstrap(ours.right, theirs.right, generator=np.random.default_rng(0), confidence=1 - level)
+        mcnemar=mcnemar(ours.correct[0], theirs.correct[0]) if single else None,
+        bootstrap=bootstrap(ours.correct, theirs.correct, generator=np.random.default_rng(0), confidence=1 - level)
         if several
         else None,
     )

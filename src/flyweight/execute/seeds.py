@@ -148,7 +148,7 @@ def resume_seeds(
     workers.make_ready(PRELOAD)
     records = store.group(group_id)
     planned = tuple(records[0].environment["group_seeds"])
-    recipe = load(store.folder(records[0].id) / "recipe.toml")
+    recipe = load(store.run_folder(records[0].id).file("recipe"))
     begun = {record.seed for record in records}
     first = records[0]
     asked = Asked(recipe=recipe, seeds=planned, study=first.study, parent_hash=first.parent_hash, purpose=first.purpose)

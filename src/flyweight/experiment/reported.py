@@ -1,14 +1,11 @@
-"""What an experiment told of itself, epoch by epoch, where its recipe has a protocol; the honest figures do not depend
-on it.
+"""The reported metrics of a run whose recipe has a protocol; its clean evaluation does not depend on them.
 
-Goes in: a bench and the protocol of its recipe. Comes out: told.json in the run folder, a row per epoch.
+Goes in: a bench and the protocol of its recipe. Comes out: reported metrics in the run folder.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -19,8 +16,8 @@ from flyweight.data.splits import class_counts, validation_part
 from flyweight.experiment.reported_metrics import evaluate_as_reported, mean_loss
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import ProtocolSection, Recipe
-from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
+from flyweight.records.results import Reported, ReportedEpoch, ReportedFigures, ReportedTraining
 from flyweight.records.store import Store
 from flyweight.train.loss import cross_entropy
 from flyweight.train.training import Training
@@ -31,48 +28,45 @@ class Telling:
 
     def __init__(self, recipe: Recipe, record: RunRecord, bench: Workbench, store: Store) -> None:
         self.recipe, self.record, self.bench, self.store = recipe, record, bench, store
-        self.folder = store.folder(record.id)
-        self.rows = _rows_before(self.folder, bench.training.epoch)
+        self.folder = store.run_folder(record.id)
+        # Those that a run which goes on has already, up to where it goes on.
+        self.epochs = [row for row in self.folder.reported().epochs if row.epoch < bench.training.epoch]
 
     def __call__(self, training: Training) -> None:
         """Told of the epoch that was just measured."""
         if self.recipe.protocol == ProtocolSection():
             return
-        self.rows.append(self._row(training))
+        self.epochs.append(self._epoch(training))
         self._write()
 
     def end(self, training: Training) -> None:
         """Told of a training that came to its end: at the least, its last epoch has test figures."""
-        if self.rows and "test" not in self.rows[-1]:
-            self.rows[-1] |= self._tested(training)
+        if self.epochs and self.epochs[-1].test is None:
+            self.epochs[-1] = replace(self.epochs[-1], test=self._tested(training))
             self._write()
 
     def _write(self) -> None:
-        files.write_json(self.folder / files.TOLD, {"epochs": self.rows, "class_counts": self._class_counts()})
+        self.folder.write_reported(Reported(epochs=tuple(self.epochs), class_counts=self._class_counts()))
 
-    def _row(self, training: Training) -> dict[str, Any]:
-        metrics = training.history[-1]
-        row: dict[str, Any] = {
-            "epoch": metrics.epoch,
-            "train": {"accuracy": metrics.train_accuracy, **self._train_loss(training)},
-        }
-        protocol = self.recipe.protocol
+    def _epoch(self, training: Training) -> ReportedEpoch:
+        protocol, validation, test = self.recipe.protocol, None, None
         if protocol.evaluate_on == "validation":
             images, labels = self.bench.validation
             is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
-            row["validation"] = self._told(training, images, labels, is_augmented=is_augmented, stream=0)
+            validation = self._told(training, images, labels, is_augmented=is_augmented, stream=0)
         if protocol.evaluate_on != "validation" or protocol.test_every_epoch:
-            row |= self._tested(training)
-        return row
+            test = self._tested(training)
+        epoch = training.history[-1].epoch
+        return ReportedEpoch(epoch=epoch, train=self._train(training), validation=validation, test=test)
 
-    def _tested(self, training: Training) -> dict[str, Any]:
+    def _tested(self, training: Training) -> ReportedFigures:
         """What the experiment called its test figures, of the epoch that was measured last."""
         protocol = self.recipe.protocol
         images, labels = self._tested_on()
         if protocol.evaluate_on != "train":
             epoch = training.history[-1].epoch
             self.store.open_test(self.record.id, f"after epoch {epoch}, as the protocol has it")
-        return {"test": self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)}
+        return self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)
 
     def _tested_on(self) -> tuple[np.ndarray, np.ndarray]:
         """What the experiment called its test images."""
@@ -83,7 +77,7 @@ class Telling:
 
     def _told(
         self, training: Training, images: np.ndarray, labels: np.ndarray, *, is_augmented: bool, stream: int
-    ) -> dict[str, Any]:
+    ) -> ReportedFigures:
         recipe, where = self.recipe, self.bench.batches.images.device
         seed = seeds(self.record.seed, Stream.TOLD, training.history[-1].epoch, stream)[0]
         reported = evaluate_as_reported(
@@ -97,17 +91,18 @@ class Telling:
             generator=torch.Generator().manual_seed(seed),
             is_divided_twice=recipe.protocol.loss_divided_twice,
         )
-        return asdict(reported)
+        return ReportedFigures(**asdict(reported))
 
-    def _train_loss(self, training: Training) -> dict[str, float]:
-        """Of the last batch, if that is what is told, with its standard error; else the mean over the epoch."""
+    def _train(self, training: Training) -> ReportedTraining:
+        """The loss of the last batch, if that is what is reported, with its standard error; else that of the epoch."""
+        metrics = training.history[-1]
         if not self.recipe.protocol.last_batch_loss or training.last_batch is None:
-            return {"loss": training.history[-1].train_loss}
+            return ReportedTraining(accuracy=metrics.train_accuracy, loss=metrics.train_loss)
         logits, labels = training.last_batch
         smoothing = self.recipe.train.label_smoothing
         losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
         loss, error = mean_loss(losses.double())
-        return {"loss": loss, "loss_error": error, "count": len(labels)}
+        return ReportedTraining(accuracy=metrics.train_accuracy, loss=loss, loss_error=error, count=len(labels))
 
     def _class_counts(self) -> dict[str, tuple[int, ...]]:
         """Images of each class, by which the accuracy of a net that always gives one answer is known."""
@@ -116,14 +111,3 @@ class Telling:
         if self.recipe.protocol.evaluate_on == "validation":
             labels["validation"] = validation_part(images, self.bench.split)[1]
         return {part: class_counts(these, images.n_classes) for part, these in labels.items()}
-
-
-def last_row(folder: Path) -> dict[str, Any] | None:
-    """What a run told last, from its folder; None for one that has no protocol, or that diverged before."""
-    rows: list[dict[str, Any]] = files.read_told(folder).get("epochs", [])
-    return rows[-1] if rows else None
-
-
-def _rows_before(folder: Path, epoch: int) -> list[dict[str, Any]]:
-    """The rows that a run which goes on has already, up to where it goes on."""
-    return [row for row in files.read_told(folder).get("epochs", ()) if row["epoch"] < epoch]

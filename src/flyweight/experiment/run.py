@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from flyweight.errors import DataError
@@ -16,12 +15,11 @@ from flyweight.experiment.events import Ended, EpochDone, Event, Started, Steppe
 from flyweight.experiment.monitor import MakeMonitor, Monitor
 from flyweight.experiment.plan import plan, require_counts, settled
 from flyweight.experiment.reported import Telling
-from flyweight.experiment.results import CHECKPOINT, keep_results, metrics_csv
+from flyweight.experiment.results import keep_results
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, dumps, load, recipe_hash
-from flyweight.records import folder as files
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
@@ -84,9 +82,9 @@ def run(
         purpose=purpose,
         epochs_planned=recipe.train.epochs,
     )
-    folder = store.folder(record.id)
-    files.write_text(folder / "recipe.toml", dumps(recipe))
-    files.write_json(folder / "environment.json", bench.environment)
+    folder = store.run_folder(record.id)
+    folder.write_recipe(dumps(recipe))
+    folder.write_environment(bench.environment)
     return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
@@ -106,10 +104,10 @@ def resume(
         DataError: other images than it began with, or a damaged checkpoint.
     """
     record = store.get(selector)
-    folder = store.folder(record.id)
-    if not (folder / "recipe.toml").exists():
-        raise DataError(f"run {record.id}: its folder {folder} is gone or not whole; start a new run.")
-    recipe = load(folder / "recipe.toml")
+    folder = store.run_folder(record.id)
+    if not folder.has("recipe"):
+        raise DataError(f"run {record.id}: its folder {folder.path} is gone or not whole; start a new run.")
+    recipe = load(folder.file("recipe"))
     cost = plan(recipe).require()
     bench = prepare(recipe, seed=record.seed, device=device, threads=record.environment.get("threads"))
     if bench.image_set.fingerprint != record.data_hash:
@@ -118,8 +116,9 @@ def resume(
             f"{record.data_hash[:12]}), found hash {bench.image_set.fingerprint[:12]}; "
             "bring them back or start a new run."
         )
-    if (folder / CHECKPOINT).exists():
-        checkpoint.from_bytes((folder / CHECKPOINT).read_bytes(), bench.training)
+    saved = folder.checkpoint()
+    if saved is not None:
+        checkpoint.from_bytes(saved, bench.training)
     record = store.resume(record.id)
     return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
@@ -157,7 +156,7 @@ def _carry_out(
         if outcome.status == "interrupted" and looks_on is not None and looks_on.reason:
             outcome = replace(outcome, message=f"{looks_on.reason}; {outcome.message}")
         if outcome.status == "interrupted":
-            _save(store.folder(record.id), training)
+            store.run_folder(record.id).write_checkpoint(checkpoint.to_bytes(training))
         else:
             columns = keep_results(recipe, record, cost, bench, outcome, store=store)
     except KeyboardInterrupt:
@@ -200,7 +199,7 @@ def _fit(
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    settings, folder = recipe.train, store.folder(record.id)
+    settings, folder = recipe.train, store.run_folder(record.id)
     images, labels = bench.validation
     tell = Telling(recipe, record, bench, store)
 
@@ -210,9 +209,9 @@ def _fit(
     def on_epoch(training: Training) -> None:
         metrics = training.history[-1]
         store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in LOGGED})
-        files.write_text(folder / "metrics.csv", metrics_csv(training.history))
+        folder.write_history(training.history)
         tell(training)
-        _save(folder, training)
+        folder.write_checkpoint(checkpoint.to_bytes(training))
         watch(EpochDone(run_id=record.id, seed=record.seed, epochs=settings.epochs, metrics=metrics))
 
     outcome = loop.fit(
@@ -251,7 +250,3 @@ def _look(record: RunRecord, training: Training, batch_size: int, *, n_steps: in
         images_per_second=done * batch_size / training.seconds,
         seconds_left=training.seconds * (total - done) / done,
     )
-
-
-def _save(folder: Path, training: Training) -> None:
-    files.write_bytes(folder / CHECKPOINT, checkpoint.to_bytes(training))

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath, sep
+from os import PathLike, sep
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from flyweight.data.batches import normalise
@@ -25,10 +23,10 @@ from flyweight.inference.predict import Prediction, prediction
 from flyweight.inference.prepare import prepare
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
-from flyweight.records import folder as files
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
+from flyweight.records.weights import Weights
 
-WEIGHTS: Final = "weights.safetensors"
 AT_ONCE: Final = 1000  # images that go through a net together, as in the evaluation of a run
 
 
@@ -85,52 +83,51 @@ def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedN
     """
     path = Path(source)
     if not isinstance(source, str) or sep in source or path.suffix == ".safetensors":
-        return _from_file(path, allows_own_module=False)
+        return _from_file(path)
     store = Store.open() if store is None else store
     record = store.get(source)
-    folder = store.folder(record.id)
-    if not folder.is_dir():
-        raise DataError(f"run {record.id}: its folder {folder} is gone, and the weights with it; choose another run.")
-    if not (folder / WEIGHTS).exists():
+    folder = store.run_folder(record.id)
+    if folder.path.is_dir() and not folder.has("weights"):
         raise UsageError(f"run {record.id} must have a trained net, found it {record.status} without one.")
     return from_run_folder(folder)
 
 
-def from_run_folder(folder: Path) -> TrainedNet:
+def from_run_folder(folder: RunFolder) -> TrainedNet:
     """The net of a run, after its files' checksums were checked.
 
     Raises:
         DataError: a file is missing, changed, or not of this format.
     """
-    files.verify(folder)
-    return _from_file(folder / WEIGHTS, allows_own_module=True)
+    folder.verify()
+    return _trained(folder.weights(), folder.path)
 
 
-def _from_file(path: Path, *, allows_own_module: bool) -> TrainedNet:
-    """allows_own_module: whether code that the file names may be imported, as its own store's runs do."""
+def _from_file(path: Path) -> TrainedNet:
     try:
-        with safe_open(fspath(path), framework="pt") as stored:
-            facts = stored.metadata() or {}
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a mapping
-        channels, height, width = map(int, facts["input_shape"].split(","))
-        mean, std = (tuple(map(float, facts[key].split(","))) for key in ("mean", "std"))
-        net, class_names, data = facts["net"], tuple(json.loads(facts["classes"])), facts["data"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        weights = Weights.from_bytes(path.read_bytes())
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: must hold the weights of a run's net, found {_in_a_line(error)}.") from error
-    if is_own_module(net) and not allows_own_module:
-        raise UsageError(f"{path}: is of the module {net!r}, whose code is not in the file; load its run by its id.")
+    if is_own_module(weights.net):  # code that a file names is not imported
+        raise UsageError(
+            f"{path}: is of the module {weights.net!r}, whose code is not in the file; load its run by its id."
+        )
+    return _trained(weights, path)
+
+
+def _trained(weights: Weights, path: Path) -> TrainedNet:
+    """path: where the weights are from, for the words of an error."""
     try:
-        module = _module(net, (channels, height, width))
+        module = _module(weights.net, weights.input_shape)
     except NotationError as error:
         raise DataError(f"{path}: names a net that cannot be built: {str(error).splitlines()[0]}") from error
-    _put(weights, module, path)
+    _put({name: torch.tensor(tensor) for name, tensor in weights.tensors.items()}, module, path)
     return TrainedNet(
         module=module.eval(),
-        input_shape=(channels, height, width),
-        mean=mean,
-        std=std,
-        class_names=class_names,
-        data=data,
+        input_shape=weights.input_shape,
+        mean=weights.mean,
+        std=weights.std,
+        class_names=weights.class_names,
+        data=weights.data,
     )
 
 

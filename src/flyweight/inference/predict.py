@@ -15,7 +15,7 @@ from PIL import Image
 
 from flyweight.inference.pictures import Picture
 from flyweight.inference.prepare import Prepared
-from flyweight.records import folder as files
+from flyweight.records import files
 
 SHADES: Final = " .:-=+*#%@"
 

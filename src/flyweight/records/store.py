@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
@@ -36,6 +36,9 @@ from flyweight.records.record import (
 )
 from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, made_for, one, unknown
 from flyweight.records.tables import epochs, notes, plans, runs, test_openings
+
+if TYPE_CHECKING:
+    from flyweight.records.run_folder import RunFolder
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
@@ -78,6 +81,12 @@ class Store:
         if not is_run_id(run_id):
             raise UsageError(f"{run_id!r} is not a run id; `flyweight runs` lists them")
         return self.home / "runs" / run_id
+
+    def run_folder(self, run_id: str) -> RunFolder:
+        """The files of a run."""
+        from flyweight.records.run_folder import RunFolder
+
+        return RunFolder(path=self.folder(run_id))
 
     def start(
         self,

@@ -15,7 +15,6 @@ from flyweight.tables import plain
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
-REPORT: Final = "report.html"
 LONGEST_FILE_NAME: Final = 60
 
 
@@ -34,7 +33,8 @@ def report_links(store: Store, folder: Path) -> Callable[[str], str | None]:
     runs = os.path.relpath((store.home / "runs").resolve(), folder.resolve())
 
     def link(run_id: str) -> str | None:
-        return quote(f"{runs}/{run_id}/{REPORT}") if os.path.exists(store.folder(run_id) / REPORT) else None
+        found = store.run_folder(run_id)
+        return quote(f"{runs}/{run_id}/{found.file('report').name}") if found.has("report") else None
 
     return link
 

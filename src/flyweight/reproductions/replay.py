@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from flyweight.execute.seeds import Asked, run_side_by_side
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import as_recorded, plan
 from flyweight.recipe import Recipe, load, override, recipe_hash
-from flyweight.records.folder import read_result, read_told, replacing
+from flyweight.records.files import replacing
 from flyweight.records.record import RESULTS, RunRecord
+from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
 from flyweight.records.store import Store
 from flyweight.reproductions.document import Journey, Step
 from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
@@ -155,49 +156,44 @@ def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
     Raises:
         DataError: its folder is not whole.
     """
-    folder = store.folder(record.id)
-    result = read_result(folder)
-    told = read_told(folder)
+    folder = store.run_folder(record.id)
+    result, reported = folder.result(), folder.reported()
     return Replay(
         step=step,
         seed=record.seed,
         recipe_hash=record.recipe_hash,
         status=record.status,
         message=record.message,
-        seconds=result["train_seconds"],
-        epochs=tuple(_epoch(row) for row in told.get("epochs", ())),
+        seconds=result.train_seconds,
+        epochs=tuple(map(_epoch, reported.epochs)),
         honest=_honest(result),
-        class_counts=tuple(told["class_counts"]["test"]) if told else _class_counts(record),
+        class_counts=reported.class_counts["test"] if reported.epochs else _class_counts(record),
         test_openings=record.test_openings,
         machine={key: record.environment[key] for key in MACHINE if key in record.environment},
     )
 
 
-def _epoch(row: Mapping[str, Any]) -> Epoch:
+def _epoch(found: ReportedEpoch) -> Epoch:
+    train = found.train
     return Epoch(
-        epoch=row["epoch"],
-        train=Figure(
-            accuracy=row["train"]["accuracy"], loss=row["train"]["loss"], loss_error=row["train"].get("loss_error")
-        ),
-        **{part: _figure(row[part]) for part in ("validation", "test") if part in row},
+        epoch=found.epoch,
+        train=Figure(accuracy=train.accuracy, loss=train.loss, loss_error=train.loss_error),
+        validation=_figure(found.validation),
+        test=_figure(found.test),
     )
 
 
-def _figure(told: Mapping[str, Any]) -> Figure:
-    return Figure(
-        accuracy=told["correct"] / told["count"],
-        images=told["count"],
-        loss=told["loss"],
-        loss_error=told["loss_error"],
-    )
+def _figure(found: ReportedFigures | None) -> Figure | None:
+    if found is None:
+        return None
+    return Figure(accuracy=found.accuracy, images=found.count, loss=found.loss, loss_error=found.loss_error)
 
 
-def _honest(result: Mapping[str, Any]) -> Honest | None:
-    test = result["test"]
+def _honest(result: RunResult) -> Honest | None:
+    test = result.test
     if test is None:
         return None
-    epoch = result["best_epoch"] if result["kept"] == "best" else result["epochs"]
-    return Honest(epoch=epoch, correct=test["correct"], count=test["count"], loss=test["loss"])
+    return Honest(epoch=result.kept_epoch, correct=test.correct, count=test.count, loss=test.loss)
 
 
 def _class_counts(record: RunRecord) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 
 from flyweight import tables
 from flyweight.errors import MissingError, UsageError
-from flyweight.records import folder as files
+from flyweight.records import files
 from flyweight.records.record import RunRecord
 from flyweight.trackers.content import flattened
 

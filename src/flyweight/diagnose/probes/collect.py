@@ -1,4 +1,4 @@
-"""Cheap measurements of a run that need its images, a new net of it, or its trained one; kept as probes.json.
+"""Cheap measurements of a run that need its images, a new net of it, or its trained one; kept in the folder of the run.
 
 Goes in: a recipe and a seed, or a run. Comes out: `Probes`, plain numbers. What a number says is the doctor's business.
 """
@@ -6,11 +6,9 @@ Goes in: a recipe and a seed, or a run. Comes out: `Probes`, plain numbers. What
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flyweight.data import sources
@@ -22,15 +20,13 @@ from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.splits import parts_of
 from flyweight.model.count import count
 from flyweight.recipe import Recipe
-from flyweight.records import folder as files
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
     from flyweight.experiment.setup import Workbench
 
-PROBES: Final = "probes.json"
-WEIGHTS: Final = "weights.safetensors"
 FIELDS: Final = ("images", "reads", "start", "trained")
 FORMAT: Final = 1  # one more whenever a probe measures otherwise: what is kept is then made anew
 
@@ -41,7 +37,7 @@ KEPT_FOR: Final = ("finished", "diverged", "failed")
 EXPECTED: Final = (FlyweightError, MemoryError, OSError)
 
 
-def probe(recipe: Recipe, *, seed: int, folder: Path | None = None) -> Probes:
+def probe(recipe: Recipe, *, seed: int, folder: RunFolder | None = None) -> Probes:
     """Every probe that can be made of one seed of a recipe; `folder` is that of its run, for the trained net.
 
     The same recipe, seed and weights give the same probes; nothing outside is changed, the random state included.
@@ -55,8 +51,8 @@ def probe(recipe: Recipe, *, seed: int, folder: Path | None = None) -> Probes:
 
 def probes_of(record: RunRecord, store: Store) -> Probes:
     """The probes of a run: those that its folder keeps, else made now and, where that can be, kept there."""
-    folder = store.folder(record.id)
-    made_for = {"format": FORMAT, "recipe": record.recipe_hash, "weights": _hash_of_weights(folder)}
+    folder = store.run_folder(record.id)
+    made_for = {"format": FORMAT, "recipe": record.recipe_hash, "weights": folder.weights_digest() or "none"}
     kept = _kept(folder, made_for)
     if kept is not None:
         return kept
@@ -66,7 +62,7 @@ def probes_of(record: RunRecord, store: Store) -> Probes:
     return found
 
 
-def _probe_run(record: RunRecord, folder: Path) -> Probes:
+def _probe_run(record: RunRecord, folder: RunFolder) -> Probes:
     try:
         recipe = recipe_of(record)
         image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
@@ -80,7 +76,7 @@ def _probe_run(record: RunRecord, folder: Path) -> Probes:
     return _probe_loaded(recipe, image_set, seed=record.seed, folder=folder)
 
 
-def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Path | None) -> Probes:
+def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: RunFolder | None) -> Probes:
     @functools.cache
     def bench() -> Workbench:
         from flyweight.experiment.setup import set_up
@@ -117,11 +113,11 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Pat
     return Probes(**made, failed=failed or None)
 
 
-def _probe_trained(recipe: Recipe, bench: Workbench, folder: Path | None) -> TrainedProbe:
+def _probe_trained(recipe: Recipe, bench: Workbench, folder: RunFolder | None) -> TrainedProbe:
     if folder is None:
         raise DataError("nothing was trained yet")
-    if not (folder / WEIGHTS).exists():
-        raise DataError(f"{WEIGHTS} is not there")
+    if not folder.has("weights"):
+        raise DataError("its weights are not there")
     from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
     from flyweight.inference.net import from_run_folder
 
@@ -152,30 +148,26 @@ def _reason(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _hash_of_weights(folder: Path) -> str:
-    try:
-        return files.sha256(folder / WEIGHTS)
-    except OSError:
-        return "none"
-
-
-def _kept(folder: Path, made_for: dict[str, Any]) -> Probes | None:
+def _kept(folder: RunFolder, made_for: dict[str, Any]) -> Probes | None:
     """What the folder keeps, if it is whole and of these weights."""
-    try:
-        tables = json.loads((folder / PROBES).read_text(encoding="utf-8"))
+
+    def parse(tables: Any) -> Probes | None:
         return from_tables(tables["probes"]) if tables["made_for"] == made_for else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+
+    try:
+        return folder.read_json("probes", parse, holds="what the doctor measured")
+    except DataError:
         return None
 
 
-def _is_worth_keeping(record: RunRecord, found: Probes, folder: Path) -> bool:
+def _is_worth_keeping(record: RunRecord, found: Probes, folder: RunFolder) -> bool:
     """Not what failed and may be had another time; a run without weights will never have any."""
-    is_whole = not found.failed or (set(found.failed) == {"trained"} and not (folder / WEIGHTS).exists())
-    return is_whole and record.status in KEPT_FOR and folder.is_dir()
+    is_whole = not found.failed or (set(found.failed) == {"trained"} and not folder.has("weights"))
+    return is_whole and record.status in KEPT_FOR and folder.path.is_dir()
 
 
-def _keep(folder: Path, tables: dict[str, Any]) -> None:
+def _keep(folder: RunFolder, tables: dict[str, Any]) -> None:
     try:
-        files.write_json(folder / PROBES, tables)
+        folder.write_json("probes", tables)
     except OSError:
         return  # a folder that cannot be written, such as somebody else's: the next look measures again

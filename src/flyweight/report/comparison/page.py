@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +23,7 @@ from flyweight.evidence.groups import Group
 from flyweight.evidence.stats import wilson
 from flyweight.evidence.verdict import interval, p_value
 from flyweight.recipe import dumps, has_effect, in_words
-from flyweight.records.folder import make_folder, read_result, write_bytes, write_json, write_text
+from flyweight.records.files import make_folder, write_bytes, write_json, write_text
 from flyweight.records.record import RunRecord
 from flyweight.report.comparison.text import (
     compare_command,
@@ -231,10 +228,10 @@ def _again(store: Store, comparison: Comparison, options: str) -> list[str]:
     """The commands that train both sides again, the very seeds, and compare them."""
     found = []
     for group in (comparison.baseline, comparison.changed):
-        recipe = store.folder(newest(group)) / "recipe.toml"
-        if os.path.exists(recipe):
+        folder = store.run_folder(newest(group))
+        if folder.has("recipe"):
             seeds = sorted(run.seed for run in (*group.runs, *group.diverged))
-            train = f"flyweight train {shlex.quote(str(recipe))}"
+            train = f"flyweight train {shlex.quote(str(folder.file('recipe')))}"
             found += [f"{train} --seed {first} --seeds {n}{options}" for first, n in _stretches(seeds)]
     return [*found, compare_command(*named_sides(comparison), comparison.part) + options]
 
@@ -311,17 +308,14 @@ def _caption(image: ImageDifference, n: tuple[int, int], names: Sequence[str]) -
     return f"{name}\n{before} → {now}"
 
 
-def _class_names(store: Store, comparison: Comparison) -> list[str]:
+def _class_names(store: Store, comparison: Comparison) -> tuple[str, ...]:
     """From the first run folder that has them; none if no folder has."""
     for run in _measured(comparison):
         try:
-            result = read_result(store.folder(run.id))
-        except (DataError, OSError):
+            return store.run_folder(run.id).result().class_names
+        except DataError:
             continue
-        names = result.get("class_names") if isinstance(result, dict) else None
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return names
-    return []
+    return ()
 
 
 def _pixels(store: Store, comparison: Comparison) -> dict[int, NDArray[np.uint8]]:
@@ -336,21 +330,13 @@ def _pixels(store: Store, comparison: Comparison) -> dict[int, NDArray[np.uint8]
     for run in _measured(comparison):
         if wanted <= found.keys():
             break
-        found |= {index: image for index, image in _kept(store.folder(run.id)) if index in wanted}
+        try:
+            misread = store.run_folder(run.id).misread()
+        except DataError:
+            continue
+        indices = map(int, misread.indices)
+        found |= {index: image for index, image in zip(indices, misread.images, strict=True) if index in wanted}
     return found
-
-
-def _kept(folder: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """The misread images of a run folder with their places; none where they are gone or damaged."""
-    try:
-        # Opened here: of a file that is cut off, numpy leaves its own open.
-        with (folder / "misread.npz").open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            images, indices = kept["images"], kept["indices"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError):
-        return
-    are_images = images.ndim == 4 and images.dtype == np.uint8 and images.shape[1] in (1, 3)
-    if are_images and indices.ndim == 1 and len(indices) == len(images) and indices.dtype.kind in "iu":
-        yield from zip(map(int, indices), images, strict=True)
 
 
 def _measured(comparison: Comparison) -> tuple[RunRecord, ...]:

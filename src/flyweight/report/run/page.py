@@ -6,21 +6,22 @@ It needs neither torch nor the database, so a folder can be copied to any machin
 from __future__ import annotations
 
 import base64
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flyweight.evidence.stats import wilson
-from flyweight.records.folder import read_result, write_bytes, write_text
-from flyweight.report.rendering import REPORT, render
+from flyweight.records.results import SPLITS, Figures, RunResult, Split
+from flyweight.records.run_folder import RunFolder
+from flyweight.records.weights import Weights
+from flyweight.report.rendering import render
 from flyweight.report.run import plots
-from flyweight.report.run.summary import accuracy, confusions, judged_on, told
+from flyweight.report.run.summary import confusions, judged_on, reported
 
 MOST_CONFUSIONS: Final = 6
 
@@ -45,98 +46,76 @@ class Part:
     loss: float
 
 
-def write_report(folder: Path) -> Path:
-    """Write curves.png, confusion.png, misread.png, filters.png and report.html into a run folder; gives the page.
+def write_report(folder: RunFolder) -> Path:
+    """Write the pictures of a run (PNG) and the page that shows them into its folder; gives the page.
 
     What the run does not have (a diverged one has no test figures) is left out.
 
     Raises:
         DataError: a folder without the figures of a run that is over.
     """
-    result = read_result(folder)
+    result = folder.result()
     pictures = _pictures(folder, result)
-    for name, content in pictures.items():
-        write_bytes(folder / f"{name}.png", content)
-    write_text(folder / REPORT, _page(folder, result, pictures))
-    return folder / REPORT
+    return folder.write_report(_page(folder, result, pictures), pictures)
 
 
-def _pictures(folder: Path, result: Mapping[str, Any]) -> dict[str, bytes]:
+def _pictures(folder: RunFolder, result: RunResult) -> dict[str, bytes]:
     """PNG files by name, as far as the run has what they show."""
     found: dict[str, bytes] = {}
-    metrics = _metrics(folder)
-    if metrics["epoch"]:
-        found["curves"] = plots.curves(metrics, judged_on=judged_on(result))
-    if result["test"]:
-        names = result["class_names"]
-        found["confusion"] = plots.confusion(_confusion_counts(folder, len(names)), names)
-        with np.load(folder / "misread.npz", allow_pickle=False) as kept:
-            found["misread"] = plots.misread(
-                kept["images"], kept["labels"], kept["answers"], kept["probabilities"], names
-            )
-        weights = _first_filters(folder)
-        if weights is not None:
-            found["filters"] = plots.filters(weights)
+    history = folder.history()
+    if history:
+        found["curves"] = plots.curves(history, judged_on=judged_on(result))
+    if result.test is not None:
+        names = result.class_names
+        found["confusion"] = plots.confusion(folder.predictions("test").confusion(), names)
+        found["misread"] = plots.misread(folder.misread(), names)
+        filters = _first_filters(folder.weights())
+        if filters is not None:
+            found["filters"] = plots.filters(filters)
     return found
 
 
-def _metrics(folder: Path) -> dict[str, list[float]]:
-    """The columns of metrics.csv."""
-    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        rows = list(reader)
-        return {name: [float(row[name]) for row in rows] for name in reader.fieldnames or ()}
-
-
-def _confusion_counts(folder: Path, n_classes: int) -> NDArray[np.int64]:
-    with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
-        answers = predictions["test_probabilities"].argmax(1)
-        labels = predictions["test_labels"]
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (labels, answers), 1)
-    return counts
-
-
-def _first_filters(folder: Path) -> NDArray[np.float32] | None:
+def _first_filters(weights: Weights) -> NDArray[np.float32] | None:
     """The weights of the first layer, (out, in, height, width), if it is a convolution larger than a pixel."""
-    from safetensors import safe_open
-
-    with safe_open(folder / "weights.safetensors", framework="numpy") as stored:
-        kernels = [name for name in stored.keys() if name.endswith("weight")]  # noqa: SIM118  # not a mapping
-        tensors = [stored.get_tensor(name) for name in kernels if stored.get_slice(name).get_shape()[2:]]
-    first = [tensor for tensor in tensors if tensor.ndim == 4 and tensor.shape[1] in (1, 3)]
+    kernels = [tensor for name, tensor in weights.tensors.items() if name.endswith("weight") and tensor.ndim == 4]
+    first = [tensor for tensor in kernels if tensor.shape[1] in (1, 3)]
     return first[0] if first and first[0].shape[-1] > 1 else None
 
 
-def _page(folder: Path, result: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes]) -> str:
     inlined = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
     return render(
         "run/page.html",
         result=result,
-        parts=[_part(name, result) for name in ("train", "validation", "test") if result[name]],
+        parts=[_part(split, found, result) for split in SPLITS if (found := result.figures(split)) is not None],
         judged_on=judged_on(result),
-        protocol=result.get("protocol", []),
-        told=told(result),
-        confusions=confusions(folder, most=MOST_CONFUSIONS) if result["test"] else [],
+        protocol=result.protocol,
+        told=reported(result.reported, judged_on=result.judged_on),
+        confusions=_confusions(folder, result),
         pictures=[(name, title, inlined[name]) for name, title in TITLES.items() if name in inlined],
-        layers=[layer for layer in result["layers"] if layer["is_executed"]],
-        unused=[layer["name"] for layer in result["layers"] if not layer["is_executed"] and layer["params"]],
-        recipe=(folder / "recipe.toml").read_text(encoding="utf-8"),
-        environment=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+        layers=[layer for layer in result.layers if layer["is_executed"]],
+        unused=[layer["name"] for layer in result.layers if not layer["is_executed"] and layer["params"]],
+        recipe=folder.recipe_text(),
+        environment=folder.environment(),
     )
 
 
-def _part(name: str, result: Mapping[str, Any]) -> Part:
+def _confusions(folder: RunFolder, result: RunResult) -> list[tuple[str, str, int]]:
+    if result.test is None:
+        return []
+    return confusions(folder.predictions("test"), result.class_names, most=MOST_CONFUSIONS)
+
+
+def _part(name: Split, figures: Figures, result: RunResult) -> Part:
     """Images that a protocol judges the epochs on are called what they are."""
-    figures = result[name]
     is_held_out = name != "validation" or judged_on(result) == "validation"
-    low, high = wilson(figures["correct"], figures["count"])
+    low, high = wilson(figures.correct, figures.count)
     return Part(
         name=name if is_held_out else f"{judged_on(result)}, judged every epoch",
-        accuracy=accuracy(figures),
+        accuracy=figures.accuracy,
         low=low,
         high=high,
-        correct=figures["correct"],
-        count=figures["count"],
-        loss=figures["loss"],
+        correct=figures.correct,
+        count=figures.count,
+        loss=nan if figures.loss is None else figures.loss,
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from flyweight.records.results import EpochLine, Misread
+
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#22262B"
 DOTS_PER_INCH: Final = 130
 MOST_SHOWN: Final = 40
@@ -30,8 +32,8 @@ MOST_OF_A_NAME: Final = 72
 Images = NDArray[np.uint8]
 
 
-def curves(metrics: Mapping[str, Sequence[float]], *, judged_on: str = "validation") -> bytes:
-    """Loss, error and learning rate by epoch; `metrics` holds the columns of metrics.csv.
+def curves(history: Sequence[EpochLine], *, judged_on: str = "validation") -> bytes:
+    """Loss, error and learning rate by epoch.
 
     judged_on: what the images are that the epochs were judged on.
 
@@ -39,12 +41,16 @@ def curves(metrics: Mapping[str, Sequence[float]], *, judged_on: str = "validati
     """
     figure = new_figure(9.6, 3.1)
     loss, error, rate = figure.subplots(1, 3)
-    epochs = metrics["epoch"]
+    epochs = [line.epoch for line in history]
+
+    def column(name: str) -> list[float]:
+        return [math.nan if (value := getattr(line, name)) is None else value for line in history]
+
     for part, colour, name in (("train", BLUE, "train"), ("validation", ORANGE, judged_on)):
-        _line(loss, epochs, metrics[f"{part}_loss"], colour, name)
-        percents = [100 * (1 - accuracy) for accuracy in metrics[f"{part}_accuracy"]]
+        _line(loss, epochs, column(f"{part}_loss"), colour, name)
+        percents = [100 * (1 - accuracy) for accuracy in column(f"{part}_accuracy")]
         _line(error, epochs, percents, colour, name)
-    _line(rate, epochs, metrics["lr"], GREEN, "learning rate")
+    _line(rate, epochs, column("lr"), GREEN, "learning rate")
     for axes, title in ((loss, "loss per image"), (error, "error in %"), (rate, "learning rate at the epoch's end")):
         tidy(axes, title)
         axes.set_xlabel("epoch", fontsize=8.5)
@@ -85,24 +91,18 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
     return png(figure)
 
 
-def misread(
-    images: Images,
-    labels: NDArray[np.int64],
-    answers: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    names: Sequence[str],
-) -> bytes:
+def misread(kept: Misread, names: Sequence[str]) -> bytes:
     """The misread images with what they are and what was read, the most confident mistakes first."""
-    shown = min(len(images), MOST_SHOWN)
+    shown = min(len(kept.images), MOST_SHOWN)
     if shown == 0:
         return _note("no test image was misread")
-    told = [
-        f"{short(names[label])} → {short(names[answer])}\n{row[answer]:.0%}"
-        for label, answer, row in zip(labels[:shown], answers, probabilities, strict=False)
+    captions = [
+        f"{short(names[label])} → {short(names[predicted])}\n{row[predicted]:.0%}"
+        for label, predicted, row in zip(kept.labels[:shown], kept.predicted, kept.probabilities, strict=False)
     ]
     columns = min(COLUMNS, shown)
     figure, axes = _sheet(CELL[0] * columns, CELL[1] * math.ceil(shown / columns) + 0.1)
-    _captioned_pictures(axes, list(images[:shown]), told, top=0.0)
+    _captioned_pictures(axes, list(kept.images[:shown]), captions, top=0.0)
     return _whole(figure, axes)
 
 
