@@ -7,9 +7,12 @@ a few seconds.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from flyweight.model.notation import parse_net
+from flyweight.model.spec import Net
 from flyweight.recipe import Recipe, loads
 
 Half = Literal["tuning", "reporting"]
@@ -17,7 +20,7 @@ Half = Literal["tuning", "reporting"]
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """A net and the settings that suit it, as lines of a recipe's [train]. has_norm: it normalises by batch."""
+    """A net and the settings that suit it, as lines of a recipe's [train]."""
 
     name: str
     half: Half
@@ -25,12 +28,16 @@ class Design:
     train: str
 
     @property
-    def has_norm(self) -> bool:
-        return " bn " in self.net
+    def spec(self) -> Net:
+        return parse_net(self.net)
+
+    @property
+    def lr(self) -> float:
+        return float(tomllib.loads(self.train)["lr"])
 
     @property
     def is_sgd(self) -> bool:
-        return '"adam' not in self.train
+        return bool(tomllib.loads(self.train).get("optimizer", "sgd") == "sgd")
 
 
 _SGD: Final = "lr = 0.1\nweight_decay = 5e-4"

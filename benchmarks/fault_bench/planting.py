@@ -7,13 +7,25 @@ it. All else that is found is a false alarm.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks.fault_bench.healthy import Design
 from benchmarks.fault_bench.images import Variant
+from flyweight.model.spec import (
+    Activation,
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Flatten,
+    Net,
+    Node,
+    Residual,
+    Unused,
+)
+from flyweight.model.tree import Nodes, Path, nodes_with_paths, rewritten, siblings
 
 Overrides = tuple[str, ...]
 
@@ -47,17 +59,11 @@ def _fixed(*overrides: str) -> Callable[[Design, int], Overrides]:
 
 
 def _lr_times(*factors: float) -> Callable[[Design, int], Overrides]:
-    return lambda design, strength: (f"train.lr={_lr(design) * factors[strength]:.6g}",)
+    return lambda design, strength: (f"train.lr={design.lr * factors[strength]:.6g}",)
 
 
-def _lr(design: Design) -> float:
-    found = re.search(r"^lr = (\S+)$", design.train, re.MULTILINE)
-    assert found, "every design states its learning rate"
-    return float(found[1])
-
-
-def _net(change: Callable[[str], str]) -> Callable[[Design, int], Overrides]:
-    return lambda design, _strength: (f"model.net={change(design.net)}",)
+def _net(change: Callable[[Net], Net]) -> Callable[[Design, int], Overrides]:
+    return lambda design, _strength: (f"model.net={change(design.spec)}",)
 
 
 def _nets(tuning: str, reporting: str, *overrides: str) -> Callable[[Design, int], Overrides]:
@@ -65,16 +71,71 @@ def _nets(tuning: str, reporting: str, *overrides: str) -> Callable[[Design, int
     return lambda design, _strength: (f"model.net={tuning if design.half == 'tuning' else reporting}", *overrides)
 
 
-def _words(change: Callable[[list[str]], Iterable[str]]) -> Callable[[str], str]:
-    return lambda net: " ".join(change(net.split()))
+def _layers(change: Callable[[Node, Node | None], Nodes]) -> Callable[[Net], Net]:
+    """A change of nets. change: from a node and the one behind it, if any, to what stands there instead."""
+
+    def changed(net: Net) -> Net:
+        changes: dict[Path, Nodes] = {}
+        for path, node in nodes_with_paths(net.nodes):
+            behind = siblings(net, path)[path[-1] + 1 :]
+            instead = change(node, behind[0] if behind else None)
+            if instead != (node,):
+                changes[path] = instead
+        return rewritten(net, changes)
+
+    return changed
 
 
-def _without_norm(net: str) -> str:
-    return re.sub(r"nb\b", "", " ".join(word for word in net.split() if word != "bn")).replace(" bn)", ")")
+def _with_bias(node: Node, _behind: Node | None) -> Nodes:
+    return (replace(node, bias=True) if isinstance(node, Conv | DepthwiseConv) else node,)
+
+
+def _without_norm(node: Node, behind: Node | None) -> Nodes:
+    return () if isinstance(node, BatchNorm) else _with_bias(node, behind)
+
+
+def _dropout_before_norm(node: Node, behind: Node | None) -> Nodes:
+    """Where an activation stands behind it: the last layer of a residual block stays as it is."""
+    return (Dropout(0.2), node) if isinstance(node, BatchNorm) and isinstance(behind, Activation) else (node,)
+
+
+def _dropout_after_activations(p: float) -> Callable[[Node, Node | None], Nodes]:
+    return lambda node, _behind: (node, Dropout(p)) if isinstance(node, Activation) else (node,)
+
+
+def _behind_all(*nodes: Node) -> Callable[[Net], Net]:
+    return lambda net: Net((*net.nodes, *nodes))
+
+
+def _linear_but_once(net: Net) -> Net:
+    """No activation but the first, in a chain."""
+    later = _indices(net, Activation)[1:]
+    return Net(tuple(node for index, node in enumerate(net.nodes) if index not in later))
+
+
+def _middle_convolution(change: Callable[[int], int]) -> Callable[[Net], Net]:
+    """The middle convolution of a chain with other channels."""
+
+    def changed(net: Net) -> Net:
+        convolutions = _indices(net, Conv)
+        middle = convolutions[len(convolutions) // 2]
+        conv = net.nodes[middle]
+        assert isinstance(conv, Conv)
+        return rewritten(net, {(middle,): (replace(conv, channels=change(conv.channels)),)})
+
+    return changed
+
+
+def _indices(net: Net, kind: type[Node]) -> list[int]:
+    return [index for index, node in enumerate(net.nodes) if isinstance(node, kind)]
+
+
+def _with_unused(node: Node, _behind: Node | None) -> Nodes:
+    return (Unused((Conv(16, 1), BatchNorm())), node) if isinstance(node, Flatten) else (node,)
 
 
 def _has_norm(design: Design) -> bool:
-    return design.has_norm
+    return any(isinstance(node, BatchNorm) for _, node in nodes_with_paths(design.spec.nodes))
 
 
 def _is_sgd(design: Design) -> bool:
@@ -82,59 +143,11 @@ def _is_sgd(design: Design) -> bool:
 
 
 def _is_chain(design: Design) -> bool:
-    return "+(" not in design.net and "dw" not in design.net
+    return not any(isinstance(node, Residual | DepthwiseConv) for node in design.spec.nodes)
 
 
-_ACTIVATIONS: Final = ("r", "silu", "elu", "leaky.1")
-
-
-def _linear_but_once(words: list[str]) -> Iterable[str]:
-    """No activation but the first."""
-    seen = False
-    for word in words:
-        if word not in _ACTIVATIONS:
-            yield word
-        elif not seen:
-            seen = True
-            yield word
-
-
-def _dropout_before_norm(words: list[str]) -> Iterable[str]:
-    for word in words:
-        if word == "bn":
-            yield "do.2"
-        yield word
-
-
-def _dropout_after_activations(words: list[str]) -> Iterable[str]:
-    for word in words:
-        yield word
-        if word in _ACTIVATIONS:
-            yield "do.5"
-
-
-def _some_dropout(words: list[str]) -> Iterable[str]:
-    for word in words:
-        yield word
-        if word in _ACTIVATIONS:
-            yield "do.25"
-
-
-def _halved(words: list[str]) -> Iterable[str]:
-    """The third convolution with half its channels."""
-    convs = [place for place, word in enumerate(words) if re.match(r"c\d", word)]
-    middle = convs[len(convs) // 2]
-    return [
-        re.sub(r"^c(\d+)", lambda found: f"c{int(found[1]) // 2}", word) if place == middle else word
-        for place, word in enumerate(words)
-    ]
-
-
-def _narrow(words: list[str]) -> Iterable[str]:
-    """The third convolution with two channels."""
-    convs = [place for place, word in enumerate(words) if re.match(r"c\d", word)]
-    middle = convs[len(convs) // 2]
-    return [re.sub(r"^c\d+", "c2", word) if place == middle else word for place, word in enumerate(words)]
+def _is_deep_chain(design: Design) -> bool:
+    return _is_chain(design) and design.name != "plain"
 
 
 STRONG: Final = (
@@ -166,7 +179,7 @@ STRONG: Final = (
         follows=(*_BROKEN, "LR01"),
         planted=lambda design, strength: (
             f"train.momentum={(0.99, 0.998)[strength]}",
-            f"train.lr={3 * _lr(design):.6g}",
+            f"train.lr={3 * design.lr:.6g}",
         ),
         suits=_is_sgd,
         strengths=2,
@@ -244,33 +257,33 @@ STRONG: Final = (
         name="batch norm missing",
         codes=("NE01",),
         follows=(*_BROKEN, "LR01"),
-        planted=_net(_without_norm),
+        planted=_net(_layers(_without_norm)),
         suits=_has_norm,
     ),
     Kind(
         name="bias before batch norm",
         codes=("NE02",),
-        planted=_net(lambda net: re.sub(r"nb\b", "", net)),
+        planted=_net(_layers(_with_bias)),
         suits=_has_norm,
     ),
     Kind(
         name="dropout too strong",
         codes=("RE01",),
         follows=("FI02",),
-        planted=_net(_words(_dropout_after_activations)),
+        planted=_net(_layers(_dropout_after_activations(0.5))),
     ),
     Kind(
         name="dropout before batch norm",
         codes=("RE02",),
         follows=("FI02", "RE01"),
-        planted=_net(_words(_dropout_before_norm)),
+        planted=_net(_layers(_dropout_before_norm)),
         suits=_has_norm,
     ),
     Kind(
         name="dropout on the answers",
         codes=("RE02",),
         follows=("FI02",),
-        planted=_net(lambda net: f"{net} do.3"),
+        planted=_net(_behind_all(Dropout(0.3))),
     ),
     Kind(
         name="no augmentation",
@@ -350,13 +363,13 @@ STRONG: Final = (
         name="bottleneck",
         codes=("NE07",),
         follows=("FI02",),
-        planted=_net(_words(_narrow)),
-        suits=lambda design: _is_chain(design) and design.name != "plain",
+        planted=_net(_middle_convolution(lambda _channels: 2)),
+        suits=_is_deep_chain,
     ),
     Kind(
         name="layers never called",
         codes=("NE08",),
-        planted=_net(lambda net: net.replace(" flat", " unused(c16/1 bn) flat", 1)),
+        planted=_net(_layers(_with_unused)),
     ),
     Kind(
         name="everything at full resolution",
@@ -369,14 +382,14 @@ STRONG: Final = (
     Kind(
         name="no activations",
         codes=("NE10",),
-        planted=_net(_words(_linear_but_once)),
-        suits=lambda design: _is_chain(design) and design.name != "plain",
+        planted=_net(_linear_but_once),
+        suits=_is_deep_chain,
     ),
     Kind(
         name="activation on the answers",
         codes=("NE12",),
         follows=_BROKEN,
-        planted=_net(lambda net: f"{net} r"),
+        planted=_net(_behind_all(Activation("relu"))),
     ),
     Kind(
         name="weight decay too strong",
@@ -501,7 +514,7 @@ MILD: Final = (
         name="dropout of 0.25 everywhere",
         codes=("RE01",),
         follows=("FI02", "RE02", "RE03"),
-        planted=_net(_words(_some_dropout)),
+        planted=_net(_layers(_dropout_after_activations(0.25))),
         is_mild=True,
     ),
     Kind(
@@ -528,8 +541,8 @@ MILD: Final = (
     Kind(
         name="a layer of half the width",
         codes=("NE07",),
-        planted=_net(_words(_halved)),
-        suits=lambda design: _is_chain(design) and design.name != "plain",
+        planted=_net(_middle_convolution(lambda channels: channels // 2)),
+        suits=_is_deep_chain,
         is_mild=True,
     ),
 )
