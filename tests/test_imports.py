@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "train": {"errors", "data", "kernels"},
     "inference": {"errors", "model", "recipe", "data", "records", "train"},
     "experiment": {"errors", "model", "recipe", "data", "records", "train"},
-    "execute": {"errors", "recipe", "data", "records", "train", "experiment"},
+    "execute": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
     "studies": {"errors", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
     "reproductions": {"errors", "model", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
     "diagnose": {

@@ -13,8 +13,8 @@ from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding
 from flyweight.errors import FlyweightError
-from flyweight.experiment.plan import as_recorded
-from flyweight.recipe import Recipe, load, override, recipe_hash
+from flyweight.experiment.resolved import canonical_hash
+from flyweight.recipe import Recipe, load, override
 from flyweight.records.store import Store
 
 # Mending one thing can bring another to light.
@@ -81,11 +81,7 @@ def replays(store: Store) -> tuple[DocumentReplay, ...]:
 
 def _replay(fault: DocumentFault, store: Store) -> DocumentReplay:
     recipe = load(fault.step)
-    runs = [
-        run
-        for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all")
-        if run.status != "running"
-    ]
+    runs = [run for run in store.runs(recipe_hash=canonical_hash(recipe), purpose="all") if run.status != "running"]
     case = subject_of_run(runs[0], store) if runs else subject_of_recipe(recipe)
     diagnosis = diagnose(case)
     found = named(diagnosis, fault.code)

@@ -12,7 +12,7 @@ from benchmarks.fault_bench.cases import BenchCase
 from benchmarks.fault_bench.healthy import Half
 from flyweight.diagnose.examine import examine_run
 from flyweight.execute import processes as workers
-from flyweight.execute.seeds import PRELOAD
+from flyweight.execute.process_executor import PRELOAD
 from flyweight.experiment.events import never
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
@@ -75,7 +75,7 @@ def examine(
     ]
     workers.work_off(
         jobs,
-        places=lambda _started: usable_cores(),
+        worker_count=lambda _started: usable_cores(),
         watch=lambda message: found.update([message]),
         should_stop=should_stop,
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.fault_bench.cases import BenchCase
-from flyweight.execute.seeds import Asked, run_side_by_side
+from flyweight.execute.execution import carry_out
+from flyweight.execute.on_record import look_up
+from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Ended, Event, never
-from flyweight.experiment.plan import as_recorded
-from flyweight.recipe import recipe_hash
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
@@ -30,11 +30,9 @@ def train(
     """
     images = Path(store.home) / "images"
     images.mkdir(parents=True, exist_ok=True)
-    recipes = {case.name: case.recipe(images) for case in cases}
-    keys = {case.name: (recipe_hash(as_recorded(recipes[case.name])), case.seed) for case in cases}
-    over = _over(store)
-    left = [case for case in cases if keys[case.name] not in over]
-    asked = [Asked(recipe=recipes[case.name], seeds=(case.seed,), study=STUDY) for case in left]
+    requests = [TrainingRequest(recipe=case.recipe(images), seeds=(case.seed,), study=STUDY) for case in cases]
+    found = look_up(requests, store)
+    n_left = sum(one.n_left for one in found)
     n_over = 0
 
     def watch(event: Event) -> None:
@@ -42,15 +40,7 @@ def train(
         if isinstance(event, Ended):
             n_over += 1
             if n_over % 50 == 0:
-                told(f"{n_over} of {len(left)} runs trained")
+                told(f"{n_over} of {n_left} runs trained")
 
-    if asked:
-        run_side_by_side(asked, store=store, watch=watch, should_stop=should_stop)
-    over = _over(store)
-    return {name: over[key] for name, key in keys.items() if key in over}
-
-
-def _over(store: Store) -> dict[tuple[str, int], RunRecord]:
-    """The runs of the bench that came to an end, by recipe and seed."""
-    runs = store.runs(study=STUDY)
-    return {(run.recipe_hash, run.seed): run for run in runs if run.status in ("finished", "diverged")}
+    executed = carry_out(found, store=store, watch=watch, should_stop=should_stop)
+    return {case.name: one.over[case.seed] for case, one in zip(cases, executed, strict=True) if one.is_whole}

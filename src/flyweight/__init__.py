@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flyweight.diagnose.trial import prove
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
+    from flyweight.execute.process_executor import Processes
+    from flyweight.execute.request import TrainingRequest
     from flyweight.execute.seeds import resume_seeds, run_seeds
     from flyweight.experiment.plan import Plan, examine, plan
     from flyweight.experiment.run import resume, run
@@ -60,10 +62,12 @@ _HOMES = {
     "Cost": "flyweight.model.cost",
     "Journal": "flyweight.evidence.journal",
     "Plan": "flyweight.experiment.plan",
+    "Processes": "flyweight.execute.process_executor",
     "Recipe": "flyweight.recipe",
     "RunRecord": "flyweight.records.record",
     "Store": "flyweight.records.store",
     "TrainedNet": "flyweight.inference.net",
+    "TrainingRequest": "flyweight.execute.request",
     "build": "flyweight.model.build",
     "compare": "flyweight.studies.results",
     "count": "flyweight.model.count",
@@ -101,10 +105,12 @@ __all__ = [
     "Cost",
     "Journal",
     "Plan",
+    "Processes",
     "Recipe",
     "RunRecord",
     "Store",
     "TrainedNet",
+    "TrainingRequest",
     "build",
     "compare",
     "count",

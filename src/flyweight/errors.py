@@ -97,3 +97,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def require_counts(**counts: int | None) -> None:
+    """Seeds are 0 or more (and fit a database's integers); numbers of seeds, threads and processes 1 or more.
+
+    Raises:
+        UsageError: the first that is not, by its name.
+    """
+    for name, value in counts.items():
+        low, high = (0, 2**31 - 1) if name == "seed" else (1, 10_000)
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"--{name.replace('_', '-')} must be {low} to {high:,}, found {value:,}.")

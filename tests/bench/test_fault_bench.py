@@ -210,7 +210,7 @@ def test_a_planted_recipe_differs_in_what_is_planted_alone(images):
         recipe = case.recipe(images)
         planted = {change.partition("=")[0] for change in case.kind.planted(case.design, case.strength)}
         changed = {change.key for change in diff(healthy_of(case, images), recipe)}
-        assert plan(recipe).require().params > 0
+        assert plan(recipe).require().cost.params > 0
         assert changed <= planted, case.name
         assert changed or case.kind.variant != "sound", case.name
         assert ("model.net" in changed) == ("model.net" in planted), case.name

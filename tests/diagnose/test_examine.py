@@ -22,7 +22,8 @@ from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES, subject_of_recipe, 
 from flyweight.diagnose.trial import Expense, Proof, keep_proofs
 from flyweight.doctor.subject import Parent, Subject
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
-from flyweight.experiment.plan import as_recorded, plan
+from flyweight.experiment.plan import plan
+from flyweight.experiment.resolved import canonical, canonical_hash
 from flyweight.experiment.run import run
 from flyweight.experiment.setup import prepare
 from flyweight.recipe import Recipe, load, names, override, recipe_hash
@@ -63,8 +64,8 @@ def copied(finished: RunRecord, store: Store, tmp_path: Path) -> Store:
 
 def began(store: Store, recipe: Recipe, **more: Any) -> RunRecord:
     """The record of a run of this process that has only begun; nothing is trained."""
-    recipe = as_recorded(recipe)
-    cost = plan(recipe).require()
+    recipe = canonical(recipe)
+    cost = plan(recipe).require().cost
     values = {
         "name": recipe.name,
         "seed": 0,
@@ -109,7 +110,7 @@ def test_every_packaged_recipe_is_a_case():
 
     assert len(found) > 50
     for subject in found:
-        assert subject.cost == plan(subject.recipe).require()
+        assert subject.cost == plan(subject.recipe).require().cost
         assert subject.data.n_train > 0 < subject.data.n_validation
         assert max(subject.lr_curve) == pytest.approx(subject.recipe.train.lr, rel=0.01)
         assert subject.claims is not None
@@ -186,7 +187,7 @@ def test_a_finished_run_is_known_in_full(tiny, store, finished):
 
     assert set(subject.why_missing) == {"parent"}
     assert [field.name for field in fields(Subject) if getattr(subject, field.name) is None] == ["parent"]
-    assert subject.recipe == as_recorded(tiny(*PROTOCOL))
+    assert subject.recipe == canonical(tiny(*PROTOCOL))
     assert subject.data == DataFacts(n_train=TRAIN - HELD_OUT, n_validation=HELD_OUT, n_classes=10, shape=(1, 28, 28))
     for line, epoch in zip(subject.history, store.epochs(finished.id), strict=True):
         assert line.validation_accuracy == pytest.approx(epoch.validation_accuracy)
@@ -317,7 +318,7 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
 def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
     """Keys that this version does not know are told with the version that wrote them."""
     recipe = tiny()
-    newer = {**as_recorded(recipe).model_dump(mode="json"), "sorcery": 1}
+    newer = {**canonical(recipe).model_dump(mode="json"), "sorcery": 1}
     record = replace(began(store, recipe), recipe=newer)
 
     with pytest.raises(RecipeError, match=r"found one of flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
@@ -343,7 +344,7 @@ def test_the_rate_of_the_curve_is_that_of_the_epochs(tiny, store):
 def test_the_result_that_a_run_was_changed_from_is_found(tiny, store):
     """By the hash on its record, with what differs and the test images of the first run of it that was measured."""
     first = tiny()
-    parent_hash = recipe_hash(as_recorded(first))
+    parent_hash = canonical_hash(first)
     began(store, first, data_hash="p" * 64)
     ended(store, began(store, first, data_hash="p" * 64, name="before"), correct=9876)
     ended(store, began(store, first, data_hash="p" * 64, name="later"), correct=1)

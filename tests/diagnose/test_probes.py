@@ -179,7 +179,7 @@ def test_two_reads_of_an_image_differ_where_it_is_augmented(tiny, overrides, tra
 
 def start_of(recipe: Recipe) -> StartProbe:
     bench = prepare(recipe, seed=0, device="cpu", threads=1)
-    return probe_start.probe_start(recipe, bench, macs=plan(recipe).require().macs)
+    return probe_start.probe_start(recipe, bench, macs=plan(recipe).require().cost.macs)
 
 
 def by_hand(recipe: Recipe, factor: float) -> tuple[list[float], dict[str, float], dict[str, float]]:
@@ -346,7 +346,7 @@ def test_layers_in_blocks_go_by_the_names_of_the_table(tiny, store):
 
     assert found is not None
     assert found.channels == {"relu1": 6, "relu2": 6, "relu3": 6}
-    assert set(found.gradient) == {row.path for row in plan(recipe).require().rows if row.macs}
+    assert set(found.gradient) == {row.path for row in plan(recipe).require().cost.rows if row.macs}
 
 
 def kept(folder: RunFolder) -> dict[str, Any]:

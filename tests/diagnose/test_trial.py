@@ -16,6 +16,7 @@ from flyweight.doctor.diagnosis import Tried
 from flyweight.doctor.finding import Finding, Gain, Remedy
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.evidence.paired import Paired, paired
+from flyweight.execute.process_executor import Processes
 from flyweight.experiment.events import EpochDone, Event
 from flyweight.records.record import RunRecord
 from flyweight.records.run_folder import RunFolder
@@ -298,7 +299,7 @@ def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
         finding("train.lr=0.02"),
         store=store,
         seeds=2,
-        at_once=2,
+        executor=Processes(at_once=2),
         watch=lambda event: seen.append(event) if isinstance(event, EpochDone) else None,
         should_stop=lambda: len(seen) >= 3,
     )

@@ -21,7 +21,7 @@ from flyweight.diagnose.subjects import subject_of_recipe
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis
 from flyweight.doctor.table import RULES
-from flyweight.experiment.plan import as_recorded, plan
+from flyweight.experiment.plan import plan
 from flyweight.experiment.run import run
 from flyweight.recipe import Recipe, load, override, recipe_hash
 from flyweight.records.record import RunRecord
@@ -68,7 +68,7 @@ def test_a_fault_that_stands_alone_is_named_first(fault):
     assert found is not None
     assert found.rank == rank_alone(recipe, fault.code) == 1
     assert found.evidence
-    assert plan(mended).require().params > 0
+    assert plan(mended).require().cost.params > 0
     assert n_alarms(diagnosis) <= n_alarms(diagnose(subject_of_recipe(recipe)))
 
 
@@ -200,7 +200,8 @@ def test_a_run_of_a_step_is_looked_at_before_its_recipe(empty):
 
 def started(store: Store, recipe: Recipe) -> RunRecord:
     """The record of a run of this process that has only begun; nothing is trained."""
-    recipe, cost = as_recorded(recipe), plan(recipe).require()
+    resolved = plan(recipe).require()
+    recipe, cost = resolved.recipe, resolved.cost
     return store.start(
         name=recipe.name,
         seed=0,

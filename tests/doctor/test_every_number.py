@@ -240,7 +240,7 @@ def test_every_remedy_is_another_recipe_that_can_be_trained(looked):
     for recipe, changes in remedies:
         changed = override(recipe, changes)
         assert changed != recipe, changes
-        assert plan(changed).require().params > 0
+        assert plan(changed).require().cost.params > 0
 
 
 def spoil_table(changes: Callable[[Any], None]) -> Callable[[Path], None]:
@@ -422,7 +422,7 @@ def test_whatever_the_settings_are_numbers_follow_and_remedies_can_be_trained(ne
         if finding.remedy is not None:
             changed = override(recipe, finding.remedy.changes)
             assert changed != recipe
-            assert plan(changed).require().params > 0
+            assert plan(changed).require().cost.params > 0
 
 
 def one_of_each(half: str) -> list[BenchCase]:

@@ -59,7 +59,7 @@ def test_every_job_is_done_once_and_never_too_many_at_once(tmp_path):
     jobs = [Job(name=str(n), work=functools.partial(count_those_present, tmp_path, str(n))) for n in range(7)]
     told = list[tuple[str, int]]()
 
-    work_off(jobs, places=lambda _started: 2, watch=told.append, should_stop=never)
+    work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(name for name, _ in told) == [str(n) for n in range(7)]
     assert {count for _, count in told} <= {1, 2}
@@ -71,7 +71,7 @@ def test_an_error_comes_back_when_the_others_are_done():
     jobs = [Job(name="bad", work=fail), *(Job(name=word, work=functools.partial(say, word)) for word in "abc")]
 
     with pytest.raises(DataError, match="no such images"):
-        work_off(jobs, places=lambda _started: 2, watch=told.append, should_stop=never)
+        work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(told) == ["a", "b", "c"]
 
@@ -82,7 +82,7 @@ def test_a_process_that_is_killed_is_missed():
     jobs = [Job(name="seed 7", work=be_killed), *(Job(name=word, work=functools.partial(say, word)) for word in "ab")]
 
     with pytest.raises(FlyweightError, match=r"seed 7: .* code -9 .* fewer seeds at once"):
-        work_off(jobs, places=lambda _started: 2, watch=told.append, should_stop=never)
+        work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(told) == ["a", "b"]
 
@@ -91,11 +91,11 @@ def test_a_process_sees_the_variables_of_who_asks(monkeypatch):
     """Set or taken away since the first process was started, a variable is as it is now."""
     monkeypatch.setenv("FLYWEIGHT_TEST_GONE", "yes")
     seen = list[dict[str, str | None]]()
-    work_off([Job(name="first", work=show_variables)], places=lambda _: 1, watch=seen.append, should_stop=never)
+    work_off([Job(name="first", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
     monkeypatch.delenv("FLYWEIGHT_TEST_GONE")
     monkeypatch.setenv("FLYWEIGHT_TEST_NEW", "here")
 
-    work_off([Job(name="second", work=show_variables)], places=lambda _: 1, watch=seen.append, should_stop=never)
+    work_off([Job(name="second", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
 
     assert seen == [
         {"FLYWEIGHT_TEST_NEW": None, "FLYWEIGHT_TEST_GONE": "yes"},
@@ -108,7 +108,7 @@ def test_a_stop_reaches_all_that_run_and_no_more_begin(tmp_path):
     told = list[str]()
     jobs = [Job(name=str(n), work=functools.partial(talk_until_stopped, tmp_path / str(n))) for n in range(3)]
 
-    work_off(jobs, places=lambda _started: 2, watch=told.append, should_stop=lambda: len(told) > 20)
+    work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=lambda: len(told) > 20)
 
     assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["saved", "saved"]
 
@@ -122,7 +122,7 @@ def test_whoever_fails_to_listen_stops_the_jobs(tmp_path):
     with pytest.raises(RuntimeError, match="cannot show that"):
         work_off(
             [Job(name="only", work=functools.partial(talk_until_stopped, tmp_path / "file"))],
-            places=lambda _started: 1,
+            worker_count=lambda _started: 1,
             watch=refuse,
             should_stop=never,
         )
@@ -141,7 +141,10 @@ if __name__ == "__main__":
     jobs = [Job(name=str(n), work=functools.partial(talk_until_stopped, folder / str(n))) for n in range(3)]
     with stopping_on_signals() as should_stop:
         work_off(
-            jobs, places=lambda _started: 2, watch=lambda _word: print("heard", flush=True), should_stop=should_stop
+            jobs,
+            worker_count=lambda _started: 2,
+            watch=lambda _word: print("heard", flush=True),
+            should_stop=should_stop,
         )
     print("done", flush=True)
 """
@@ -189,7 +192,7 @@ def test_jobs_whose_program_is_killed_are_saved(tmp_path, script):
 
 def test_no_jobs_are_no_work():
     """An empty list is done at once."""
-    work_off([], places=lambda _started: 2, watch=ignore, should_stop=never)
+    work_off([], worker_count=lambda _started: 2, watch=ignore, should_stop=never)
 
 
 def appears(path: Path) -> bool:

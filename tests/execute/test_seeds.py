@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flyweight.errors import MissingError, OverBudgetError
+from flyweight.execute.process_executor import Processes
 from flyweight.execute.processes import METHOD
 from flyweight.execute.seeds import resume_seeds, run_seeds
 from flyweight.experiment.events import Ended, EpochDone, Event
@@ -28,7 +29,7 @@ def test_seeds_side_by_side_are_the_runs_they_would_be_alone(tmp_path, store):
     """Each seed's weights equal those of a run of its own with one thread, and all share a group."""
     recipe, seen = tiny_recipe(tmp_path), list[Event]()
 
-    records = run_seeds(recipe, seeds=[2, 0, 1], store=store, at_once=2, watch=seen.append)
+    records = run_seeds(recipe, seeds=[2, 0, 1], store=store, executor=Processes(at_once=2), watch=seen.append)
 
     assert [record.seed for record in records] == [0, 1, 2]
     assert [record.status for record in records] == ["finished"] * 3
@@ -48,7 +49,7 @@ def test_a_stopped_group_goes_on_with_all_that_is_left(tmp_path, store):
         recipe,
         seeds=range(3),
         store=store,
-        at_once=2,
+        executor=Processes(at_once=2),
         watch=lambda event: epochs.append(event) if isinstance(event, EpochDone) else None,
         should_stop=lambda: len(epochs) >= 4,
     )
@@ -70,7 +71,7 @@ def test_runs_that_talk_without_a_pause_still_hear_that_they_should_stop(tmp_pat
         tiny_recipe(tmp_path, "train.epochs=2000"),
         seeds=range(3),
         store=store,
-        at_once=2,
+        executor=Processes(at_once=2),
         watch=seen.append,
         should_stop=lambda: len(seen) > 20,
     )
@@ -85,22 +86,23 @@ def test_a_group_that_is_stopped_before_it_begins_has_no_runs(tmp_path, store):
 
 
 SCRIPT = """
+import os, sys
 from flyweight.experiment.events import never
-from flyweight.execute.seeds import PRELOAD
+from flyweight.execute.process_executor import PRELOAD
 from flyweight.execute.processes import Job, make_ready, work_off
-from test_seeds import tell_of_this_process
+
+def tell_of_this_process(tell, should_stop):
+    import torch
+
+    loaded = [name for name in ("flyweight.experiment.run", "torch._dynamo") if name in before]
+    tell((loaded, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized()))
+
+before = set(sys.modules)
 
 if __name__ == "__main__":
     make_ready(PRELOAD)
-    work_off([Job(name="only", work=tell_of_this_process)], places=lambda _: 1, watch=print, should_stop=never)
+    work_off([Job(name="only", work=tell_of_this_process)], worker_count=lambda _: 1, watch=print, should_stop=never)
 """
-
-
-def tell_of_this_process(tell, should_stop):
-    """Which of a training's modules were loaded before this one, and what the process holds that no fork bears."""
-    before = dict(zip(sys.modules, range(len(sys.modules)), strict=True))
-    loaded = [name for name in ("flyweight.experiment.run", "torch._dynamo") if before[name] < before["test_seeds"]]
-    tell((loaded, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized()))
 
 
 @pytest.mark.skipif(METHOD != "forkserver", reason="processes are not forked on this platform")
@@ -123,7 +125,7 @@ def test_a_training_begins_with_all_that_it_needs(tmp_path):
 def test_an_error_in_a_seed_reaches_whoever_started_it(tmp_path, store):
     """What only the seed's own process finds missing comes back as the error it is."""
     with pytest.raises(MissingError, match="--device cuda"):
-        run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, device="cuda")
+        run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, executor=Processes(device="cuda"))
 
     assert store.runs() == ()
 

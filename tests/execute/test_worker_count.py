@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flyweight.execute.worker_count import places, usable_memory
+from flyweight.execute.worker_count import usable_memory, worker_count
 
 JOBS, CORES = st.integers(1, 40), st.integers(1, 8)
 
 
-def worked_off(seconds: list[int], *, cores: int, most: int) -> tuple[list[int], list[int], Fraction]:
+def worked_off(seconds: list[int], *, cores: int, limit: int) -> tuple[list[int], list[int], Fraction]:
     """What happens to jobs of that many seconds that share the cores fairly: who began in which order, how many ran
     side by side at each moment, and when all were over."""
     left: dict[int, Fraction] = {}
@@ -22,7 +22,9 @@ def worked_off(seconds: list[int], *, cores: int, most: int) -> tuple[list[int],
     together: list[int] = []
     now = Fraction(0)
     while left or len(began) < len(seconds):
-        while len(began) < len(seconds) and len(left) < places(len(began), n_jobs=len(seconds), cores=cores, most=most):
+        while len(began) < len(seconds) and len(left) < worker_count(
+            len(began), n_jobs=len(seconds), cores=cores, limit=limit
+        ):
             left[len(began)] = Fraction(seconds[len(began)])
             began.append(len(began))
         together.append(len(left))
@@ -35,20 +37,20 @@ def worked_off(seconds: list[int], *, cores: int, most: int) -> tuple[list[int],
     return began, together, now
 
 
-@given(seconds=st.lists(st.integers(1, 9), min_size=1, max_size=40), cores=CORES, most=st.integers(0, 20))
-def test_every_job_runs_once_and_never_too_many_at_once(seconds, cores, most):
+@given(seconds=st.lists(st.integers(1, 9), min_size=1, max_size=40), cores=CORES, limit=st.integers(0, 20))
+def test_every_job_runs_once_and_never_too_many_at_once(seconds, cores, limit):
     """Whatever the jobs take, each begins once, and no more run than cores, or in the last wave than memory allows."""
-    began, together, _ = worked_off(seconds, cores=cores, most=most)
+    began, together, _ = worked_off(seconds, cores=cores, limit=limit)
 
     assert began == list(range(len(seconds)))
-    assert max(together) <= max(cores, min(most, 2 * cores - 1))
+    assert max(together) <= max(cores, min(limit, 2 * cores - 1))
 
 
 @given(n_jobs=JOBS, cores=CORES)
 @example(n_jobs=5, cores=2)
 def test_equal_jobs_keep_all_cores_busy_to_the_end(n_jobs, cores):
     """Jobs that take equally long are over after their share of all cores' time, to the second."""
-    _, _, seconds = worked_off([1] * n_jobs, cores=cores, most=2 * cores)
+    _, _, seconds = worked_off([1] * n_jobs, cores=cores, limit=2 * cores)
 
     assert seconds == max(Fraction(n_jobs, cores), Fraction(1))
 
@@ -56,7 +58,7 @@ def test_equal_jobs_keep_all_cores_busy_to_the_end(n_jobs, cores):
 @given(n_jobs=JOBS, cores=CORES)
 def test_where_memory_is_short_those_left_over_wait(n_jobs, cores):
     """With room for no more than one a core, there is never more than one a core."""
-    _, together, seconds = worked_off([1] * n_jobs, cores=cores, most=cores)
+    _, together, seconds = worked_off([1] * n_jobs, cores=cores, limit=cores)
 
     assert max(together) <= cores
     assert seconds == -(-n_jobs // cores)

@@ -164,7 +164,7 @@ def test_nothing_is_spent_on_a_recipe_over_budget(tmp_path, store):
 
 def test_a_budget_is_inclusive(tmp_path):
     """A net of exactly the budget passes; one parameter less is refused, with the three best edits."""
-    params = plan(tiny_recipe(tmp_path)).require().params
+    params = plan(tiny_recipe(tmp_path)).require().cost.params
 
     plan(tiny_recipe(tmp_path, f"budget.params={params}")).require()
     with pytest.raises(OverBudgetError) as refused:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.experiment.plan import as_recorded
+from flyweight.execute.execution import execute
+from flyweight.execute.on_record import look_up
+from flyweight.experiment.resolved import canonical_hash
 from flyweight.experiment.run import run
-from flyweight.recipe import Recipe, load, recipe_hash
+from flyweight.recipe import Recipe, load
 from flyweight.records.store import Store
 from flyweight.reproductions import replay as replays_of
 from flyweight.reproductions.document import journey, journeys
-from flyweight.reproductions.replay import gather, hashes, quick_recipes, replay, to_do
+from flyweight.reproductions.replay import gather, hashes, quick_recipes, requests_for
 from flyweight.reproductions.runs import from_json, to_json
 
 STEPS = ("000-1", "000-5", "003-12", "003-17")
@@ -44,10 +46,11 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
     for name in ("000", "003"):
         story = journey(name)
         steps = [step for step in story.all_steps if step.name in STEPS]
-        jobs = to_do(story, steps, store=store, seeds=1, recipes=recipes)
-        assert [job.name for job in jobs] == [f"{step.name} (quick)" for step in steps]
-        replay(jobs, store=store, device="cpu")
-        assert to_do(story, steps, store=store, seeds=1, recipes=recipes) == ()
+        requests = requests_for(story, steps, seeds=1, recipes=recipes)
+        left = look_up(requests, store)
+        assert [(one.recipe.name, one.n_left) for one in left] == [(f"{step.name} (quick)", 1) for step in steps]
+        execute(requests, store=store)
+        assert not any(one.n_left for one in look_up(requests, store))
         chosen = {step.name: recipes[step.name] for step in steps}
         found |= {one.step: one for one in gather(story, store, recipes=chosen)}
 
@@ -71,9 +74,10 @@ def test_a_run_that_was_stopped_goes_on(store: Store) -> None:
     steps = story.select(["12"])
     stopped = run(recipes["003-12"], store=store, device="cpu", should_stop=lambda: True)
 
-    (job,) = to_do(story, steps, store=store, seeds=1, recipes=recipes)
-    assert (job.asked.seeds, job.asked.resumed) == ((), (stopped.id,))
-    replay([job], store=store, device="cpu")
+    (request,) = requests_for(story, steps, seeds=1, recipes=recipes)
+    (left,) = look_up([request], store)
+    assert (left.fresh, [run.id for run in left.stopped.values()]) == ((), [stopped.id])
+    execute([request], store=store)
 
     (found,) = gather(story, store, recipes=recipes)
     assert [epoch.epoch for epoch in found.epochs] == [1, 2]
@@ -84,15 +88,16 @@ def test_one_epoch_asks_for_three_seeds_and_more_for_one(store: Store) -> None:
     """As many as can be had in minutes, unless told; runs of other recipes do not count."""
     story = journey("003")
 
-    jobs = {job.name: job for job in to_do(story, story.all_steps, store=store)}
-    told = to_do(story, story.select(["17"]), store=store, seeds=5)
+    left = {one.recipe.name: one for one in look_up(requests_for(story, story.all_steps), store)}
+    (five,) = requests_for(story, story.select(["17"]), seeds=5)
 
-    assert len(jobs) == 21
-    assert jobs["003-1"].n_runs == 3
-    assert jobs["003-17"].n_runs == 1
-    assert told[0].asked.seeds == (0, 1, 2, 3, 4)
-    assert told[0].asked.parent_hash == recipe_hash(as_recorded(load("003-16")))
-    assert jobs["003-17"].work > jobs["003-3"].work > jobs["003-1"].work
+    assert len(left) == 21
+    assert left["003-1"].n_left == 3
+    assert left["003-17"].n_left == 1
+    assert five.seeds == (0, 1, 2, 3, 4)
+    assert five.purpose == "reproduction"
+    assert five.parent_hash == canonical_hash(load("003-16"))
+    assert left["003-17"].work > left["003-3"].work > left["003-1"].work
 
 
 def test_hashes_are_of_the_recipes_as_they_are_recorded() -> None:
@@ -101,4 +106,4 @@ def test_hashes_are_of_the_recipes_as_they_are_recorded() -> None:
 
     assert set(found) == {"000-1", "000-2", "000-3", "000-4", "000-5", "own/25k-one-epoch"}
     assert len(set(found.values())) == 6
-    assert found["own/25k-one-epoch"] == recipe_hash(as_recorded(load("own/25k-one-epoch")))
+    assert found["own/25k-one-epoch"] == canonical_hash(load("own/25k-one-epoch"))

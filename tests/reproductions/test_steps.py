@@ -98,4 +98,4 @@ def test_a_step_trains(step: str, digits: Path) -> None:
     assert sum(parameter.numel() for parameter in before) == cost.registered_params
     after = bench.training.model.parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
-    assert plan(asked).require().params == cost.params
+    assert plan(asked).require().cost.params == cost.params

@@ -8,8 +8,10 @@ import pytest
 
 from flyweight.errors import UsageError
 from flyweight.evidence.sequential import sequential_level
-from flyweight.execute.seeds import Asked, run_side_by_side
-from flyweight.experiment.plan import as_recorded
+from flyweight.execute.execution import execute
+from flyweight.execute.process_executor import Processes
+from flyweight.execute.request import TrainingRequest
+from flyweight.experiment.resolved import canonical
 from flyweight.experiment.run import run
 from flyweight.recipe import load, override, recipe_hash
 from flyweight.records import Store
@@ -52,7 +54,7 @@ def test_a_recorded_recipe_is_found_by_its_file(store, files):
     """The hash of the file, settled as a run settles it, is that of the record: from any folder, defaults filled in."""
     record = run(load(files[0], overrides=["data.validation=none"]), seed=0, store=store)
 
-    settled = as_recorded(load(files[0], overrides=["data.validation=none"]))
+    settled = canonical(load(files[0], overrides=["data.validation=none"]))
 
     assert recipe_hash(settled) == record.recipe_hash
     assert settled.data.validation == 40
@@ -111,12 +113,12 @@ def test_a_run_that_has_no_result_is_not_compared(store, files):
 
 def test_recipes_side_by_side_are_the_runs_they_would_be_alone(store, files):
     """Their seeds take turns; each group has its study and parent, and each run the figures of a run of its own."""
-    asked = [
-        Asked(recipe=load(files[0]), seeds=(0, 1), study="two"),
-        Asked(recipe=load(files[1]), seeds=(5,), study="two", parent_hash="ab"),
+    requests = [
+        TrainingRequest(recipe=load(files[0]), seeds=(0, 1), study="two"),
+        TrainingRequest(recipe=load(files[1]), seeds=(5,), study="two", parent_hash="ab"),
     ]
 
-    good, bad = run_side_by_side(asked, store=store, at_once=2)
+    good, bad = (one.records for one in execute(requests, store=store, executor=Processes(at_once=2)))
 
     assert [record.seed for record in good] == [0, 1]
     assert [(record.seed, record.study, record.parent_hash) for record in bad] == [(5, "two", "ab")]
@@ -130,7 +132,7 @@ def test_seeds_are_added_until_a_clear_answer_by_a_plan_that_is_kept(store, file
     run(load(files[0]), seed=7, store=store)
     looks: list[Look] = []
 
-    found = until_sure(*files, store=store, max_seeds=5, study="sure", told=looks.append)
+    found = until_sure(*files, store=store, max_seeds=5, study="sure", on_look=looks.append)
 
     planned = [(3, 3), (4, 4), (5, 5)]
     assert found.plan.looks == [list(look) for look in planned]
@@ -149,7 +151,7 @@ def test_a_question_without_an_answer_ends_at_its_limit(store, files):
     run_seeds_here(store, files[0], same)
     looks: list[Look] = []
 
-    found = until_sure(files[0], same, store=store, max_seeds=4, told=looks.append)
+    found = until_sure(files[0], same, store=store, max_seeds=4, on_look=looks.append)
 
     assert [(look.comparison.baseline.n, look.comparison.changed.n) for look in looks] == [(3, 3), (4, 4)]
     assert found.verdict.kind == "no evidence"
@@ -169,10 +171,10 @@ def test_a_stopped_question_goes_on_with_its_plan(store, files):
     run_seeds_here(store, files[0], same)
     looks: list[Look] = []
 
-    first = until_sure(files[0], same, store=store, max_seeds=5, told=looks.append, should_stop=lambda: bool(looks))
+    first = until_sure(files[0], same, store=store, max_seeds=5, on_look=looks.append, should_stop=lambda: bool(looks))
     assert (first.baseline.n, first.changed.n) == (3, 3)
     looks.clear()
-    until_sure(files[0], same, store=store, max_seeds=4, told=looks.append)
+    until_sure(files[0], same, store=store, max_seeds=4, on_look=looks.append)
 
     assert [(look.comparison.baseline.n, look.comparison.changed.n) for look in looks] == [(3, 3), (4, 4)]
     assert len(store.runs()) == 8
@@ -200,7 +202,7 @@ def test_a_side_that_diverges_is_an_answer(store, files):
     Path(files[1]).write_text('extends = "good.toml"\n[train]\nlr = 1e30\n')
     looks: list[Look] = []
 
-    found = until_sure(*files, store=store, max_seeds=6, told=looks.append)
+    found = until_sure(*files, store=store, max_seeds=6, on_look=looks.append)
 
     assert found.verdict.sentence == "diverged: no seed of the changed side has a figure to compare"
     assert (len(looks), len(found.changed.diverged)) == (1, 3)

@@ -18,7 +18,7 @@ from flyweight.bench.startup import startup
 from flyweight.bench.stored import read_stored, write_stored
 from flyweight.bench.time_to import time_to
 from flyweight.bench.train import train
-from flyweight.experiment.plan import require_counts
+from flyweight.errors import require_counts
 from flyweight.records.files import make_folder
 from flyweight.records.ids import new_run_id
 

@@ -12,6 +12,7 @@ from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
     from flyweight.evidence.compare import Comparison
+    from flyweight.execute.executor import Executor
     from flyweight.records.record import Part
     from flyweight.records.store import Store
     from flyweight.studies.until_sure import Look
@@ -65,6 +66,8 @@ def compare(
     place = place or Place()
     store = place.store()
     if until_sure:
+        from flyweight.execute.process_executor import Processes
+
         if len(changed) != 1:
             raise UsageError(f"--until-sure compares two results, found {1 + len(changed)}; ask for them one by one.")
         comparison, code = _until_sure(
@@ -74,8 +77,7 @@ def compare(
             part=on,
             study=study,
             max_seeds=max_seeds,
-            device=device,
-            at_once=at_once,
+            executor=Processes(device=device, at_once=at_once),
         )
         comparisons: tuple[Comparison, ...] = () if comparison is None else (comparison,)
         if comparison is None:
@@ -98,8 +100,7 @@ def _until_sure(
     part: Part,
     study: str | None,
     max_seeds: int | None,
-    device: Literal["auto", "cpu", "cuda", "mps"],
-    at_once: int | None,
+    executor: Executor,
 ) -> tuple[Comparison | None, int]:
     """The comparison, if there was time for one, and the exit code of whoever stopped it."""
     from flyweight.cli.watch import watching
@@ -113,10 +114,9 @@ def _until_sure(
             part=part,
             study=study,
             max_seeds=max_seeds,
-            device=device,
-            at_once=at_once,
+            executor=executor,
             watch=both(show, tell),
-            told=_tell,
+            on_look=_tell,
             should_stop=stop,
         )
     return comparison, stop.exit_code if stop() else 0

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App
 
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk, terminal_width
-from flyweight.errors import DataError, UsageError, nearest
+from flyweight.errors import DataError, UsageError, nearest, require_counts
 from flyweight.tables import as_text, table_of
 
 if TYPE_CHECKING:
+    from flyweight.execute.executor import Executor
+    from flyweight.execute.on_record import OnRecord
     from flyweight.records.store import Store
     from flyweight.reproductions.document import Journey, Step
-    from flyweight.reproductions.replay import Job
     from flyweight.reproductions.runs import Replay
 
 journey = App(name="journey", result_action="return_value")
@@ -134,18 +135,20 @@ def run(
     at_once
         How many runs train side by side; by default one per core.
     """
-    from flyweight.experiment.plan import require_counts
+    from flyweight.execute.on_record import look_up
+    from flyweight.execute.process_executor import Processes
     from flyweight.reproductions.document import journey as journey_of
-    from flyweight.reproductions.replay import gather, quick_recipes, to_do
+    from flyweight.reproductions.replay import gather, quick_recipes, requests_for
 
-    require_counts(seeds=seeds, at_once=at_once)
+    require_counts(seeds=seeds)
+    executor = Processes(device=device, at_once=at_once)
     story, place = journey_of(name), place or Place()
     chosen = tuple(step for step in story.select(steps) if steps or step.is_told)
     store = place.store()
     store.mark_lost()
     recipes = quick_recipes(chosen, store.home) if quick else None
-    jobs = to_do(story, chosen, store=store, seeds=1 if quick and seeds is None else seeds, recipes=recipes)
-    code = _train(jobs, chosen, store, device=device, at_once=at_once)
+    requests = requests_for(story, chosen, seeds=1 if quick and seeds is None else seeds, recipes=recipes)
+    code = _train(look_up(requests, store), store, executor)
     if quick and recipes is not None:
         print_rows(_rehearsed(chosen, gather(story, store, recipes=recipes)), form or Form())
         talk(NO_EVIDENCE)
@@ -323,7 +326,7 @@ def _story_row(step: Step) -> dict[str, Any]:
 
     return {
         "step": step.name,
-        "params": plan(step.recipe).require().params,
+        "params": plan(step.recipe).require().cost.params,
         "told": _told(step),
         "change": f"{step.label}: {_changed(step)}",
     }
@@ -370,23 +373,23 @@ def _value(value: object, alternatives: str | None) -> str:
     return f"{shown}  (or {alternatives})" if alternatives else shown
 
 
-def _train(jobs: Sequence[Job], steps: Sequence[Step], store: Store, *, device: Any, at_once: int | None) -> int:
+def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     """0, or the exit code of a stop."""
     from flyweight.cli.watch import announce_compiling, watching_all
+    from flyweight.execute.execution import carry_out
     from flyweight.execute.signals import stopping_on_signals
-    from flyweight.reproductions.replay import replay
 
-    n_runs = sum(job.n_runs for job in jobs)
+    left = [one for one in found if one.n_left]
+    n_runs = sum(one.n_left for one in left)
     if not n_runs:
-        talk(
-            f"all of {len(steps)} step{'' if len(steps) == 1 else 's'} {'is' if len(steps) == 1 else 'are'} on record."
-        )
+        steps = "1 step is" if len(found) == 1 else f"{len(found)} steps are"
+        talk(f"all of {steps} on record.")
         return 0
-    talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(jobs)} step{'' if len(jobs) == 1 else 's'}")
+    talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(left)} step{'' if len(left) == 1 else 's'}")
     announce_compiling()
-    work, runs = {job.name: job.work for job in jobs}, {job.name: job.n_runs for job in jobs}
+    work, runs = {one.recipe.name: one.work for one in left}, {one.recipe.name: one.n_left for one in left}
     with stopping_on_signals() as stop, watching_all(work, runs) as watch:
-        replay(jobs, store=store, device=device, at_once=at_once, watch=watch, should_stop=stop)
+        carry_out(found, store=store, executor=executor, watch=watch, should_stop=stop)
     return stop.exit_code if stop() else 0
 
 

@@ -30,7 +30,7 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
     rows = []
     for name in own_names():
         recipe = load(name)
-        cost = plan(recipe).require()
+        cost = plan(recipe).require().cost
         epochs = recipe.train.epochs
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
     print_rows(rows, form)

@@ -39,7 +39,7 @@ def show(
     budget
         Hold it against 20k (parameters), or macs=, activation=, flash=; may be given several times.
     """
-    from flyweight.experiment.plan import images_of
+    from flyweight.experiment.resolved import source_of
     from flyweight.model import table
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.count import count
@@ -50,7 +50,7 @@ def show(
     resolved, measured, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
     if is_recipe(net):
         recipe = load(net, overrides=changes)
-        shape = shape or images_of(recipe.data.name, resize=recipe.data.resize)[0]
+        shape = shape or source_of(recipe).sizes.shape
         limits = Budget(**recipe.budget.model_dump()).with_limits(limits)
         net, resolved = recipe.model.net, dumps(recipe)
         measured = [f"  {sentence}" for sentence in protocol_words(recipe)]

@@ -12,12 +12,14 @@ from cyclopts import Parameter
 from flyweight.cli.output import Flag, Place, say, say_json, talk
 from flyweight.cli.tracking import Tracking, both, telling
 from flyweight.cli.watch import announce_compiling
-from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError
+from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
 
 if TYPE_CHECKING:
+    from flyweight.execute.process_executor import Processes
     from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
     from flyweight.experiment.monitor import MakeMonitor
+    from flyweight.experiment.resolved import ResolvedRecipe
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.results import RunResult
@@ -86,30 +88,30 @@ def train(
     json
         Print the results as JSON.
     """
-    from flyweight.experiment.plan import budget_overrides, require_counts
+    from flyweight.execute.process_executor import Processes
+    from flyweight.experiment.plan import budget_overrides, plan
     from flyweight.recipe import load, parent
 
-    require_counts(seed=seed, seeds=seeds, threads=threads, at_once=at_once)
+    require_counts(seed=seed, seeds=seeds, threads=threads)
+    executor = Processes(device=device, at_once=at_once)
     place = place or Place()
     store, monitor = place.store(), _monitor(doctor)
     if resume is not None:
         options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
-        found = _go_on(resume, store, tracking, device=device, at_once=at_once, monitor=monitor)
+        found = _go_on(resume, store, tracking, executor, monitor=monitor)
         return _told(*found, place=place, as_json=json)
     overrides = (*changes, *budget_overrides(budget))
-    asked = load(recipe or DEFAULT_RECIPE, overrides=overrides)
-    _announce(asked, seeds)
-    lineage = _lineage(asked, parent(recipe or DEFAULT_RECIPE, overrides=overrides), study)
+    resolved = plan(load(recipe or DEFAULT_RECIPE, overrides=overrides)).require()
+    _announce(resolved, seeds)
+    lineage = _lineage(resolved, parent(recipe or DEFAULT_RECIPE, overrides=overrides), study)
     if expect is not None:
-        _note_expectation(asked, expect, store, study)
+        _note_expectation(resolved, expect, store, study)
     if seeds is None:
-        found = _one(asked, store, tracking, lineage, seed=seed, device=device, threads=threads, monitor=monitor)
+        found = _one(resolved, store, tracking, lineage, seed=seed, device=device, threads=threads, monitor=monitor)
     else:
         all_seeds = range(seed, seed + seeds)
-        found = _several(
-            asked, store, tracking, lineage, seeds=all_seeds, device=device, at_once=at_once, monitor=monitor
-        )
+        found = _several(resolved, store, tracking, lineage, executor, seeds=all_seeds, monitor=monitor)
     return _told(*found, place=place, as_json=json)
 
 
@@ -120,26 +122,22 @@ class Lineage(TypedDict):
     parent_hash: str | None
 
 
-def _lineage(asked: Recipe, parent: Recipe | None, study: str | None) -> Lineage:
+def _lineage(resolved: ResolvedRecipe, parent: Recipe | None, study: str | None) -> Lineage:
     """The study, and the recipe that was changed if anything was."""
-    from flyweight.experiment.plan import as_recorded
-    from flyweight.recipe import recipe_hash
+    from flyweight.experiment.resolved import canonical_hash
 
     if study is not None and study.strip() in ("", "note"):  # `journal note` is a verb
         raise UsageError(f"--study must be a name and not 'note', found {study!r}; leave it out for none.")
-    changed = None if parent is None else recipe_hash(as_recorded(parent))
-    is_other = changed is not None and changed != recipe_hash(as_recorded(asked))
-    return {"study": study, "parent_hash": changed if is_other else None}
+    changed = None if parent is None else canonical_hash(parent, resolved.source)
+    return {"study": study, "parent_hash": None if changed == resolved.hash else changed}
 
 
-def _note_expectation(asked: Recipe, text: str, store: Store, study: str | None) -> None:
-    from flyweight.experiment.plan import as_recorded
-    from flyweight.recipe import recipe_hash
+def _note_expectation(resolved: ResolvedRecipe, text: str, store: Store, study: str | None) -> None:
     from flyweight.records.author import author_or_default
 
     if not text.strip():
         raise UsageError("--expect needs words, found none; leave it out to say nothing.")
-    store.write_note(recipe_hash(as_recorded(asked)), "before", text.strip(), author=author_or_default(), study=study)
+    store.write_note(resolved.hash, "before", text.strip(), author=author_or_default(), study=study)
 
 
 def _refuse_with_resume(options: Mapping[str, object]) -> None:
@@ -149,11 +147,9 @@ def _refuse_with_resume(options: Mapping[str, object]) -> None:
         raise UsageError(f"--resume goes on with a run as it began, found {', '.join(given)} too; leave it out.")
 
 
-def _announce(recipe: Recipe, seeds: int | None) -> None:
-    """The first line, before torch is loaded; refuses what cannot work or does not fit."""
-    from flyweight.experiment.plan import plan
-
-    cost = plan(recipe).require()
+def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
+    """The first line, before torch is loaded."""
+    recipe, cost = resolved.recipe, resolved.cost
     allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
     epochs = f"{recipe.train.epochs} epoch{'' if recipe.train.epochs == 1 else 's'}"
     many = "" if seeds is None else f", {seeds} seed{'' if seeds == 1 else 's'}"
@@ -173,7 +169,7 @@ Found = tuple["tuple[RunRecord, ...]", "StopRequest"]
 
 
 def _one(
-    recipe: Recipe,
+    resolved: ResolvedRecipe,
     store: Store,
     tracking: Tracking | None,
     lineage: Lineage,
@@ -187,26 +183,25 @@ def _one(
 
     with _attended(store, tracking) as (watch, stop):
         settings: dict[str, Any] = {"device": device, "threads": threads, "monitor": monitor}
-        record = run(recipe, seed=seed, store=store, watch=watch, should_stop=stop, **settings, **lineage)
+        record = run(resolved, seed=seed, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return (record,), stop
 
 
 def _several(
-    recipe: Recipe,
+    resolved: ResolvedRecipe,
     store: Store,
     tracking: Tracking | None,
     lineage: Lineage,
+    executor: Processes,
     *,
     seeds: Sequence[int],
-    device: DeviceName,
-    at_once: int | None,
     monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.execute.seeds import run_seeds
 
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "at_once": at_once, "monitor": monitor}
-        records = run_seeds(recipe, seeds=seeds, store=store, watch=watch, should_stop=stop, **settings, **lineage)
+        settings: dict[str, Any] = {"executor": executor, "monitor": monitor}
+        records = run_seeds(resolved, seeds=seeds, store=store, watch=watch, should_stop=stop, **settings, **lineage)
     return records, stop
 
 
@@ -214,9 +209,8 @@ def _go_on(
     selector: str,
     store: Store,
     tracking: Tracking | None,
+    executor: Processes,
     *,
-    device: DeviceName,
-    at_once: int | None,
     monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.execute.seeds import resume_seeds
@@ -228,10 +222,10 @@ def _go_on(
         f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"device": device, "monitor": monitor, "watch": watch, "should_stop": stop}
+        settings: dict[str, Any] = {"store": store, "monitor": monitor, "watch": watch, "should_stop": stop}
         if record.group_id is None:
-            return (resume(record.id, store=store, **settings),), stop
-        return resume_seeds(record.group_id, store=store, at_once=at_once, **settings), stop
+            return (resume(record.id, device=executor.device, **settings),), stop
+        return resume_seeds(record.group_id, executor=executor, **settings), stop
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from flyweight.cli.output import talk
-from flyweight.experiment.events import Ended, EpochDone, Event, Found, Started, Stepped
+from flyweight.experiment.events import Ended, EpochDone, Event, Found, Reused, Started, Stepped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -60,6 +60,8 @@ class Lines:
                 talk(self.epoch_line(event, label))
             case Found():
                 talk(found_line(event, label))
+            case Reused():
+                talk(reused_line(event))
             case Ended(status=status) if status != "finished" or event.message:
                 talk(f"{label}  {status}: {event.message}" if event.message else f"{label}  {status}")
 
@@ -85,6 +87,12 @@ def found_line(event: Found, label: str) -> str:
     step = "" if event.step is None else f", step {event.step}"
     when = f"epoch {event.epoch}{step}" if event.epoch else "before the run"
     return f"{label}  doctor, {when}: {event.code} {event.severity}, {event.title}"
+
+
+def reused_line(event: Reused) -> str:
+    """Which run stands for one that was asked for, and what decided its bits."""
+    known = ", ".join(f"{name} {value}" for name, value in event.fingerprint.items())
+    return f"{event.name} seed {event.seed}: run {event.run_id} on record is used, computed elsewhere ({known})"
 
 
 class _Bars:
@@ -115,6 +123,8 @@ class _Bars:
                 self.progress.update(self.bars[event.run_id], completed=event.metrics.epoch)
             case Found():
                 self.progress.print(found_line(event, label), highlight=False)
+            case Reused():
+                self.progress.print(reused_line(event), highlight=False)
             case Ended():
                 self.remove(event.run_id)
                 if event.status != "finished" or event.message:
@@ -214,6 +224,8 @@ class Overall:
                     self.shares[event.run_id] = 1.0
                 last = f": {event.message}" if event.message else self.last_lines.get(event.run_id, "")
                 return f"{self.names.get(event.run_id, event.run_id)} seed {event.seed}: {event.status}{last}"
+            case Reused():
+                return reused_line(event)
         return None
 
     @property

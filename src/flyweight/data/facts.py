@@ -1,8 +1,19 @@
-"""Sizes of the images that a recipe trains on, known without looking at one."""
+"""What is known of images without looking at one, and an image set that is read at most once.
+
+Goes in: the name of a set, or a path. Comes out: sizes, which for a named set are known without opening it, and images.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flyweight.data.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from flyweight.data.imageset import ImageSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,3 +24,68 @@ class DataFacts:
     n_validation: int
     n_classes: int
     shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSizes:
+    """Images of a set as it comes; n_validation: of its own validation part, if it brings one."""
+
+    n_train: int
+    n_test: int
+    n_validation: int | None
+    n_classes: int
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSource:
+    """An image set by name or path. Reading it may raise UsageError, DataError or MissingError, as `sources.load`."""
+
+    name: str
+    resize: int | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is a set of the catalogue, and none of the user's own."""
+        return self.name in CATALOGUE
+
+    @property
+    def canonical_name(self) -> str:
+        """The same from any folder."""
+        return self.name if self.is_named else str(Path(self.name).expanduser().resolve())
+
+    def is_same(self, other: ImageSource) -> bool:
+        """Whether both mean the same images."""
+        return (self.canonical_name, self.resize) == (other.canonical_name, other.resize)
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The images, read when they are first asked for."""
+        from flyweight.data.sources import load
+
+        return load(self.name, resize=self.resize)
+
+    @cached_property
+    def sizes(self) -> SetSizes:
+        """Known for a named set; one of the user's own is read for it."""
+        named = CATALOGUE.get(self.name)
+        if named is None:
+            return _sizes(self.images)
+        channels, height, width = named.shape
+        return SetSizes(
+            n_train=named.n_train,
+            n_test=named.n_test,
+            n_validation=None,
+            n_classes=len(named.class_names),
+            shape=(channels, self.resize or height, self.resize or width),
+        )
+
+
+def _sizes(images: ImageSet) -> SetSizes:
+    return SetSizes(
+        n_train=len(images.train_images),
+        n_test=len(images.test_images),
+        n_validation=None if images.validation_labels is None else len(images.validation_labels),
+        n_classes=images.n_classes,
+        shape=images.shape,
+    )

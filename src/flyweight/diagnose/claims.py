@@ -17,7 +17,7 @@ from flyweight.doctor.typed_accuracies import typed_otherwise as accuracies_type
 from flyweight.errors import DataError
 from flyweight.evidence.typed import typed_otherwise as counts_typed_otherwise
 from flyweight.model.cost import Cost
-from flyweight.recipe import Recipe, journey_names, recipe_hash
+from flyweight.recipe import Recipe, journey_names
 
 if TYPE_CHECKING:
     from flyweight.records.record import Note, RunRecord
@@ -80,9 +80,9 @@ def _has_its_net(recipe: Recipe, step: Step) -> bool:
 
 def _is_run_of(record: RunRecord, step: Step) -> bool:
     """Whether a run is of that very recipe; a changed one may have its name."""
-    from flyweight.experiment.plan import as_recorded
+    from flyweight.experiment.resolved import canonical_hash
 
-    return record.recipe_hash == recipe_hash(as_recorded(step.recipe))
+    return record.recipe_hash == canonical_hash(step.recipe)
 
 
 def _replays(step: Step, record: RunRecord, store: Store) -> tuple[Replay, ...]:

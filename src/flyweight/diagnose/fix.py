@@ -11,20 +11,21 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from flyweight.data import sources
 from flyweight.diagnose.trial import Proof, honest, prove, require_seeds, shortened, untried
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding, Remedy
-from flyweight.errors import OverBudgetError, UsageError
+from flyweight.errors import OverBudgetError, UsageError, require_counts
 from flyweight.evidence.groups import OVER
+from flyweight.execute.executor import Executor
+from flyweight.execute.process_executor import PROCESSES
 from flyweight.experiment.events import Event, ignore, never
-from flyweight.experiment.plan import as_recorded, plan, require_counts
+from flyweight.experiment.plan import plan
+from flyweight.experiment.resolved import ResolvedRecipe, canonical_hash
 from flyweight.recipe import Recipe, diff, override, recipe_hash
 from flyweight.recipe.difference import HONEST
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
-    from flyweight.train.device import DeviceName
 
 MOST_STEPS: Final = 8
 
@@ -80,8 +81,7 @@ def heal(
     first_seed: int = 0,
     is_full: bool = False,
     most_steps: int = MOST_STEPS,
-    device: DeviceName = "auto",
-    at_once: int | None = None,
+    executor: Executor = PROCESSES,
     on_step: Callable[[HealStep], None] = nobody,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
@@ -102,21 +102,20 @@ def heal(
         UsageError: fewer than two seeds, or no step.
         RecipeError, OverBudgetError: a recipe that could not be trained.
     """
-    require_counts(seed=first_seed, most_steps=most_steps, at_once=at_once)
+    require_counts(seed=first_seed, most_steps=most_steps)
     require_seeds(seeds)
-    plan(recipe).require()
+    resolved = plan(recipe).require()
     try_remedy = functools.partial(
         prove,
         store=store,
         seeds=seeds,
         first_seed=first_seed,
         is_full=is_full,
-        device=device,
-        at_once=at_once,
+        executor=executor,
         watch=watch,
         should_stop=should_stop,
     )
-    walk = _Walk(recipe, examine or examiner(store, first_seed=first_seed), is_full=is_full)
+    walk = _Walk(recipe, resolved, examine or examiner(store, first_seed=first_seed), is_full=is_full)
     steps, n_counted = list[HealStep](), 0
     while not should_stop():
         findings = walk.next_try(only_switches=n_counted >= most_steps)
@@ -146,9 +145,7 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
         from flyweight.diagnose.probes.collect import probe
         from flyweight.diagnose.subjects import subject_of_recipe
 
-        over = [
-            run for run in store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose="all") if run.status in OVER
-        ]
+        over = [run for run in store.runs(recipe_hash=canonical_hash(recipe), purpose="all") if run.status in OVER]
         if over:
             return examine_run(over[0].id, store).diagnosis
         found = probe(recipe, seed=first_seed)
@@ -160,12 +157,12 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
 class _Walk:
     """Where a walk stands, and what it has tried; it chooses what is next, and does nothing of it."""
 
-    def __init__(self, recipe: Recipe, examine: Examine, *, is_full: bool) -> None:
+    def __init__(self, recipe: Recipe, resolved: ResolvedRecipe, examine: Examine, *, is_full: bool) -> None:
         self.recipe = recipe
         self.alarms = examine(recipe).alarms
         self._examine = examine
         self._is_full = is_full
-        self._images = sources.load(recipe.data.name, resize=recipe.data.resize)
+        self._source = resolved.source
         self._left = set(_marks(recipe))  # each recipe that was reached
         self._tried: dict[Hashable, bool] = {}  # by what was compared: whether it was trained
         self._codes: set[str] = set()  # of what was tried on any recipe
@@ -240,8 +237,8 @@ class _Walk:
         if remedy.gain == "honesty":
             return remedy.gain, recipe_hash(self.recipe), recipe_hash(changed)
         arms = (honest(self.recipe), honest(changed))
-        trained = arms if self._is_full else shortened(arms, self._images)
-        return (remedy.gain, *(recipe_hash(as_recorded(arm)) for arm in trained))
+        trained = arms if self._is_full else shortened(arms, self._source.sizes)
+        return (remedy.gain, *(canonical_hash(arm, self._source) for arm in trained))
 
 
 def together(findings: Sequence[Finding]) -> Remedy:

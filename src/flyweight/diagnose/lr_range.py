@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flyweight.errors import UsageError
+from flyweight.errors import UsageError, require_counts
 from flyweight.experiment.events import never
-from flyweight.experiment.plan import plan, require_counts
+from flyweight.experiment.plan import plan
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.model.spec import NORMS, WEIGHTS
@@ -126,13 +126,14 @@ def lr_range(
         UsageError: rates or numbers that cannot be meant.
         RecipeError, OverBudgetError: a recipe that could not be trained.
     """
-    cost = plan(recipe).require()
+    resolved = plan(recipe).require()
     require_counts(seeds=seeds, seed=first_seed)
     rates = _rates(recipe, low=low, high=high, steps=steps)
-    margin = 1.0 if is_normalised(cost) else PLAIN_MARGIN
+    margin = 1.0 if is_normalised(resolved.cost) else PLAIN_MARGIN
     found: list[SeedRange] = []
     for seed in range(first_seed, first_seed + seeds):
-        losses = _sweep(prepare(recipe, seed=seed, device=device, threads=None), rates, should_stop)
+        bench = prepare(recipe, seed=seed, device=device, threads=None, source=resolved.source)
+        losses = _sweep(bench, rates, should_stop)
         if losses is None:
             break
         found.append(read_curve(rates, losses, seed=seed, margin=margin))

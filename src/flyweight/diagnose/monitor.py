@@ -20,7 +20,7 @@ from flyweight.doctor.subject import Subject
 from flyweight.doctor.table import RULES
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
-from flyweight.recipe import Recipe
+from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.records.results import EpochLine
 from flyweight.train.metrics import EpochMetrics
 
@@ -52,7 +52,7 @@ def monitor(*, may_stop: bool = False) -> MakeMonitor:
     return functools.partial(_monitor, may_stop=may_stop)
 
 
-def _monitor(recipe: Recipe, history: Sequence[EpochMetrics], *, may_stop: bool) -> DoctorMonitor:
+def _monitor(recipe: ResolvedRecipe, history: Sequence[EpochMetrics], *, may_stop: bool) -> DoctorMonitor:
     return DoctorMonitor(subject=subject_of_recipe(recipe), may_stop=may_stop, history=list(map(epoch_line, history)))
 
 

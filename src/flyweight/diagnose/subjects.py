@@ -11,18 +11,18 @@ from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from flyweight.data.facts import DataFacts
+from flyweight.data.facts import DataFacts, ImageSource
 from flyweight.diagnose.claims import claims_of_recipe, claims_of_run, step_of
 from flyweight.doctor.subject import Ending, Need, Parent, Subject
 from flyweight.errors import DataError, FlyweightError, NotationError
-from flyweight.experiment.data_facts import sizes_of
-from flyweight.experiment.plan import as_recorded, plan
+from flyweight.experiment.plan import plan, resolve
 from flyweight.experiment.recorded import recipe_of
+from flyweight.experiment.resolved import ResolvedRecipe, canonical_hash, data_facts, source_of
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.cost import Cost, Row
 from flyweight.model.notation import is_own_module, parse_net
 from flyweight.model.spec import Block, RowKind, kind_of, kind_of_module
-from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor, recipe_hash
+from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor
 
 if TYPE_CHECKING:
     from flyweight.records.record import RunRecord
@@ -35,19 +35,19 @@ OF_PROBES: Final[tuple[Need, ...]] = ("images", "reads", "start", "trained")
 Piece = TypeVar("Piece")
 
 
-def subject_of_recipe(recipe: Recipe) -> Subject:
+def subject_of_recipe(recipe: Recipe | ResolvedRecipe) -> Subject:
     """All that is known before a run, without torch and, for a named set, without its images.
 
     Raises:
         RecipeError, OverBudgetError: a recipe that could not be trained.
     """
-    cost = plan(recipe).require()
+    resolved = resolve(recipe)
     return Subject(
-        recipe=recipe,
-        cost=cost,
-        data=sizes_of(recipe),
-        lr_curve=_lr_curve(recipe),
-        claims=claims_of_recipe(recipe, cost),
+        recipe=resolved.recipe,
+        cost=resolved.cost,
+        data=resolved.data,
+        lr_curve=_lr_curve(resolved.recipe),
+        claims=claims_of_recipe(resolved.recipe, resolved.cost),
         why_missing=dict.fromkeys((*OF_A_RUN, *OF_PROBES), "this is a recipe and no run"),
     )
 
@@ -59,12 +59,13 @@ def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True)
         RecipeError: its recipe is of another version. DataError: neither images nor figures of it are left.
     """
     recipe = recipe_of(record)
+    source = source_of(recipe)
     folder = store.run_folder(record.id)
-    cost = _cost_of_run(recipe, folder)
+    cost = _cost_of_run(recipe, source, folder)
     subject = Subject(
         recipe=recipe,
         cost=cost,
-        data=_sizes_of_run(recipe, folder),
+        data=_data_of_run(recipe, source, folder),
         lr_curve=_lr_curve(recipe),
         why_missing=dict.fromkeys(OF_PROBES, "probes were not asked for"),
     )
@@ -169,7 +170,7 @@ def _hash_of_step_before(recipe: Recipe) -> str | None:
     """Of the step that a step of a document was changed from."""
     told = step_of(recipe.name)
     before = told[1].parent if told else None
-    return recipe_hash(as_recorded(before)) if before else None
+    return canonical_hash(before) if before else None
 
 
 def _with_probes(subject: Subject, record: RunRecord, store: Store) -> Subject:
@@ -189,25 +190,25 @@ def _lacking(subject: Subject, why: Mapping[Need, str]) -> Subject:
     return replace(subject, why_missing={**subject.why_missing, **why})
 
 
-def _cost_of_run(recipe: Recipe, folder: RunFolder) -> Cost:
+def _cost_of_run(recipe: Recipe, source: ImageSource, folder: RunFolder) -> Cost:
     """Counted now; as it was counted then, where the net is a module of the user's own or its images are gone."""
     stored = _stored_cost(folder)
     if stored is not None and is_own_module(recipe.model.net):
         return stored
     try:
-        found = plan(recipe)
+        found = plan(recipe, source)
     except FlyweightError:
         if stored is None:
             raise
         return stored
-    return found.cost or stored or found.require()
+    return found.cost or stored or found.require().cost
 
 
-def _sizes_of_run(recipe: Recipe, folder: RunFolder) -> DataFacts:
+def _data_of_run(recipe: Recipe, source: ImageSource, folder: RunFolder) -> DataFacts:
     try:
-        return sizes_of(recipe)
+        return data_facts(recipe, source.sizes)
     except FlyweightError:
-        stored = _stored_sizes(folder)
+        stored = _stored_data(folder)
         if stored is None:
             raise
         return stored
@@ -242,7 +243,7 @@ def _kind_of_text(layer: str) -> RowKind:
     return "other" if isinstance(node, Block) else kind_of(node)
 
 
-def _stored_sizes(folder: RunFolder) -> DataFacts | None:
+def _stored_data(folder: RunFolder) -> DataFacts | None:
     """The sizes that the figures of the run's result are of."""
     try:
         result = folder.result()

@@ -7,30 +7,29 @@ is always measured honestly, whatever the protocol of the recipe tells; how a re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass
+from typing import Final
 
-from flyweight.data import sources
-from flyweight.data.imageset import ImageSet
-from flyweight.data.splits import held_out
+from flyweight.data.facts import SetSizes
 from flyweight.diagnose.clean_figures import TwoFigures, tells_otherwise, told_otherwise
 from flyweight.doctor.diagnosis import Tried
 from flyweight.doctor.finding import Finding, Gain, Remedy
-from flyweight.errors import DataError, OverBudgetError, UsageError
-from flyweight.evidence.groups import OVER
+from flyweight.errors import DataError, OverBudgetError, UsageError, require_counts
 from flyweight.evidence.paired import Paired, paired
 from flyweight.evidence.verdict import LEVEL, p_value, points
-from flyweight.execute.seeds import Asked, run_side_by_side
+from flyweight.execute.execution import execute
+from flyweight.execute.executor import Executor
+from flyweight.execute.process_executor import PROCESSES
+from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
-from flyweight.experiment.plan import as_recorded, plan, require_counts
-from flyweight.recipe import ProtocolSection, Recipe, diff, override, recipe_hash, value_at
+from flyweight.experiment.plan import plan
+from flyweight.experiment.resolved import ResolvedRecipe, data_facts
+from flyweight.model.cost import Cost
+from flyweight.recipe import ProtocolSection, Recipe, diff, override, value_at
 from flyweight.recipe.difference import HONEST
 from flyweight.records.record import RunRecord
 from flyweight.records.run_folder import RunFolder, validated
 from flyweight.records.store import Store
-
-if TYPE_CHECKING:
-    from flyweight.train.device import DeviceName
 
 STUDY: Final = "doctor"
 
@@ -86,8 +85,7 @@ def prove(
     seeds: int = 5,
     first_seed: int = 0,
     is_full: bool = False,
-    device: DeviceName = "auto",
-    at_once: int | None = None,
+    executor: Executor = PROCESSES,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> Proof | None:
@@ -108,10 +106,10 @@ def prove(
         UsageError: fewer than two seeds, or a finding without a remedy.
         RecipeError, OverBudgetError: a remedy that makes a recipe which cannot be trained; nothing was spent.
     """
-    require_counts(seed=first_seed, at_once=at_once)
+    require_counts(seed=first_seed)
     require_seeds(seeds)
     trial = _trial(recipe, finding, range(first_seed, first_seed + seeds), is_full=is_full)
-    runs = _train(trial, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+    runs = _train(trial, store=store, executor=executor, watch=watch, should_stop=should_stop)
     if runs is None:
         return None
     return _honesty(trial, runs[0], store) if trial.remedy.gain == "honesty" else _comparison(trial, *runs)
@@ -177,15 +175,19 @@ def _read_if_whole(folder: RunFolder) -> tuple[Proof, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """What is to be trained. arms: unchanged and changed, as they run; one where the gain is honesty, or none."""
+    """What is to be trained. arms: unchanged and changed, as they run; one where the gain is honesty, or none.
+
+    costs: of the unchanged recipe and of the changed one, which the arms have too.
+    """
 
     finding: Finding
     remedy: Remedy
     seeds: tuple[int, ...]
     unchanged: Recipe
     changed: Recipe
-    arms: tuple[Recipe, ...]
-    images: ImageSet
+    arms: tuple[ResolvedRecipe, ...]
+    costs: tuple[Expense, Expense]
+    n_classes: int
     budget: str
 
     @property
@@ -198,24 +200,25 @@ def _trial(recipe: Recipe, finding: Finding, seeds: Sequence[int], *, is_full: b
     if finding.remedy is None:
         raise UsageError(f"{finding.code} has no remedy that can be tried{_advice(finding)}.")
     changed = override(recipe, finding.remedy.changes)
-    for one in (recipe, changed):
-        plan(one).require()
-    images = sources.load(recipe.data.name, resize=recipe.data.resize)
+    resolved = plan(recipe).require()
+    source = resolved.source
+    cost_after = plan(changed, source).require().cost
     whole = (recipe,) if finding.remedy.gain == "honesty" else (honest(recipe), honest(changed))
-    shown = whole if is_full else shortened(whole, images)
-    trial = _Trial(
+    short = whole if is_full else shortened(whole, source.sizes)
+    is_known = finding.remedy.gain == "honesty" and not tells_otherwise(
+        recipe, tuple(change.key for change in diff(recipe, changed))
+    )
+    return _Trial(
         finding=finding,
         remedy=finding.remedy,
         seeds=tuple(seeds),
         unchanged=recipe,
         changed=changed,
-        arms=tuple(_renamed(arm) for arm in shown),
-        images=images,
-        budget=_budget_words(shown[0], whole[0], images),
+        arms=() if is_known else tuple(plan(_renamed(arm), source).require() for arm in short),
+        costs=(_expense(resolved.cost), _expense(cost_after)),
+        n_classes=source.sizes.n_classes,
+        budget="nothing had to be trained" if is_known else _budget_words(short[0], whole[0], source.sizes),
     )
-    if finding.remedy.gain == "honesty" and not tells_otherwise(recipe, trial.keys):
-        return replace(trial, arms=(), budget="nothing had to be trained")
-    return trial
 
 
 def _advice(finding: Finding) -> str:
@@ -229,22 +232,14 @@ def honest(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"protocol": protocol})
 
 
-def shortened(arms: Sequence[Recipe], images: ImageSet) -> tuple[Recipe, ...]:
+def shortened(arms: Sequence[Recipe], sizes: SetSizes) -> tuple[Recipe, ...]:
     """The recipes on so few images that the longest of them sees about IMAGE_PASSES; all have the same limit."""
     limit = short_limit(max(arm.train.epochs for arm in arms))
-    return tuple(_limited(arm, limit) if limit < _n_train(arm, images) else arm for arm in arms)
+    return tuple(_limited(arm, limit) if limit < data_facts(arm, sizes).n_train else arm for arm in arms)
 
 
 def _limited(arm: Recipe, limit: int) -> Recipe:
     return arm.model_copy(update={"data": arm.data.model_copy(update={"train_limit": limit})})
-
-
-def _n_train(recipe: Recipe, images: ImageSet) -> int:
-    """How many images train in each epoch."""
-    n_images = len(images.train_images)
-    is_split = recipe.protocol.evaluate_on == "validation" and not images.has_own_validation
-    there = n_images - held_out(n_images, recipe.data.validation) if is_split else n_images
-    return min(there, recipe.data.train_limit or there)
 
 
 def _renamed(recipe: Recipe) -> Recipe:
@@ -252,71 +247,50 @@ def _renamed(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": f"{recipe.name} ({STUDY})"})
 
 
-def _budget_words(short: Recipe, arm: Recipe, images: ImageSet) -> str:
+def _budget_words(short: Recipe, arm: Recipe, sizes: SetSizes) -> str:
     epochs = "1 epoch" if arm.train.epochs == 1 else f"{arm.train.epochs} epochs"
-    all_images = _n_train(arm, images)
+    all_images = data_facts(arm, sizes).n_train
     if short == arm:
         return f"in full: {all_images:,} training images, {epochs}"
-    return f"short: {_n_train(short, images):,} of {all_images:,} training images, {epochs}"
+    return f"short: {data_facts(short, sizes).n_train:,} of {all_images:,} training images, {epochs}"
 
 
 def _train(
     trial: _Trial,
     *,
     store: Store,
-    device: DeviceName,
-    at_once: int | None,
+    executor: Executor,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> list[tuple[RunRecord, ...]] | None:
     """The runs of each arm in the order of the seeds, trained where they are not on record; None if it was stopped."""
-    different = {recipe_hash(as_recorded(arm)): arm for arm in trial.arms}
-    asked = [one for arm in different.values() if (one := _missing(arm, trial, store)) is not None]
-    if asked:
-        run_side_by_side(asked, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
-    found = [_over(arm, trial, store) for arm in trial.arms]
-    if any(len(runs) < len(trial.seeds) for runs in found):
+    requests = {arm.hash: _request(trial, arm) for arm in trial.arms}
+    answers = execute(tuple(requests.values()), store=store, executor=executor, watch=watch, should_stop=should_stop)
+    if not all(answer.is_whole for answer in answers):
         return None
-    return [tuple(runs[seed] for seed in trial.seeds) for runs in found] or [()]
+    records = dict(zip(requests, (answer.records for answer in answers), strict=True))
+    return [records[arm.hash] for arm in trial.arms] or [()]
 
 
-def _missing(arm: Recipe, trial: _Trial, store: Store) -> Asked | None:
-    """The seeds of an arm that are not over, those that a stopped proof left first."""
-    over = _over(arm, trial, store)
-    left = [run for run in _on_record(arm, trial, store) if run.seed not in over]
-    stopped = {run.seed: run.id for run in left if run.purpose == "trial" and run.status in ("interrupted", "lost")}
-    fresh = tuple(seed for seed in trial.seeds if seed not in over and seed not in stopped)
-    if not fresh and not stopped:
-        return None
-    baseline = recipe_hash(as_recorded(trial.arms[0]))
-    return Asked(
+def _request(trial: _Trial, arm: ResolvedRecipe) -> TrainingRequest:
+    baseline = trial.arms[0].hash
+    return TrainingRequest(
         recipe=arm,
-        seeds=fresh,
-        resumed=tuple(stopped.values()),
-        study=STUDY,
+        seeds=trial.seeds,
         purpose="trial",
-        parent_hash=baseline if recipe_hash(as_recorded(arm)) != baseline else None,
+        figures=("validation", "test") if trial.remedy.gain == "honesty" else ("validation",),
+        study=STUDY,
+        parent_hash=baseline if arm.hash != baseline else None,
     )
-
-
-def _over(arm: Recipe, trial: _Trial, store: Store) -> dict[int, RunRecord]:
-    """The newest run of each seed that came to an end."""
-    return {run.seed: run for run in _on_record(arm, trial, store) if run.status in OVER}
-
-
-def _on_record(arm: Recipe, trial: _Trial, store: Store) -> list[RunRecord]:
-    """Runs of the arm on these very images with one of the seeds, oldest first."""
-    known = store.runs(recipe_hash=recipe_hash(as_recorded(arm)), data_hash=trial.images.fingerprint, purpose="all")
-    return [run for run in reversed(known) if run.seed in trial.seeds]
 
 
 def _comparison(trial: _Trial, before: Sequence[RunRecord], after: Sequence[RunRecord]) -> Proof:
     """The proof of a remedy that promises accuracy, or the same accuracy for less."""
-    guess = 1 / trial.images.n_classes
+    guess = 1 / trial.n_classes
     was, now = (tuple(_accuracy(run, guess) for run in runs) for runs in (before, after))
     count = next((run.validation_count for run in (*before, *after) if run.validation_count), None)
-    found = paired(was, now, resolution=1 / (count or _n_held_out(trial)))
-    costs = tuple(_expense(arm) for arm in trial.arms)
+    found = paired(was, now, resolution=1 / (count or trial.arms[0].data.n_validation))
+    costs = trial.costs
     is_cheaper = any(new < old for old, new in zip(_sizes(costs[0]), _sizes(costs[1]), strict=True))
     if trial.remedy.gain == "cost":
         has_helped = is_cheaper and found.low is not None and found.low > -MOST_LOST
@@ -341,15 +315,7 @@ def _accuracy(run: RunRecord, guess: float) -> float:
     return guess if run.status == "diverged" or run.validation_accuracy is None else run.validation_accuracy
 
 
-def _n_held_out(trial: _Trial) -> int:
-    images, data = trial.images, trial.arms[0].data
-    if images.validation_labels is not None:
-        return len(images.validation_labels)
-    return held_out(len(images.train_images), data.validation)
-
-
-def _expense(recipe: Recipe) -> Expense:
-    cost = plan(recipe).require()
+def _expense(cost: Cost) -> Expense:
     return Expense(params=cost.params, registered_params=cost.registered_params, macs=cost.macs)
 
 
@@ -389,8 +355,8 @@ def _proof(
         changes=trial.remedy.changes,
         seeds=trial.seeds,
         **values,
-        cost_before=_expense(trial.unchanged),
-        cost_after=_expense(trial.changed),
+        cost_before=trial.costs[0],
+        cost_after=trial.costs[1],
         paired=found,
         has_helped=has_helped,
         line=line,

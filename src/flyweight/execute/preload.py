@@ -9,7 +9,8 @@ gc.disable()  # a fifth of the seconds that follow: all of this stays, so there 
 
 import torch._dynamo  # noqa: E402, F401  # making an optimizer loads it: a second
 
-import flyweight.execute.seeds  # noqa: E402, F401
+import flyweight.execute.process_executor  # noqa: E402
+import flyweight.experiment.run  # noqa: E402, F401
 
 gc.freeze()  # nor later: not in the trainings, which share this memory, and not when the process ends
 gc.enable()

@@ -79,13 +79,13 @@ def make_ready(module: str) -> None:
 def work_off(
     jobs: Sequence[Job],
     *,
-    places: Callable[[int], int],
+    worker_count: Callable[[int], int],
     watch: Callable[[Any], None],
     should_stop: Callable[[], bool],
 ) -> None:
     """Do every job in a process of its own and pass on what they tell, in this process.
 
-    places: from how many have begun to how many may run at once. When `should_stop` becomes true, so it does for
+    worker_count: from how many have begun to how many may run at once. When `should_stop` becomes true, so it does for
     those that run, and no more begin.
 
     Raises:
@@ -99,7 +99,7 @@ def work_off(
             if should_stop():
                 stop.value = 1
                 waiting.clear()
-            while waiting and len(running) < places(len(jobs) - len(waiting)):
+            while waiting and len(running) < worker_count(len(jobs) - len(waiting)):
                 running.append(_start(waiting.pop(0), context, stop))
             for worker in _speaking(running):
                 message = worker.hear()

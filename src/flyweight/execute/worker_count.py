@@ -10,18 +10,18 @@ BYTES_OF_A_SEED: Final = 1 << 30  # 0.6 GB for the images of MNIST, and some roo
 CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
-def places(started: int, *, n_jobs: int, cores: int, most: int) -> int:
+def worker_count(started: int, *, n_jobs: int, cores: int, limit: int) -> int:
     """How many jobs may run at once when `started` of `n_jobs` have begun: one a core, and all that are left at last.
 
-    What a last wave would leave cores idle for joins the wave before it, where no more than `most` run then. Three
+    What a last wave would leave cores idle for joins the wave before it, where no more than `limit` run then. Three
     jobs that take turns on two cores are over after 1.5 times the seconds of one; two and then the third, after 2.
 
-    >>> [places(started, n_jobs=5, cores=2, most=8) for started in range(5)]
+    >>> [worker_count(started, n_jobs=5, cores=2, limit=8) for started in range(5)]
     [2, 2, 2, 3, 3]
     """
     last_wave = cores + n_jobs % cores
-    is_last = started > n_jobs - last_wave  # its first job waits for a place of the wave before
-    return last_wave if is_last and last_wave <= most else cores
+    is_last = started > n_jobs - last_wave  # its first job waits for one of the wave before to end
+    return last_wave if is_last and last_wave <= limit else cores
 
 
 def seeds_in_memory() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flyweight.train.metrics import EpochMetrics
@@ -72,7 +73,20 @@ class Found:
     step: int | None = None
 
 
-Event = Started | Stepped | EpochDone | Ended | Found
+@dataclass(frozen=True, kw_only=True)
+class Reused:
+    """A run on record stands for one that was asked for, though it was computed otherwise than the newest beside it.
+
+    fingerprint: what decides its bits.
+    """
+
+    run_id: str
+    seed: int
+    name: str
+    fingerprint: Mapping[str, object]
+
+
+Event = Started | Stepped | EpochDone | Ended | Found | Reused
 
 
 def ignore(_event: Event) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from flyweight.experiment.events import Event, Found
-from flyweight.recipe import Recipe
+from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.train.metrics import EpochMetrics
 
 
@@ -24,4 +24,4 @@ class Monitor(Protocol):
 
 # Makes the monitor of a run from its recipe and the epochs that a resumed run has done already. For runs in other
 # processes it is pickled: a function of a module, or a `functools.partial` of one.
-MakeMonitor: TypeAlias = Callable[[Recipe, Sequence[EpochMetrics]], Monitor]
+MakeMonitor: TypeAlias = Callable[[ResolvedRecipe, Sequence[EpochMetrics]], Monitor]

@@ -1,6 +1,7 @@
 """What a recipe would cost and whether it can work, before anything is spent: no torch, no training.
 
-The images of a named set are not opened for it either; only a set of the user's own must be read to know its shape.
+Goes in: a recipe. Comes out: a plan, and of one without faults a resolved recipe. The images of a named set are not
+opened for it; a set of the user's own must be read to know its shape.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
-from typing import Any
 
+from flyweight.data.catalogue import CATALOGUE
+from flyweight.data.facts import ImageSource
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
-from flyweight.model.arithmetic import Shape
+from flyweight.experiment.resolved import ResolvedRecipe, canonical, source_of
 from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
@@ -31,21 +32,22 @@ class Plan:
     recipe: Recipe | None
     cost: Cost | None
     budget: Budget
+    source: ImageSource | None = None
     overruns: tuple[Overrun, ...] = ()
     faults: tuple[str, ...] = ()
 
-    def require(self) -> Cost:
-        """The cost, when nothing speaks against the recipe.
+    def require(self) -> ResolvedRecipe:
+        """The recipe ready to be trained, when nothing speaks against it.
 
         Raises:
             RecipeError: names, nets or settings that cannot work; the message lists all of them.
             OverBudgetError: too expensive; the message names the heaviest layers and the edits that help.
         """
-        if self.faults or self.cost is None:
+        if self.faults or self.recipe is None or self.cost is None or self.source is None:
             raise RecipeError(self.verdict())
         if self.overruns:
             raise OverBudgetError(self.verdict())
-        return self.cost
+        return ResolvedRecipe(recipe=canonical(self.recipe, self.source), cost=self.cost, source=self.source)
 
     def verdict(self) -> str:
         """All of it in words."""
@@ -74,13 +76,26 @@ class Plan:
         return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MOST_EDITS_SHOWN]]
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Count the net, hold it against its budget, and look at what can be seen before any image is read."""
-    cost, faults = _counted(recipe.model.net, recipe.data.name, recipe.data.resize)
+def plan(recipe: Recipe, source: ImageSource | None = None) -> Plan:
+    """Count the net, compare it with its budget, and look at what can be seen before any image is read.
+
+    source: images that may have been read already, taken if they are the recipe's.
+    """
+    source = source_of(recipe, source)
+    cost, faults = _counted(recipe.model.net, source)
     faults += _held_out(recipe)
     budget = Budget(**recipe.budget.model_dump())
     over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()
-    return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, overruns=over, faults=faults)
+    return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, source=source, overruns=over, faults=faults)
+
+
+def resolve(recipe: Recipe | ResolvedRecipe) -> ResolvedRecipe:
+    """The recipe ready to be trained; one that is resolved already as it is.
+
+    Raises:
+        RecipeError, OverBudgetError: as `Plan.require`.
+    """
+    return plan(recipe).require() if isinstance(recipe, Recipe) else recipe
 
 
 def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (), budget: Sequence[str] = ()) -> Plan:
@@ -99,7 +114,7 @@ def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (),
     net_text = net.get("net") if isinstance(net, dict) else None
     name = data.get("name", "mnist") if isinstance(data, dict) else "mnist"
     if isinstance(net_text, str) and isinstance(name, str):
-        faults += _counted(net_text, name, None)[1]
+        faults += _counted(net_text, ImageSource(name=name))[1]
     return Plan(name=str(name_or_path), recipe=None, cost=None, budget=Budget(), faults=faults)
 
 
@@ -112,91 +127,27 @@ def budget_overrides(budget: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"budget.{kind}={limit}" for kind, limit in parse_budget(budget).limits().items())
 
 
-def _counted(net: str, data_name: str, resize: int | None) -> tuple[Cost | None, tuple[str, ...]]:
+def _counted(net: str, source: ImageSource) -> tuple[Cost | None, tuple[str, ...]]:
     """The cost of a net on a data set, and what keeps it from being one or from answering."""
     try:
-        shape, n_classes = images_of(data_name, resize=resize)
+        sizes = source.sizes
     except UsageError as error:
         return None, (f"data.name: {error}",)
     try:
-        cost = count(net, shape)
+        cost = count(net, sizes.shape)
     except (NotationError, UsageError) as error:
         return None, (f"model.net: {error}",)
-    if cost.out_shape != (n_classes,):
+    if cost.out_shape != (sizes.n_classes,):
         found = "x".join(map(str, cost.out_shape))
-        hint = f" End it with fc{n_classes}." if len(cost.out_shape) == 1 else ""
-        return cost, (f"model.net: must give {n_classes} answers for {data_name}, found an output of {found}.{hint}",)
+        hint = f" End it with fc{sizes.n_classes}." if len(cost.out_shape) == 1 else ""
+        message = f"model.net: must give {sizes.n_classes} answers for {source.name}, found an output of {found}.{hint}"
+        return cost, (message,)
     return cost, ()
 
 
 def _held_out(recipe: Recipe) -> tuple[str, ...]:
     """What is wrong with the number of validation images, where the set's size is known without opening it."""
-    from flyweight.data.catalogue import CATALOGUE
-
     named, asked = CATALOGUE.get(recipe.data.name), recipe.data.validation
     if named is None or asked is None or asked <= named.n_train - 2:
         return ()
     return (f"data.validation: must be 1 to {named.n_train - 2:,} of {recipe.data.name}, found {asked:,}.",)
-
-
-def images_of(name: str, *, resize: int | None) -> tuple[Shape, int]:
-    """(C, H, W) and number of classes of an image set; one of the user's own is read for it.
-
-    Raises:
-        UsageError: neither a known name nor a path. DataError: files that are not what they must be.
-    """
-    from flyweight.data.catalogue import CATALOGUE
-
-    named = CATALOGUE.get(name)
-    if named is None:
-        from flyweight.data.sources import load as load_images
-
-        found = load_images(name, resize=resize)
-        return found.shape, found.n_classes
-    channels, height, width = named.shape
-    return (channels, resize or height, resize or width), len(named.class_names)
-
-
-def as_recorded(recipe: Recipe) -> Recipe:
-    """The recipe as its runs are recorded, so that its hash finds them; images of the user's own are read for it.
-
-    Raises:
-        UsageError: neither a known name nor a path. DataError: files that are not what they must be.
-    """
-    from flyweight.data.catalogue import CATALOGUE
-
-    named = CATALOGUE.get(recipe.data.name)
-    if named is not None:
-        return settled(recipe, n_train=named.n_train, has_own_validation=False)
-    from flyweight.data.sources import load as load_images
-
-    images = load_images(recipe.data.name, resize=recipe.data.resize)
-    return settled(recipe, n_train=len(images.train_images), has_own_validation=images.has_own_validation)
-
-
-def settled(recipe: Recipe, *, n_train: int, has_own_validation: bool) -> Recipe:
-    """The recipe as it is stored: the same from any folder and whatever a later version holds out by itself.
-
-    n_train: how many training images the set has, validation images included.
-    """
-    from flyweight.data.catalogue import CATALOGUE
-    from flyweight.data.splits import held_out
-
-    changes: dict[str, Any] = {}
-    if recipe.data.name not in CATALOGUE:
-        changes["name"] = str(Path(recipe.data.name).expanduser().resolve())
-    if not has_own_validation and recipe.protocol.evaluate_on == "validation":
-        changes["validation"] = held_out(n_train, recipe.data.validation)
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changes)})
-
-
-def require_counts(**counts: int | None) -> None:
-    """Seeds are 0 or more (and fit a database's integers); numbers of seeds, threads and processes 1 or more.
-
-    Raises:
-        UsageError: the first that is not, by its name.
-    """
-    for name, value in counts.items():
-        least, most = (0, 2**31 - 1) if name == "seed" else (1, 10_000)
-        if value is not None and not least <= value <= most:
-            raise UsageError(f"--{name.replace('_', '-')} must be {least} to {most:,}, found {value:,}.")

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from flyweight.errors import DataError
+from flyweight.errors import DataError, require_counts
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.monitor import MakeMonitor, Monitor
-from flyweight.experiment.plan import plan, require_counts, settled
+from flyweight.experiment.plan import resolve
 from flyweight.experiment.reported import Telling
+from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.results import keep_results
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench, prepare
-from flyweight.model.cost import Cost
-from flyweight.recipe import Recipe, dumps, load, recipe_hash
+from flyweight.recipe import Recipe, dumps, load
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, loop
@@ -32,7 +32,7 @@ LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_
 
 
 def run(
-    recipe: Recipe,
+    recipe: Recipe | ResolvedRecipe,
     *,
     seed: int = 0,
     store: Store,
@@ -51,7 +51,7 @@ def run(
 
     `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
     `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
-    `parent_hash` is the recipe it was changed from (`recipe_hash(as_recorded(parent))`), for its journal. Lists and
+    `parent_hash` is the recipe it was changed from (`canonical_hash(parent)`), for its journal. Lists and
     shortcuts show runs of purpose "run" only. `monitor` looks on: what it finds goes to `watch`, and it may end the
     run; the doctor's is `flyweight.monitor()`.
 
@@ -60,15 +60,14 @@ def run(
         DataError, MissingError: images or a device that are not what they must be.
     """
     require_counts(seed=seed, threads=threads)
-    cost = plan(recipe).require()
-    bench = prepare(recipe, seed=seed, device=device, threads=threads)
-    n_train, has_own_validation = len(bench.image_set.train_images), bench.image_set.has_own_validation
-    recipe = settled(recipe, n_train=n_train, has_own_validation=has_own_validation)
+    resolved = resolve(recipe)
+    recipe, cost = resolved.recipe, resolved.cost
+    bench = prepare(recipe, seed=seed, device=device, threads=threads, source=resolved.source)
     record = store.start(
         name=recipe.name,
         seed=seed,
         recipe=recipe.model_dump(mode="json"),
-        recipe_hash=recipe_hash(recipe),
+        recipe_hash=resolved.hash,
         params=cost.params,
         macs=cost.macs,
         registered_params=cost.registered_params,
@@ -85,7 +84,7 @@ def run(
     folder = store.run_folder(record.id)
     folder.write_recipe(dumps(recipe))
     folder.write_environment(bench.environment)
-    return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
+    return _carry_out(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
 def resume(
@@ -107,9 +106,9 @@ def resume(
     folder = store.run_folder(record.id)
     if not folder.has("recipe"):
         raise DataError(f"run {record.id}: its folder {folder.path} is gone or not whole; start a new run.")
-    recipe = load(folder.file("recipe"))
-    cost = plan(recipe).require()
-    bench = prepare(recipe, seed=record.seed, device=device, threads=record.environment.get("threads"))
+    resolved = resolve(load(folder.file("recipe")))
+    threads = record.environment.get("threads")
+    bench = prepare(resolved.recipe, seed=record.seed, device=device, threads=threads, source=resolved.source)
     if bench.image_set.fingerprint != record.data_hash:
         raise DataError(
             f"run {record.id} must go on with the images it began with ({record.data_name}, hash "
@@ -120,13 +119,12 @@ def resume(
     if saved is not None:
         checkpoint.from_bytes(saved, bench.training)
     record = store.resume(record.id)
-    return _carry_out(recipe, record, cost, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
+    return _carry_out(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
 def _carry_out(
-    recipe: Recipe,
+    resolved: ResolvedRecipe,
     record: RunRecord,
-    cost: Cost,
     bench: Workbench,
     *,
     store: Store,
@@ -135,8 +133,8 @@ def _carry_out(
     should_stop: Callable[[], bool],
 ) -> RunRecord:
     """Train from where the bench stands; the row is closed whatever happens."""
-    training = bench.training
-    looks_on = None if monitor is None else monitor(recipe, training.history)
+    recipe, cost, training = resolved.recipe, resolved.cost, bench.training
+    looks_on = None if monitor is None else monitor(resolved, training.history)
     if looks_on is not None:
         watch, should_stop = _monitored(looks_on, watch, should_stop)
     watch(

@@ -15,11 +15,12 @@ from torch import nn
 
 import flyweight
 from flyweight import __version__
-from flyweight.data import sources
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
+from flyweight.data.facts import ImageSource
 from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import Split, channel_statistics, validation_part
+from flyweight.experiment.resolved import source_of
 from flyweight.experiment.splits import parts_of
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
@@ -63,11 +64,16 @@ class Workbench:
         return self.image_set.train_images[rows], self.image_set.train_labels[rows]
 
 
-def prepare(recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
-    """Set this process up and load, split, build; the same recipe and seed give the same bench."""
-    devices.choose(device)  # a device that is not here is told before images are loaded
-    image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
-    return set_up(recipe, image_set, seed=seed, device=device, threads=threads)
+def prepare(
+    recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None, source: ImageSource | None = None
+) -> Workbench:
+    """Set this process up and load, split, build; the same recipe and seed give the same bench.
+
+    source: the images of the recipe, which may have been read already.
+    """
+    devices.choose(device)  # a device that is not here is refused before the images of a named set are loaded
+    images = source_of(recipe, source).images
+    return set_up(recipe, images, seed=seed, device=device, threads=threads)
 
 
 def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:

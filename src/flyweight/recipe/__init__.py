@@ -1,5 +1,6 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
+from flyweight.recipe.canonical import canonical_form
 from flyweight.recipe.catalogue import copy, describe, is_recipe, journey_names, names, own_names, text
 from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
@@ -30,6 +31,7 @@ __all__ = [
     "TargetSection",
     "TrainSection",
     "all_in_words",
+    "canonical_form",
     "copy",
     "describe",
     "diff",

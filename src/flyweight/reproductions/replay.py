@@ -1,24 +1,23 @@
-"""Replaying a journey: what of it is on record, and training what is not.
+"""Reproducing a document: the runs that it takes, and what is on record of them.
 
-Goes in: a journey and a store. Comes out: replays, small values that verdicts and pages are made of.
+Goes in: a document and a store. Comes out: requests for `execute`, and replays: small values that verdicts and
+pages are made of.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from flyweight.data import sources
 from flyweight.data.splits import class_counts
-from flyweight.execute.seeds import Asked, run_side_by_side
-from flyweight.experiment.events import Event, ignore, never
-from flyweight.experiment.plan import as_recorded, plan
-from flyweight.recipe import Recipe, load, override, recipe_hash
+from flyweight.execute.request import TrainingRequest
+from flyweight.experiment.resolved import canonical_hash
+from flyweight.recipe import Recipe, load, override
 from flyweight.records.files import replacing
 from flyweight.records.record import RESULTS, RunRecord
 from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
@@ -26,40 +25,16 @@ from flyweight.records.store import Store
 from flyweight.reproductions.document import Journey, Step
 from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
 
-if TYPE_CHECKING:
-    from flyweight.train.device import DeviceName
-
 QUICK: Final = " (quick)"  # of the name and the study of a rehearsal, so that no list takes it for the real run
 SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
 QUICK_TRAIN, QUICK_TEST, QUICK_VALIDATION, QUICK_EPOCHS = 3000, 1000, 500, 2
 MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyweight")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A step's recipe with the seeds that are not on record yet, and the runs of it that were stopped."""
-
-    asked: Asked
-
-    @property
-    def name(self) -> str:
-        return self.asked.recipe.name
-
-    @property
-    def n_runs(self) -> int:
-        return len(self.asked.seeds) + len(self.asked.resumed)
-
-    @property
-    def work(self) -> float:
-        """What one run costs, in multiplications of its training: enough to tell how far all of them are."""
-        recipe = self.asked.recipe
-        return float(plan(recipe).require().macs * recipe.train.epochs)
-
-
 def hashes(journey: Journey, *, recipes: Mapping[str, Recipe] | None = None) -> dict[str, str]:
     """The hash under which the runs of each step, and of each of our recipes, are recorded."""
     named = recipes or {name: load(name) for name in (*(step.name for step in journey.all_steps), *journey.ours)}
-    return {name: recipe_hash(as_recorded(recipe)) for name, recipe in named.items()}
+    return {name: canonical_hash(recipe) for name, recipe in named.items()}
 
 
 def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | None = None) -> tuple[Replay, ...]:
@@ -72,54 +47,29 @@ def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | No
     return tuple(found[key] for key in sorted(found))
 
 
-def to_do(
+def requests_for(
     journey: Journey,
     steps: Sequence[Step],
     *,
-    store: Store,
     seeds: int | None = None,
     recipes: Mapping[str, Recipe] | None = None,
-) -> tuple[Job, ...]:
-    """What is not on record yet: by default three seeds of a step of one epoch and one of a longer step."""
-    jobs = []
-    for step in steps:
-        recipe = recipes[step.name] if recipes else step.recipe
-        records = store.runs(recipe_hash=recipe_hash(as_recorded(recipe)), purpose=RESULTS)
-        over = {record.seed for record in records if record.status in ("finished", "diverged")}
-        stopped = {r.seed: r.id for r in records if r.status in ("interrupted", "lost") and r.seed not in over}
-        wanted = seeds or (SEEDS_OF_ONE_EPOCH if recipe.train.epochs == 1 else SEEDS_OF_MORE)
-        parent = step.parent
-        asked = Asked(
-            recipe=recipe,
-            seeds=tuple(seed for seed in range(wanted) if seed not in over and seed not in stopped),
-            resumed=tuple(run_id for seed, run_id in sorted(stopped.items()) if seed < wanted),
-            study=journey.name + (QUICK if recipes else ""),
-            parent_hash=recipe_hash(as_recorded(parent)) if parent else None,
-            purpose="reproduction",
-        )
-        jobs.append(Job(asked=asked))
-    return tuple(job for job in jobs if job.n_runs)
+) -> tuple[TrainingRequest, ...]:
+    """The runs that judge the steps: by default three seeds of a step of one epoch and one of a longer step.
+
+    recipes: of a rehearsal, by step (`quick_recipes`).
+    """
+    return tuple(_request(journey, step, seeds, recipes) for step in steps)
 
 
-def replay(
-    jobs: Sequence[Job],
-    *,
-    store: Store,
-    device: DeviceName = "auto",
-    at_once: int | None = None,
-    watch: Callable[[Event], None] = ignore,
-    should_stop: Callable[[], bool] = never,
-) -> None:
-    """Train what there is to do, seeds and steps side by side; what is stopped goes on at the next call."""
-    if jobs:
-        run_side_by_side(
-            [job.asked for job in jobs],
-            store=store,
-            device=device,
-            at_once=at_once,
-            watch=watch,
-            should_stop=should_stop,
-        )
+def _request(journey: Journey, step: Step, seeds: int | None, recipes: Mapping[str, Recipe] | None) -> TrainingRequest:
+    recipe = recipes[step.name] if recipes else step.recipe
+    return TrainingRequest(
+        recipe=recipe,
+        seeds=tuple(range(seeds or (SEEDS_OF_ONE_EPOCH if recipe.train.epochs == 1 else SEEDS_OF_MORE))),
+        purpose="reproduction",
+        study=journey.name + (QUICK if recipes else ""),
+        parent_hash=canonical_hash(step.parent) if step.parent else None,
+    )
 
 
 def quick_recipes(steps: Sequence[Step], home: Path) -> dict[str, Recipe]:

@@ -12,7 +12,7 @@ from flyweight.errors import UsageError
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
-from flyweight.experiment.plan import as_recorded
+from flyweight.experiment.resolved import canonical
 from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, load, names, recipe_hash
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RESULTS, Part, PurposeFilter, RunRecord
@@ -67,8 +67,8 @@ def runs_of_step(selector: str, *, store: Store, study: str | None = None) -> tu
 
 
 def named_recipe(selector: str) -> Recipe | None:
-    """The recipe that a word means, as its runs are recorded, if it is a file or in the catalogue."""
-    return as_recorded(load(selector)) if selector.endswith(".toml") or selector in names() else None
+    """The recipe that a word means, in canonical form, if it is a file or in the catalogue."""
+    return canonical(load(selector)) if selector.endswith(".toml") or selector in names() else None
 
 
 def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -> Group[RunRecord]:

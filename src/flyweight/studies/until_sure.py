@@ -8,22 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from flyweight.errors import UsageError
+from flyweight.data.facts import ImageSource
+from flyweight.errors import UsageError, require_counts
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
-from flyweight.evidence.groups import Group, groups
+from flyweight.evidence.groups import OVER, Group, groups
 from flyweight.evidence.sequential import sequential_level
+from flyweight.execute.execution import execute
+from flyweight.execute.executor import Executor
+from flyweight.execute.process_executor import PROCESSES
+from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
-from flyweight.experiment.plan import plan, require_counts
+from flyweight.experiment.plan import plan
+from flyweight.experiment.recorded import recipe_of
+from flyweight.experiment.resolved import ResolvedRecipe, source_of
 from flyweight.recipe import Recipe, recipe_hash
 from flyweight.records.record import RESULTS, Part, Plan, RunRecord
 from flyweight.studies.results import find, named_recipe
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
-    from flyweight.train.device import DeviceName
 
 FIRST_LOOK: Final = 3  # seeds a side at least: with two, the spread is hardly known
 DEFAULT_MOST: Final = 10
@@ -40,7 +47,7 @@ class Look:
 
 
 def nobody(_look: Look) -> None:
-    """Tell nobody."""
+    """Report to nobody."""
 
 
 def until_sure(
@@ -51,23 +58,23 @@ def until_sure(
     part: Part = "test",
     study: str | None = None,
     max_seeds: int | None = None,
-    device: DeviceName = "auto",
-    at_once: int | None = None,
+    executor: Executor = PROCESSES,
     watch: Callable[[Event], None] = ignore,
-    told: Callable[[Look], None] = nobody,
+    on_look: Callable[[Look], None] = nobody,
     should_stop: Callable[[], bool] = never,
 ) -> Comparison | None:
     """Compare two recipes, training seeds of both until the answer is clear or each side has `max_seeds` (10).
 
     Both may have runs on record or none yet. Asked again, it goes on with the plan that was made the first time.
-    `told` hears of each look; new runs belong to `study`. None is returned if it was stopped before there was
+    `on_look` gets each look; new runs belong to `study`. None is returned if it was stopped before there was
     anything to compare.
 
     Raises:
         UsageError: recipes that cannot be compared, a limit below what is on record, or one beyond the plan's.
     """
-    require_counts(max_seeds=max_seeds, at_once=at_once)
-    sides = tuple(_side(selector, store) for selector in (baseline, changed))
+    require_counts(max_seeds=max_seeds)
+    first = _side(baseline, store)
+    sides = (first, _side(changed, store, known=first.source))
     looks = _looks(store, sides, part=part, most=max_seeds)
     if sides[1].parent_hash is None and not _n(sides[1], store):
         # Of two new recipes the changed one comes from the baseline; a journal cannot tell it from who began first.
@@ -75,13 +82,15 @@ def until_sure(
     comparison: Comparison | None = None
     for number, look in enumerate(looks, start=1):
         if not should_stop():
-            _grow(sides, look, store, study, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+            requests = [_request(side, n, store, study) for side, n in zip(sides, look, strict=True)]
+            wanted = [request for request in requests if request is not None]
+            execute(wanted, store=store, executor=executor, watch=watch, should_stop=should_stop)
         ours, theirs = (_measured(side, store) for side in sides)
         if ours is None or theirs is None:
             break
         comparison = compare_groups(store, ours, theirs, part=part)
         was_stopped = should_stop() and (ours.n, theirs.n) != look
-        told(Look(number=number, of=len(looks), comparison=comparison, was_stopped=was_stopped))
+        on_look(Look(number=number, of=len(looks), comparison=comparison, was_stopped=was_stopped))
         if comparison.is_settled or comparison.verdict.kind == "diverged" or should_stop():
             break
     return comparison
@@ -89,29 +98,33 @@ def until_sure(
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """A recipe as it is recorded, and what its runs have in common."""
+    """A recipe in canonical form, and what its runs have in common. data_hash: of the images of those on record."""
 
     recipe: Recipe
-    parent_hash: str | None
-    data_hash: str
+    source: ImageSource
+    parent_hash: str | None = None
+    known_data_hash: str | None = None
 
     @property
     def hash(self) -> str:
         return recipe_hash(self.recipe)
 
+    @property
+    def data_hash(self) -> str:
+        return self.known_data_hash or self.resolved.images.fingerprint
 
-def _side(selector: str, store: Store) -> _Side:
-    """A result to add seeds to, or a recipe that has none yet."""
-    recipe = named_recipe(selector)
-    if recipe is None:
-        recipe = Recipe.model_validate(find(selector, store=store).first.recipe)
-    known = store.runs(recipe_hash=recipe_hash(recipe), purpose=RESULTS, limit=1)
-    if known:
-        return _Side(recipe=recipe, parent_hash=known[0].parent_hash, data_hash=known[0].data_hash)
-    from flyweight.data.sources import load as load_images
+    @cached_property
+    def resolved(self) -> ResolvedRecipe:
+        """Ready to be trained."""
+        return plan(self.recipe, self.source).require()
 
-    images = load_images(recipe.data.name, resize=recipe.data.resize)
-    return _Side(recipe=recipe, parent_hash=None, data_hash=images.fingerprint)
+
+def _side(selector: str, store: Store, *, known: ImageSource | None = None) -> _Side:
+    """A result to add seeds to, or a recipe that has none yet. known: images that may have been read already."""
+    recipe = named_recipe(selector) or recipe_of(find(selector, store=store).first)
+    side = _Side(recipe=recipe, source=source_of(recipe, known))
+    runs = store.runs(recipe_hash=side.hash, purpose=RESULTS, limit=1)
+    return replace(side, parent_hash=runs[0].parent_hash, known_data_hash=runs[0].data_hash) if runs else side
 
 
 def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None) -> list[tuple[int, int]]:
@@ -161,44 +174,26 @@ def _left(made: Plan, n: tuple[int, int], *, most: int | None, is_turned: bool) 
 
 def _n(side: _Side, store: Store) -> int:
     """How many seeds of a side have a result."""
-    alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash, purpose=RESULTS))
-    return alike[-1].n if alike else 0
+    measured = _measured(side, store)
+    return measured.n if measured else 0
 
 
-def _grow(
-    sides: Sequence[_Side],
-    look: tuple[int, int],
-    store: Store,
-    study: str | None,
-    *,
-    device: DeviceName,
-    at_once: int | None,
-    watch: Callable[[Event], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    """Train what a look needs and is not on record, with seeds that no run of the side has had."""
-    from flyweight.execute.seeds import Asked, run_side_by_side
-
-    asked = []
-    for side, wanted in zip(sides, look, strict=True):
-        missing = wanted - _n(side, store)
-        if missing > 0:
-            plan(side.recipe).require()
-            known = store.runs(recipe_hash=side.hash, purpose=RESULTS)
-            stopped = tuple(run.id for run in known if run.status in ("interrupted", "lost"))[:missing]
-            used = {run.seed for run in known}
-            fresh = [seed for seed in range(len(used) + missing) if seed not in used]
-            asked.append(
-                Asked(
-                    recipe=side.recipe,
-                    seeds=tuple(fresh[: missing - len(stopped)]),
-                    resumed=stopped,
-                    study=study,
-                    parent_hash=side.parent_hash,
-                )
-            )
-    if asked:
-        run_side_by_side(asked, store=store, device=device, at_once=at_once, watch=watch, should_stop=should_stop)
+def _request(side: _Side, wanted: int, store: Store, study: str | None) -> TrainingRequest | None:
+    """What a look needs and is not on record: seeds that were stopped first, then those that no run has had."""
+    n_missing = wanted - _n(side, store)
+    if n_missing <= 0:
+        return None
+    known = store.runs(recipe_hash=side.hash, purpose=RESULTS)
+    over = {run.seed for run in known if run.status in OVER}
+    stopped = [run.seed for run in known if run.status in ("interrupted", "lost") and run.seed not in over]
+    used = {run.seed for run in known}
+    fresh = [seed for seed in range(len(used) + n_missing) if seed not in used]
+    return TrainingRequest(
+        recipe=side.resolved,
+        seeds=tuple(dict.fromkeys([*stopped, *fresh]))[:n_missing],
+        study=study,
+        parent_hash=side.parent_hash,
+    )
 
 
 def _measured(side: _Side, store: Store) -> Group[RunRecord] | None:
