@@ -200,7 +200,7 @@ def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
 
-    (stopped,) = store.runs()
+    (stopped,) = store.runs(purpose="all")
     assert process.returncode == 130
     assert stopped.status == "interrupted"
     assert "go on with: flyweight journey run 004 --seeds 2 --at-once 1 --home kept" in err

@@ -116,7 +116,7 @@ def test_the_runs_of_a_step_are_those_of_the_next(tmp_path, store):
     assert first is not None
     assert second is not None
     assert first.run_ids[2:] == second.run_ids[:2]
-    assert len(store.runs()) == 6
+    assert len(store.runs(purpose="all")) == 6
 
 
 def test_a_walk_never_goes_in_a_circle(tmp_path, store):
@@ -203,15 +203,15 @@ def test_the_same_walk_again_goes_on_after_the_most_steps(tmp_path, store):
     def begin() -> Healing:
         return heal(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, most_steps=1)
 
-    first, n_first = begin(), len(store.runs())
-    second, n_second = begin(), len(store.runs())
+    first, n_first = begin(), len(store.runs(purpose="all"))
+    second, n_second = begin(), len(store.runs(purpose="all"))
     third = begin()
 
     assert walked(first.steps) == [("WOLF", False)]
     assert walked(second.steps) == [("WOLF", False), ("LOW", True)]
     assert walked(third.steps) == [("WOLF", False), ("LOW", True), ("WOLF", False)]
     assert [walk.is_done for walk in (first, second, third)] == [False, False, True]
-    assert (n_first, n_second, len(store.runs())) == (4, 6, 8)
+    assert (n_first, n_second, len(store.runs(purpose="all"))) == (4, 6, 8)
 
 
 def test_notes_and_advice_are_not_tried(tmp_path, store):
@@ -223,7 +223,7 @@ def test_notes_and_advice_are_not_tried(tmp_path, store):
     assert healing.is_done
     assert healing.steps == ()
     assert [alarm.code for alarm in healing.left] == ["ADVICE"]
-    assert store.runs() == ()
+    assert store.runs(purpose="all") == ()
 
 
 def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
@@ -241,7 +241,7 @@ def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
     assert healing.is_done, "they are no tries, since nothing was trained"
     assert walked(healing.steps) == [("DEAR", False), ("NONE", False), ("NET", False)]
     assert all(step.line.startswith("cannot be tried: ") and "\n" not in step.line for step in healing.steps)
-    assert store.runs() == ()
+    assert store.runs(purpose="all") == ()
 
 
 def test_a_walk_stops_where_it_is_asked_to(tmp_path, store):

@@ -264,7 +264,7 @@ def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
     assert proof.has_helped
     assert (proof.run_ids, proof.paired) == ((), None)
     assert "no figure need change" in proof.line
-    assert store.runs() == ()
+    assert store.runs(purpose="all") == ()
 
 
 def test_a_change_that_leaves_the_switch_on_is_no_help(tmp_path, store):
@@ -287,7 +287,7 @@ def test_proofs_of_one_recipe_share_its_runs(tmp_path, store):
     assert first is not None
     assert second is not None
     assert first.run_ids[:2] == second.run_ids[:2]
-    assert len(store.runs()) == 6
+    assert len(store.runs(purpose="all")) == 6
 
 
 def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
@@ -303,14 +303,14 @@ def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
         watch=lambda event: seen.append(event) if isinstance(event, EpochDone) else None,
         should_stop=lambda: len(seen) >= 3,
     )
-    begun = {run.id for run in store.runs()}
+    begun = {run.id for run in store.runs(purpose="all")}
     proof = prove(recipe, finding("train.lr=0.02"), store=store, seeds=2)
 
     assert stopped is None
     assert begun
     assert proof is not None
     assert begun <= set(proof.run_ids)
-    assert len(store.runs()) == 4
+    assert len(store.runs(purpose="all")) == 4
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_what_cannot_be_tried_is_refused_before_anything_is_spent(tmp_path, stor
     with pytest.raises(error, match=told):
         prove(tiny_recipe(tmp_path), finding(*changes), store=store, seeds=seeds)
 
-    assert store.runs() == ()
+    assert store.runs(purpose="all") == ()
 
 
 def test_advice_alone_cannot_be_tried(tmp_path, store):

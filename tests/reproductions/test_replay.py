@@ -63,7 +63,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
     assert [one.epochs[0].test is not None for one in found.values() if one.epochs] == [True, False, True]
     assert all(one.machine["torch"] for one in found.values())
     assert to_json(from_json(to_json(found.values()), "text")) == to_json(found.values())
-    assert {record.study for record in store.runs()} == {"000 (quick)", "003 (quick)"}
+    assert {record.study for record in store.runs(purpose="reproduction")} == {"000 (quick)", "003 (quick)"}
 
 
 @pytest.mark.usefixtures("few")
