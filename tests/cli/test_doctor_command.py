@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from flyweight import __version__ as flyweight_version
-from flyweight.cli.doctor import Patient, _prove
+from flyweight.cli.doctor.named import NamedSubject
+from flyweight.cli.doctor.trials import try_remedies
 from flyweight.cli.output import Place
 from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.finding import Diagnosis, Finding, Gain, Remedy
@@ -263,9 +264,9 @@ def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
         finding("GOOD", "protocol.seed_after_split=false", gain="honesty"),
     )
     examined = replace(examined, diagnosis=Diagnosis(findings=found))
-    patient = Patient(subject=recipe, changes=(), place=Place(), has_probes=True)
+    named = NamedSubject(typed=recipe, changes=(), place=Place(), has_probes=True)
 
-    trials = _prove(patient, examined, 2, is_full=False)
+    trials = try_remedies(named, examined, 2, is_full=False)
 
     told = trials.told_in(examined).diagnosis.findings
     err = capsys.readouterr().err

@@ -32,7 +32,7 @@ from benchmarks.fault_bench import record, remedies, tables
 from benchmarks.fault_bench.cases import cases
 from benchmarks.fault_bench.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
 from benchmarks.fault_bench.planting import KINDS, MILD, STRONG
-from flyweight.cli.doctor import TASKS
+from flyweight.cli.doctor.command import TASKS
 from flyweight.code_check.table import FAULTS
 from flyweight.diagnose import fix as heal
 from flyweight.diagnose import lr_range, monitor

@@ -19,7 +19,7 @@ from flyweight.cli.bench import bench
 from flyweight.cli.check import check
 from flyweight.cli.compare import compare
 from flyweight.cli.data import data
-from flyweight.cli.doctor import doctor
+from flyweight.cli.doctor.command import doctor
 from flyweight.cli.journal import journal
 from flyweight.cli.journey import journey
 from flyweight.cli.output import talk

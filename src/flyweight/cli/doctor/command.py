@@ -1,0 +1,137 @@
+"""`flyweight doctor`: what is wrong with a recipe or a run, why, and whether the remedy helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from flyweight.cli.doctor.code import check_code
+from flyweight.cli.doctor.fix import fix_to_file, require_free
+from flyweight.cli.doctor.lr import look_for_lr
+from flyweight.cli.doctor.named import NamedSubject
+from flyweight.cli.doctor.show import show_diagnosis
+from flyweight.cli.doctor.trials import Trials, try_remedies
+from flyweight.cli.output import Flag, Place
+from flyweight.errors import UsageError
+
+FEWEST_SEEDS: Final = 2  # one seed knows no spread
+CODE: Final = (".py", ".ipynb")
+
+# What can be asked for, and what goes with it; the empty one is a plain diagnosis.
+TASKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "--code": ("--all", "--json"),
+    "--lr": ("--set", "--seeds", "--json"),
+    "--fix": ("--overwrite", "--set", "--seeds", "--full", "--teach", "--json"),
+    "--prove": ("--set", "--seeds", "--full", "--no-probes", "--teach", "--all", "--json"),
+    "": ("--set", "--no-probes", "--teach", "--all", "--json"),
+}
+
+
+def doctor(
+    subject: str,
+    /,
+    *,
+    lr: Annotated[bool, Flag] = False,
+    code: Annotated[bool, Flag] = False,
+    prove: Annotated[bool, Flag] = False,
+    fix: Path | None = None,
+    overwrite: Annotated[bool, Flag] = False,
+    teach: Annotated[bool, Flag] = False,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
+    seeds: int | None = None,
+    full: Annotated[bool, Flag] = False,
+    no_probes: Annotated[bool, Flag] = False,
+    everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    json: Annotated[bool, Flag] = False,
+    place: Place | None = None,
+) -> int:
+    """Find what is wrong with a recipe, a run or a notebook, say why, and prove the remedy.
+
+    $ flyweight doctor own/20k-fast
+
+    $ flyweight doctor @latest --no-probes
+
+    $ flyweight doctor own/8k --set train.lr=10 --json
+
+    Parameters
+    ----------
+    subject
+        A recipe (a name or a TOML file), a run (its id, @latest or @best), or with --code a notebook or script.
+    lr
+        Look for a range of good learning rates, over several seeds.
+    code
+        Read a training notebook or script as text, nothing of it is run, and name the faults that can be seen.
+    prove
+        Train with each proposed change and without it, side by side, and tell what it gave.
+    fix
+        Follow what helps, change by change, and write the healed recipe to this file.
+    overwrite
+        With --fix: replace a file that is there.
+    teach
+        Guess first: numbers are shown before what they mean.
+    changes
+        Change one key of a recipe first, KEY=VALUE; may be given several times.
+    seeds
+        With --prove, --fix or --lr: so many seeds.
+    full
+        With --prove or --fix: train as long as the recipe says, instead of a short while.
+    no_probes
+        Look at the records of a run alone; images and weights are not read.
+    everything
+        Notes in full as well, and each rule that could not be asked.
+    json
+        Print everything as JSON.
+    """
+    given = {
+        "--lr": lr,
+        "--code": code,
+        "--fix": fix is not None,
+        "--prove": prove,
+        "--overwrite": overwrite,
+        "--teach": teach,
+        "--set": bool(changes),
+        "--seeds": seeds is not None,
+        "--full": full,
+        "--no-probes": no_probes,
+        "--all": everything,
+        "--json": json,
+    }
+    _require_together([name for name, is_given in given.items() if is_given], seeds)
+    place = place or Place()
+    if code:
+        return check_code(Path(subject), is_all=everything, as_json=json)
+    if subject.endswith(CODE):
+        raise UsageError(f"{subject!r} is a notebook or script; `flyweight doctor --code {quote(subject)}` reads it.")
+    named = NamedSubject(typed=subject, changes=changes, place=place, has_probes=not no_probes)
+    if lr:
+        return look_for_lr(named, seeds, as_json=json)
+    if fix is not None:
+        return fix_to_file(
+            named, require_free(fix, overwrite=overwrite), seeds, is_full=full, teaches=teach, as_json=json
+        )
+    trials, examined = Trials(), named.examined()
+    if prove:
+        trials = try_remedies(named, examined, seeds, is_full=full)
+        examined = trials.told_in(named.examined(trials.proofs))
+    show_diagnosis(named, examined, trials, teaches=teach, is_all=everything, as_json=json)
+    return trials.exit_code
+
+
+def _require_together(given: Sequence[str], seeds: int | None) -> None:
+    """One thing is done at a time, and only what belongs to it may be told."""
+    task = next((name for name in TASKS if name in given), "")
+    strange = [name for name in given if name != task and name not in TASKS[task]]
+    if strange:
+        named = " and ".join(strange)
+        has = "has" if len(strange) == 1 else "have"
+        owners = [name for name in TASKS if name and set(strange) <= set(TASKS[name])]
+        beside = f"beside {task}" if task else f"without {' or '.join(owners) or 'others'}"
+        raise UsageError(f"{named} {has} no place {beside}; `flyweight doctor --help` tells what goes with what.")
+    if "--teach" in given and "--json" in given:
+        raise UsageError("--teach asks a person and --json tells a program; give one of them.")
+    if seeds is not None and seeds < FEWEST_SEEDS:
+        raise UsageError(f"--seeds must be {FEWEST_SEEDS} or more, since one seed knows no spread, found {seeds}.")

@@ -1,0 +1,53 @@
+"""A diagnosis printed: as text, guess by guess, or as JSON, and what one may type next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from flyweight.cli.doctor.named import NamedSubject
+from flyweight.cli.doctor.teaching import ask_before
+from flyweight.cli.doctor.trials import Trials
+from flyweight.cli.output import say, say_json
+
+if TYPE_CHECKING:
+    from flyweight.diagnose.examine import Examined
+
+
+def show_diagnosis(
+    named: NamedSubject,
+    examined: Examined,
+    trials: Trials,
+    *,
+    teaches: bool,
+    is_all: bool,
+    as_json: bool,
+) -> None:
+    """Print a diagnosis, whole or guess by guess, and what one may type next."""
+    from flyweight.doctor.table import RULES
+    from flyweight.report.diagnosis import text as words
+    from flyweight.report.diagnosis.trials import proof_text
+
+    subject, found, record = examined.subject, examined.diagnosis, examined.record
+    if as_json:
+        values = words.diagnosis_values(found, subject, record=record, n_rules=len(RULES))
+        say_json(values | {"proofs": [asdict(proof) for proof in trials.proofs]})
+        return
+    if teaches:
+        say(words.heading(subject, record))
+        ask_before(examined, RULES)
+        say("\n" + words.summary_text(found, n_rules=len(RULES), is_whole=record is not None or is_all))
+    else:
+        say(words.diagnosis_text(found, subject, record=record, n_rules=len(RULES), is_full=is_all))
+    for proof in trials.proofs:
+        say("\n" + proof_text(proof))
+    commands = words.next_commands(
+        found,
+        named.name,
+        changes=named.changes,
+        is_recipe=named.is_recipe,
+        tried=trials.have_helped,
+        options=named.place.options(),
+    )
+    if commands:
+        say(("\n" if trials.proofs else "") + "\n".join(words.next_lines(commands)))
