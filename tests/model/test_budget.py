@@ -3,7 +3,7 @@
 import pytest
 
 from flyweight.errors import UsageError
-from flyweight.model.budget import KINDS, Budget, Overrun, overruns, parse_budget, refusal
+from flyweight.model.budget import KINDS, Budget, LimitCheck, overruns, parse_budget, refusal
 from flyweight.model.count import count
 
 NET_19348 = (
@@ -75,8 +75,8 @@ def test_limits_are_inclusive() -> None:
     cost = count(NET_19348)
 
     assert overruns(Budget(params=19_348), cost) == ()
-    assert overruns(Budget(params=19_347), cost) == (Overrun(kind="params", needed=19_348, allowed=19_347),)
-    assert overruns(Budget(params=19_347), cost)[0].over == 1
+    assert overruns(Budget(params=19_347), cost) == (LimitCheck(kind="params", needed=19_348, allowed=19_347),)
+    assert overruns(Budget(params=19_347), cost)[0].margin == -1
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_every_kind_of_a_net_is_limited(kind: str, needed: int) -> None:
     cost = count(NET_19348)
 
     assert overruns(Budget(**{kind: needed}), cost) == ()
-    assert [overrun.over for overrun in overruns(Budget(**{kind: needed - 1}), cost)] == [1]
+    assert [overrun.margin for overrun in overruns(Budget(**{kind: needed - 1}), cost)] == [-1]
 
 
 def test_epochs_are_limited_when_they_are_known() -> None:

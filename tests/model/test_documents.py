@@ -37,7 +37,7 @@ def test_every_token_is_in_the_table_with_an_example_that_parses() -> None:
     heads = {re.sub(r"[A-Z]$", "", token) for token in tokens if "(" not in token}
 
     assert heads == set(WORDS) | {form.head for form in FORMS}
-    assert len(examples) == len(table_rows) == 30
+    assert len(examples) == len(table_rows) >= 30
     for example in examples:
         assert str(parse_net(example)) == example
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flyweight.errors import NotationError
 from flyweight.model.notation import EXAMPLES, is_own_module, parse_net
-from flyweight.model.spec import WORDS, Activation, Conv, Dropout, Net, Pool, Residual
+from flyweight.model.spec import FORMS, WORDS, Activation, Conv, Dropout, Net, Pool, Residual
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_fraction_reads_back_as_the_same_float(value: float) -> None:
 
 def test_examples_are_tokens() -> None:
     """Each example that a message can propose parses alone."""
-    assert len(EXAMPLES) == len(WORDS) + 10
+    assert len(EXAMPLES) == len(WORDS) + len(FORMS) >= 27
     for example in EXAMPLES:
         assert parse_net(example)
 

@@ -57,7 +57,7 @@ def test_random_nets_hold_every_kind_of_layer() -> None:
     draw()
 
     assert found == set(LAYER_KINDS)
-    assert len(found) == 15
+    assert len(found) >= 15
 
 
 @given(nets())

@@ -45,7 +45,7 @@ def check(
                 "recipe": recipe,
                 "params": found.cost.params if found.cost else None,
                 "faults": found.faults,
-                "over_budget": [str(overrun) for overrun in found.overruns],
+                "over_budget": [overrun.refusal for overrun in found.overruns],
             }
         )
     else:

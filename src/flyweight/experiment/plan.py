@@ -14,7 +14,7 @@ from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.facts import ImageSource
 from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.resolved import ResolvedRecipe, canonical, source_of
-from flyweight.model.budget import Budget, Overrun, overruns, parse_budget, refusal
+from flyweight.model.budget import Budget, LimitCheck, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
 from flyweight.model.edits import edits
@@ -33,7 +33,7 @@ class Plan:
     cost: Cost | None
     budget: Budget
     source: ImageSource | None = None
-    overruns: tuple[Overrun, ...] = ()
+    overruns: tuple[LimitCheck, ...] = ()
     faults: tuple[str, ...] = ()
 
     def require(self) -> ResolvedRecipe:

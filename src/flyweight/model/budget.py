@@ -84,20 +84,29 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overrun:
-    """One limit that a net exceeds."""
+class LimitCheck:
+    """One limit beside what the net needs; `margin` is negative where it is over."""
 
     kind: Kind
     needed: int
     allowed: int
 
     @property
-    def over(self) -> int:
-        return self.needed - self.allowed
+    def margin(self) -> int:
+        return self.allowed - self.needed
+
+    @property
+    def fits(self) -> bool:
+        return self.margin >= 0
+
+    @property
+    def refusal(self) -> str:
+        noun = KINDS[self.kind].noun
+        return f"needs {self.needed:,} {noun}, the budget is {self.allowed:,} ({-self.margin:,} over)"
 
     def __str__(self) -> str:
-        noun = KINDS[self.kind].noun
-        return f"needs {self.needed:,} {noun}, the budget is {self.allowed:,} ({self.over:,} over)"
+        side = "under" if self.fits else "over"
+        return f"{self.needed:,} of {self.allowed:,} {KINDS[self.kind].noun}, {side} by {abs(self.margin):,}"
 
 
 def parse_budget(text: str | Iterable[str]) -> Budget:
@@ -160,14 +169,19 @@ def _refuse_amount(kind: Kind, text: str, fault: str) -> NoReturn:
     raise UsageError(f"budget {text!r}: {kind} {fault}; write it like {KINDS[kind].example!r}.{may}{hint}")
 
 
-def overruns(budget: Budget, cost: Cost, *, epochs: int | None = None) -> tuple[Overrun, ...]:
-    """Every limit that `cost`, trained for `epochs`, exceeds; a net that needs exactly its limit passes."""
+def limit_checks(budget: Budget, cost: Cost, *, epochs: int | None = None) -> tuple[LimitCheck, ...]:
+    """Every limit that is known before training."""
     needed = needs(cost) | ({} if epochs is None else {"epochs": epochs})
     return tuple(
-        Overrun(kind=kind, needed=needed[kind], allowed=int(limit))
+        LimitCheck(kind=kind, needed=needed[kind], allowed=int(limit))
         for kind, limit in budget.limits().items()
-        if kind in needed and needed[kind] > limit
+        if kind in needed
     )
+
+
+def overruns(budget: Budget, cost: Cost, *, epochs: int | None = None) -> tuple[LimitCheck, ...]:
+    """Every limit that `cost`, trained for `epochs`, exceeds; a net that needs exactly its limit passes."""
+    return tuple(one for one in limit_checks(budget, cost, epochs=epochs) if not one.fits)
 
 
 def needs(cost: Cost) -> dict[Kind, int]:
@@ -195,7 +209,7 @@ def row_needs(row: Row, kind: Kind) -> int:
             return 0
 
 
-def refusal(name: str, cost: Cost, found: Sequence[Overrun], *, suggestions: Sequence[object] = ()) -> str:
+def refusal(name: str, cost: Cost, found: Sequence[LimitCheck], *, suggestions: Sequence[object] = ()) -> str:
     """Why `name` is refused: what it needs, what is allowed, its heaviest layers, and what to change.
 
     >>> from flyweight.model.count import count
@@ -204,7 +218,7 @@ def refusal(name: str, cost: Cost, found: Sequence[Overrun], *, suggestions: Seq
     tiny needs 13,610 parameters, the budget is 10,000 (3,610 over).
       Heaviest: linear1 13,530, conv1 80.
     """
-    lines = [f"{name} {overrun}." for overrun in found]
+    lines = [f"{name} {overrun.refusal}." for overrun in found]
     for kind in dict.fromkeys(overrun.kind for overrun in found if overrun.kind in needs(cost)):
         label = "Heaviest" if kind == "params" else f"Heaviest in {KINDS[kind].noun}"
         lines.append(f"  {label}: {', '.join(_heaviest(cost, kind))}.")

@@ -92,8 +92,3 @@ class Cost:
     def out_shape(self) -> Shape:
         executed = [row for row in self.rows if row.is_executed]
         return executed[-1].out_shape if executed else self.input_shape
-
-    def heaviest(self, n: int = 3) -> tuple[Row, ...]:
-        """The layers with most parameters, heaviest first."""
-        weighty = [row for row in self.rows if row.params and row.is_executed]
-        return tuple(sorted(weighty, key=lambda row: -row.params)[:n])

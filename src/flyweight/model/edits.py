@@ -166,7 +166,7 @@ def _counted_edit(task: _Task, description: str, changed: Net) -> Edit | None:
 
 def _left(budget: Budget, cost: Cost) -> float:
     """How far a cost is over its budget: the shares of the limits that are exceeded, added."""
-    return sum(overrun.over / overrun.allowed for overrun in overruns(budget, cost))
+    return sum(-overrun.margin / overrun.allowed for overrun in overruns(budget, cost))
 
 
 # The proposers, one kind of change each: a description and a changed net, which may turn out not to fit.

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, Final
 
 from flyweight.model.arithmetic import shape_text
-from flyweight.model.budget import KINDS, Budget, Kind, needs
+from flyweight.model.budget import KINDS, Budget, limit_checks, needs
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 from flyweight.model.edits import Edit
 from flyweight.tables import WIDTH, Column, Markdown, Table, as_csv, as_markdown, as_text, in_markdown, table_of
@@ -35,37 +35,6 @@ def lines(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Line, ...]:
     return tuple(Line(row=row, share=row.params / whole if row.is_executed else 0.0) for row in cost.rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One limit beside what the net needs; `margin` is negative where it is over."""
-
-    kind: Kind
-    needed: int
-    allowed: int
-
-    @property
-    def margin(self) -> int:
-        return self.allowed - self.needed
-
-    @property
-    def fits(self) -> bool:
-        return self.margin >= 0
-
-    def __str__(self) -> str:
-        side = "under" if self.fits else "over"
-        return f"{self.needed:,} of {self.allowed:,} {KINDS[self.kind].noun}, {side} by {abs(self.margin):,}"
-
-
-def verdicts(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Verdict, ...]:
-    """Every limit that can be judged before training."""
-    needed = needs(cost)
-    return tuple(
-        Verdict(kind=kind, needed=needed[kind], allowed=int(limit))
-        for kind, limit in budget.limits().items()
-        if kind in needed
-    )
-
-
 def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> dict[str, Any]:
     """Everything, for JSON: lists, strings, numbers and None (for what is not known) alone."""
     return {
@@ -81,10 +50,10 @@ def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = 
         "flash_bytes": cost.flash_bytes,
         "int8_bytes": cost.int8_bytes,
         "budget": budget.limits(),
-        "fits": all(verdict.fits for verdict in verdicts(cost, budget)),
+        "fits": all(one.fits for one in limit_checks(budget, cost)),
         "verdicts": [
             {"kind": one.kind, "needed": one.needed, "allowed": one.allowed, "margin": one.margin, "fits": one.fits}
-            for one in verdicts(cost, budget)
+            for one in limit_checks(budget, cost)
         ],
         "edits": [
             {
@@ -240,7 +209,7 @@ def _totals(cost: Cost, budget: Budget) -> list[str]:
     told = [
         ("registered", f"{cost.registered_params:,} parameters, {executed}"),
         ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
-        *(("budget", str(verdict)) for verdict in verdicts(cost, budget)),
+        *(("budget", str(one)) for one in limit_checks(budget, cost)),
     ]
     if cost.buffers:
         told[1] = ("weights", f"{told[1][1]} (with {cost.buffers:,} buffers)")
@@ -295,7 +264,7 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
         f"{cost.params:,} parameters executed, {cost.registered_params:,} registered"
         + (f" ({unused:,} unused: {_unused_names(cost)})" if unused else ""),
         f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8",
-        *(str(verdict) for verdict in verdicts(cost, budget)),
+        *(str(one) for one in limit_checks(budget, cost)),
     ]
 
 
