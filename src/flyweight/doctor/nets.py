@@ -1,7 +1,7 @@
 """What rules ask of a net: its layers in the order in which they run, what follows what, and nets that differ in parts.
 
 Goes in: a subject. Comes out: steps with their rows, and changed nets that were counted and fit the images, the classes
-and the budget. Of a net that is somebody's own module only the rows are known. What is wrong with a net is not known
+and the budget. Of a module of the user's own only the rows are known. What is wrong with a net is not known
 here.
 """
 
@@ -53,7 +53,7 @@ class Written:
 
     @property
     def last_weight(self) -> Step | None:
-        """The step whose answers are the logits, but for what changes no width."""
+        """The step whose outputs are the logits, but for what changes no width."""
         return self.weights[-1] if self.weights else None
 
     def before(self, step: Step) -> tuple[Step, ...]:
@@ -61,7 +61,7 @@ class Written:
         return self.steps[: self._numbers[id(step)]]
 
     def after(self, step: Step) -> Iterator[Step]:
-        """What follows a step as long as nothing else reads its answer."""
+        """What follows a step as long as nothing else reads its output."""
         for number in range(self._numbers[id(step)] + 1, len(self.steps)):
             if self.steps[number].stretch != step.stretch:
                 return
@@ -81,7 +81,7 @@ class Written:
 
 
 def written(subject: Subject) -> Written | None:
-    """The net of a subject as it is written; None for somebody's own module."""
+    """The net of a subject as it is written; None for a module of the user's own."""
     net = _net(subject)
     return None if net is None else _written(net, subject.cost)
 
@@ -106,7 +106,7 @@ def _written(net: Net, cost: Cost) -> Written:
     return Written(net=net, cost=cost, steps=tuple(Step(**vars(one), row=row) for one, row in rows))
 
 
-# Rows, which every net has, somebody's own too.
+# Rows, which every net has, a module of the user's own too.
 
 
 def rows_of(subject: Subject, *kinds: RowKind) -> tuple[Row, ...]:

@@ -1,6 +1,6 @@
 """What one layer does with its input, in closed form: output shape, receptive field, parameters, buffers, MACs.
 
-Each function matches over all kinds of layer, so that the type checker names the place where a new one was forgotten.
+Each function matches over all layers, so the type checker names every function that a new layer was not added to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a net may cost: `Budget`, its text, and by how much a cost exceeds it.
 
-Goes in: limits and a `Cost`. Comes out: the overruns, and the message that refuses a net. What could be changed about
-the net is not known here; `edits.py` tells.
+Goes in: limits and a `Cost`. Comes out: the overruns, and the message that refuses a net. `edits.py` knows what
+could be changed about the net.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _kind(name: str, text: str) -> Kind:
         if name == kind:
             return kind
     known = ", ".join(KINDS)
-    raise UsageError(f"budget {text!r}: {name!r} is nothing to limit.{nearest(name, KINDS)} Kinds are {known}.")
+    raise UsageError(f"budget {text!r}: unknown budget kind {name!r}; known: {known}.{nearest(name, KINDS)}")
 
 
 def _amount(kind: Kind, amount: str, text: str) -> int | float:

@@ -34,7 +34,7 @@ from flyweight.model.spec import (
 )
 from flyweight.model.tree import Path, rewritten, siblings, unrolled
 
-# A layer of less than this part of its width is no longer the net that somebody had in mind.
+# A layer with less than an eighth of its width makes another net than the user had in mind.
 SLIVER: Final = 8
 
 
@@ -118,8 +118,8 @@ Proposal: TypeAlias = tuple[str, Net]
 def edits(net: Net | str, input_shape: Shape, budget: Budget) -> tuple[Edit, ...]:
     """Single changes that help, best first; none where the net fits its budget.
 
-    Those that are enough come first, in the order of `PROPOSERS`, which is from the least to the most that a net loses
-    by it; then the others, those that leave least to save first.
+    Edits that are enough alone come first, in the order of `PROPOSERS`, from what changes a net least to what changes
+    it most; then the others, by how little is left to save.
 
     >>> for edit in edits("c8 r m2 flat fc10", (1, 28, 28), Budget(params=5_000))[:2]:
     ...     print(edit)
@@ -189,16 +189,16 @@ def _global_average_pooling(task: _Task) -> Iterator[Proposal]:
 
 
 def _extra_pool(task: _Task) -> Iterator[Proposal]:
-    """A 2x2 max pool after a layer: the latest place that is enough, else the one that comes nearest."""
-    places: list[tuple[float, Proposal]] = []
+    """A 2x2 max pool after a layer: after the latest layer where it is enough, else where it saves most."""
+    found: list[tuple[float, Proposal]] = []
     for one in reversed(task.layers):
         if _ends_a_convolution(task, one):
             net = _replaced(task.net, one.path, (one.layer, Pool("max")))
             cost = task.counted(net)
             if cost is not None:
-                places.append((_left(task.budget, cost), (f"a max pool after {one.name}", net)))
-    if places:
-        yield min(places, key=lambda place: place[0])[1]
+                found.append((_left(task.budget, cost), (f"a max pool after {one.name}", net)))
+    if found:
+        yield min(found, key=lambda one: one[0])[1]
 
 
 def _ends_a_convolution(task: _Task, one: _Found) -> bool:
@@ -251,7 +251,7 @@ def _separable_convolution(task: _Task) -> Iterator[Proposal]:
 
 
 def _convolution_instead_of_linear(task: _Task) -> Iterator[Proposal]:
-    """flat ... fcN becomes cN/1 gap flat: the same classes at every place, then their mean."""
+    """flat ... fcN becomes cN/1 gap flat: the same classes at every pixel of the map, then their mean."""
     for path, between, linear in _heads(task.net):
         pooled = (*between, Conv(linear.features, kernel=1, bias=linear.bias), GlobalPool("average"), Flatten())
         net = _replaced(task.net, path, pooled, count=len(between) + 2)
@@ -346,14 +346,14 @@ def _after(task: _Task, one: _Found) -> Node | None:
 
 def _heads(net: Net) -> Iterator[tuple[Path, tuple[Node, ...], Linear]]:
     """A flatten and the linear layer it feeds, at the top of the net, with the dropout and activations between."""
-    for place, node in enumerate(net.nodes):
+    for index, node in enumerate(net.nodes):
         if not isinstance(node, Flatten):
             continue
         between: list[Node] = []
-        for after in net.nodes[place + 1 :]:
+        for after in net.nodes[index + 1 :]:
             match after:
                 case Linear():
-                    yield (place,), tuple(between), after
+                    yield (index,), tuple(between), after
                     break
                 case Dropout() | Activation():
                     between.append(after)

@@ -17,7 +17,7 @@ from flyweight.model.spec import Layer, LayerKind, Net, Node, Repeat, Residual, 
 from flyweight.model.tree import n_unrolled
 
 MAX_LAYERS = 10_000
-"""Nested repetitions multiply: a slip of the finger must not ask for terabytes."""
+"""Nested repetitions multiply: a typing error must not ask for terabytes."""
 
 
 @dataclass(frozen=True)

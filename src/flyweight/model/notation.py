@@ -30,7 +30,7 @@ from flyweight.model.spec import (
 _MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
-"""Blocks in blocks; more is a slip, and Python's own stack is not much deeper."""
+"""Of blocks in blocks; more is a typing error, and Python's own stack is not much deeper."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
 
@@ -158,7 +158,7 @@ class _Parser:
         return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
 
     def bounded(self, token: _Token, what: str, value: int, minimum: int) -> int:
-        # The upper limit keeps a slip of the finger from asking for terabytes.
+        # The upper limit keeps a typing error from asking for terabytes.
         if not minimum <= value <= 65536:
             self.fail(token, f"{what} must be {minimum} to 65536, found {value}")
         return value

@@ -172,11 +172,11 @@ def _table(cost: Cost, budget: Budget) -> Table:
 
 def _text_cells(line: Line) -> tuple[str, ...]:
     row = line.row
-    told = (row.name, row.layer, shape_text(row.out_shape))
+    cells = (row.name, row.layer, shape_text(row.out_shape))
     if not row.is_executed:
-        return (*told, _count(row.params), "unused", "-", "-", "-", "-")
+        return (*cells, _count(row.params), "unused", "-", "-", "-", "-")
     return (
-        *told,
+        *cells,
         "shared" if row.is_shared and not row.params else _count(row.params),
         f"{line.share:.1%}",
         _count(row.macs),
@@ -206,15 +206,15 @@ def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
 def _totals(cost: Cost, budget: Budget) -> list[str]:
     unused = cost.registered_params - cost.params
     executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
-    told = [
+    entries = [
         ("registered", f"{cost.registered_params:,} parameters, {executed}"),
         ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
         *(("budget", str(one)) for one in limit_checks(budget, cost)),
     ]
     if cost.buffers:
-        told[1] = ("weights", f"{told[1][1]} (with {cost.buffers:,} buffers)")
-    told += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
-    return [line for name, text in told for line in _hanging(name, text)]
+        entries[1] = ("weights", f"{entries[1][1]} (with {cost.buffers:,} buffers)")
+    entries += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
+    return [line for name, text in entries for line in _hanging(name, text)]
 
 
 def _hanging(name: str, text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Counting a net that is somebody's own `nn.Module`, by running it once on one black image.
+"""Counting the user's own `nn.Module` by running it once on one black image.
 
 Goes in: a module, or "file:Class" in the current folder. Comes out: a `Cost` like the closed form's, with the limits
 that tracing has: receptive field and effective stride are not known (nan), memory is what each layer reads and writes,
@@ -33,10 +33,10 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
     """The cost of `target` for images of `input_shape` (channels, height, width).
 
     Every parameter counts once, trainable or not, whatever number of modules hold it. It is executed when its layer is
-    called or when it reaches the output by other ways; the others are told as unused, with their module's name.
+    called or when it reaches the output by other ways; the others are unused rows, with their module's name.
 
     Raises:
-        UsageError: the module cannot be found, made or run, or does not answer (1, classes) for one image.
+        UsageError: the module cannot be found, made or run, or does not return (1, classes) for one image.
     """
     module = load_module(target) if isinstance(target, str) else target
     name = target if isinstance(target, str) else type(module).__name__
@@ -78,7 +78,7 @@ def _import(target: str, file: str) -> Any:
         hint = nearest(file, [path.stem for path in Path.cwd().glob("*.py")])
         raise UsageError(f"net {target!r}: there is no {file!r} to import in {Path.cwd()}.{hint}") from error
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise UsageError(f"net {target!r}: importing {file!r} failed: {_told(error)}.") from error
+        raise UsageError(f"net {target!r}: importing {file!r} failed: {_in_words(error)}.") from error
 
 
 def _make(target: str, found: Any) -> Any:
@@ -94,7 +94,7 @@ def _make(target: str, found: Any) -> Any:
     try:
         return found()
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise UsageError(f"net {target!r}: making it failed: {_told(error)}.") from error
+        raise UsageError(f"net {target!r}: making it failed: {_in_words(error)}.") from error
 
 
 def _required_arguments(maker: Any) -> list[str]:
@@ -106,7 +106,7 @@ def _required_arguments(maker: Any) -> list[str]:
     return [one.name for one in arguments if one.default is one.empty and one.kind not in variadic]
 
 
-def _told(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
@@ -177,7 +177,7 @@ class _Recorder:
 
 
 def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call], int, Tensor]:
-    """Every layer's calls in order, the MACs of the whole, and the answer."""
+    """Every layer's calls in order, the MACs of the whole, and the output."""
     counter = FlopCounterMode(display=False)
     recorder = _Recorder(counter, {one: path for path, one in module.named_modules()})
     hooks = []
@@ -191,13 +191,13 @@ def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call],
             output = module(image)
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         shown = "x".join(str(side) for side in input_shape)
-        raise UsageError(f"net {name!r}: running it on one image of {shown} failed: {_told(error)}.") from error
+        raise UsageError(f"net {name!r}: running it on one image of {shown} failed: {_in_words(error)}.") from error
     finally:
         for hook in hooks:
             hook.remove()
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise UsageError(f"net {name!r}: must answer (1, classes) for one image, found {found}.")
+        raise UsageError(f"net {name!r}: must return (1, classes) for one image, found {found}.")
     return recorder.calls, counter.get_total_flops() // 2, output
 
 
