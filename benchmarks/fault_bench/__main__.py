@@ -38,7 +38,7 @@ def fault_bench(
     """
     form, folder = form or Form(), Place(home=home).store().home
     with stopping_on_signals() as stop:
-        found = measure(home=folder, quick=quick, told=talk, should_stop=stop)
+        found = measure(home=folder, quick=quick, on_progress=talk, should_stop=stop)
     if stop():
         talk("stopped; the runs are kept, and the same command goes on with the others.")
         return stop.exit_code

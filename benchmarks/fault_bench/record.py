@@ -42,23 +42,23 @@ def measure(
     home: Path,
     quick: bool = False,
     chosen: Sequence[BenchCase] | None = None,
-    told: Callable[[str], None] = lambda _words: None,
+    on_progress: Callable[[str], None] = lambda _words: None,
     should_stop: Callable[[], bool] = never,
 ) -> FaultBench:
     """Train what is not there yet in the bench's own store below `home`, examine all, try the remedies.
 
-    chosen: the cases; all of them unless told, or with `quick` one in so many, and the first remedies.
+    chosen: the cases; default: all, or with `quick` one in so many, and the first remedies.
     The documents' faults are looked for in the runs of the home itself, which `flyweight journey run` leaves there.
     """
     store = Store.open(home=make_folder(home / "fault-bench"))
     chosen = _chosen(cases(), quick=quick) if chosen is None else chosen
-    told(f"{len(chosen)} runs, {sum(case.kind is not None for case in chosen)} of them with a planted fault ...")
-    records = train(chosen, store, told=told, should_stop=should_stop)
-    told("examining ...")
+    on_progress(f"{len(chosen)} runs, {sum(case.kind is not None for case in chosen)} of them with a planted fault ...")
+    records = train(chosen, store, told=on_progress, should_stop=should_stop)
+    on_progress("examining ...")
     outcomes = examine(chosen, records, store, should_stop=should_stop)
-    told("trying remedies ...")
-    tried = try_remedies(chosen, records, store, quick=quick, told=told, should_stop=should_stop)
-    told("looking for the documents' faults ...")
+    on_progress("trying remedies ...")
+    tried = try_remedies(chosen, records, store, quick=quick, on_progress=on_progress, should_stop=should_stop)
+    on_progress("looking for the documents' faults ...")
     return FaultBench(
         is_quick=quick,
         machine=describe_machine(),

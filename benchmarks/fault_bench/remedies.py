@@ -41,7 +41,7 @@ def try_remedies(
     store: Store,
     *,
     quick: bool = False,
-    told: Callable[[str], None] = lambda _words: None,
+    on_progress: Callable[[str], None] = lambda _words: None,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RemedyTried, ...]:
     """Try the first accuracy-claiming remedy of each kind in two nets of the reporting half, on seeds of their own."""
@@ -51,7 +51,7 @@ def try_remedies(
             break
         found = _tried(case, record, finding, store, should_stop)
         if found is not None:
-            told(f"{found.code} on {case.name}: {found.before:.2%} to {found.after:.2%}")
+            on_progress(f"{found.code} on {case.name}: {found.before:.2%} to {found.after:.2%}")
             tried.append(found)
     return tuple(tried)
 

@@ -486,9 +486,9 @@ def a_few() -> tuple[BenchCase, ...]:
 def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
     """Every step of the bench on real runs: outcomes in order, the faults named, a remedy tried, documents looked at;
     and a second time nothing is trained."""
-    chosen, told = a_few(), list[str]()
+    chosen, progress = a_few(), list[str]()
 
-    bench = measure(home=tmp_path, quick=True, chosen=chosen, told=told.append)
+    bench = measure(home=tmp_path, quick=True, chosen=chosen, on_progress=progress.append)
     again = measure(home=tmp_path, quick=True, chosen=chosen)
 
     assert [one.name for one in bench.outcomes] == [case.name for case in chosen]
@@ -500,7 +500,7 @@ def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
     assert (remedy.kind, remedy.design, remedy.n) == ("learning rate too low", "leaky", 5)
     assert remedy.after > remedy.before
     assert len(bench.documents) == len(DOCUMENT_FAULTS)
-    assert told[0].startswith("6 runs, 4 of them with a planted fault")
+    assert progress[0].startswith("6 runs, 4 of them with a planted fault")
     assert (again.outcomes, again.remedies, again.documents) == (bench.outcomes, bench.remedies, bench.documents)
     store = Store.open(home=tmp_path / "fault-bench")
     assert len(store.runs(study="fault bench")) == 6
