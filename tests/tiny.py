@@ -59,7 +59,7 @@ def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
 
 
 def weights(store: Store, run_id: str) -> dict[str, np.ndarray]:
-    return store.run_folder(run_id).weights().tensors
+    return store.folder(run_id).weights().tensors
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:

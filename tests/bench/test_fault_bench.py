@@ -504,7 +504,7 @@ def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
     assert (again.outcomes, again.remedies, again.documents) == (bench.outcomes, bench.remedies, bench.documents)
     store = Store.open(home=tmp_path / "fault-bench")
     assert len(store.runs(study="fault bench")) == 6
-    assert len(store.runs(study="doctor")) == 2 * 5
+    assert len(store.runs(study="doctor", purpose="trial")) == 2 * 5
     assert read(write(bench, tmp_path / "records.json")) == bench
     for rows in tables.by_title(bench).values():
         assert len(as_markdown(table_of(rows)).splitlines()) == (len(rows) + 2 if rows else 0)

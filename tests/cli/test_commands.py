@@ -435,7 +435,7 @@ def test_a_report_of_what_has_no_figures_or_was_changed_says_so(flyweight, recip
     assert "flyweight train --resume" in err
 
     flyweight("train", recipe, "--set", "train.epochs=1")
-    metrics = Store.open().folder(Store.open().get("@latest").id) / "metrics.csv"
+    metrics = Store.open().folder(Store.open().get("@latest").id).path / "metrics.csv"
     metrics.write_text(metrics.read_text().replace("0.", "9."))
     code, _, err = flyweight("report", "@latest")
     assert code == 6
@@ -494,7 +494,7 @@ def test_the_result_of_several_seeds_can_be_seen_again(flyweight, recipe):
 def test_a_run_whose_folder_is_gone_says_so(flyweight, recipe):
     """Neither a report nor a prediction nor a resume sends anybody the wrong way."""
     flyweight("train", recipe, "--set", "train.epochs=1")
-    shutil.rmtree(Store.open().folder(Store.open().get("@latest").id))
+    shutil.rmtree(Store.open().folder(Store.open().get("@latest").id).path)
 
     for arguments in (["report"], ["predict", "@latest", "x.png"], ["train", "--resume", "@latest"]):
         code, _, err = flyweight(*arguments)

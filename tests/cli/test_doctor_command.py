@@ -121,7 +121,7 @@ def test_probes_look_at_images_and_weights(flyweight, with_a_run):
 
     assert code == 0
     assert json.loads(out)["asked"] > json.loads(without)["asked"]
-    assert (Store.open().folder(with_a_run) / "probes.json").exists()
+    assert (Store.open().folder(with_a_run).path / "probes.json").exists()
 
 
 def test_json_has_every_number_and_where_it_comes_from(flyweight, with_a_run):
@@ -444,7 +444,7 @@ def test_a_run_that_is_monitored_takes_the_same_steps(flyweight, recipe):
     flyweight("train", recipe, "--doctor", "tell")
     watched = Store.open().get("@latest").id
 
-    weights = [(Store.open().folder(run) / "weights.safetensors").read_bytes()[-2000:] for run in (alone, watched)]
+    weights = [(Store.open().folder(run).path / "weights.safetensors").read_bytes()[-2000:] for run in (alone, watched)]
     assert alone != watched
     assert weights[0] == weights[1]
 

@@ -195,7 +195,7 @@ def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flyweight", "journey", "run", "004", *options]
     process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
     store = Store.open(home=tmp_path / "kept")
-    while not store.runs(status="running"):
+    while not store.runs(status="running", purpose="all"):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)

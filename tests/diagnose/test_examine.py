@@ -58,7 +58,7 @@ def finished(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
 def copied(finished: RunRecord, store: Store, tmp_path: Path) -> Store:
     """A store whose folder of the run may be spoilt."""
     other = Store.open(url=store.url, home=tmp_path / "home")
-    shutil.copytree(store.folder(finished.id), other.folder(finished.id))
+    shutil.copytree(store.folder(finished.id).path, other.folder(finished.id).path)
     return other
 
 
@@ -180,7 +180,7 @@ def test_what_could_not_be_trained_is_refused(tiny):
 
 def test_a_finished_run_is_known_in_full(tiny, store, finished):
     """Every piece is there, as the files and the record have it."""
-    folder = store.run_folder(finished.id)
+    folder = store.folder(finished.id)
     result, told = folder.result().as_dict(), folder.reported().as_dict()
 
     subject = subject_of_run(finished, store)
@@ -228,7 +228,7 @@ LOST_WITH: dict[str, tuple[str, ...]] = {
 
 def test_no_file_of_a_run_folder_is_forgotten(store, finished):
     """The two tests below lose and spoil every file that a run writes."""
-    assert sorted(path.name for path in store.folder(finished.id).iterdir()) == sorted(LOST_WITH)
+    assert sorted(path.name for path in store.folder(finished.id).path.iterdir()) == sorted(LOST_WITH)
     assert len(LOST_WITH) == 10
 
 
@@ -236,7 +236,7 @@ def test_no_file_of_a_run_folder_is_forgotten(store, finished):
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["missing", "damaged"])
 def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name, spoil):
     """What stood in it is None with a reason; all else is as it was, and nothing is raised."""
-    whole, folder = subject_of_run(finished, store), copied.folder(finished.id)
+    whole, folder = subject_of_run(finished, store), copied.folder(finished.id).path
     spoil(folder / name)
     if name != "probes.json":
         (folder / "probes.json").unlink()  # so that all is measured again
@@ -251,7 +251,7 @@ def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name
 
 def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
     """Recipe, cost, sizes, ending and what the images say are still there, and the folder is not made again."""
-    shutil.rmtree(copied.folder(finished.id))
+    shutil.rmtree(copied.folder(finished.id).path)
 
     subject = subject_of_run(finished, copied)
 
@@ -259,21 +259,21 @@ def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
     assert {"history", "answers", "told"} <= set(subject.why_missing)
     assert all("is gone" in subject.why_missing[need] for need in ("history", "answers", "told"))
     assert subject.images is not None
-    assert not copied.folder(finished.id).exists()
+    assert not copied.folder(finished.id).path.exists()
 
 
 def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
     """Cost and sizes come from the figures; without those nothing can be said, and that is told."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
     with_images = subject_of_run(record, store)
-    store.run_folder(record.id).file("probes").unlink()
+    store.folder(record.id).file("probes").unlink()
     (tmp_path / "digits.npz").unlink()
 
     subject = subject_of_run(record, store)
 
     assert (subject.cost, subject.data) == (with_images.cost, with_images.data)
     assert all(getattr(subject, need) is None and "digits.npz" in subject.why_missing[need] for need in OF_PROBES)
-    (store.folder(record.id) / "result.json").unlink()
+    (store.folder(record.id).path / "result.json").unlink()
     with pytest.raises(DataError, match=r"digits\.npz"):
         subject_of_run(record, store)
 
@@ -312,7 +312,7 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
     assert {"history", "answers", "trained"} <= set(subject.why_missing)
     assert subject.why_missing["trained"] == f"the run is {status} and has no weights"
     assert subject.start is not None
-    assert store.run_folder(record.id).has("probes") == (status == "failed")
+    assert store.folder(record.id).has("probes") == (status == "failed")
 
 
 def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
@@ -434,7 +434,7 @@ def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
 def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
     """A table that is none is as good as no table: the images are asked for."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
-    path = store.folder(record.id) / "result.json"
+    path = store.folder(record.id).path / "result.json"
     result = json.loads(path.read_text())
     (tmp_path / "digits.npz").unlink()
 
@@ -448,7 +448,7 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
 def test_layer_tables_of_version_0_1_0_are_read(tmp_path, store, classes):
     """They have no kind, and `jump`: the token of a layer tells its kind, or its class where a module was traced."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
-    path = store.folder(record.id) / "result.json"
+    path = store.folder(record.id).path / "result.json"
     result = json.loads(path.read_text())
     kinds = [row.pop("kind") for row in result["layers"]]
     strides = [row["effective_stride"] for row in result["layers"]]
@@ -490,7 +490,7 @@ def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
     """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
     record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
     before = examine_run(record.id, store).diagnosis.findings
-    keep_proofs(store.run_folder(record.id), [failed_proof(before[0].code)])
+    keep_proofs(store.folder(record.id), [failed_proof(before[0].code)])
 
     after = examine_run(record.id, store).diagnosis.findings
 

@@ -62,7 +62,7 @@ def plain_run(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
 
 @pytest.fixture
 def folder(plain_run: RunRecord, store: Store, tmp_path: Path) -> RunFolder:
-    return RunFolder(path=Path(shutil.copytree(store.folder(plain_run.id), tmp_path / "run")))
+    return RunFolder(path=Path(shutil.copytree(store.folder(plain_run.id).path, tmp_path / "run")))
 
 
 def noise(n: int, seed: int) -> np.ndarray:
@@ -342,7 +342,7 @@ def test_layers_in_blocks_go_by_the_names_of_the_table(tiny, store):
     recipe = tiny("model.net=c6 bn r +(c6p1 bn r) 2@(c6p1 r) unused(r) gap flat fc10", *PLAIN[1:])
     record = run(recipe, seed=0, store=store, threads=1)
 
-    found = probe(recipe, seed=0, folder=store.run_folder(record.id)).trained
+    found = probe(recipe, seed=0, folder=store.folder(record.id)).trained
 
     assert found is not None
     assert found.channels == {"relu1": 6, "relu2": 6, "relu3": 6}
@@ -356,7 +356,7 @@ def kept(folder: RunFolder) -> dict[str, Any]:
 def test_probes_are_kept_and_read_again(plain_run, store):
     """A second look reads what the first one kept, the checksums still hold, and no probe is missing."""
     first = probes_of(plain_run, store)
-    path = store.run_folder(plain_run.id).file("probes")
+    path = store.folder(plain_run.id).file("probes")
     written = path.stat().st_mtime_ns
 
     second = probes_of(plain_run, store)
@@ -364,7 +364,7 @@ def test_probes_are_kept_and_read_again(plain_run, store):
     assert first.failed is None
     assert first == second
     assert path.stat().st_mtime_ns == written
-    store.run_folder(plain_run.id).verify()
+    store.folder(plain_run.id).verify()
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_probes_are_kept_and_read_again(plain_run, store):
 def test_probes_of_other_weights_and_damaged_ones_are_made_anew(plain_run, store, spoil):
     """Whatever is wrong with the file, the probes are those of the run, and the file is right afterwards."""
     expected = probes_of(plain_run, store)
-    folder = store.run_folder(plain_run.id)
+    folder = store.folder(plain_run.id)
     tables = kept(folder)
     whole = json.dumps(tables, sort_keys=True)
     spoil(tables)
@@ -399,16 +399,16 @@ def test_probes_of_other_weights_and_damaged_ones_are_made_anew(plain_run, store
 def test_a_file_that_is_no_probes_at_all_is_replaced(plain_run, store, content):
     """Half a file, other JSON and no text are all taken for nothing."""
     expected = probes_of(plain_run, store)
-    path = store.run_folder(plain_run.id).file("probes")
-    path.write_bytes(content)
+    folder = store.folder(plain_run.id)
+    folder.file("probes").write_bytes(content)
 
     assert probes_of(plain_run, store) == expected
-    assert kept(path.parent)["made_for"]["weights"] != "none"
+    assert kept(folder)["made_for"]["weights"] != "none"
 
 
 def test_a_folder_that_cannot_be_written_does_not_matter(tiny, tmp_path, plain_run, store, monkeypatch):
     """The probes are made all the same, and nothing is kept."""
-    path = store.run_folder(plain_run.id).file("probes")
+    path = store.folder(plain_run.id).file("probes")
     path.unlink(missing_ok=True)
     path.mkdir()  # a file cannot take the place of a folder, not even for root
 
@@ -425,17 +425,17 @@ def test_a_stopped_run_keeps_no_probes_and_goes_on(tiny, store):
     asked = iter(range(100))
     stopped = run(tiny(*PLAIN), seed=3, store=store, threads=1, should_stop=lambda: next(asked) >= 4)
     halfway = probes_of(stopped, store)
-    was_kept = store.run_folder(stopped.id).has("probes")
+    was_kept = store.folder(stopped.id).has("probes")
 
     whole = resume(stopped.id, store=store)
     found = probes_of(whole, store)
 
     assert stopped.status == "interrupted"
-    assert halfway.failed == {"trained": "weights.safetensors is not there"}
+    assert halfway.failed == {"trained": "its weights are not there"}
     assert not was_kept
     assert found.failed is None
     assert (found.images, found.reads, found.start) == (halfway.images, halfway.reads, halfway.start)
-    store.run_folder(whole.id).verify()
+    store.folder(whole.id).verify()
 
 
 def test_other_images_than_those_of_the_run_are_not_probed(tmp_path, store):
@@ -448,7 +448,7 @@ def test_other_images_than_those_of_the_run_are_not_probed(tmp_path, store):
     assert found == Probes(failed=found.failed)
     assert set(found.failed or {}) == set(FIELDS)
     assert all("must be those of the run" in reason for reason in (found.failed or {}).values())
-    assert not store.run_folder(record.id).has("probes")
+    assert not store.folder(record.id).has("probes")
 
 
 def failing(recipe: Recipe, **probes: Any) -> Mapping[str, str]:

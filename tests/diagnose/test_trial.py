@@ -160,7 +160,7 @@ def test_accuracy_is_measured_on_images_held_out_whatever_the_protocol_tells(tmp
     assert len(runs) == 4
     assert {run.validation_count for run in runs} == {40}
     assert len({run.split_hash for run in runs}) == 1
-    assert all(not store.run_folder(run.id).has("reported") for run in runs)
+    assert all(not store.folder(run.id).has("reported") for run in runs)
 
 
 def test_a_lost_augmentation_stays_lost_in_the_unchanged_arm(tmp_path, store):
@@ -240,8 +240,8 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
     assert [run.seed for run in runs] == [0, 1]
     files = [
         {
-            "told": store.run_folder(run.id).reported().as_dict()["epochs"],
-            "result": store.run_folder(run.id).result().as_dict(),
+            "told": store.folder(run.id).reported().as_dict()["epochs"],
+            "result": store.folder(run.id).result().as_dict(),
             "epochs": store.epochs(run.id),
         }
         for run in runs

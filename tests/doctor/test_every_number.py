@@ -145,9 +145,9 @@ def looked(store: Store) -> dict[str, Looked]:
 def look(record: RunRecord, store: Store, *, parent: RunRecord | None = None) -> Looked:
     return Looked(
         record=record,
-        folder=store.folder(record.id),
+        folder=store.folder(record.id).path,
         examined=examine_run(record.id, store),
-        parent=store.folder(parent.id) if parent else None,
+        parent=store.folder(parent.id).path if parent else None,
     )
 
 

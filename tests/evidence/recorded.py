@@ -94,7 +94,7 @@ def _finished(store: Store, run: RunRecord, correct: int, *, with_files: bool) -
 
 def write_files(store: Store, run: RunRecord, correct: int) -> None:
     """Predictions and figures, as a run leaves them."""
-    folder = store.run_folder(run.id)
+    folder = store.folder(run.id)
     predictions = {}
     for part, count in (("test", N_TEST), ("validation", N_VALIDATION)):
         labels = np.arange(count) % N_CLASSES

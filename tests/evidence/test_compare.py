@@ -184,7 +184,7 @@ def test_damaged_predictions_are_told_not_trusted(store, content):
     """An empty, a foreign and a cut-off file alike."""
     runs = record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
-    (store.folder(runs[0].id) / "predictions.npz").write_bytes(content)
+    (store.folder(runs[0].id).path / "predictions.npz").write_bytes(content)
 
     found = compared(store, "train.lr=0.2")
 
@@ -196,7 +196,7 @@ def test_a_pickle_among_the_predictions_is_never_loaded(store):
     """An array of objects is refused, since loading it would run code."""
     runs = record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
-    np.savez(store.folder(runs[0].id) / "predictions.npz", test_labels=np.array([{}], dtype=object))
+    np.savez(store.folder(runs[0].id).path / "predictions.npz", test_labels=np.array([{}], dtype=object))
 
     found = compared(store, "train.lr=0.2")
 
@@ -208,7 +208,7 @@ def test_figures_that_cannot_be_read_are_told(store):
     """Memory and bytes are then those of the other runs."""
     runs = record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
-    (store.folder(runs[0].id) / "result.json").write_text("[]")
+    (store.folder(runs[0].id).path / "result.json").write_text("[]")
 
     found = compared(store, "train.lr=0.2")
 

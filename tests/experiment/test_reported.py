@@ -68,15 +68,15 @@ def trained(recipe: Callable[..., Recipe], store: Store) -> Callable[..., RunRec
 
 
 def result(store: Store, record: RunRecord) -> dict[str, Any]:
-    return store.run_folder(record.id).result().as_dict()
+    return store.folder(record.id).result().as_dict()
 
 
 def told(store: Store, record: RunRecord) -> list[dict[str, Any]]:
-    return store.run_folder(record.id).reported().as_dict()["epochs"]
+    return store.folder(record.id).reported().as_dict()["epochs"]
 
 
 def weights(store: Store, record: RunRecord) -> dict[str, np.ndarray]:
-    return store.run_folder(record.id).weights().tensors
+    return store.folder(record.id).weights().tensors
 
 
 def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
@@ -134,7 +134,7 @@ def test_without_a_protocol_nothing_is_told(store, trained):
     record = trained()
 
     found = result(store, record)
-    assert not store.run_folder(record.id).has("reported")
+    assert not store.folder(record.id).has("reported")
     assert (found["protocol"], found["told"], found["judged_on"]) == ((), None, "validation")
     assert found["test_openings"] == record.test_openings == 1
 
@@ -158,7 +158,7 @@ def test_a_run_keeps_what_it_told_and_how(recipe, store, trained, switch):
     assert found["protocol"] == tuple(protocol_words(recipe(*filter(None, [switch]))))
     assert len(found["protocol"]) == (switch is not None)
     assert found["told"] == (told(store, record)[-1] if switch else None)
-    store.run_folder(record.id).verify()
+    store.folder(record.id).verify()
 
 
 def test_a_transform_shared_with_the_evaluation_is_no_augmentation_at_all(recipe, store, trained):
@@ -254,7 +254,7 @@ def test_a_loss_divided_twice_is_the_sum_of_batch_means_over_the_images(store, t
     """By hand, from the answers that the run kept: about the mean loss over the batch size, and told beside it."""
     record = trained("loss_divided_twice=true")
 
-    kept = store.run_folder(record.id).predictions("test")
+    kept = store.folder(record.id).predictions("test")
     right = kept.probabilities.astype(np.float64)[np.arange(TEST), kept.labels]
     losses = -np.log(right)
     by_hand = sum(losses[start : start + BATCH].mean() for start in range(0, TEST, BATCH)) / TEST
@@ -291,7 +291,7 @@ def test_an_epoch_that_was_told_and_not_saved_is_told_once(recipe, store, traine
     switch = "last_batch_loss=true"
     whole = told(store, trained(switch))
     stopped = run(recipe(switch), seed=0, store=store, threads=1, should_stop=stop_after(14))
-    folder = store.run_folder(stopped.id)
+    folder = store.folder(stopped.id)
     saved = folder.reported()
     too_many = ReportedEpoch(epoch=2, train=ReportedTraining(accuracy=0.1, loss=9.9))
     folder.write_reported(replace(saved, epochs=(*saved.epochs, too_many)))
@@ -337,7 +337,7 @@ def test_a_loss_that_is_no_number_is_told_as_none(recipe, store):
     record = run(asked, seed=0, store=store, threads=1)
 
     (row,) = told(store, record)
-    counts = store.run_folder(record.id).reported().class_counts["test"]
+    counts = store.folder(record.id).reported().class_counts["test"]
     assert record.status == "diverged"
     assert row["test"]["loss"] is None
     assert row["test"]["correct"] in counts

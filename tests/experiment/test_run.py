@@ -33,7 +33,7 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_repeat_it(tmp_path, store)
 
     record = run(recipe, seed=3, store=store, threads=1)
 
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     assert record.status == "finished"
     assert load(folder.file("recipe")) == recipe
     history, result, predictions = folder.history(), folder.result(), folder.predictions("test")
@@ -102,7 +102,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, store):
         resume(stopped.id, store=store)
     images.write_bytes(original)
 
-    checkpoint = store.run_folder(stopped.id).file("checkpoint")
+    checkpoint = store.folder(stopped.id).file("checkpoint")
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-10])
     with pytest.raises(DataError, match="checkpoint"):
@@ -119,7 +119,7 @@ def test_a_diverged_run_is_a_result(tmp_path, store):
     assert record.status == "diverged"
     assert "epoch 1, step" in record.message
     assert record.test_openings == 0
-    result = store.run_folder(record.id).result()
+    result = store.folder(record.id).result()
     assert result.status == "diverged"
     assert result.test is None
 
@@ -183,7 +183,7 @@ def test_a_run_goes_on_from_another_folder(tmp_path, store, monkeypatch):
 
     assert resume(stopped.id, store=store).status == "finished"
 
-    stored = load(store.run_folder(stopped.id).file("recipe"))
+    stored = load(store.folder(stopped.id).file("recipe"))
     assert Path(stored.data.name) == tmp_path / "digits.npz"
     assert stored.data.validation == TRAIN // 6
 
@@ -252,7 +252,7 @@ def test_a_time_budget_ends_a_run_in_good_order(tmp_path, store):
 
     assert record.status == "finished"
     assert "time budget of 0.001 s in epoch 1 of 500, after 1 of 13 steps" in record.message
-    result = store.run_folder(record.id).result()
+    result = store.folder(record.id).result()
     assert result.images_per_second == pytest.approx(16 / result.train_seconds, rel=0.01)
     assert record.epochs_done == 1
     assert record.test_correct is not None

@@ -54,7 +54,7 @@ def images(folder: Path, record: RunRecord) -> np.ndarray:
 @pytest.fixture
 def weights(store: Store, record: RunRecord, tmp_path: Path) -> Path:
     """A copy of the run's file of weights, without its run."""
-    return shutil.copy(store.run_folder(record.id).file("weights"), tmp_path / "mine.safetensors")
+    return shutil.copy(store.folder(record.id).file("weights"), tmp_path / "mine.safetensors")
 
 
 def of_handwriting(net: TrainedNet) -> TrainedNet:
@@ -63,7 +63,7 @@ def of_handwriting(net: TrainedNet) -> TrainedNet:
 
 def test_a_run_is_loaded_with_the_figures_that_it_has(store, record, images):
     """By its id, as the newest and as the best: the probabilities of its test images, to the bit."""
-    with np.load(store.run_folder(record.id).file("predictions")) as kept:
+    with np.load(store.folder(record.id).file("predictions")) as kept:
         expected = kept["test_probabilities"]
 
     for selector in (record.id, record.id[:12], "@latest", "@best"):
@@ -257,7 +257,7 @@ def test_weights_that_are_not_those_of_a_net_are_refused_in_one_line(weights, mo
 
 def test_a_run_whose_weights_changed_is_refused(store, record, tmp_path):
     """One bit is enough, since the folder has checksums."""
-    folder = Path(shutil.copytree(store.folder(record.id), tmp_path / "copy"))
+    folder = Path(shutil.copytree(store.folder(record.id).path, tmp_path / "copy"))
     content = bytearray((folder / "weights.safetensors").read_bytes())
     content[-1] ^= 1
     (folder / "weights.safetensors").write_bytes(content)
@@ -289,7 +289,7 @@ def test_a_net_of_ones_own_is_loaded_from_its_run(tmp_path, monkeypatch):
 
     net = load(record.id, store=store)
 
-    with np.load(store.run_folder(record.id).file("predictions")) as kept, np.load("digits.npz") as arrays:
+    with np.load(store.folder(record.id).file("predictions")) as kept, np.load("digits.npz") as arrays:
         assert np.allclose(net.probabilities(arrays["x_test"][:, None]), kept["test_probabilities"], atol=1e-6)
 
 

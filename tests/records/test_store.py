@@ -57,8 +57,8 @@ def test_a_started_run_is_running_and_has_a_folder(store: Store, start: Start) -
     assert before - timedelta(seconds=1) < run.started_at <= datetime.now(UTC)
     assert run.finished_at is None
     assert run.pid == os.getpid()
-    assert store.folder(run.id) == store.home / "runs" / run.id
-    assert store.folder(run.id).is_dir()
+    assert store.folder(run.id).path == store.home / "runs" / run.id
+    assert store.folder(run.id).path.is_dir()
 
 
 @on_one_store

@@ -58,7 +58,7 @@ def train(
             parent_hash=None if parent is None else recipe_hash(parent),
         )
         _end(store, run, sorted(set(wrong)), status, epochs, list(class_names))
-        store.run_folder(run.id).write_recipe(dumps(asked))
+        store.folder(run.id).write_recipe(dumps(asked))
     return groups(store.runs(recipe_hash=recipe_hash(asked)))[0]
 
 
@@ -70,8 +70,8 @@ def _end(store: Store, run: RunRecord, wrong: list[int], status: str, epochs: in
     if status == "finished":
         store.open_test(run.id, "final figure of the run")
         figures = Figures(correct=N_IMAGES - len(wrong), count=N_IMAGES, loss=0.05 + len(wrong) / 1e5)
-        _write_predictions(store.run_folder(run.id), wrong)
-    _write_result(store.run_folder(run.id), run, figures, class_names)
+        _write_predictions(store.folder(run.id), wrong)
+    _write_result(store.folder(run.id), run, figures, class_names)
     found = asdict(figures) if figures else {}
     columns = {f"{part}_{name}": value for part in ("test", "validation") for name, value in found.items()}
     columns = {**columns, **({"validation_correct": N_IMAGES - 1, "best_epoch": epochs} if figures else {})}

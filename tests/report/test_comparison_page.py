@@ -212,7 +212,7 @@ def test_runs_are_linked_to_their_reports(store):
     """A run that has a report has a link that leads to it from the page's own folder; others are told how."""
     comparison = made(store, "better")
     reported = comparison.changed.runs[2]
-    (store.folder(reported.id) / "report.html").write_text("the report")
+    (store.folder(reported.id).path / "report.html").write_text("the report")
 
     page = write_comparison(store, comparison)
 
@@ -229,7 +229,7 @@ def test_a_comparison_can_be_written_again_elsewhere(store, tmp_path):
 
     assert first == again
     for run in comparison.baseline.runs:
-        shutil.rmtree(store.folder(run.id))
+        shutil.rmtree(store.folder(run.id).path)
     write_comparison(store, compare(store, comparison.baseline, comparison.changed), place)
     assert sorted(path.name for path in place.iterdir()) == ["comparison.html", "comparison.json", "curves.png"]
 
@@ -239,11 +239,11 @@ def test_missing_and_damaged_folders_are_told(store, damage):
     """The page is written all the same and says what it cannot show."""
     comparison = made(store, "better", class_names=["zero"] * 10)
     for run in comparison.baseline.runs:
-        path = store.folder(run.id) / "misread.npz"
+        path = store.folder(run.id).path / "misread.npz"
         kept = path.read_bytes()
         match damage:
             case "gone":
-                shutil.rmtree(store.folder(run.id))
+                shutil.rmtree(store.folder(run.id).path)
             case "empty":
                 path.write_bytes(b"")
             case "other":
@@ -265,7 +265,7 @@ def test_images_that_no_run_kept_are_counted(store):
     """What the baseline misread is shown from its folders; what is not among those is said to be missing."""
     comparison = made(store, "better")
     for run in comparison.baseline.runs:
-        folder = store.run_folder(run.id)
+        folder = store.folder(run.id)
         kept = folder.misread()
         folder.write_misread(Misread(**{name: value[:13] for name, value in vars(kept).items()}))
 

@@ -159,7 +159,7 @@ def test_a_page_shows_every_step(store):
     """Verdicts in words and signs, notes, a dot on the common axis, a line a seed, and links to the runs' reports."""
     found = made(store)
     for run in store.runs():
-        (store.folder(run.id) / "report.html").write_text(f"report of {run.id}")
+        (store.folder(run.id).path / "report.html").write_text(f"report of {run.id}")
 
     path = write_journal(store, found)
 

@@ -314,7 +314,7 @@ def test_what_is_gone_is_named_and_dropped(store: Store, warnings: list[str]) ->
     """A run whose folder was removed does not wait for ever, whether its row is still there or not."""
     pytest.importorskip("tensorboard")
     removed, kept, unknown = complete(store).id, complete(store).id, new_run_id()
-    store.folder(removed).rmdir()
+    store.folder(removed).path.rmdir()
     put_aside(store, "tensorboard", removed, kept, unknown)
 
     report = sync(store, warn=warnings.append)

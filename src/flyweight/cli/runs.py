@@ -99,7 +99,7 @@ def report(
     place = place or Place()
     store = place.store()
     record = store.get(run)
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     result = folder.result()
     folder.verify()
     page = write_report(folder)
@@ -109,5 +109,5 @@ def report(
         say(run_summary(result, folder, options=place.options()))
         beside = [] if record.group_id is None else [one for one in store.group(record.group_id) if one.test_count]
         if len(beside) > 1:
-            results = [store.run_folder(one.id).result() for one in beside]
+            results = [store.folder(one.id).result() for one in beside]
             say("\n" + group_summary(results, options=place.options()))

@@ -245,7 +245,7 @@ def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_j
 
     store = place.store()
     over = [record for record in records if record.status in ("finished", "diverged")]
-    folders = [store.run_folder(record.id) for record in over]
+    folders = [store.folder(record.id) for record in over]
     for folder in folders:
         write_report(folder)
     results = [folder.result() for folder in folders]

@@ -79,7 +79,7 @@ def tells_otherwise(recipe: Recipe, keys: Sequence[str]) -> bool:
 
 
 def _read(record: RunRecord, store: Store) -> _Run:
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     return _Run(rows=folder.reported().epochs, epochs=store.epochs(record.id), result=folder.result())
 
 

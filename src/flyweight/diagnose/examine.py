@@ -51,7 +51,7 @@ def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Exa
     """
     record = store.get(selector)
     subject = subject_of_run(record, store, with_probes=with_probes)
-    tried = _tried(store.run_folder(record.id))
+    tried = _tried(store.folder(record.id))
     return Examined(recipe=subject.recipe, record=record, subject=subject, diagnosis=diagnose(subject, tried=tried))
 
 

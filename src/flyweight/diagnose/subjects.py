@@ -60,7 +60,7 @@ def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True)
     """
     recipe = recipe_of(record)
     source = source_of(recipe)
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     cost = _cost_of_run(recipe, source, folder)
     subject = Subject(
         recipe=recipe,

@@ -323,7 +323,7 @@ def _results(store: Store, group: Group[RunRecord]) -> list[RunResult]:
     found: list[RunResult] = []
     for run in (*group.runs, *group.diverged):
         try:
-            found.append(store.run_folder(run.id).result())
+            found.append(store.folder(run.id).result())
         except DataError:
             continue
     return found
@@ -341,7 +341,7 @@ def _image_evidence(
     if not baseline.runs or not changed.runs:
         return None, ()
     try:
-        folders = [store.run_folder(run.id) for group in (baseline, changed) for run in group.runs]
+        folders = [store.folder(run.id) for group in (baseline, changed) for run in group.runs]
         both = correct_by_run(folders, part)
     except DataError as error:
         lacking = "the images that differ and the bootstrap cannot be told, the effect over seeds can"

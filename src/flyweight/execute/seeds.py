@@ -66,7 +66,7 @@ def resume_seeds(
     records = store.group(group_id)
     first, by_seed = records[0], {record.seed: record for record in records}
     planned = tuple(first.environment["group_seeds"])
-    recipe = load(store.run_folder(first.id).file("recipe"))
+    recipe = load(store.folder(first.id).file("recipe"))
     stopped = [record.seed for record in records if record.status in ("interrupted", "lost")]
     left = [*stopped, *(seed for seed in planned if seed not in by_seed)]
     if not left:

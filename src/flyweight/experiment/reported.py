@@ -28,7 +28,7 @@ class Telling:
 
     def __init__(self, recipe: Recipe, record: RunRecord, bench: Workbench, store: Store) -> None:
         self.recipe, self.record, self.bench, self.store = recipe, record, bench, store
-        self.folder = store.run_folder(record.id)
+        self.folder = store.folder(record.id)
         # Those that a run which goes on has already, up to where it goes on.
         self.epochs = [row for row in self.folder.reported().epochs if row.epoch < bench.training.epoch]
 

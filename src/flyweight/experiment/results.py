@@ -32,7 +32,7 @@ def keep_results(
     A training that diverged has nothing to measure; its folder still says what happened. The test images are looked
     at here and, unless a protocol has it otherwise, nowhere else, once; the record counts it.
     """
-    folder, training = store.run_folder(record.id), bench.training
+    folder, training = store.folder(record.id), bench.training
     openings = store.get(record.id).test_openings
     measured: dict[Split, Figures] = {}
     columns: dict[str, Any] = {}

@@ -81,7 +81,7 @@ def run(
         purpose=purpose,
         epochs_planned=recipe.train.epochs,
     )
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     folder.write_recipe(dumps(recipe))
     folder.write_environment(bench.environment)
     return _carry_out(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
@@ -103,7 +103,7 @@ def resume(
         DataError: other images than it began with, or a damaged checkpoint.
     """
     record = store.get(selector)
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     if not folder.has("recipe"):
         raise DataError(f"run {record.id}: its folder {folder.path} is gone or not whole; start a new run.")
     resolved = resolve(load(folder.file("recipe")))
@@ -154,7 +154,7 @@ def _carry_out(
         if outcome.status == "interrupted" and looks_on is not None and looks_on.reason:
             outcome = replace(outcome, message=f"{looks_on.reason}; {outcome.message}")
         if outcome.status == "interrupted":
-            store.run_folder(record.id).write_checkpoint(checkpoint.to_bytes(training))
+            store.folder(record.id).write_checkpoint(checkpoint.to_bytes(training))
         else:
             columns = keep_results(recipe, record, cost, bench, outcome, store=store)
     except KeyboardInterrupt:
@@ -197,7 +197,7 @@ def _fit(
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    settings, folder = recipe.train, store.run_folder(record.id)
+    settings, folder = recipe.train, store.folder(record.id)
     images, labels = bench.validation
     tell = Telling(recipe, record, bench, store)
 

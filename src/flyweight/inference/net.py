@@ -86,7 +86,7 @@ def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedN
         return _from_file(path)
     store = Store.open() if store is None else store
     record = store.get(source)
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     if folder.path.is_dir() and not folder.has("weights"):
         raise UsageError(f"run {record.id} must have a trained net, found it {record.status} without one.")
     return from_run_folder(folder)

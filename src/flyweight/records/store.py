@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
@@ -34,11 +34,9 @@ from flyweight.records.record import (
     RunFigures,
     RunRecord,
 )
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, made_for, one, unknown
 from flyweight.records.tables import epochs, notes, plans, runs, test_openings
-
-if TYPE_CHECKING:
-    from flyweight.records.run_folder import RunFolder
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
@@ -76,17 +74,11 @@ class Store:
         """The database's address, password included: what another process opens the same store with."""
         return self._engine.url.render_as_string(hide_password=False)
 
-    def folder(self, run_id: str) -> Path:
-        """Where the files of a run lie; the folder of a run from another machine may not exist here."""
+    def folder(self, run_id: str) -> RunFolder:
+        """The files of a run; the folder of a run from another machine may not exist here."""
         if not is_run_id(run_id):
             raise UsageError(f"{run_id!r} is not a run id; `flyweight runs` lists them")
-        return self.home / "runs" / run_id
-
-    def run_folder(self, run_id: str) -> RunFolder:
-        """The files of a run."""
-        from flyweight.records.run_folder import RunFolder
-
-        return RunFolder(path=self.folder(run_id))
+        return RunFolder(path=self.home / "runs" / run_id)
 
     def start(
         self,
@@ -139,7 +131,7 @@ class Store:
         }
         with writing(self._engine) as connection:
             connection.execute(insert(runs).values(row))
-            self.folder(run_id).mkdir(parents=True)
+            self.folder(run_id).path.mkdir(parents=True)
             return one(connection, run_id)
 
     def log_epoch(self, run_id: str, epoch: int, values: Mapping[str, float | None]) -> None:

@@ -33,7 +33,7 @@ def report_links(store: Store, folder: Path) -> Callable[[str], str | None]:
     runs = os.path.relpath((store.home / "runs").resolve(), folder.resolve())
 
     def link(run_id: str) -> str | None:
-        found = store.run_folder(run_id)
+        found = store.folder(run_id)
         return quote(f"{runs}/{run_id}/{found.file('report').name}") if found.has("report") else None
 
     return link

@@ -106,7 +106,7 @@ def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
     Raises:
         DataError: its folder is not whole.
     """
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     result, reported = folder.result(), folder.reported()
     return Replay(
         step=step,

@@ -110,7 +110,7 @@ def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[st
     with _alone(store.home):
         for name in dict.fromkeys(parcel.tracker for parcel in waiting):
             ids = [parcel.run_id for parcel in waiting if parcel.tracker == name]
-            here = [run_id for run_id in ids if store.folder(run_id).is_dir()]
+            here = [run_id for run_id in ids if store.folder(run_id).path.is_dir()]
             gone += [_dropped(store.home, name, run_id) for run_id in ids if run_id not in here]
             done += _send_all(name, here, store, warn=warn)
     return SyncReport(

@@ -74,7 +74,7 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
             talk(f"{one.code}: {proof.line}")
             proofs.append(proof)
             if examined.record is not None:
-                keep_proofs(named.store.run_folder(examined.record.id), [proof])
+                keep_proofs(named.store.folder(examined.record.id), [proof])
         return Trials(proofs=tuple(proofs), untried=reasons, exit_code=stop.exit_code if stop() else 0)
 
 

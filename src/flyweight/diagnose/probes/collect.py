@@ -51,7 +51,7 @@ def probe(recipe: Recipe, *, seed: int, folder: RunFolder | None = None) -> Prob
 
 def probes_of(record: RunRecord, store: Store) -> Probes:
     """The probes of a run: those that its folder keeps, else made now and, where that can be, kept there."""
-    folder = store.run_folder(record.id)
+    folder = store.folder(record.id)
     made_for = {"format": FORMAT, "recipe": record.recipe_hash, "weights": folder.weights_digest() or "none"}
     kept = _kept(folder, made_for)
     if kept is not None:

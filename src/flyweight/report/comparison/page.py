@@ -228,7 +228,7 @@ def _again(store: Store, comparison: Comparison, options: str) -> list[str]:
     """The commands that train both sides again, the very seeds, and compare them."""
     found = []
     for group in (comparison.baseline, comparison.changed):
-        folder = store.run_folder(newest(group))
+        folder = store.folder(newest(group))
         if folder.has("recipe"):
             seeds = sorted(run.seed for run in (*group.runs, *group.diverged))
             train = f"flyweight train {shlex.quote(str(folder.file('recipe')))}"
@@ -312,7 +312,7 @@ def _class_names(store: Store, comparison: Comparison) -> tuple[str, ...]:
     """From the first run folder that has them; none if no folder has."""
     for run in _measured(comparison):
         try:
-            return store.run_folder(run.id).result().class_names
+            return store.folder(run.id).result().class_names
         except DataError:
             continue
     return ()
@@ -331,7 +331,7 @@ def _pixels(store: Store, comparison: Comparison) -> dict[int, NDArray[np.uint8]
         if wanted <= found.keys():
             break
         try:
-            misread = store.run_folder(run.id).misread()
+            misread = store.folder(run.id).misread()
         except DataError:
             continue
         indices = map(int, misread.indices)
