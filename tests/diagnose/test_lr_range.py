@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from flyweight.diagnose.lr_range import (
 from flyweight.errors import OverBudgetError, UsageError
 from flyweight.experiment.run import run
 from flyweight.model.count import count
-from flyweight.recipe import Recipe
+from flyweight.recipe import OptimizerName, Recipe, optimizer_traits
 from flyweight.records.store import Store
 from tiny import tiny_recipe
 
@@ -226,7 +227,7 @@ def test_a_summed_loss_is_told_per_image_and_asks_for_rates_smaller_by_the_batch
     assert summed.seeds[0].losses[:20] == pytest.approx(mean.seeds[0].losses[:20], rel=1e-3)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 def test_the_same_recipe_has_the_same_range(tmp_path: Path, optimizer: str) -> None:
     """A curve is a function of recipe and seed, bit for bit, whatever was asked before."""
     asked = (f"train.optimizer={optimizer}", "train.lr=0.01")
@@ -234,7 +235,7 @@ def test_the_same_recipe_has_the_same_range(tmp_path: Path, optimizer: str) -> N
     first, second = (range_of(tmp_path, *asked, seeds=2, steps=30)[1] for _ in range(2))
 
     assert first == second
-    assert first.seeds[0].lrs[0] == (1e-5 if optimizer == "sgd" else 1e-6)
+    assert first.seeds[0].lrs[0] == optimizer_traits(optimizer).swept_lrs[0]
 
 
 def test_what_is_heard_of_each_seed_is_what_comes_out(tmp_path: Path) -> None:

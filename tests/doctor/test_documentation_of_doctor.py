@@ -50,7 +50,7 @@ from flyweight.doctor.table import RULES
 from flyweight.errors import DataError, MissingError, OverBudgetError, UsageError
 from flyweight.evidence.paired import paired
 from flyweight.evidence.verdict import p_value, points
-from flyweight.recipe import override
+from flyweight.recipe import optimizer_traits, override
 from test_imports import LIGHT_ROOMS, ROOMS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -240,8 +240,8 @@ def test_every_option_is_explained() -> None:
         ("During a run", "mean loss above {:g} \N{MULTIPLICATION SIGN} ln(classes)", monitor.TIMES_GUESSING),
         ("During a run", "The first {} steps of an epoch", monitor.FEWEST_STEPS),
         ("A range of learning rates", "through {} steps", lr_range.STEPS),
-        ("A range of learning rates", "from {0[0]:g} to {0[1]:g}, and", lr_range.SWEPT["sgd"]),
-        ("A range of learning rates", "adamw from {0[0]:g} to {0[1]:g} (", lr_range.SWEPT["adamw"]),
+        ("A range of learning rates", "from {0[0]:g} to {0[1]:g}, and", optimizer_traits("sgd").swept_lrs),
+        ("A range of learning rates", "adamw from {0[0]:g} to {0[1]:g} (", optimizer_traits("adamw").swept_lrs),
         ("A range of learning rates", "at a {} of that", part(lr_range.PLAIN_MARGIN)),
         ("A range of learning rates", "{} times wide", f"{count(lr_range.NARROWEST)} to {count(lr_range.WIDEST)}"),
         ("How good it is, measured", "{} kinds of fault", len(STRONG)),

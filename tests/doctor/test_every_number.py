@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import pytest
@@ -30,9 +30,10 @@ from flyweight.doctor.probes import from_tables
 from flyweight.doctor.table import RULES
 from flyweight.experiment.plan import plan
 from flyweight.experiment.run import run
-from flyweight.recipe import ModelSection, Recipe, dumps, load, names, override
+from flyweight.recipe import ModelSection, OptimizerName, Recipe, dumps, load, names, override
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
+from flyweight.train.schedules import ScheduleName
 
 # A second or so each; 120 steps, so that what needs many of them can speak, too.
 SHORT: Final = ("data.train_limit=640", "train.batch_size=16", "train.epochs=3")
@@ -380,8 +381,8 @@ SETTINGS: Final = st.fixed_dictionaries(
         "train.momentum": st.sampled_from([0, 0.5, 0.97, 0.99, 0.999]),
         "train.epochs": st.integers(1, 30),
         "train.batch_size": st.integers(1, 5000),
-        "train.optimizer": st.sampled_from(["sgd", "adam", "adamw"]),
-        "train.schedule": st.sampled_from(["constant", "step", "cosine", "one-cycle", "triangular"]),
+        "train.optimizer": st.sampled_from(get_args(OptimizerName)),
+        "train.schedule": st.sampled_from(get_args(ScheduleName)),
         "train.warmup": amounts(1),
         "train.step_epochs": st.integers(1, 10),
         "train.gamma": st.floats(0.01, 1),

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from flyweight.train.optim import optimizer_for
-from flyweight.train.schedules import SCHEDULES
+from flyweight.recipe import OptimizerName, TrainSection, optimizer_traits
+from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.schedules import ScheduleName, ScheduleSettings, factor
 
 STEPS = 200
 
 
-def ours(name: str, **settings: float) -> list[float]:
-    chosen = {"warmup": 0.0, "final": 0.0, "drops": 1.0, "gamma": 0.1, **settings}
-    return [SCHEDULES[name](step / STEPS, **chosen) for step in range(STEPS)]
+def ours(name: ScheduleName, **settings: float) -> list[float]:
+    schedule = ScheduleSettings(name=name, **settings)
+    return [factor(step / STEPS, schedule) for step in range(STEPS)]
 
 
 def torchs(make) -> list[float]:
@@ -50,7 +52,7 @@ def test_one_cycle_is_torchs_one_cycle():
     """The same rise from 1/25 and the same fall; torch ends one step earlier, so its clock is ours stretched."""
 
     def at(progress: float) -> float:
-        return SCHEDULES["one-cycle"](progress, warmup=0.3, final=0.0, drops=1, gamma=1)
+        return factor(progress, ScheduleSettings(name="one-cycle", warmup=0.3))
 
     rates = torchs(
         lambda optimizer: lr_scheduler.OneCycleLR(
@@ -72,7 +74,7 @@ def test_triangular_is_two_straight_lines():
     assert ours("triangular", warmup=0.25, final=0.1) == pytest.approx(torchs(make), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", get_args(ScheduleName))
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
 def test_a_schedule_is_a_share_of_the_rate(name, warmup):
     """Every schedule stays within 0..1 and reaches 1 somewhere, for any warm-up."""
@@ -83,17 +85,17 @@ def test_a_schedule_is_a_share_of_the_rate(name, warmup):
 
 
 def test_there_are_five_schedules():
-    """The loops above ran over something."""
-    assert len(SCHEDULES) == 5
+    """The loops above ran over something, and a recipe may name each."""
+    assert len(get_args(ScheduleName)) == 5
+    assert set(get_args(ScheduleName)) == set(get_args(TrainSection.model_fields["schedule"].annotation))
 
 
 def weights_after(name: str, steps: int = 5, **settings: object) -> torch.Tensor:
     """A parameter after some steps on the fixed loss 0.5 * sum(w^2 * curvature)."""
     weight = nn.Parameter(torch.tensor([[1.0, -2.0, 3.0]]))
     holder = nn.ParameterList([weight])
-    chosen = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "beta2": 0.99, "weight_decay": 0.05}
-    chosen |= {"weight_decay_on": "all", **settings}
-    optimizer = optimizer_for(holder, name=name, **chosen)  # type: ignore[arg-type]
+    chosen = {"lr": 0.1, "nesterov": True, "beta2": 0.99, "weight_decay": 0.05, **settings}
+    optimizer = optimizer_for(holder, OptimizerSettings(name=name, **chosen))  # type: ignore[arg-type]
     for _ in range(steps):
         optimizer.zero_grad()
         (0.5 * (weight**2 * torch.tensor([1.0, 2.0, 3.0])).sum()).backward()
@@ -135,7 +137,7 @@ def test_decay_on_weights_spares_biases_and_batch_norm():
     """Only tensors of two and more dimensions decay, and every parameter is in exactly one group."""
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     optimizer = optimizer_for(
-        net, name="sgd", lr=0.1, momentum=0.9, nesterov=True, beta2=0.99, weight_decay=0.1, weight_decay_on="weights"
+        net, OptimizerSettings(name="sgd", lr=0.1, nesterov=True, weight_decay=0.1, weight_decay_on="weights")
     )
 
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
@@ -149,8 +151,29 @@ def test_a_net_of_vectors_only_has_no_empty_group():
     """Where nothing decays the optimizer still trains."""
     net = nn.BatchNorm2d(3)
 
-    optimizer = optimizer_for(
-        net, name="adamw", lr=0.1, momentum=0.9, nesterov=True, beta2=0.99, weight_decay=0.1, weight_decay_on="weights"
-    )
+    optimizer = optimizer_for(net, OptimizerSettings(name="adamw", lr=0.1, weight_decay=0.1, weight_decay_on="weights"))
 
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_what_is_known_of_an_optimizer_is_so(name):
+    """Adaptive: a loss times 8 gives the same steps. Coupled: the decay is part of the gradient that makes them."""
+
+    def moved(scale: float, weight_decay: float = 0.0) -> torch.Tensor:
+        weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+        settings = OptimizerSettings(name=name, lr=0.01, weight_decay=weight_decay)
+        optimizer = optimizer_for(nn.ParameterList([weight]), settings)
+        (scale * weight.square().sum()).backward()
+        optimizer.step()
+        return weight.detach()
+
+    traits = optimizer_traits(name)
+
+    assert torch.allclose(moved(1.0), moved(8.0), rtol=1e-5) == traits.is_adaptive
+    # A decay is the same shrinking at any size of the gradient only where it is no part of it.
+    shrunk = [moved(scale, 0.5) - moved(scale) for scale in (1e-3, 8.0)]
+    is_shrinking_alone = torch.allclose(shrunk[0], shrunk[1], rtol=1e-3)
+    assert is_shrinking_alone == (not traits.is_decay_coupled or not traits.is_adaptive)
+    assert traits.swept_lrs[0] < traits.usual_lr < traits.swept_lrs[1]
+    assert 0 < float(traits.usual_weight_decay) <= traits.strong_weight_decay

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,12 +12,13 @@ from torch import Tensor, nn
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batch, Batches, Stream, seeds
 from flyweight.model.build import build
+from flyweight.recipe import OptimizerName
 from flyweight.train import checkpoint
 from flyweight.train.epoch import plan_epoch
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.loop import FitSettings, fit
 from flyweight.train.loss import CrossEntropy, Reduction, cross_entropy
-from flyweight.train.optim import optimizer_for
+from flyweight.train.optim import OptimizerSettings, optimizer_for
 from flyweight.train.step import averaged, backward, forward, update
 from flyweight.train.training import Training, start
 
@@ -36,16 +39,8 @@ def source(**settings: object) -> Batches:
 
 
 def ours(model: nn.Module, name: str) -> torch.optim.Optimizer:
-    return optimizer_for(
-        model,
-        name=name,  # type: ignore[arg-type]
-        lr=1.0,
-        momentum=MOMENTUM,
-        nesterov=True,
-        beta2=BETA2,
-        weight_decay=DECAY,
-        weight_decay_on="all",
-    )
+    chosen = {"lr": 1.0, "momentum": MOMENTUM, "nesterov": True, "beta2": BETA2, "weight_decay": DECAY}
+    return optimizer_for(model, OptimizerSettings(name=name, **chosen))  # type: ignore[arg-type]
 
 
 TORCHS = {
@@ -57,7 +52,7 @@ TORCHS = {
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("name", TORCHS)
+@pytest.mark.parametrize("name", get_args(OptimizerName))
 def test_steps_are_those_of_torchs_own_optimizers(name, reduction: Reduction, label_smoothing):
     """Some steps on augmented batches move every weight as a loop in plain torch does, with the same dropout."""
     batches = source(augmentation=Augmentation(rotate=9))

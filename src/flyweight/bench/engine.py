@@ -13,8 +13,9 @@ from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches
 from flyweight.model.build import build
 from flyweight.train import device as devices
-from flyweight.train import loop, optim
+from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation, evaluate
+from flyweight.train.optim import OptimizerSettings, optimizer_for
 from flyweight.train.training import start
 
 
@@ -34,16 +35,7 @@ class Engine:
         self.images = images
         self.precision: Precision = precision
         self.model = devices.settle(new_net(net), torch.device("cpu"))
-        optimizer = optim.optimizer_for(
-            self.model,
-            name="sgd",
-            lr=LR,
-            momentum=MOMENTUM,
-            nesterov=False,
-            beta2=0.0,
-            weight_decay=0.0,
-            weight_decay_on="all",
-        )
+        optimizer = optimizer_for(self.model, OptimizerSettings(name="sgd", lr=LR, momentum=MOMENTUM))
         self.training = start(self.model, optimizer, ema=0.0)
         self.batches = Batches(
             torch.from_numpy(images.images),

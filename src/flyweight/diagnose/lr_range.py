@@ -31,7 +31,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
 from flyweight.model.spec import NORMS, WEIGHTS
-from flyweight.recipe import Recipe
+from flyweight.recipe import Recipe, optimizer_traits
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.loop import FitSettings
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 STEPS: Final = 100
 FEWEST_STEPS: Final = 20
-SWEPT: Final = {"sgd": (1e-5, 10.0), "adam": (1e-6, 1.0), "adamw": (1e-6, 1.0)}
 
 SMOOTHING: Final = 0.8  # a step of 100 is a factor of 1.15 in the rate: the mean reaches over a factor of two
 EXPLODED: Final = 4.0  # times the lowest smoothed loss, at which a seed ends (Smith's own code, and fastai's)
@@ -155,10 +154,11 @@ def is_normalised(cost: Cost) -> bool:
 
 
 def _rates(recipe: Recipe, *, low: float | None, high: float | None, steps: int | None) -> tuple[float, ...]:
-    lowest, highest = SWEPT[recipe.train.optimizer]
+    traits = optimizer_traits(recipe.train.optimizer)
+    lowest, highest = traits.swept_lrs
     scale = 1.0
-    if recipe.train.optimizer == "sgd" and recipe.train.loss_reduction == "sum":
-        scale = 1 / recipe.train.batch_size  # Adam divides the gradient by its own size, whatever that is
+    if not traits.is_adaptive and recipe.train.loss_reduction == "sum":
+        scale = 1 / recipe.train.batch_size
     lowest, highest = (low if low is not None else lowest * scale), (high if high is not None else highest * scale)
     if not 0 < lowest < highest < math.inf:
         raise UsageError(f"a range test needs rates 0 < low < high, found {lowest:g} and {highest:g}.")

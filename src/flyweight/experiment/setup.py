@@ -26,10 +26,10 @@ from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
 from flyweight.train import device as devices
-from flyweight.train import optim
 from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.loss import CrossEntropy
+from flyweight.train.optim import OptimizerSettings, optimizer_for
 from flyweight.train.training import Training, start
 
 
@@ -143,15 +143,17 @@ def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: to
 def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of a recipe over the parameters of a net."""
     settings = recipe.train
-    return optim.optimizer_for(
+    return optimizer_for(
         model,
-        name=settings.optimizer,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        beta2=settings.beta2,
-        weight_decay=settings.weight_decay,
-        weight_decay_on=settings.weight_decay_on,
+        OptimizerSettings(
+            name=settings.optimizer,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            beta2=settings.beta2,
+            weight_decay=settings.weight_decay,
+            weight_decay_on=settings.weight_decay_on,
+        ),
     )
 
 

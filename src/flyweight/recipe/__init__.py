@@ -4,6 +4,7 @@ from flyweight.recipe.canonical import canonical_form
 from flyweight.recipe.catalogue import copy, describe, is_recipe, journey_names, names, own_names, text
 from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
+from flyweight.recipe.optimizers import OptimizerName, OptimizerTraits, optimizer_traits
 from flyweight.recipe.protocol import protocol_words
 from flyweight.recipe.reading import draft, dumps, load, loads, override, parent
 from flyweight.recipe.recipe import (
@@ -26,6 +27,8 @@ __all__ = [
     "DataSection",
     "Key",
     "ModelSection",
+    "OptimizerName",
+    "OptimizerTraits",
     "ProtocolSection",
     "Recipe",
     "TargetSection",
@@ -52,6 +55,7 @@ __all__ = [
     "loads",
     "names",
     "net_in_words",
+    "optimizer_traits",
     "override",
     "own_names",
     "parent",

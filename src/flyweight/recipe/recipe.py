@@ -25,6 +25,7 @@ from pydantic import (
 from flyweight.errors import RecipeError
 from flyweight.recipe.faults import Fault, Location, Origins, error_for, faults_of, show
 from flyweight.recipe.keys import Key, keys_of
+from flyweight.recipe.optimizers import OptimizerName
 
 _SHORT_COUNT = re.compile(r"(\d+(?:\.\d+)?)([kKmM])")
 _THOUSANDS = {"k": 1_000, "m": 1_000_000}
@@ -127,7 +128,7 @@ class TrainSection(_Value):
 
     epochs: Whole = Field(default=5, ge=1, description="Passes over the training images.")
     batch_size: Whole = Field(default=64, ge=1, description="Images a step.")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="The optimizer.")
+    optimizer: OptimizerName = Field(default="sgd", description="The optimizer.")
     lr: Number = Field(default=0.1, gt=0, description="The highest learning rate.")
     momentum: Number = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; beta1 of adam and adamw.")
     nesterov: Flag = Field(default=True, description="Nesterov's momentum, for sgd with momentum.")
@@ -289,7 +290,7 @@ def contradictions(recipe: Recipe) -> list[tuple[Fault, set[Location]]]:
                 "data.resize",
             )
         )
-    if train.warmup == 1 and train.schedule in ("cosine", "one-cycle", "triangular"):
+    if train.warmup == 1 and train.schedule not in ("constant", "step"):
         found.append(
             _contradiction(
                 f"train.warmup must be below 1 for the {train.schedule} schedule, which would never come down.",

@@ -1,44 +1,48 @@
-"""The optimizers by name."""
+"""The optimizers: a value says which and how, a function makes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, assert_never
 
 import torch
 from torch import nn
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """momentum: beta1 for Adam and AdamW. weight_decay_on: everything, or only tensors of 2 and more dimensions."""
+
+    name: Literal["sgd", "adam", "adamw"]
+    lr: float
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    weight_decay_on: Literal["all", "weights"] = "all"
 
 
-def optimizer_for(
-    model: nn.Module,
-    *,
-    name: OptimizerName,
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    beta2: float,
-    weight_decay: float,
-    weight_decay_on: Literal["all", "weights"],
-) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters of `model`; `momentum` is beta1 for Adam and AdamW."""
-    groups = _groups(model.parameters(), weight_decay, weight_decay_on)
-    match name:
+def optimizer_for(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """The optimizer over the trainable parameters of `model`."""
+    groups, lr = _groups(model.parameters(), settings), settings.lr
+    momentum, betas = settings.momentum, (settings.momentum, settings.beta2)
+    match settings.name:
         case "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True)
+            nesterov = settings.nesterov and momentum > 0
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=lr, betas=(momentum, beta2), fused=True)
+            return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, betas=(momentum, beta2), weight_decay=0.0, fused=True)
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+        case _:
+            assert_never(settings.name)
 
 
-def _groups(
-    parameters: Iterable[nn.Parameter], weight_decay: float, on: Literal["all", "weights"]
-) -> list[dict[str, object]]:
+def _groups(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> list[dict[str, object]]:
     """Decay on everything, or not on biases and batch norm (tensors of one dimension): decay there only shifts them."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    trainable, on = [parameter for parameter in parameters if parameter.requires_grad], settings.weight_decay_on
     weights = [p for p in trainable if on == "all" or p.ndim > 1]
     others = [p for p in trainable if on == "weights" and p.ndim <= 1]
-    groups: list[dict[str, object]] = [{"params": weights, "weight_decay": weight_decay}]
+    groups: list[dict[str, object]] = [{"params": weights, "weight_decay": settings.weight_decay}]
     return [*groups, {"params": others, "weight_decay": 0.0}] if others else groups

@@ -10,6 +10,7 @@ from flyweight.doctor.quantity import Known, call, fact, lowest
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.evidence.stats import wilson
+from flyweight.recipe import optimizer_traits
 
 # Training accuracy minus validation accuracy, in fractions: from where on it is an alarm, and what its 95 % interval
 # must be above; healthy runs of a few thousand images have up to 0.046 and 0.028. Less is told where it is sure.
@@ -77,7 +78,7 @@ def overfitting(subject: Subject) -> Judgement | None:
 def _against_overfitting(subject: Subject) -> Remedy | None:
     """Weight decay where there is little; augmentation is another rule's remedy, where it is off."""
     train = subject.recipe.train
-    wanted = 5e-4 if train.optimizer == "sgd" else 0.05 if train.optimizer == "adamw" else 1e-4
+    wanted = optimizer_traits(train.optimizer).strong_weight_decay
     if train.weight_decay >= wanted:
         return None
     return Remedy(

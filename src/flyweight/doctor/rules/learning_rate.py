@@ -14,6 +14,7 @@ from flyweight.doctor.quantity import Known, Quantity, call, count_numbers, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import NORMS
+from flyweight.recipe import optimizer_traits
 
 # With momentum m a step goes on as 1 / (1 - m) steps: lr / (1 - m) is what SGD really does (Goh 2017). Above these
 # nets of this size break, whatever the images; with batch norm the weights' scale does not matter, so it takes more.
@@ -37,7 +38,7 @@ SMALL_UPDATE: Final = 0.005
 # A velocity that averages over more than 20 steps.
 LONG_MOMENTUM: Final = 0.95
 
-USUAL_LR: Final = {"sgd": 0.1, "adam": 0.005, "adamw": 0.005}
+USUAL_SGD: Final = optimizer_traits("sgd").usual_lr
 USUAL_MOMENTUM: Final = 0.9
 
 
@@ -163,7 +164,7 @@ def momentum_and_lr(subject: Subject) -> Judgement | None:
         remedy=Remedy(
             changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
             if train.lr / (1 - USUAL_MOMENTUM) <= _highest(subject) / 2
-            else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_LR['sgd'] / 2):.3g}"),
+            else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_SGD / 2):.3g}"),
             gain="accuracy",
             expected="Steps stop overshooting, and the run can slow down in time.",
         ),
@@ -226,7 +227,7 @@ def _lr(known: Known) -> Evidence:
 
 
 def _is_sgd(subject: Subject) -> bool:
-    return subject.recipe.train.optimizer == "sgd"
+    return not optimizer_traits(subject.recipe.train.optimizer).is_adaptive
 
 
 def _is_summed(subject: Subject) -> bool:
@@ -288,7 +289,7 @@ def _higher_lr(subject: Subject) -> float:
 
 def _usual_lr(subject: Subject) -> float:
     train = subject.recipe.train
-    usual = USUAL_LR[train.optimizer]
+    usual = optimizer_traits(train.optimizer).usual_lr
     if _is_sgd(subject):
         usual *= (1 - train.momentum) / (1 - USUAL_MOMENTUM)
         usual *= 1.0 if has_norm(subject) else 0.3
@@ -299,7 +300,7 @@ def _usual_lr(subject: Subject) -> float:
 def _mean_lr(subject: Subject) -> float:
     """The rate for a mean: the recipe's own, kept within 0.01 and the usual one."""
     train = subject.recipe.train
-    return min(max(train.lr, 0.01), USUAL_LR["sgd"])
+    return min(max(train.lr, 0.01), USUAL_SGD)
 
 
 RULES: Final[tuple[Rule, ...]] = (

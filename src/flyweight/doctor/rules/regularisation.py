@@ -9,6 +9,7 @@ from flyweight.doctor.quantity import Known, call, fact, mean
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.fitting import FITTED, training_gap
 from flyweight.doctor.subject import Subject
+from flyweight.recipe import optimizer_traits
 
 # Beyond these a digit, or most other things, becomes another or leaves the frame.
 LARGEST_ROTATION: Final = 60.0
@@ -109,15 +110,16 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
 def too_strong_decay(subject: Subject) -> Judgement | None:
     """Decay that outweighs what is learnt."""
     train, known = subject.recipe.train, Known(subject)
+    traits = optimizer_traits(train.optimizer)
     shrinking = known.recipe.train.weight_decay * call(mean, known.lr_curve)
-    if train.optimizer == "sgd":
+    if not traits.is_adaptive:
         shrinking /= 1 - known.recipe.train.momentum
     shrinking *= known.steps
-    # For Adam the decay is part of the gradient, whose size it divides by: there it is the decay itself that counts.
-    is_strong = train.weight_decay > 0.01 if train.optimizer == "adam" else shrinking.value > MOST_SHRINKING
+    # Where the decay is part of a gradient that is divided by its size, it is the decay itself that counts.
+    is_divided = traits.is_adaptive and traits.is_decay_coupled
+    is_strong = train.weight_decay > 0.01 if is_divided else shrinking.value > MOST_SHRINKING
     if not is_strong or train.weight_decay < 0.002:
         return None
-    usual = {"sgd": "5e-4", "adam": "1e-4", "adamw": "0.01"}[train.optimizer]
     return Judgement(
         severity="fault",
         evidence=(
@@ -125,7 +127,7 @@ def too_strong_decay(subject: Subject) -> Judgement | None:
             fact("how often decay alone shrinks the weights by a factor of e in this run", shrinking),
         ),
         remedy=Remedy(
-            changes=(f"train.weight_decay={usual}",),
+            changes=(f"train.weight_decay={traits.usual_weight_decay}",),
             gain="accuracy",
             expected="Weights may grow to what the images need.",
         ),

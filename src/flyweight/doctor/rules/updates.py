@@ -10,6 +10,7 @@ from flyweight.doctor.quantity import Known, call, count_below, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
 from flyweight.doctor.subject import Subject
+from flyweight.recipe import optimizer_traits
 
 # Below so many updates no net of the documents came above 90 %, whatever its size; from twice as many on most did.
 FEWEST_STEPS: Final = 110
@@ -137,7 +138,7 @@ def never_anneals(subject: Subject) -> Judgement | None:
     last, highest = known.lr_curve[99], call(max, known.lr_curve)
     if last.value < NOT_ANNEALED * highest.value or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
         return None
-    is_low = train.optimizer != "sgd" and train.lr <= LOW_ADAM
+    is_low = optimizer_traits(train.optimizer).is_adaptive and train.lr <= LOW_ADAM
     return Judgement(
         severity="note" if is_low else "warning",
         evidence=(
@@ -183,7 +184,7 @@ def _one_cycle(subject: Subject) -> tuple[str, ...]:
     """One cycle up and down; its peak is short, so it bears a rate above one that is kept for the whole run."""
     train = subject.recipe.train
     peak = train.lr
-    if train.optimizer == "sgd":
+    if not optimizer_traits(train.optimizer).is_adaptive:
         peak = min(3 * train.lr, HIGHEST_SGD[has_norm(subject)] / 4 * (1 - train.momentum))
     return (
         "train.schedule=one-cycle",
