@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from flyweight.diagnose.lr_range import (
     LrRange,
@@ -161,6 +162,14 @@ def test_smoothing_stays_within_what_it_smooths_and_has_no_direction(losses: lis
 def test_a_net_is_normalised_if_every_layer_but_the_last_is(net: str, expected: bool) -> None:
     """Batch norm may stand after a pool, layers that never run do not count, and one layer alone is not normalised."""
     assert is_normalised(count(net)) is expected
+
+
+def test_a_module_of_the_users_own_is_normalised_like_the_same_net_in_notation() -> None:
+    """What the user calls a layer does not matter."""
+    layers = (nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(5408, 10))
+
+    assert is_normalised(count(nn.Sequential(*layers)))
+    assert not is_normalised(count(nn.Sequential(*(one for one in layers if not isinstance(one, nn.BatchNorm2d)))))
 
 
 def range_of(tmp_path: Path, *overrides: str, **options: float) -> tuple[Recipe, LrRange]:
