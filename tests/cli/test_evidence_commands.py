@@ -172,7 +172,7 @@ def test_a_note_goes_to_the_study_of_the_run_that_is_named(flyweight, study, tmp
     stopped = Store.open().start(**{**STARTED, "study": "stopped"})
     assert flyweight("journal", "note", stopped.id, "--before", "three")[0] == 0
 
-    assert [(note.text, note.study) for note in Store.open().notes()] == [
+    assert [(note.text, note.study) for note in Store.open().notebook.notes()] == [
         ("one", "rates"),
         ("two", "more"),
         ("three", "stopped"),
@@ -210,7 +210,7 @@ def test_a_note_that_cannot_be_meant_is_not_kept(flyweight, study, arguments, to
 
     assert code == 2
     assert told in err
-    assert Store.open().notes() == ()
+    assert Store.open().notebook.notes() == ()
 
 
 def test_a_step_knows_what_it_was_changed_from(flyweight, recipe, tmp_path):

@@ -399,10 +399,10 @@ def test_figures_in_descriptions_notes_and_targets_are_held_against_the_record(t
     recipe = tiny("description=Has 1,000 parameters. Test accuracy 99.0 %, validation accuracy 98.7 %.")
     recipe = override(recipe, ["target.accuracy=0.9"])
     record = ended(store, began(store, recipe), correct=9900)
-    store.write_note(record.recipe_hash, "before", "test accuracy 12 %, 2k parameters", author="one")
-    store.write_note(record.recipe_hash, "after", "test accuracy 99.99 %", author="one")
-    store.write_note(record.recipe_hash, "after", "test accuracy 98.2 %", author="one")
-    store.write_note("0" * 64, "after", "test accuracy 1 %", author="one")
+    store.notebook.write_note(record.recipe_hash, "before", "test accuracy 12 %, 2k parameters", author="one")
+    store.notebook.write_note(record.recipe_hash, "after", "test accuracy 99.99 %", author="one")
+    store.notebook.write_note(record.recipe_hash, "after", "test accuracy 98.2 %", author="one")
+    store.notebook.write_note("0" * 64, "after", "test accuracy 1 %", author="one")
 
     subject = subject_of_run(record, store, with_probes=False)
 
@@ -421,7 +421,7 @@ def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
     store = Store.open(home=tmp_path)
     recipe = tiny()
     record = ended(store, began(store, recipe), correct=9900)
-    store.write_note(record.recipe_hash, "after", "test accuracy 99.41 %", author="one")
+    store.notebook.write_note(record.recipe_hash, "after", "test accuracy 99.41 %", author="one")
 
     alone = contradicted(subject_of_run(record, store, with_probes=False))
     ended(store, began(store, recipe, seed=1), correct=9941)

@@ -294,7 +294,9 @@ def test_a_plan_lowers_the_level_for_good(store):
     record_seeds(store, [987, 989, 991], "train.lr=0.2")
     before = compared(store, "train.lr=0.2")
     question = {"data_hash": "d" * 64, "part": "test"}
-    store.make_plan(hash_of(), hash_of("train.lr=0.2"), looks=[(3, 3), (4, 4)], level=before.effect.p / 2, **question)
+    store.notebook.make_plan(
+        hash_of(), hash_of("train.lr=0.2"), looks=[(3, 3), (4, 4)], level=before.effect.p / 2, **question
+    )
 
     after = compared(store, "train.lr=0.2")
 
@@ -310,7 +312,7 @@ def test_a_plan_that_looked_at_other_images_is_told(store):
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
     question = {"data_hash": "d" * 64, "part": "test"}
-    store.make_plan(hash_of(), hash_of("train.lr=0.2"), looks=[(5, 5)], level=0.05, **question)
+    store.notebook.make_plan(hash_of(), hash_of("train.lr=0.2"), looks=[(5, 5)], level=0.05, **question)
 
     found = compared(store, "train.lr=0.2", part="validation")
 

@@ -156,10 +156,10 @@ def test_one_seed_has_the_interval_of_its_images(store):
 def test_the_latest_words_of_a_person_stand_in_their_row(store):
     """Of this study and this recipe only, with author; what was written after the run began is told as that."""
     (run, *_) = record_seeds(store, SEEDS, study="rates")
-    store.write_note(run.recipe_hash, "before", "better", author="Ada", study="rates")
-    store.write_note(run.recipe_hash, "before", "better by a point", author="Ada", study="rates")
-    store.write_note(run.recipe_hash, "after", "as I said", author="Grace", study="rates")
-    store.write_note(run.recipe_hash, "after", "elsewhere", author="Ada")
+    store.notebook.write_note(run.recipe_hash, "before", "better", author="Ada", study="rates")
+    store.notebook.write_note(run.recipe_hash, "before", "better by a point", author="Ada", study="rates")
+    store.notebook.write_note(run.recipe_hash, "after", "as I said", author="Grace", study="rates")
+    store.notebook.write_note(run.recipe_hash, "after", "elsewhere", author="Ada")
 
     (row,) = journal(store, "rates").rows
 
@@ -169,7 +169,7 @@ def test_the_latest_words_of_a_person_stand_in_their_row(store):
 
 def test_what_was_expected_before_the_run_is_not_flagged(store):
     """The order of the moments decides, not that of the rows."""
-    store.write_note(hash_of(), "before", "better", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "before", "better", author="Ada", study="rates")
     record_seeds(store, SEEDS, study="rates")
 
     (row,) = journal(store, "rates").rows
@@ -180,10 +180,10 @@ def test_what_was_expected_before_the_run_is_not_flagged(store):
 
 def test_what_was_expected_in_time_is_not_replaced_by_what_came_later(store):
     """A prediction stands, whatever is thought of it when the figures are there."""
-    store.write_note(hash_of(), "before", "worse", author="Ada", study="rates")
-    store.write_note(hash_of(), "before", "better", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "before", "worse", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "before", "better", author="Ada", study="rates")
     record_seeds(store, SEEDS, study="rates")
-    store.write_note(hash_of(), "before", "just so", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "before", "just so", author="Ada", study="rates")
 
     (row,) = journal(store, "rates").rows
 
@@ -194,7 +194,7 @@ def test_what_was_expected_in_time_is_not_replaced_by_what_came_later(store):
 def test_the_journal_of_everything_has_the_notes_of_every_study(store):
     """They are on record too."""
     record_seeds(store, SEEDS, study="rates")
-    store.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
 
     assert journal(store).rows[0].after.text == "fine"
 
@@ -242,7 +242,7 @@ def test_a_plan_is_held_to_by_the_journal_too(store):
     effect = journal(store, "rates").rows[1].effect
     assert journal(store, "rates").rows[1].verdict.kind == "better"
     pair = (hash_of("train.lr=0.2"), hash_of())
-    store.make_plan(*pair, data_hash="d" * 64, part="test", looks=[(3, 3), (4, 4)], level=effect.p / 2)
+    store.notebook.make_plan(*pair, data_hash="d" * 64, part="test", looks=[(3, 3), (4, 4)], level=effect.p / 2)
 
     row = journal(store, "rates").rows[1]
 
@@ -307,7 +307,7 @@ def test_the_same_records_give_the_same_journal(store):
     """As JSON, twice, to the last digit."""
     record_seeds(store, SEEDS, study="rates")
     record_seeds(store, [990, 992, 991], "train.lr=0.2", study="rates")
-    store.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
+    store.notebook.write_note(hash_of(), "after", "fine", author="Ada", study="rates")
 
     one, two = (json.dumps(journal(store, "rates").as_dict(), default=str) for _ in range(2))
 

@@ -123,7 +123,7 @@ def test_runs_of_older_versions_survive_the_migrations(version: str, url: str, h
     assert (record.study, record.parent_hash, record.epochs_done, record.purpose) == (None, None, 3, "run")
     assert record.recipe == asked()["recipe"]
     assert [row.epoch for row in store.epochs(record.id)] == [1]
-    assert store.notes() == ()
+    assert store.notebook.notes() == ()
 
 
 def test_older_runs_get_their_purpose_from_their_study(url: str, home: Path, tmp_path: Path) -> None:

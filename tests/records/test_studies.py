@@ -71,12 +71,12 @@ def test_recipes_come_once_each_by_their_hash(store: Store, start: Start) -> Non
 
 def test_notes_are_kept_with_author_and_time_and_never_replaced(store: Store) -> None:
     """All come back in the order of writing, each with its study or none."""
-    first = store.write_note("a1", "before", "faster", author="Ada", study="widths")
-    second = store.write_note("a1", "before", "faster, I hope", author="Ada", study="widths")
-    apart = store.write_note("a1", "after", "a null \0 byte", author="Ada")
+    first = store.notebook.write_note("a1", "before", "faster", author="Ada", study="widths")
+    second = store.notebook.write_note("a1", "before", "faster, I hope", author="Ada", study="widths")
+    apart = store.notebook.write_note("a1", "after", "a null \0 byte", author="Ada")
 
-    assert store.notes() == (first, second, apart)
-    assert [note.study for note in store.notes()] == ["widths", "widths", None]
+    assert store.notebook.notes() == (first, second, apart)
+    assert [note.study for note in store.notebook.notes()] == ["widths", "widths", None]
     assert (first.kind, first.text, first.author) == ("before", "faster", "Ada")
     assert first.written_at <= second.written_at
     assert "\0" not in apart.text
@@ -88,19 +88,19 @@ def test_a_note_that_cannot_be_is_refused(store: Store, wrong: dict[str, Any]) -
     note = {"kind": "before", "author": "Ada", "study": None, **wrong}
 
     with pytest.raises(IntegrityError, match="ck_notes"):
-        store.write_note("a1", note.pop("kind"), "text", **note)
+        store.notebook.write_note("a1", note.pop("kind"), "text", **note)
 
 
 def test_a_plan_is_found_from_both_sides_and_made_once(store: Store) -> None:
     """Whoever asks the question the other way round finds the same plan; a second one is refused."""
     question = {"data_hash": "d", "part": "test"}
-    plan = store.make_plan("a1", "b2", looks=[(3, 3), (4, 4)], level=0.03, **question)
+    plan = store.notebook.make_plan("a1", "b2", looks=[(3, 3), (4, 4)], level=0.03, **question)
 
-    assert store.plan("a1", "b2", **question) == store.plan("b2", "a1", **question) == plan
+    assert store.notebook.plan("a1", "b2", **question) == store.notebook.plan("b2", "a1", **question) == plan
     assert plan.looks == [[3, 3], [4, 4]]
-    assert store.plan("a1", "b2", data_hash="d", part="validation") is None
+    assert store.notebook.plan("a1", "b2", data_hash="d", part="validation") is None
     with pytest.raises(IntegrityError):
-        store.make_plan("a1", "b2", looks=[(3, 3)], level=0.05, **question)
+        store.notebook.make_plan("a1", "b2", looks=[(3, 3)], level=0.05, **question)
 
 
 def test_a_notebook_shows_a_run_escaped(store: Store, start: Start) -> None:

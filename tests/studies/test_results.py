@@ -212,7 +212,7 @@ def test_a_question_stopped_before_its_first_seed_has_no_answer(store, files):
     """Nothing is compared, the plan is kept, and nothing is lost."""
     assert until_sure(*files, store=store, max_seeds=3, should_stop=lambda: True) is None
 
-    assert len(store.plans()) == 1
+    assert len(store.notebook.plans()) == 1
     assert store.runs() == ()
 
 

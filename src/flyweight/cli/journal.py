@@ -116,7 +116,7 @@ def note(
         raise UsageError(f"{run} is in the studies {', '.join(studies)}; say which with --study.")
     study = study if study is not None else next(iter(studies), None)
     for kind, text in given.items():
-        written = store.write_note(
+        written = store.notebook.write_note(
             step[0].recipe_hash,
             "before" if kind == "before" else "after",
             text,

@@ -137,7 +137,7 @@ def _note_expectation(resolved: ResolvedRecipe, text: str, store: Store, study: 
 
     if not text.strip():
         raise UsageError("--expect needs words, found none; leave it out to say nothing.")
-    store.write_note(resolved.hash, "before", text.strip(), author=author_or_default(), study=study)
+    store.notebook.write_note(resolved.hash, "before", text.strip(), author=author_or_default(), study=study)
 
 
 def _refuse_with_resume(options: Mapping[str, object]) -> None:

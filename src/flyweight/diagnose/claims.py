@@ -131,7 +131,9 @@ def _typed_counts(text: str, where: str, cost: Cost) -> Iterator[Claim]:
 def _written(recipe: Recipe, record: RunRecord, store: Store) -> tuple[_Written, ...]:
     """The description, and the notes that hold for the recipe of a run: of each kind the last."""
     about = [
-        note for note in store.notes() if note.recipe_hash == record.recipe_hash and note.study in (None, record.study)
+        note
+        for note in store.notebook.notes()
+        if note.recipe_hash == record.recipe_hash and note.study in (None, record.study)
     ]
     last: dict[tuple[str | None, str], Note] = {(note.study, note.kind): note for note in about}
     notes = (_Written(where=_where(note), text=note.text, is_hope=note.kind == "before") for note in last.values())

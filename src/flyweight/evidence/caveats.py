@@ -87,7 +87,7 @@ def planned_elsewhere(
     """That the number of seeds was decided by looking at the other images."""
     ours, theirs = baseline.first, changed.first
     other: Part = "validation" if part == "test" else "test"
-    if store.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
+    if store.notebook.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
         return ()
     return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)
 

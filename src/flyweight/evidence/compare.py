@@ -157,7 +157,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     """
     _require_comparable(baseline, changed, part)
     changes = diff_stored(baseline.first.recipe, changed.first.recipe)
-    plan = store.plan(
+    plan = store.notebook.plan(
         baseline.first.recipe_hash, changed.first.recipe_hash, data_hash=baseline.first.data_hash, part=part
     )
     level = LEVEL if plan is None else plan.level

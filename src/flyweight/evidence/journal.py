@@ -115,13 +115,13 @@ def journal(
     looked_at = store.figures(study=study, purpose=counted)
     runs = looked_at if study is None else _with_ancestors(store, looked_at, counted)
     # The words of the study itself stand last, so that they are the ones shown.
-    heard = [note for note in store.notes() if study is None or note.study in (None, study)]
+    heard = [note for note in store.notebook.notes() if study is None or note.study in (None, study)]
     notes = sorted(heard, key=lambda note: (study is not None and note.study == study, note.id))
     return written(
         runs,
         store.recipes(run.recipe_hash for run in runs),
         notes,
-        plans=store.plans(),
+        plans=store.notebook.plans(),
         study=study,
         part=part,
         test_openings=sum(run.test_openings for run in looked_at),

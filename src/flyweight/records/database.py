@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, inspect, make_url, select
@@ -242,3 +243,12 @@ def _first_line(error: DatabaseError) -> str:
 def _without_password(url: str) -> str:
     scheme, mark, rest = url.rpartition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def storable(text: str) -> str:
+    """Text that both back ends take: an error's message must never be what keeps a run from being closed."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -8,26 +8,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from flyweight.errors import UsageError, nearest
-from flyweight.records.database import open_database, reading, require_writable, writing
+from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
 from flyweight.records.ids import is_run_id, new_run_id
+from flyweight.records.notebook import Notebook
 from flyweight.records.process import Process, is_gone, this_process
 from flyweight.records.record import (
     ENDINGS,
     STATUSES,
     Ending,
     EpochRecord,
-    Note,
-    NoteKind,
-    Part,
-    Plan,
     Purpose,
     PurposeFilter,
     Result,
@@ -36,7 +32,7 @@ from flyweight.records.record import (
 )
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, made_for, one, unknown
-from flyweight.records.tables import epochs, notes, plans, runs, test_openings
+from flyweight.records.tables import epochs, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
@@ -50,6 +46,7 @@ class Store:
     def __init__(self, engine: Engine, home: Path) -> None:
         self._engine = engine
         self.home = home
+        self.notebook = Notebook(engine)  # what people write beside the runs
 
     @classmethod
     def open(cls, url: str | None = None, home: Path | None = None) -> Store:
@@ -121,7 +118,7 @@ class Store:
             "split_hash": split_hash,
             "environment": dict(environment),
             "epochs_planned": epochs_planned,
-            "started_at": _now(),
+            "started_at": now(),
             "epochs_done": 0,
             "message": "",
             "study": study,
@@ -156,7 +153,7 @@ class Store:
                 raise unknown(connection, run_id)
             opened = select(func.count()).where(test_openings.c.run_id == run_id)
             number = int(connection.execute(opened).scalar_one()) + 1
-            row = {"run_id": run_id, "number": number, "purpose": _storable(purpose), "opened_at": _now()}
+            row = {"run_id": run_id, "number": number, "purpose": storable(purpose), "opened_at": now()}
             connection.execute(insert(test_openings).values(row))
             return number
 
@@ -173,7 +170,7 @@ class Store:
             if record.status != "running" and not (record.status == "lost" and _process(record) == this_process()):
                 raise _not_open(connection, run_id)
             row = {name: _plain(value) for name, value in values.items()}
-            connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=_now()))
+            connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=now()))
             return one(connection, run_id)
 
     def resume(self, run_id: str) -> RunRecord:
@@ -205,7 +202,7 @@ class Store:
     def _close_lost(self, record: RunRecord) -> bool:
         lost = {
             "status": "lost",
-            "finished_at": _now(),
+            "finished_at": now(),
             "message": f"process {record.pid} on {record.host} ended without closing the run",
         }
         # Matched by owner too: the run may have been resumed since it was read.
@@ -314,62 +311,6 @@ class Store:
                 found |= {row.recipe_hash: row.recipe for row in connection.execute(query)}
         return found
 
-    def write_note(self, recipe_hash: str, kind: NoteKind, text: str, *, author: str, study: str | None = None) -> Note:
-        """Keep what a person writes of a recipe in a study; what was written before stays on record."""
-        note = Note(
-            id=new_run_id(),
-            study=study,
-            recipe_hash=recipe_hash,
-            kind=kind,
-            text=_storable(text),
-            author=_storable(author),
-            written_at=_now(),
-        )
-        with writing(self._engine) as connection:
-            connection.execute(insert(notes).values(asdict(note)))
-        return note
-
-    def notes(self) -> tuple[Note, ...]:
-        """All notes, oldest first."""
-        with reading(self._engine) as connection:
-            return tuple(Note(**row) for row in connection.execute(select(notes).order_by(notes.c.id)).mappings())
-
-    def make_plan(
-        self,
-        baseline_hash: str,
-        changed_hash: str,
-        *,
-        data_hash: str,
-        part: Part,
-        looks: Sequence[tuple[int, int]],
-        level: float,
-    ) -> Plan:
-        """Keep how a comparison will be decided, before seeds are added for it; there is one plan to a question."""
-        plan = Plan(
-            id=new_run_id(),
-            baseline_hash=baseline_hash,
-            changed_hash=changed_hash,
-            data_hash=data_hash,
-            part=part,
-            looks=[list(look) for look in looks],
-            level=level,
-            made_at=_now(),
-        )
-        with writing(self._engine) as connection:
-            connection.execute(insert(plans).values(asdict(plan)))
-        return plan
-
-    def plans(self) -> tuple[Plan, ...]:
-        """All plans, oldest first."""
-        with reading(self._engine) as connection:
-            return tuple(Plan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
-
-    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: Part) -> Plan | None:
-        """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
-        about = {baseline_hash, changed_hash}, data_hash, part
-        found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)
-        return next(found, None)
-
 
 def default_home() -> Path:
     """FLYWEIGHT_HOME, else the platform's folder for a user's data."""
@@ -423,18 +364,9 @@ def _process(record: RunRecord) -> Process:
 def _plain(value: object) -> object:
     if isinstance(value, float):
         return _finite(value)
-    return _storable(value) if isinstance(value, str) else value
+    return storable(value) if isinstance(value, str) else value
 
 
 def _finite(value: float | None) -> float | None:
     """The number, or None if it is not finite: SQLite would turn NaN into NULL by itself, PostgreSQL would keep it."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _storable(text: str) -> str:
-    """Text that both back ends take: an error's message must never be what keeps a run from being closed."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -144,7 +144,7 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
             "differs); compare them on the test images."
         )
     n = (_n(ours, store), _n(theirs, store))
-    made = store.plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part)
+    made = store.notebook.plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part)
     if made is not None:
         return _left(made, n, most=most, is_turned=made.baseline_hash != ours.hash)
     most = max(DEFAULT_MOST, *n) if most is None else most
@@ -155,7 +155,7 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
         raise UsageError(f"--max-seeds must be {least} or more{there}, found {most}.")
     looks = [(k, k) for k in range(least, most + 1)]
     level = sequential_level(looks)
-    store.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)
+    store.notebook.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)
     return looks
 
 

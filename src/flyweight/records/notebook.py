@@ -1,0 +1,76 @@
+"""What people keep beside the runs: notes on recipes, and how a comparison will be decided before seeds are added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Engine, insert, select
+
+from flyweight.records.database import now, reading, storable, writing
+from flyweight.records.ids import new_run_id
+from flyweight.records.record import Note, NoteKind, Part, Plan
+from flyweight.records.tables import notes, plans
+
+
+class Notebook:
+    """Notes and plans in one database; what is written once is never changed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def write_note(self, recipe_hash: str, kind: NoteKind, text: str, *, author: str, study: str | None = None) -> Note:
+        """Keep what a person writes of a recipe in a study; what was written before stays on record."""
+        note = Note(
+            id=new_run_id(),
+            study=study,
+            recipe_hash=recipe_hash,
+            kind=kind,
+            text=storable(text),
+            author=storable(author),
+            written_at=now(),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert(notes).values(asdict(note)))
+        return note
+
+    def notes(self) -> tuple[Note, ...]:
+        """All notes, oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(Note(**row) for row in connection.execute(select(notes).order_by(notes.c.id)).mappings())
+
+    def make_plan(
+        self,
+        baseline_hash: str,
+        changed_hash: str,
+        *,
+        data_hash: str,
+        part: Part,
+        looks: Sequence[tuple[int, int]],
+        level: float,
+    ) -> Plan:
+        """Keep how a comparison will be decided, before seeds are added for it; there is one plan to a question."""
+        plan = Plan(
+            id=new_run_id(),
+            baseline_hash=baseline_hash,
+            changed_hash=changed_hash,
+            data_hash=data_hash,
+            part=part,
+            looks=[list(look) for look in looks],
+            level=level,
+            made_at=now(),
+        )
+        with writing(self._engine) as connection:
+            connection.execute(insert(plans).values(asdict(plan)))
+        return plan
+
+    def plans(self) -> tuple[Plan, ...]:
+        """All plans, oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(Plan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
+
+    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: Part) -> Plan | None:
+        """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
+        about = {baseline_hash, changed_hash}, data_hash, part
+        found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)
+        return next(found, None)
