@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,43 @@ def modules() -> list[Path]:
     )
 
 
+def module_of(path: Path) -> str:
+    return ".".join(("flyweight", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+# Every file by the name of its module, but the package's own face, which may show all.
+FILES = {module_of(path): path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+
+
+def uses_of(path: Path) -> set[str]:
+    """The modules of the package that a file imports anywhere in it: in functions and for type checkers, too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            while name and name not in FILES:
+                name = name.rpartition(".")[0]
+            found |= {name} - {"", module_of(path)}
+    return found
+
+
+def circles(uses: Mapping[str, set[str]]) -> list[list[str]]:
+    """Files that lead back to themselves, those of a circle together (Warshall's closure)."""
+    beyond = {module: set(used) for module, used in uses.items()}
+    for through in beyond:
+        for module in beyond:
+            if through in beyond[module]:
+                beyond[module] |= beyond[through]
+    together = {
+        frozenset(other for other in beyond[module] if module in beyond.get(other, ()))
+        for module in beyond
+        if module in beyond[module]
+    }
+    return sorted(sorted(one) for one in together)
+
+
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -149,6 +186,21 @@ def test_the_table_of_rooms_is_in_order():
 
     for room, used in ROOMS.items():
         assert used <= set(rooms[: rooms.index(room)]), room
+
+
+def test_no_file_leads_back_to_itself():
+    """There is no circle of files, whatever its length; imports in functions and for type checkers count."""
+    uses = {module: uses_of(path) for module, path in FILES.items()}
+
+    assert circles(uses) == []
+    assert sum(map(len, uses.values())) > 500
+
+
+def test_every_circle_is_found():
+    """Of two, of three, of two that share a file; a chain is none."""
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == [["a", "b"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"c"}, "e": set()}) == [["a", "b", "c", "d"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
 
 
 def test_every_room_was_walked():
