@@ -32,6 +32,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.run import run
 from flyweight.recipe import ModelSection, OptimizerName, Recipe, dumps, load, names, override
 from flyweight.records.record import RunRecord
+from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from flyweight.train.schedules import ScheduleName
 
@@ -298,7 +299,7 @@ def test_probes_are_measured_again_as_they_were(looked):
     """What probes.json keeps is what the same recipe, seed and weights give once more."""
     one = looked["told otherwise"]
 
-    found = probe(one.examined.recipe, seed=one.record.seed, folder=one.folder)
+    found = probe(one.examined.recipe, seed=one.record.seed, folder=RunFolder(path=one.folder))
 
     assert found.failed is None
     assert found == from_tables(json.loads((one.folder / "probes.json").read_text())["probes"])
