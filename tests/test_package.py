@@ -43,13 +43,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_carries_data_recipes_templates_and_migrations(wheel):
-    """Everything that is read at run time is in it, and the tests are not."""
+    """Everything that is read at run time is in it; tests and benchmarks are not."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
 
     assert set(CARRIED) <= names
     assert any(name.startswith("flyweight/records/migrations/versions/") for name in names)
-    assert not any(name.startswith("tests/") for name in names)
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
 def test_the_installed_wheel_works_with_and_without_torch(wheel, tmp_path):

@@ -13,7 +13,7 @@ from flyweight.bench.roofline import roofline
 from flyweight.bench.rows import Row
 from flyweight.bench.scaling import scaling
 from flyweight.bench.seeds import seeds
-from flyweight.bench.sizes import FULL, QUICK, Size
+from flyweight.bench.sizes import FULL, QUICK
 from flyweight.bench.startup import startup
 from flyweight.bench.stored import read_stored, write_stored
 from flyweight.bench.time_to import time_to
@@ -78,7 +78,7 @@ def measure(
     rows: list[Row] = []
     for name in dict.fromkeys(names):
         on_progress(f"measuring {name} ...")
-        rows += section_rows(name, size, threads=threads)
+        rows += SECTIONS[name](size, threads=threads)
     return Benchmark(
         id=new_run_id(),
         is_quick=quick,
@@ -88,11 +88,6 @@ def measure(
         machine=describe_machine(),
         rows=tuple(rows),
     )
-
-
-def section_rows(name: str, size: Size, *, threads: int | None) -> list[Row]:
-    """The rows of one section, measured now."""
-    return SECTIONS[name](size, threads=threads)
 
 
 def keep(benchmark: Benchmark, *, home: Path) -> Path:

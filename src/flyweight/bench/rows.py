@@ -27,6 +27,14 @@ class Row:
     note: str = ""
 
 
+def counted(count: int, noun: str) -> str:
+    """
+    >>> counted(1, "thread"), counted(2, "thread")
+    ('1 thread', '2 threads')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def row(
     section: str,
     contender: str,

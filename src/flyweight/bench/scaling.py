@@ -18,11 +18,11 @@ import numpy as np
 
 from flyweight.bench.engine import Engine
 from flyweight.bench.isolated import IsolatedProcess
-from flyweight.bench.rows import Row, row, side_by_side
+from flyweight.bench.rows import Row, counted, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, NET, SHAPE, Images
 from flyweight.bench.timing import seconds_of
-from flyweight.bench.train import MEGABYTE, counted
+from flyweight.bench.train import MEGABYTE
 from flyweight.model.count import count
 from flyweight.train.device import DEFAULT_THREADS, usable_cores
 
@@ -140,7 +140,7 @@ def _by_parameters(size: Size, threads: int) -> Iterator[Point]:
 def _by_threads(size: Size) -> Iterator[Point]:
     for threads in thread_counts(min(usable_cores(), size.scaling_threads or usable_cores())):
         make = functools.partial(start, net=NET, threads=threads)
-        yield _later(_point(counted(threads), threads, make, steps=size.scaling_steps))
+        yield _later(_point(counted(threads, "thread"), threads, make, steps=size.scaling_steps))
 
 
 def thread_counts(most: int) -> list[int]:
@@ -158,8 +158,7 @@ def _by_epochs(size: Size, threads: int) -> Iterator[Point]:
     for epochs in size.scaling_epochs:
         with IsolatedProcess(start, count=count, threads=threads) as process:
             seconds = seconds_of(functools.partial(process.ask, Engine.epochs, count=epochs))
-            name = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-            yield Point(name=name, x=epochs, values=[seconds], peak_bytes=process.peak_bytes)
+            yield Point(name=counted(epochs, "epoch"), x=epochs, values=[seconds], peak_bytes=process.peak_bytes)
 
 
 def _point(name: str, x: float, make: Callable[..., Engine], *, steps: int) -> Point:
@@ -186,7 +185,7 @@ def start(
     batch_size: int = BATCH_SIZE,
     threads: int,
 ) -> Engine:
-    """Our engine over made images, in memory or mapped from the file `path`."""
+    """The engine over made images, in memory or mapped from the file `path`."""
     pixels = drawn_pixels(count) if path is None else mapped_pixels(path, count)
     images = Images(
         images=pixels,

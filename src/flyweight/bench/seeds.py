@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from flyweight.bench.isolated import once
-from flyweight.bench.rows import Row, row, side_by_side
+from flyweight.bench.rows import Row, counted, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.timing import alternate
-from flyweight.bench.train import counted
 from flyweight.errors import FlyweightError
 from flyweight.execute.seeds import run_seeds
 from flyweight.execute.signals import stopping_on_signals
@@ -72,7 +71,7 @@ def _ways(recipe: Recipe, numbers: range, threads: int | None) -> dict[str, Way]
 
     ways = {"one after the other": one_after_the_other(threads)}
     if threads is None and usable_cores() > 1:
-        ways[f"the same, {counted(usable_cores())}"] = one_after_the_other(usable_cores())
+        ways[f"the same, {counted(usable_cores(), 'thread')}"] = one_after_the_other(usable_cores())
     ways["side by side"] = lambda store, should_stop: run_seeds(
         recipe, seeds=numbers, store=store, should_stop=should_stop
     )

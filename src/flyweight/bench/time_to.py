@@ -6,7 +6,7 @@ images; nothing was chosen by them. A target is reached by the shortest schedule
 
 Seconds end when the last epoch is measured on the validation images. Document 003, experiment 17, needed 14 epochs of
 the notebook's way; what those take stands first, from its seconds per epoch, without any validation. Its rounds take
-turns with our runs.
+turns with these runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from flyweight.bench.isolated import IsolatedProcess
-from flyweight.bench.rows import Row, row, side_by_side, spread
+from flyweight.bench.rows import Row, counted, row, side_by_side, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, WHOLE_EPOCH, take
 from flyweight.bench.timing import alternate
@@ -50,7 +50,7 @@ class Arrival:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One seed of our recipe; accuracy on the test images, a fraction."""
+    """One seed of the recipe; accuracy on the test images, a fraction."""
 
     arrival: Arrival
     accuracy: float
@@ -167,4 +167,4 @@ def _mean_accuracy(runs: list[Run]) -> float:
 
 
 def _named(epochs: int) -> str:
-    return f"{RECIPE}, {epochs} epoch{'' if epochs == 1 else 's'}"
+    return f"{RECIPE}, {counted(epochs, 'epoch')}"

@@ -16,7 +16,7 @@ from typing import Final
 from flyweight.bench.engine import start_engine
 from flyweight.bench.isolated import IsolatedProcess
 from flyweight.bench.notebook import NOT_A_NOTEBOOKS, start_notebook
-from flyweight.bench.rows import Row, row, side_by_side, spread
+from flyweight.bench.rows import Row, counted, row, side_by_side, spread
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, PRECISIONS, STEPS_PER_EPOCH, WHOLE_EPOCH, Contender, accuracy, take
 from flyweight.bench.timing import alternate, seconds_of
@@ -70,7 +70,7 @@ def rows(found: dict[str, Taken], wholes: dict[str, Whole], size: Size) -> list[
 def notebooks() -> dict[str, Opener]:
     """The notebook's way, with pictures prepared in its own process and in one more for each core."""
     return {
-        f"notebook, {workers} loader{'' if workers == 1 else 's'}": functools.partial(
+        f"notebook, {counted(workers, 'loader')}": functools.partial(
             IsolatedProcess, start_notebook, without=NOT_A_NOTEBOOKS, workers=workers
         )
         for workers in (0, usable_cores())
@@ -79,21 +79,12 @@ def notebooks() -> dict[str, Opener]:
 
 def _engines(threads: int | None) -> dict[str, Opener]:
     return {
-        f"flyweight {precision}, {counted(n)}": functools.partial(
+        f"flyweight {precision}, {counted(n, 'thread')}": functools.partial(
             IsolatedProcess, start_engine, threads=n, precision=precision
         )
         for precision in PRECISIONS
         for n in ((threads,) if threads else sorted({1, usable_cores()}))
     }
-
-
-def counted(threads: int) -> str:
-    """The number of threads in words.
-
-    >>> counted(1), counted(2)
-    ('1 thread', '2 threads')
-    """
-    return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
 def take_turns(openers: Mapping[str, Opener], size: Size) -> dict[str, Taken]:
