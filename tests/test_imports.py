@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -194,6 +195,17 @@ def test_no_file_leads_back_to_itself():
 
     assert circles(uses) == []
     assert sum(map(len, uses.values())) > 500
+
+
+def test_the_page_about_the_code_has_the_same_table():
+    """docs/architecture.md names every room in order with what it imports; the files it names exist."""
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", page, re.M)
+    places = set(re.findall(r"`(\w+/(?:[\w/*.]*))`", page.partition("## Where things are")[2]))
+
+    assert [(room, set(re.findall(r"`(\w+)`", used))) for room, used in rows] == list(ROOMS.items())
+    assert {place for place in places if any(PACKAGE.glob(place))} == places
+    assert len(places) >= 13
 
 
 def test_every_circle_is_found():
