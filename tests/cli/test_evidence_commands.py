@@ -267,6 +267,28 @@ def test_runs_of_a_study_go_out_as_one_file(flyweight, study, tmp_path):
     assert flyweight("runs", "--out", "runs.xlsx")[0] == 2
 
 
+def test_runs_are_listed_by_their_purpose(flyweight, home):
+    """By default those that people asked for; where only others match, the line says how to see them."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "evidence"))
+    from recorded import record_seeds
+
+    record_seeds(Store.open(), [980], study="mine")
+    record_seeds(Store.open(), [981, 982], study="003", purpose="reproduction")
+
+    def purposes(*arguments: str) -> list[str]:
+        return [row["purpose"] for row in json.loads(flyweight("runs", *arguments, "--json")[1])]
+
+    assert purposes() == ["run"]
+    assert purposes("--purpose", "reproduction") == ["reproduction"] * 2
+    assert purposes("--purpose", "all") == ["reproduction"] * 2 + ["run"]
+    code, out, err = flyweight("runs", "--study", "003")
+    assert (code, "981" in out) == (0, False)
+    assert "--purpose reproduction" in err
+    assert flyweight("runs", "--purpose", "trail")[0] == 2
+    journals = [json.loads(flyweight("journal", *some, "--json")[1]) for some in ([], ["003"])]
+    assert [len(found["rows"][0]["runs"]) for found in journals] == [1, 2]
+
+
 def test_runs_are_told_to_trackers_as_they_happen(flyweight, recipe, home, monkeypatch):
     """By option and by setting; what could not be sent waits, and sync sends it."""
     pytest.importorskip("tensorboard")

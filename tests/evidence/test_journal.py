@@ -45,6 +45,30 @@ def test_a_step_is_a_row_with_what_changed_and_what_came_out(store):
     assert second.run == store.runs(study="rates")[0].id
 
 
+def test_a_journal_shows_what_people_asked_for(store):
+    """Of all runs only those; of a study its reproductions too. Trials are no results unless they are asked for."""
+    record_seeds(store, SEEDS, study="mine")
+    record_seeds(store, SEEDS, "train.lr=0.2", study="mine", purpose="reproduction")
+    record_seeds(store, SEEDS, "train.lr=0.3", study="mine", purpose="trial")
+
+    learning_rates = {
+        (study, purpose): [
+            store.get(row.run).recipe["train"]["lr"] for row in journal(store, study, purpose=purpose).rows
+        ]
+        for study in (None, "mine")
+        for purpose in (None, "all", "trial")
+    }
+
+    assert learning_rates == {
+        (None, None): [0.1],
+        (None, "all"): [0.1, 0.2, 0.3],
+        (None, "trial"): [0.3],
+        ("mine", None): [0.1, 0.2],
+        ("mine", "all"): [0.1, 0.2, 0.3],
+        ("mine", "trial"): [0.3],
+    }
+
+
 def test_a_step_without_a_parent_on_record_is_held_against_the_nearest_before(store):
     """In a study, the earlier step that differs in the fewest things, the first of equals; elsewhere there is none."""
     lost = {"study": "siblings", "parent_hash": "0" * 64}

@@ -14,7 +14,7 @@ from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.resolved import canonical
 from flyweight.experiment.run import run
 from flyweight.recipe import load, override, recipe_hash
-from flyweight.records import Store
+from flyweight.records import PURPOSES, Store
 from flyweight.studies.results import compare, find
 from flyweight.studies.until_sure import Look, until_sure
 from tiny import write_recipe
@@ -48,6 +48,17 @@ def run_seeds_here(store: Store, *recipes: str) -> None:
     for recipe in recipes:
         for seed in range(3):
             run(load(recipe), seed=seed, store=store)
+
+
+def test_a_trial_is_no_seed_of_a_result(store, files):
+    """A comparison counts runs, reproductions and certifications; a trial that is named stands beside trials only."""
+    recipe = load(files[0])
+    made = {purpose: run(recipe, seed=seed, store=store, purpose=purpose) for seed, purpose in enumerate(PURPOSES)}
+
+    found, tried = find(files[0], store=store), find(made["trial"].id, store=store)
+
+    assert [one.purpose for one in found.runs] == ["run", "reproduction", "certification"]
+    assert [one.id for one in tried.runs] == [made["trial"].id]
 
 
 def test_a_recorded_recipe_is_found_by_its_file(store, files):
