@@ -204,6 +204,8 @@ def test_the_page_about_the_code_has_the_same_table():
     places = set(re.findall(r"`(\w+/(?:[\w/*.]*))`", page.partition("## Where things are")[2]))
 
     assert [(room, set(re.findall(r"`(\w+)`", used))) for room, used in rows] == list(ROOMS.items())
+    light = re.findall(r"`(\w+)`", page.partition(" import neither torch nor")[0].rpartition("\n\n")[2])
+    assert set(light) - {"build", "trace"} == LIGHT_ROOMS
     assert {place for place in places if any(PACKAGE.glob(place))} == places
     assert len(places) >= 13
 

@@ -51,7 +51,6 @@ from flyweight.errors import DataError, MissingError, OverBudgetError, UsageErro
 from flyweight.evidence.paired import paired
 from flyweight.evidence.verdict import p_value, points
 from flyweight.recipe import optimizer_traits, override
-from test_imports import LIGHT_ROOMS, ROOMS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "doctor.md").read_text(encoding="utf-8")
@@ -311,27 +310,3 @@ def test_python_shown_is_true() -> None:
     assert (result.attempted, result.failed) == (5, 0)
     assert named <= set(flyweight.__all__)
     assert named == {"examine_run", "prove", "heal", "lr_range", "read_code"}
-
-
-def rooms(cell: str, above: Sequence[str]) -> set[str]:
-    """The rooms that a cell of docs/architecture.md lets in; `above` are those before it."""
-    if cell == "nothing":
-        return set()
-    base, _, left_out = cell.partition(" but ")
-    if base in ("all", "all above"):
-        return set(above) - set(re.split(r", | and ", left_out))
-    return set(cell.split(", "))
-
-
-def test_the_rooms_of_the_architecture_are_those_that_are_held() -> None:
-    """Who may import whom, as the page says it, is what tests/test_imports.py holds; and so are the light rooms."""
-    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    listed = rows(page.partition("\n## The rooms\n")[2].partition("\n## ")[0])
-    names = [re.findall(r"`(\w+)`", first)[0] for first, *_ in listed]
-
-    found = {names[place]: rooms(let_in, names[:place]) for place, (_, _, let_in) in enumerate(listed)}
-
-    assert found == ROOMS
-    light = re.search(r"it also holds that (.*?) import neither torch nor matplotlib", words(page))
-    assert light
-    assert set(re.findall(r"`(\w+)`", light[1])) - {"build", "trace"} == LIGHT_ROOMS
