@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from flyweight.cli.journey import run as run_journey
 from flyweight.cli.journey import show as show_journey
 from flyweight.errors import EXIT_CODES
 from flyweight.records.store import Store
+from forked import ForkedCommand
 from tiny import write_recipe
 
 JOURNEY = (list_journeys, show_journey, run_journey, verify, report_journeys, import_table)
@@ -50,12 +50,9 @@ def recipe(tmp_path: Path) -> str:
     return str(write_recipe(tmp_path))
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
-def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "flyweight", *arguments]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_train_reports_predicts_and_lists(flyweight, recipe, tmp_path):
@@ -252,13 +249,10 @@ def test_divergence_has_its_own_code(flyweight, recipe):
 @pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
 def test_a_signal_saves_and_the_printed_command_goes_on(flyweight, recipe, number, seeds):
     """Ctrl-C leaves with 130, SIGTERM with 143; what it prints resumes to the end."""
-    process = start("train", recipe, "--set", "train.epochs=4000", *seeds, start_new_session=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 2/" in line:
-            break
+    process = ForkedCommand("train", recipe, "--set", "train.epochs=4000", *seeds)
+    process.wait_for("epoch 2/")
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
 
     assert process.returncode == 128 + number
     command = err[err.index("go on with: flyweight ") :].splitlines()[0].split("flyweight ")[1].split()
@@ -267,29 +261,21 @@ def test_a_signal_saves_and_the_printed_command_goes_on(flyweight, recipe, numbe
     assert command[:2] == ["train", "--resume"]
 
     # It would train for long: stop it again, to see that it went on from where it was.
-    again = start(*command, start_new_session=True)
-    assert again.stderr is not None
-    lines = []
-    for line in again.stderr:
-        lines.append(line)
-        if " epoch " in line and "/4000" in line:
-            break
+    again = ForkedCommand(*command)
+    line = again.wait_for("/4000  train ")
     again.send_signal(signal.SIGTERM)
-    again.communicate(timeout=120)
-    epoch = int(lines[-1].split("epoch ")[1].split("/")[0])
+    again.communicate()
+    epoch = int(line.split("epoch ")[1].split("/")[0])
     assert epoch > min(run.epochs_done for run in interrupted)
 
 
 def test_a_seed_that_dies_is_told_and_closed(recipe):
     """A process killed from outside ends the command with 1, and its run does not stay open."""
-    process = start("train", recipe, "--set", "train.epochs=4000", "--seeds", "1", start_new_session=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 2/" in line:
-            break
+    process = ForkedCommand("train", recipe, "--set", "train.epochs=4000", "--seeds", "1")
+    process.wait_for("epoch 2/")
     (running,) = Store.open().runs()
     os.kill(running.pid, signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
 
     assert process.returncode == 1
     assert "seed 0" in err
@@ -329,13 +315,16 @@ def test_a_first_line_comes_at_once(recipe):
 
 def test_help_loads_neither_torch_nor_the_database():
     """--help and show answer without the heavy libraries."""
-    script = (
-        "import sys; from flyweight.cli.app import run; run(sys.argv[1:]);"
-        "print([name for name in ('torch', 'sqlalchemy', 'scipy', 'matplotlib', 'pooch') if name in sys.modules])"
-    )
-    for arguments in (["--help"], ["train", "--help"], ["show", "own/20k-fast"], ["check", "own/8k"], ["recipes"]):
-        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "[]", arguments
+    commands = ("--help", "train --help", "show own/20k-fast", "check own/8k", "recipes")
+    script = f"""
+import sys
+from flyweight.cli.app import run
+for command in {commands}:
+    assert run(command.split()) == 0
+    loaded = {{"torch", "sqlalchemy", "scipy", "matplotlib", "pooch"}} & set(sys.modules)
+    assert not loaded, (command, loaded)
+"""
+    subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=True)
 
 
 def examples() -> list[list[str]]:
@@ -373,13 +362,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def interrupted(recipe: str) -> None:
     """Leave a run behind that was stopped in its second epoch or later."""
-    process = start("train", recipe, "--set", "train.epochs=100", start_new_session=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 1/" in line:
-            break
+    process = ForkedCommand("train", recipe, "--set", "train.epochs=400")
+    process.wait_for("epoch 1/")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate()
     assert process.returncode == 143
 
 
@@ -448,13 +434,10 @@ def test_commands_that_are_shown_look_where_this_one_did(flyweight, recipe, tmp_
     _, out, _ = flyweight("train", recipe, "--home", elsewhere, "--set", "train.epochs=1")
     assert f"--home '{elsewhere}'" in out
 
-    process = start("train", recipe, "--home", elsewhere, "--set", "train.epochs=2000", start_new_session=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 1/" in line:
-            break
+    process = ForkedCommand("train", recipe, "--home", elsewhere, "--set", "train.epochs=2000")
+    process.wait_for("epoch 1/")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert f"--home '{elsewhere}'" in err
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from flyweight.experiment.events import Ended, EpochDone, Started, Stepped
 from flyweight.records.store import Store
 from flyweight.reproductions import replay as replays_of
 from flyweight.train.metrics import EpochMetrics
+from forked import ForkedCommand
 
 Command = Callable[..., tuple[int, str, str]]
 TABLE = """
@@ -107,7 +107,7 @@ def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: 
     """Page, picture and records for each journey and a list of them; a second time, without any run, the same bytes."""
     code, out, _ = flyweight("journey", "report", "--to", "pages")
     first = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
-    flyweight("journey", "report", "--to", "pages", "--home", str(tmp_path / "elsewhere"))
+    flyweight("journey", "report", "002", "003", "--to", "pages", "--home", str(tmp_path / "elsewhere"))
     second = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
 
     assert code == 0
@@ -192,13 +192,13 @@ def test_what_cannot_be_meant_is_one_line(
 def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C ends it with the documented code; the same command goes on with the same run."""
     options = ["--seeds", "2", "--at-once", "1", "--home", "kept"]
-    command = [sys.executable, "-m", "flyweight", "journey", "run", "004", *options]
-    process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
+    process = ForkedCommand("journey", "run", "004", *options)
     store = Store.open(home=tmp_path / "kept")
     while not store.runs(status="running", purpose="all"):
-        assert process.poll() is None
+        assert process.returncode is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate()
 
     (stopped,) = store.runs(purpose="all")
     assert process.returncode == 130
