@@ -13,7 +13,7 @@ train: $(VENV)/.installed  ## train the default recipe on the built-in data; ARG
 	$(BIN)/flyweight train $(ARGS)
 
 test: $(VENV)/.developed  ## run the tests; ARGS=--slow for the slow ones too
-	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.developed  ## check style and format
 	$(BIN)/ruff check

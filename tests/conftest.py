@@ -1,8 +1,13 @@
-"""Shared by all tests: how many examples the property tests draw, one thread for torch, and which tests are slow."""
+"""Shared by all tests: how many examples the property tests draw, one thread for torch, which tests are slow, and what
+is made once for all workers."""
 
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 # Read before torch loads: tests of tiny nets are faster and calmer on one thread.
@@ -28,3 +33,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], None], Path], None]:
+    """Fills a folder with what a function makes; it is called once a session, in the worker that comes first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill(make: Callable[[Path], None], folder: Path) -> None:
+        original = shared / f"made by {make.__name__}"
+        is_made = original.with_suffix(".done")
+        with FileLock(original.with_suffix(".lock")):
+            if not is_made.exists():
+                original.mkdir()
+                make(original)
+                is_made.touch()
+        shutil.copytree(original, folder, dirs_exist_ok=True)
+
+    return fill

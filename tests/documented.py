@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,12 +15,15 @@ from PIL import Image
 from flyweight.cli.app import run
 from flyweight.records.store import Store
 from flyweight.reproductions import replay as journeys
+from forked import ForkedCommand
+from tiny import write_recipe
 
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "budget.epochs=none"]
 # A remedy is tried on a tiny net that has no fault but the one that is shown.
 TINY = ["--set", "model.net=m2 c6 bn r m2 flat fc10", "--set", "train.batch_size=2", "--set", "data.validation=200"]
 JOURNEYS = Path(__file__).parent.parent / "docs" / "journeys"
 RESULTS = "results.json"
+FEW = "few.npz"
 EXPERIMENTS = """
 | Exp | Change | Params | Val acc | Test acc |
 |---|---|---|---|---|
@@ -35,14 +39,17 @@ test = datasets.MNIST("data", train=True)
 
 
 def set_stage(folder: Path) -> None:
-    """In an empty folder: a home with a study of three results, a recipe of one's own, a photo of a seven."""
+    """In an empty folder: a home with a stopped run and a study of three results, a recipe of one's own, a photo."""
+    write_few_images(folder / FEW)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
-        study = ["--study", "parts"]
-        assert run(["train", "own/8k", *study, *SHORT, "--set", "name=eight"]) == 0
-        assert run(["train", "own/20k-fast", *study, *SHORT, "--set", "train.lr=0.05", "--set", "name=mine"]) == 0
-        assert run(["train", "own/20k-fast", *study, *SHORT]) == 0
+        patch.delenv("FLYWEIGHT_DATABASE", raising=False)
+        interrupted(str(write_recipe(folder)))
+        short = [*SHORT, *on_few_images(folder), "--study", "parts"]
+        assert run(["train", "own/8k", *short, "--set", "name=eight"]) == 0
+        assert run(["train", "own/20k-fast", *short, "--set", "train.lr=0.05", "--set", "name=mine"]) == 0
+        assert run(["train", "own/20k-fast", *short]) == 0
         assert run(["copy", "own/20k-fast", "mine.toml"]) == 0
         ids = {record.name: record.id for record in Store.open().runs()}
     results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}
@@ -54,15 +61,36 @@ def set_stage(folder: Path) -> None:
         Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
 
 
+def write_few_images(path: Path) -> None:
+    """The first images of MNIST: most of a short training would go into judging the 15,000 others."""
+    with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
+        counts = {"train": 600, "test": 200}
+        np.savez(path, **{f"{kind}_{part}": mnist[f"{kind}_{part}"][:n] for kind in "xy" for part, n in counts.items()})
+
+
+def on_few_images(folder: Path) -> list[str]:
+    return ["--set", f"data.name={folder / FEW}", "--set", "data.validation=200"]
+
+
+def interrupted(recipe: str) -> None:
+    """Leave a run behind that was stopped in its second epoch or later."""
+    process = ForkedCommand("train", recipe, "--set", "train.epochs=60")
+    process.wait_for("epoch 1/")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+
+
 def made_short(arguments: list[str], folder: Path) -> list[str]:
     """The same command on the stage: few seeds of a few images, results named by the runs that stand for them."""
     verb = arguments[0]
     if verb == "train" and "--resume" not in arguments:
-        return [*with_value(arguments, "--seeds", "2"), *SHORT]
+        return [*with_value(arguments, "--seeds", "2"), *SHORT, *on_few_images(folder)]
     if arguments[:2] == ["journey", "run"]:
         return arguments if "--quick" in arguments else [*with_value(arguments, "--seeds", "1"), "--quick"]
-    if verb == "doctor" and {"--prove", "--fix"} & set(arguments):
-        return [*arguments, "--seeds", "2", *SHORT, *TINY, *(["--overwrite"] if "--fix" in arguments else [])]
+    if verb == "doctor" and {"--prove", "--fix", "--lr"} & set(arguments):
+        few = [*on_few_images(folder), *SHORT, *TINY]
+        return [*arguments, "--seeds", "2", *few, *(["--overwrite"] if "--fix" in arguments else [])]
     if verb == "compare":
         runs = json.loads((folder / RESULTS).read_text())
         limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]
@@ -72,7 +100,7 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
 
 def rehearse_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Journeys are rehearsed on fewer images still."""
-    for part, count in (("TRAIN", 300), ("TEST", 100), ("VALIDATION", 100), ("EPOCHS", 1)):
+    for part, count in (("TRAIN", 100), ("TEST", 50), ("VALIDATION", 50), ("EPOCHS", 1)):
         monkeypatch.setattr(journeys, f"QUICK_{part}", count)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from documented import made_short, rehearse_small, set_stage
+from documented import interrupted, made_short, rehearse_small, set_stage
 from flyweight.cli.app import VERBS, application
 from flyweight.cli.journal import note
 from flyweight.cli.journal import show as show_journal
@@ -341,15 +341,10 @@ def split(line: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stage(tmp_path_factory, made_once) -> Path:
     """What the examples of the help texts take for granted: runs, a stopped one, pictures, a folder of photos."""
     folder = tmp_path_factory.mktemp("stage")
-    recipe = str(write_recipe(folder))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("FLYWEIGHT_HOME", str(folder / "home"))
-        interrupted(recipe)
-    set_stage(folder)
+    made_once(set_stage, folder)
     with np.load(folder / "digits.npz") as digits:
         for name in ("scan.jpg", "photo.png"):
             Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(folder / name)
@@ -358,15 +353,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
             photos.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(photos / f"{number}.png")
     return folder
-
-
-def interrupted(recipe: str) -> None:
-    """Leave a run behind that was stopped in its second epoch or later."""
-    process = ForkedCommand("train", recipe, "--set", "train.epochs=400")
-    process.wait_for("epoch 1/")
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    assert process.returncode == 143
 
 
 @pytest.mark.parametrize("example", examples(), ids=" ".join)
