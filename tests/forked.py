@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 from typing import IO
 
 from flyweight.cli.app import main
+from flyweight.execute.process_executor import PRELOAD
 from flyweight.execute.processes import METHOD, make_ready
-from flyweight.execute.seeds import PRELOAD
 
 
 class ForkedCommand:
