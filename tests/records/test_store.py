@@ -574,23 +574,24 @@ def test_only_an_id_names_a_folder(store: Store, text_that_is_no_id: str) -> Non
         store.folder(text_that_is_no_id)
 
 
-def test_eight_processes_writing_five_hundred_rows_each_lose_none(url: str, home: Path) -> None:
+@pytest.mark.parametrize(("processes", "rows"), [(4, 60), pytest.param(8, 500, marks=pytest.mark.slow)])
+def test_processes_that_write_side_by_side_lose_no_row(url: str, home: Path, processes: int, rows: int) -> None:
     """They begin together on a database that does not exist yet, so they race for making it, too."""
-    with ProcessPoolExecutor(8, mp_context=get_context("spawn")) as pool:
-        written = list(pool.map(write_many, [(url, home, worker) for worker in range(8)]))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        written = list(pool.map(write_many, [(url, home, worker, rows) for worker in range(processes)]))
 
     store = Store.open(url, home)
-    assert len(store.runs()) == 8
+    assert len(store.runs()) == processes
     for run_id in written:
-        assert [row.epoch for row in store.epochs(run_id)] == list(range(1, 501))
-        assert all(row.train_loss == store.get(run_id).seed + row.epoch for row in store.epochs(run_id)[::100])
+        assert [row.epoch for row in store.epochs(run_id)] == list(range(1, rows + 1))
+        assert all(row.train_loss == store.get(run_id).seed + row.epoch for row in store.epochs(run_id)[::20])
 
 
-def write_many(task: tuple[str, Path, int]) -> str:
-    url, home, worker = task
+def write_many(task: tuple[str, Path, int, int]) -> str:
+    url, home, worker, rows = task
     store = Store.open(url, home)
     run = store.start(**asked(seed=worker))
-    for epoch in range(1, 501):
+    for epoch in range(1, rows + 1):
         store.log_epoch(run.id, epoch, {"train_loss": worker + epoch})
     return run.id
 
