@@ -1,6 +1,6 @@
-"""What a program says of its images: data sets, splits, transforms and loaders, and which part each is.
+"""The data sets, splits, transforms and loaders of a program, and the part (train, validation, test) of each.
 
-Only what is written out is known; a data set that comes from elsewhere is none.
+Only what the program writes out is known; a data set that comes from elsewhere is not found.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flyweight.code_check.program import (
+    MAX_DEPTH,
     Key,
     Program,
     Value,
@@ -19,7 +20,9 @@ from flyweight.code_check.program import (
     constants,
     key_of,
     last_name,
+    only_value,
     option,
+    targets,
     values,
 )
 
@@ -30,21 +33,13 @@ _TRAIN_SECOND: Final = {"MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"
 _WITH_SPLIT: Final = {"SVHN", "STL10", "GTSRB", "Food101", "Flowers102", "PCAM", "FGVCAircraft", "DTD", "ImageNet"}
 _OTHERS: Final = {"EMNIST", "QMNIST", "USPS", "ImageFolder", "Imagenette", "TensorDataset", "FakeData"}
 _TORCHVISION: Final = _TRAIN_SECOND | _WITH_SPLIT | _OTHERS
-_RANDOM: Final = {
-    "ColorJitter",
-    "AutoAugment",
-    "TrivialAugmentWide",
-    "RandAugment",
-    "AugMix",
-    "ElasticTransform",
-}
+_RANDOM: Final = {"ColorJitter", "AutoAugment", "TrivialAugmentWide", "RandAugment", "AugMix", "ElasticTransform"}
 # Where the transform stands among the arguments without a name.
 _TRANSFORM_PLACE: Final = {"ImageFolder": 1, **dict.fromkeys(sorted(_TRAIN_SECOND), 2)}
-_MOST_NESTED: Final = 8
 
 
 def part_of_name(name: str) -> Part | None:
-    """The part that a name speaks of; None where it speaks of none, or of more than one.
+    """The part that a name contains; None where it contains none, or more than one.
 
     >>> [part_of_name(name) for name in ("train_loader", "valset", "testData", "train_test", "values", "latest")]
     ['train', 'validation', 'test', None, None, None]
@@ -62,7 +57,7 @@ def part_of_name(name: str) -> Part | None:
 
 
 def part_of_expr(expr: ast.AST) -> Part | None:
-    """The part that a name, an attribute or an entry (`loaders["test"]`) speaks of."""
+    """The part that a name, an attribute or an entry (`loaders["test"]`) is named after."""
     if isinstance(expr, ast.Subscript) and isinstance(expr.slice, ast.Constant) and isinstance(expr.slice.value, str):
         return part_of_name(expr.slice.value)
     return part_of_name(last_name(expr))
@@ -70,7 +65,7 @@ def part_of_expr(expr: ast.AST) -> Part | None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The call that made a data set. split: the call that took a part of it, if one did; item: which of its parts.
+    """The call that made a data set. split: the call that took a part of it, if any; item: which of its parts.
 
     key: the name that the whole data set had when it was split.
     """
@@ -94,24 +89,19 @@ class Loader:
 
 
 def data_sets(program: Program, expr: ast.expr, *, _steps: int = 0) -> list[DataSet]:
-    """The data sets that an expression may be, through splits and subsets; none where one is not seen."""
-    found: list[DataSet] = []
-    for value in values(program, expr):
-        made = _data_set(program, value, _steps)
-        if not made:
-            return []
-        found += made
-    return found
+    """The data sets that an expression may be, through splits and subsets; none where one is unknown."""
+    found = [_data_set(program, value, _steps) for value in values(program, expr)]
+    return [one for made in found for one in made] if all(found) else []
 
 
 def _data_set(program: Program, value: Value, steps: int) -> list[DataSet]:
     call = value.node
     # halves[0] of halves = random_split(...)
     if isinstance(call, ast.Subscript) and isinstance(call.slice, ast.Constant) and isinstance(call.slice.value, int):
-        outer = values(program, call.value)
-        if len(outer) == 1 and outer[0].item is None and last_name(_function(outer[0].node)) == "random_split":
-            return _data_set(program, Value(node=outer[0].node, item=call.slice.value), steps + 1)
-    if not isinstance(call, ast.Call) or steps > _MOST_NESTED:
+        outer = only_value(program, call.value)
+        if isinstance(outer, ast.Call) and last_name(outer.func) == "random_split":
+            return _data_set(program, Value(node=outer, item=call.slice.value), steps + 1)
+    if not isinstance(call, ast.Call) or steps > MAX_DEPTH:
         return []
     if last_name(call.func) in ("random_split", "Subset") and call.args:
         whole = call.args[0]
@@ -120,10 +110,6 @@ def _data_set(program: Program, value: Value, steps: int) -> list[DataSet]:
             for one in data_sets(program, whole, _steps=steps + 1)
         ]
     return [DataSet(call=call)] if value.item is None and is_data_set(call) else []
-
-
-def _function(expr: ast.AST) -> ast.AST:
-    return expr.func if isinstance(expr, ast.Call) else expr
 
 
 def is_data_set(call: ast.Call) -> bool:
@@ -135,9 +121,7 @@ def is_data_set(call: ast.Call) -> bool:
 
 
 def all_data_sets(program: Program) -> Iterator[ast.Call]:
-    for call in program.every(ast.Call):
-        if is_data_set(call):
-            yield call
+    return filter(is_data_set, program.every(ast.Call))
 
 
 def part_read(program: Program, call: ast.Call) -> Part | None:
@@ -152,34 +136,27 @@ def part_read(program: Program, call: ast.Call) -> Part | None:
 
 
 def part_line(call: ast.Call) -> int:
-    """The line where a data set is told which part to read."""
-    for keyword in call.keywords:
-        if keyword.arg in ("train", "split"):
-            return keyword.value.lineno
-    return call.lineno
+    """The line that says which part a data set reads."""
+    lines = [keyword.value.lineno for keyword in call.keywords if keyword.arg in ("train", "split")]
+    return lines[0] if lines else call.lineno
 
 
 def loader_calls(program: Program, expr: ast.expr) -> list[ast.Call]:
-    """The `DataLoader(...)` calls that an expression may be; none where one is not seen."""
-    found = []
-    for value in values(program, expr):
-        call = value.node
-        if value.item is not None or not isinstance(call, ast.Call) or last_name(call.func) != "DataLoader":
-            return []
-        found.append(call)
-    return found
+    """The `DataLoader(...)` calls that an expression may be; none where one is unknown."""
+    found = values(program, expr)
+    calls = [value.node for value in found if isinstance(value.node, ast.Call) and value.item is None]
+    are_loaders = len(calls) == len(found) and all(last_name(call.func) == "DataLoader" for call in calls)
+    return calls if are_loaders else []
 
 
 def loaders(program: Program) -> Iterator[Loader]:
-    """Every loader that is given a name."""
-    for call in program.called("DataLoader"):
-        name = name_given(program, call)
-        if name:
-            yield Loader(call=call, name=name)
+    """Every loader that has a name."""
+    named = ((call, name_given(program, call)) for call in program.called("DataLoader"))
+    return (Loader(call=call, name=name) for call, name in named if name)
 
 
 def name_given(program: Program, expr: ast.expr) -> str:
-    """The name that the value of an expression is assigned to; empty where it is none."""
+    """The name that the value of an expression is assigned to; empty where there is none."""
     parent = program.parents[expr][0]
     if isinstance(parent, ast.Assign) and parent.value is expr and len(parent.targets) == 1:
         return last_name(parent.targets[0])
@@ -195,7 +172,7 @@ def name_given(program: Program, expr: ast.expr) -> str:
 
 
 def read_by(program: Program, loader: ast.Call) -> list[DataSet]:
-    """The data sets that a loader may read; none where they are not seen."""
+    """The data sets that a loader may read; none where they are unknown."""
     given = option(program, loader, "dataset", 0)
     return data_sets(program, given.exprs[0]) if given.is_known and len(given.exprs) == 1 else []
 
@@ -207,32 +184,27 @@ def has_sampler(program: Program, loader: ast.Call) -> bool:
 
 
 def transform_of(program: Program, call: ast.Call) -> ast.expr | None:
-    """The transform that a data set is made with; None where it has none, or it is replaced or unseen."""
+    """The transform that a data set is made with; None where it has none, or it is replaced or unknown."""
     given = option(program, call, "transform", _TRANSFORM_PLACE.get(last_name(call.func)))
     if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
         return None
     name = name_given(program, call)
     is_replaced = any(
         isinstance(target, ast.Attribute) and target.attr == "transform" and last_name(target.value) == name
-        for assign in program.every(ast.Assign)
-        for target in assign.targets
+        for _, target in targets(program.every(ast.Assign))
     )
     return None if name and is_replaced else given.exprs[0]
 
 
 def steps_of(program: Program, transform: ast.expr, *, _steps: int = 0) -> list[ast.Call] | None:
-    """The calls that a transform is made of, one after another; None where it is not written out."""
-    found = values(program, transform)
-    if len(found) != 1 or not isinstance(found[0].node, ast.Call) or found[0].item is not None or _steps > _MOST_NESTED:
+    """The calls that a transform is made of, in order; None where it is not written out."""
+    call = only_value(program, transform)
+    if not isinstance(call, ast.Call) or _steps > MAX_DEPTH:
         return None
-    call = found[0].node
     if last_name(call.func) not in ("Compose", "Sequential"):
         return [call]
-    parts = call.args
-    if len(call.args) == 1:
-        listed = values(program, call.args[0])
-        if len(listed) == 1 and isinstance(listed[0].node, (ast.List, ast.Tuple)):
-            parts = listed[0].node.elts
+    listed = only_value(program, call.args[0]) if len(call.args) == 1 else None
+    parts = listed.elts if isinstance(listed, (ast.List, ast.Tuple)) else call.args
     steps: list[ast.Call] = []
     for part in parts:
         inner = steps_of(program, part, _steps=_steps + 1)
@@ -243,17 +215,18 @@ def steps_of(program: Program, transform: ast.expr, *, _steps: int = 0) -> list[
 
 
 def is_random(step: ast.Call) -> bool:
-    """Whether a step of a transform differs from one read of an image to the next."""
+    """Whether a step of a transform draws random numbers."""
     name = last_name(step.func)
     return name.startswith("Random") or name in _RANDOM
 
 
-def random_steps(program: Program, transform: ast.expr) -> list[ast.Call]:
-    return [step for step in steps_of(program, transform) or [] if is_random(step)]
+def random_steps(program: Program, transform: ast.expr | None) -> list[ast.Call]:
+    steps = steps_of(program, transform) if transform is not None else None
+    return [step for step in steps or [] if is_random(step)]
 
 
 def normalisation(program: Program, transform: ast.expr) -> tuple[object, object] | Literal["none"] | None:
-    """Mean and standard deviation that a transform takes off; "none" where it takes none, None where unseen."""
+    """Mean and standard deviation of a transform's Normalize; "none" where it has none, None where unknown."""
     steps = steps_of(program, transform)
     if steps is None:
         return None
@@ -272,8 +245,6 @@ def number(program: Program, call: ast.Call, name: str, position: int | None = N
 
 
 def is_true(program: Program, expr: ast.expr) -> bool | None:
-    """Whether an expression is always true, or always false; None where it cannot be said."""
-    found = constants(program, expr)
-    if not found:
-        return None
-    return bool(found[0]) if all(bool(one) == bool(found[0]) for one in found) else None
+    """Whether an expression is always true, or always false; None where it may be either or is unknown."""
+    found = {bool(one) for one in constants(program, expr) or ()}
+    return found.pop() if len(found) == 1 else None

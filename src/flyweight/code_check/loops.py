@@ -9,62 +9,45 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flyweight.code_check.program import (
+    FUNCTIONS,
+    MAX_DEPTH,
     Function,
     Program,
     Scope,
     Value,
+    called_names,
     calls_of,
     constant,
     functions_of,
     key_of,
     last_name,
+    method_calls,
+    only_value,
     option,
     reaching,
     values,
     within,
 )
 
-_WRAPPERS: Final = {
-    "enumerate",
-    "tqdm",
-    "tqdm_notebook",
-    "iter",
-    "islice",
-    "progress_bar",
-    "track",
-    "notebook",
-    "auto",
-    "prefetch",
-}
+_PROGRESS_BARS: Final = {"tqdm", "tqdm_notebook", "progress_bar", "track", "notebook", "auto"}
+_WRAPPERS: Final = _PROGRESS_BARS | {"enumerate", "iter", "islice", "prefetch"}
 _NET_NAME: Final = re.compile(r"(^|_)(model|net|network|cnn|classifier)\d*$", re.IGNORECASE)
 _OPTIMIZER_NAME: Final = re.compile(r"^(opt|optim|optimi[sz]er)|_(opt|optim|optimi[sz]er)", re.IGNORECASE)
-# What passes a net on as it is.
+# Methods and functions that return the net they are given.
 _NET_METHODS: Final = {"to", "cuda", "cpu", "float", "double", "half", "train", "eval", "requires_grad_"}
 _NET_FUNCTIONS: Final = {"DataParallel", "DistributedDataParallel", "DDP", "compile", "deepcopy", "script"}
-OPTIMIZERS: Final = {
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Adadelta",
-    "Adagrad",
-    "Adamax",
-    "NAdam",
-    "RAdam",
-    "RMSprop",
-    "Rprop",
-    "ASGD",
-    "LBFGS",
-    "SparseAdam",
-}
-_KEEPS: Final = ("append", "extend", "update")
+# Their steps do not depend on the scale of the loss (Kingma & Ba, 2015, section 2.1).
+SCALE_FREE: Final = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop"}
+OPTIMIZERS: Final = SCALE_FREE | {"SGD", "ASGD", "LBFGS", "SparseAdam"}
+_STORING: Final = {"append", "extend", "update"}
+_COMPARING: Final = {"argmax", "max", "topk", "eq"}
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 _FUNCTIONAL_LOSSES: Final = {"cross_entropy": "CrossEntropyLoss", "nll_loss": "NLLLoss"}
-_LOSSES: Final = {"CrossEntropyLoss", "NLLLoss"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A loop over batches. over: what it goes through, without `enumerate` and progress bars."""
+    """A loop over batches. over: what it iterates over, without `enumerate` and progress bars."""
 
     node: ast.For
     scope: Scope
@@ -83,24 +66,24 @@ class Loss:
 
 def training_loops(program: Program) -> Iterator[Loop]:
     """The innermost loops with a `backward` in them."""
-    for loop in program.every(ast.For):
-        if _trains(loop) and not any(_trains(inner) for inner in within(loop.body, ast.For)):
-            yield _loop(program, loop)
+    return (_loop(program, loop) for loop in program.every(ast.For) if _trains_itself(loop))
+
+
+def batch_loops(program: Program) -> list[Loop]:
+    """The loops that train, and then those that evaluate."""
+    return [*training_loops(program), *evaluation_loops(program)]
 
 
 def evaluation_loops(program: Program) -> Iterator[Loop]:
-    """The innermost loops over a loader that ask a net, count or sum something, and never train."""
+    """The innermost loops over a loader that call a net, count or sum something, and never train."""
     for node in program.every(ast.For):
         loop = _loop(program, node)
-        if (
-            _trains(node)
-            or steps_taken(program, node)
-            or (key_of(loop.over) is None and not isinstance(loop.over, ast.Subscript))
-        ):
+        is_over_loader = key_of(loop.over) is not None or isinstance(loop.over, ast.Subscript)
+        if _trains(node) or steps_taken(program, node) or not is_over_loader or not _collects(program, node):
             continue
-        if any(_collects(program, inner) for inner in within(node.body, ast.For)) or not _collects(program, node):
+        if any(_collects(program, inner) for inner in within(node.body, ast.For)):
             continue
-        if not any(isinstance(outer, ast.For) and _trains_itself(outer) for outer in program.above(node)):
+        if not any(isinstance(outer, ast.For) and _trains_itself(outer) for outer in program.ancestors(node)):
             yield loop
 
 
@@ -109,39 +92,33 @@ def _loop(program: Program, loop: ast.For) -> Loop:
 
 
 def _trains(node: ast.AST) -> bool:
-    return any(last_name(call.func) == "backward" for call in within(node, ast.Call))
+    return "backward" in called_names(node)
 
 
 def _trains_itself(loop: ast.For) -> bool:
-    """Whether a loop over batches trains, as a loop over epochs does not by itself."""
+    """Whether a loop trains, and no loop inside it does: a loop over batches, not over epochs."""
     return _trains(loop) and not any(_trains(inner) for inner in within(loop.body, ast.For))
 
 
 def _collects(program: Program, loop: ast.For) -> bool:
-    """Whether a loop asks a net and keeps account of what it answers."""
-    calls = list(within(loop.body, ast.Call))
-    keeps = any(within(loop.body, ast.AugAssign)) or any(last_name(call.func) in _KEEPS for call in calls)
-    judges = any(last_name(call.func) in ("argmax", "max", "topk", "eq") for call in calls) or any(
-        loss_of(program, call) for call in calls
-    )
-    return keeps and judges and any(is_net(program, call.func) for call in calls)
+    """Whether a loop calls a net, compares its outputs or computes a loss, and counts or stores something."""
+    calls, names = list(within(loop.body, ast.Call)), called_names(loop.body)
+    stores = any(within(loop.body, ast.AugAssign)) or bool(names & _STORING)
+    compares = bool(names & _COMPARING) or any(loss_of(program, call) for call in calls)
+    return stores and compares and any(is_net(program, call.func) for call in calls)
 
 
 def iterated(program: Program, expr: ast.expr, _steps: int = 0) -> ast.expr:
-    """What is gone through, without what only counts or shows progress."""
-    if isinstance(expr, ast.Call) and last_name(expr.func) in _WRAPPERS and expr.args and _steps < 8:
-        return iterated(program, expr.args[0], _steps + 1)
-    if key_of(expr) is not None and _steps < 8:
-        bound = reaching(program, expr)
-        if bound and all(isinstance(one.value, ast.Call) and last_name(one.value.func) in _WRAPPERS for one in bound):
-            shown = bound[-1].value
-            if isinstance(shown, ast.Call) and shown.args:
-                return iterated(program, shown.args[0], _steps + 1)
-    return expr
+    """What is iterated over, without wrappers that only count or show progress."""
+    wrappers = [expr] if key_of(expr) is None else [bound.value for bound in reaching(program, expr)]
+    calls = [one for one in wrappers if isinstance(one, ast.Call) and last_name(one.func) in _WRAPPERS]
+    if not calls or len(calls) < len(wrappers) or not calls[-1].args or _steps >= MAX_DEPTH:
+        return expr
+    return iterated(program, calls[-1].args[0], _steps + 1)
 
 
 def is_net(program: Program, expr: ast.expr) -> bool:
-    """Whether an expression is a net: by its class where that is seen, by its name where it is not."""
+    """Whether an expression is a net: by its class where that is known, else by its name."""
     if key_of(expr) is None:
         return False
     return net_class(program, expr) is not None or bool(_NET_NAME.search(last_name(expr)))
@@ -152,15 +129,15 @@ def is_net_class(program: Program, made: ast.ClassDef, _steps: int = 0) -> bool:
     for base in made.bases:
         if last_name(base) in ("Module", "LightningModule"):
             return True
-        parents = program.classes.get(last_name(base), ())
-        if parents and parents[-1] is not made and _steps < 8 and is_net_class(program, parents[-1], _steps + 1):
+        parents = program.classes.get(last_name(base), ())[-1:]
+        if _steps < MAX_DEPTH and any(one is not made and is_net_class(program, one, _steps + 1) for one in parents):
             return True
     return False
 
 
 def net_class(program: Program, expr: ast.expr) -> ast.ClassDef | None:
-    """The class of the program that a net is of; None where it is not seen, or may be more than one."""
-    found = {made for value in values(program, expr) for made in [_class_made(program, value)]}
+    """The class of a net in the program; None where it is not found, or may be more than one."""
+    found = {_class_made(program, value) for value in values(program, expr)}
     return found.pop() if len(found) == 1 else None
 
 
@@ -169,24 +146,22 @@ def _class_made(program: Program, value: Value) -> ast.ClassDef | None:
     if call is None or value.item is not None or not isinstance(call.func, ast.Name):
         return None
     known = [made for made in program.classes.get(call.func.id, ()) if is_net_class(program, made)]
-    # A notebook may say a class anew; the last one before the call counts.
+    # A notebook may define a class twice; the last definition before the call counts.
     before = [made for made in known if made.lineno < call.lineno] or known
     return before[-1] if before else None
 
 
 def made_by(program: Program, expr: ast.expr, _steps: int = 0) -> ast.Call | None:
     """The call that made a net, through `.to(device)` and the like."""
-    if not isinstance(expr, ast.Call) or _steps > 8:
+    if not isinstance(expr, ast.Call) or _steps > MAX_DEPTH:
         return None
-    inner: ast.expr | None = None
     if isinstance(expr.func, ast.Attribute) and expr.func.attr in _NET_METHODS:
-        inner = expr.func.value
+        inner = only_value(program, expr.func.value)
     elif last_name(expr.func) in _NET_FUNCTIONS and expr.args:
-        inner = expr.args[0]
-    if inner is None:
+        inner = only_value(program, expr.args[0])
+    else:
         return expr
-    found = values(program, inner)
-    return made_by(program, found[0].node, _steps + 1) if len(found) == 1 and found[0].item is None else None
+    return made_by(program, inner, _steps + 1) if inner is not None else None
 
 
 def nets_called(program: Program, node: ast.AST) -> list[ast.Call]:
@@ -195,47 +170,44 @@ def nets_called(program: Program, node: ast.AST) -> list[ast.Call]:
 
 
 def loss_of(program: Program, call: ast.Call) -> Loss | None:
-    """What is known of a call, if it gives a cross entropy or a negative log-likelihood."""
-    if last_name(call.func) in _FUNCTIONAL_LOSSES:
-        reduction = reduction_of(program, call)
-        kind = _FUNCTIONAL_LOSSES[last_name(call.func)]
-        return None if reduction is None else Loss(call=call, kind=kind, made=call, reduction=reduction)
-    makers = [value.node for value in values(program, call.func) if value.item is None]
-    if isinstance(call.func, ast.Call):
-        makers = [call.func]
+    """The loss of a call that computes a cross entropy or a negative log-likelihood; None for another call."""
     found = []
-    for made in makers:
-        # A loss may be moved to a device, too.
-        maker = made_by(program, made)
-        if maker is None or last_name(maker.func) not in _LOSSES:
+    for maker in _loss_makers(program, call):
+        name = last_name(maker.func) if maker is not None else ""
+        kind = _FUNCTIONAL_LOSSES.get(name, name)
+        reduction = reduction_of(program, maker) if maker is not None else None
+        if maker is None or reduction is None or kind not in _FUNCTIONAL_LOSSES.values():
             return None
-        reduction = reduction_of(program, maker)
-        if reduction is None:
-            return None
-        found.append(Loss(call=call, kind=last_name(maker.func), made=maker, reduction=reduction))
-    # Where a function is called with losses of different kinds, a sum is what is worth telling.
+        found.append(Loss(call=call, kind=kind, made=maker, reduction=reduction))
+    # Where a function is called with losses of different kinds, a sum is what matters.
     return next((loss for loss in found if loss.reduction == "sum"), found[0]) if found else None
 
 
+def _loss_makers(program: Program, call: ast.Call) -> list[ast.Call | None]:
+    """The calls that may set the reduction of a loss; None for something that is not a call."""
+    if last_name(call.func) in _FUNCTIONAL_LOSSES:
+        return [call]
+    makers = [value.node for value in values(program, call.func) if value.item is None]
+    # A loss may be moved to a device, too.
+    return [made_by(program, maker) for maker in ([call.func] if isinstance(call.func, ast.Call) else makers)]
+
+
 def losses_agree(program: Program, call: ast.Call) -> bool:
-    """Whether all that a loss may be reduces in the same way."""
-    makers = [made_by(program, value.node) for value in values(program, call.func)]
-    if last_name(call.func) in _FUNCTIONAL_LOSSES or isinstance(call.func, ast.Call):
-        return True
+    """Whether a call has the same reduction whichever loss it is given."""
+    makers = _loss_makers(program, call)
     return len({reduction_of(program, maker) if maker else None for maker in makers}) == 1
 
 
 def reduction_of(program: Program, call: ast.Call) -> Reduction | None:
-    """mean, sum or none; None where it cannot be seen."""
+    """mean, sum or none; None where it is unknown."""
     given = option(program, call, "reduction")
     if given.may_be_absent and not given.exprs:
         averaged = option(program, call, "size_average")
         if averaged.may_be_absent:
             return "mean"
         return "sum" if constant(program, averaged) is False else None
-    said = constant(program, given)
     reductions: dict[object, Reduction] = {"mean": "mean", "sum": "sum", "none": "none"}
-    return reductions.get(said)
+    return reductions.get(constant(program, given))
 
 
 def is_optimizer(program: Program, expr: ast.expr) -> bool:
@@ -248,16 +220,7 @@ def is_optimizer(program: Program, expr: ast.expr) -> bool:
 
 def steps_taken(program: Program, node: ast.AST) -> list[ast.Call]:
     """The `optimizer.step()` calls in a node; of the optimizer, not of a scheduler."""
-    return [
-        call
-        for call in within(node, ast.Call)
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "step" and is_optimizer(program, call.func.value)
-    ]
-
-
-def methods_called(node: ast.AST, *names: str) -> list[ast.Call]:
-    """The calls of methods or functions of these names in a node."""
-    return [call for call in within(node, ast.Call) if last_name(call.func) in names]
+    return [call for call, receiver in method_calls(node, "step") if is_optimizer(program, receiver)]
 
 
 def functions_called(program: Program, node: ast.AST) -> list[Function]:
@@ -272,10 +235,9 @@ def callers(program: Program, scope: Scope, *, depth: int = 3) -> list[tuple[Sco
     seen: set[Scope] = set()
     while waiting:
         inner, left = waiting.pop()
-        if inner in seen or left == 0 or not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            continue
-        seen.add(inner)
-        for call in calls_of(program, inner):
-            found.append((program.scope(call), call))
-            waiting.append((program.scope(call), left - 1))
+        if inner not in seen and left > 0 and isinstance(inner, FUNCTIONS):
+            seen.add(inner)
+            outer = [(program.scope(call), call) for call in calls_of(program, inner)]
+            found += outer
+            waiting += [(caller, left - 1) for caller, _ in outer]
     return found

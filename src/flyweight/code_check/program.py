@@ -1,8 +1,8 @@
 """A syntax tree with an index: what each name stands for where it is used, and who is called with what.
 
-Assignments are followed as far as a reader would follow them: the last one before a use, more than one where branches
-differ, arguments through the calls of a function. What cannot be followed stands for itself, so that who asks can be
-silent. Nothing here knows what a data set or a net is.
+Assignments are followed as far as a reader would follow them: the last one before a use, several where branches
+differ, arguments through the calls of a function. What cannot be followed stands for itself. Nothing here knows what
+a data set or a net is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, TypeAlias, TypeVar
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -19,32 +20,25 @@ Place: TypeAlias = tuple[int, int]
 Key: TypeAlias = str
 NodeT = TypeVar("NodeT", bound=ast.AST)
 
-_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SCOPES: Final = (ast.Module, *_FUNCTIONS, ast.ClassDef)
-_BRANCHES: Final = (
-    ast.If,
-    ast.For,
-    ast.AsyncFor,
-    ast.While,
-    ast.Try,
-    ast.TryStar,
-    ast.ExceptHandler,
-    ast.Match,
-    ast.match_case,
-)
-# One object in the whole tree; they have no parent of their own.
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES: Final = (ast.Module, *FUNCTIONS, ast.ClassDef)
+_LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
+_BRANCHES: Final = (*_LOOPS, ast.If, ast.Try, ast.TryStar, ast.ExceptHandler, ast.Match, ast.match_case)
+# The whole tree shares one object of each, so they have no single parent.
 _SINGLE: Final = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
 # How far a name is followed; no program that a person reads needs more.
-MOST_STEPS: Final = 16
-MOST_VALUES: Final = 16
+MAX_STEPS: Final = 16
+MAX_VALUES: Final = 16
+# How deep calls that contain each other are followed.
+MAX_DEPTH: Final = 8
 _END: Final[Place] = (10**9, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """A name given a value. value None: something that is not followed; item: which part of it, where it is unpacked.
+    """A name gets a value. value: None where it is not followed; item: which part of it, where it is unpacked.
 
-    at: where the statement ends, since its right side still sees the old value.
+    at: the end of the statement, since its right side still sees the old value.
     """
 
     at: Place
@@ -63,24 +57,37 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-    """The tree and its index. parents: of each node, with the field it stands in; known: what `values` has found."""
+    """The tree and its index. parents: of each node, with the field it stands in; cache: what `values` has found."""
 
     tree: ast.Module
     parents: Mapping[ast.AST, tuple[ast.AST, str]]
     nodes: Mapping[type[ast.AST], Sequence[ast.AST]]
-    bindings: Mapping[tuple[ast.AST, Key], Sequence[Binding]]
-    functions: Mapping[str, Sequence[Function]]
-    classes: Mapping[str, Sequence[ast.ClassDef]]
-    calls: Mapping[str, Sequence[ast.Call]]
-    known: dict[ast.expr, tuple[Value, ...]] = field(default_factory=dict)
+    cache: dict[ast.expr, tuple[Value, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def functions(self) -> Mapping[str, Sequence[Function]]:
+        """Functions and methods by name."""
+        functions: tuple[Function, ...] = (*self.every(ast.FunctionDef), *self.every(ast.AsyncFunctionDef))
+        return _by_name((made.name, made) for made in functions)
+
+    @cached_property
+    def classes(self) -> Mapping[str, Sequence[ast.ClassDef]]:
+        return _by_name((made.name, made) for made in self.every(ast.ClassDef))
+
+    @cached_property
+    def calls(self) -> Mapping[str, Sequence[ast.Call]]:
+        """Calls by the last name of what is called."""
+        return _by_name((last_name(call.func), call) for call in self.every(ast.Call))
+
+    @cached_property
+    def bindings(self) -> Mapping[tuple[ast.AST, Key], Sequence[Binding]]:
+        return _bindings(self)
 
     def every(self, kind: type[NodeT]) -> Iterator[NodeT]:
         """All nodes of a kind, in the order of the lines."""
-        for node in self.nodes.get(kind, ()):
-            if isinstance(node, kind):
-                yield node
+        return (node for node in self.nodes.get(kind, ()) if isinstance(node, kind))
 
-    def above(self, node: ast.AST) -> Iterator[ast.AST]:
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes around a node, the nearest first."""
         while node in self.parents:
             node = self.parents[node][0]
@@ -88,11 +95,15 @@ class Program:
 
     def scope(self, node: ast.AST) -> Scope:
         """The function, class or program that a node is in."""
-        return next(outer for outer in self.above(node) if isinstance(outer, _SCOPES))
+        return next(outer for outer in self.ancestors(node) if isinstance(outer, _SCOPES))
 
     def called(self, *names: str) -> list[ast.Call]:
         """The calls of functions, methods or classes of these last names, in the order of the lines."""
         return sorted((call for name in names for call in self.calls.get(name, ())), key=begin)
+
+    def loads(self, name: str) -> list[ast.Name]:
+        """Where the value of a name is used."""
+        return [used for used in self.every(ast.Name) if used.id == name and isinstance(used.ctx, ast.Load)]
 
 
 def program_of(tree: ast.Module) -> Program:
@@ -110,42 +121,14 @@ def program_of(tree: ast.Module) -> Program:
                     waiting.append(child)
     for found in nodes.values():
         found.sort(key=begin)
-    calls: dict[str, list[ast.Call]] = defaultdict(list)
-    for call in nodes[ast.Call]:
-        if isinstance(call, ast.Call):
-            calls[last_name(call.func)].append(call)
-    bare = Program(
-        tree=tree,
-        parents=parents,
-        nodes=nodes,
-        bindings={},
-        functions=_named(nodes, _FUNCTIONS),
-        classes={},
-        calls=calls,
-    )
-    classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
-    for made in bare.every(ast.ClassDef):
-        classes[made.name].append(made)
-    return Program(
-        tree=tree,
-        parents=parents,
-        nodes=nodes,
-        bindings=_bindings(bare),
-        functions=bare.functions,
-        classes=classes,
-        calls=calls,
-    )
+    return Program(tree=tree, parents=parents, nodes=nodes)
 
 
-def _named(
-    nodes: Mapping[type[ast.AST], Sequence[ast.AST]], kinds: Iterable[type[ast.AST]]
-) -> dict[str, list[Function]]:
-    named: dict[str, list[Function]] = defaultdict(list)
-    for kind in kinds:
-        for node in nodes.get(kind, ()):
-            if isinstance(node, _FUNCTIONS):
-                named[node.name].append(node)
-    return named
+def _by_name(named: Iterable[tuple[str, NodeT]]) -> dict[str, list[NodeT]]:
+    found: dict[str, list[NodeT]] = defaultdict(list)
+    for name, node in named:
+        found[name].append(node)
+    return found
 
 
 def begin(node: ast.AST) -> Place:
@@ -156,6 +139,18 @@ def end(node: ast.AST) -> Place:
     return getattr(node, "end_lineno", None) or _END[0], getattr(node, "end_col_offset", None) or 0
 
 
+def plain(expr: ast.expr) -> ast.expr:
+    """The tensor of `tensor.item()`, `float(tensor)` and the like; an expression of another form as it is."""
+    if isinstance(expr, ast.Attribute) and expr.attr == "data":
+        return plain(expr.value)
+    if not isinstance(expr, ast.Call):
+        return expr
+    if isinstance(expr.func, ast.Attribute) and expr.func.attr in ("item", "detach", "cpu", "numpy"):
+        return plain(expr.func.value)
+    is_converted = isinstance(expr.func, ast.Name) and expr.func.id in ("float", "int") and expr.args
+    return plain(expr.args[0]) if is_converted else expr
+
+
 def last_name(expr: ast.AST) -> str:
     """`relu` of `torch.nn.functional.relu`; empty where there is no name."""
     if isinstance(expr, ast.Attribute):
@@ -164,7 +159,7 @@ def last_name(expr: ast.AST) -> str:
 
 
 def key_of(expr: ast.AST) -> Key | None:
-    """What a plain name (`x`) or an attribute of one (`self.x`) is kept under; None for everything else."""
+    """The key of a plain name (`x`) or of an attribute of one (`self.x`); None for everything else."""
     if isinstance(expr, ast.Name):
         return expr.id
     if isinstance(expr, ast.Attribute) and isinstance(expr.value, ast.Name):
@@ -180,9 +175,30 @@ def within(node: ast.AST | Sequence[ast.stmt], kind: type[NodeT]) -> Iterator[No
                 yield inner
 
 
-def words_of(node: ast.AST | Sequence[ast.stmt]) -> set[str]:
-    """The last names of all that is called in a node or in statements."""
+def called_names(node: ast.AST | Sequence[ast.stmt]) -> set[str]:
+    """The last names of all calls in a node or in statements."""
     return {last_name(call.func) for call in within(node, ast.Call)}
+
+
+def calls_within(node: ast.AST, *names: str) -> list[ast.Call]:
+    """The calls of functions or methods of these last names in a node."""
+    return [call for call in within(node, ast.Call) if last_name(call.func) in names]
+
+
+def method_calls(node: ast.AST, method: str) -> list[tuple[ast.Call, ast.expr]]:
+    """The calls of a method in a node, each with the object that it is called on."""
+    calls = calls_within(node, method)
+    return [(call, call.func.value) for call in calls if isinstance(call.func, ast.Attribute)]
+
+
+def targets(assigns: Iterable[ast.Assign]) -> Iterator[tuple[ast.Assign, ast.expr]]:
+    """Each assignment with each thing that it assigns to."""
+    return ((assign, target) for assign in assigns for target in assign.targets)
+
+
+def all_arguments(call: ast.Call) -> list[ast.expr]:
+    """What a call is given, by position or by name."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _bindings(program: Program) -> dict[tuple[ast.AST, Key], list[Binding]]:
@@ -199,9 +215,8 @@ def _bindings(program: Program) -> dict[tuple[ast.AST, Key], list[Binding]]:
         elif (key := key_of(target)) is not None:
             found[_home(program, target, key), key].append(Binding(at=at, node=target, value=value, item=item))
 
-    for assign in program.every(ast.Assign):
-        for target in assign.targets:
-            bind(target, assign.value, end(assign))
+    for assign, target in targets(program.every(ast.Assign)):
+        bind(target, assign.value, end(assign))
     for annotated in program.every(ast.AnnAssign):
         if annotated.value is not None:
             bind(annotated.target, annotated.value, end(annotated))
@@ -221,47 +236,52 @@ def _home(program: Program, node: ast.AST, key: Key) -> ast.AST:
     """The scope whose name it is; attributes of `self` belong to the class."""
     scope = program.scope(node)
     if key.startswith("self."):
-        return next((outer for outer in program.above(node) if isinstance(outer, ast.ClassDef)), scope)
-    if isinstance(scope, _FUNCTIONS) and any(key in declared.names for declared in within(scope, ast.Global)):
+        return next((outer for outer in program.ancestors(node) if isinstance(outer, ast.ClassDef)), scope)
+    if isinstance(scope, FUNCTIONS) and any(key in declared.names for declared in within(scope, ast.Global)):
         return program.tree
     return scope
 
 
 def values(program: Program, expr: ast.expr, _steps: int = 0) -> tuple[Value, ...]:
     """What an expression may stand for; itself, where nothing is known."""
-    if _steps > MOST_STEPS:
+    if _steps > MAX_STEPS:
         return (Value(node=expr),)
-    if expr not in program.known:
-        # A name that is given a value of itself (x = f(x), in a loop) meets this first.
-        program.known[expr] = (Value(node=expr),)
-        program.known[expr] = _followed(program, expr, _steps)
-    return program.known[expr]
+    if expr not in program.cache:
+        # A name whose value contains the name (x = f(x), in a loop) finds this.
+        program.cache[expr] = (Value(node=expr),)
+        program.cache[expr] = _resolved(program, expr, _steps)
+    return program.cache[expr]
 
 
-def _followed(program: Program, expr: ast.expr, steps: int) -> tuple[Value, ...]:
+def only_value(program: Program, expr: ast.expr) -> ast.expr | None:
+    """The one thing that an expression stands for; None where there are more, or it is a part of something."""
+    found = values(program, expr)
+    return found[0].node if len(found) == 1 and found[0].item is None else None
+
+
+def _resolved(program: Program, expr: ast.expr, steps: int) -> tuple[Value, ...]:
     if isinstance(expr, ast.IfExp):
         return _distinct([*values(program, expr.body, steps + 1), *values(program, expr.orelse, steps + 1)])
     if isinstance(expr, ast.Call):
         return _returned(program, Value(node=expr), steps)
-    found = reaching(program, expr)
     known: list[Value] = []
-    for binding in found:
+    for binding in reaching(program, expr):
         if binding.value is None:
             known.append(Value(node=expr))
         elif binding.item is None:
             known += values(program, binding.value, steps + 1)
         else:
             known += _returned(program, Value(node=binding.value, item=binding.item), steps)
-        if len(known) > MOST_VALUES:
+        if len(known) > MAX_VALUES:
             return (Value(node=expr),)
     return _distinct(known) or (Value(node=expr),)
 
 
 def _returned(program: Program, value: Value, steps: int) -> tuple[Value, ...]:
-    """Into a function of the program that has one `return`."""
+    """What a call of a function of the program returns, if it has one `return`; else the call."""
     call = value.node
     made = functions_of(program, call) if isinstance(call, ast.Call) else []
-    if not made or steps > MOST_STEPS:
+    if not made or steps > MAX_STEPS:
         return (value,)
     results = [given for given in within(made[-1], ast.Return) if program.scope(given) is made[-1]]
     if len(results) != 1 or results[0].value is None:
@@ -290,7 +310,7 @@ def reaching(program: Program, expr: ast.expr) -> list[Binding]:
     while True:
         known = program.bindings.get((scope, key), ())
         found, is_sure = _before(program, known, uses)
-        if isinstance(scope, _FUNCTIONS) and not is_sure and key in parameters(scope):
+        if isinstance(scope, FUNCTIONS) and not is_sure and key in parameters(scope):
             return [*found, *_arguments(program, scope, key)]
         if known:
             return found or [known[0]]
@@ -303,7 +323,10 @@ def reaching(program: Program, expr: ast.expr) -> list[Binding]:
 def _before(
     program: Program, known: Sequence[Binding], uses: Sequence[tuple[ast.AST, Place]]
 ) -> tuple[list[Binding], bool]:
-    """The last assignment before each use, and those before it as long as it may not have been reached."""
+    """The last assignment before each use, and earlier ones while a branch may have skipped the later one.
+
+    Whether each use surely has one of them.
+    """
     found: dict[Binding, None] = {}
     is_sure = bool(uses)
     for use, at in uses:
@@ -337,10 +360,10 @@ def _outer(program: Program, scope: Scope) -> Scope:
 
 
 def _uses(program: Program, scope: Scope, outer: Scope) -> list[tuple[ast.AST, Place]]:
-    """A name of an outer scope has the value of the moment of the call."""
+    """Where a scope sees the names of the scope around it: a function at its calls, a class where it is made."""
     if isinstance(scope, ast.ClassDef):
         return [(scope, begin(scope))]
-    called = calls_of(program, scope) if isinstance(scope, _FUNCTIONS) else []
+    called = calls_of(program, scope) if isinstance(scope, FUNCTIONS) else []
     here: list[tuple[ast.AST, Place]] = [(call, begin(call)) for call in called if program.scope(call) is outer]
     return here or [(outer, _END)]
 
@@ -354,7 +377,7 @@ def calls_of(program: Program, function: Function) -> list[ast.Call]:
 
 
 def _is_call_of(program: Program, function: Function, call: ast.Call) -> bool:
-    """By how it is called: model.train() is no call of a function train."""
+    """By the form of the call: model.train() is no call of a function train."""
     is_method = isinstance(program.parents[function][0], ast.ClassDef)
     return isinstance(call.func, ast.Attribute) if is_method else isinstance(call.func, ast.Name)
 
@@ -365,13 +388,16 @@ def functions_of(program: Program, call: ast.Call) -> list[Function]:
     return [one for one in made if _is_call_of(program, one, call)]
 
 
-def parameters(function: Function) -> list[str]:
-    given = function.args
+def parameters(scope: Scope) -> list[str]:
+    """The names of the arguments of a function; none for another scope."""
+    if not isinstance(scope, FUNCTIONS):
+        return []
+    given = scope.args
     return [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
 
 
 def _arguments(program: Program, function: Function, name: str) -> list[Binding]:
-    """What a function is called with, under a name; None where a call cannot be followed or there is none."""
+    """The values of an argument in all calls of a function; None where a call cannot be followed, or there is none."""
     calls = calls_of(program, function)
     found = [argument_of(program, function, call, name) for call in calls] or [None]
     return [Binding(at=begin(function), node=function, value=value) for value in found]
@@ -393,17 +419,14 @@ def argument_of(program: Program, function: Function, call: ast.Call, name: str)
 
 def _default(function: Function, name: str) -> ast.expr | None:
     given = function.args
-    for one, value in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        if one.arg == name:
-            return value
-    placed = [*given.posonlyargs, *given.args]
-    with_default = placed[len(placed) - len(given.defaults) :]
-    return next((value for one, value in zip(with_default, given.defaults, strict=True) if one.arg == name), None)
+    by_name = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    by_position = zip(reversed([*given.posonlyargs, *given.args]), reversed(given.defaults), strict=False)
+    return next((value for one, value in (*by_name, *by_position) if one.arg == name), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What an argument of a call may be. is_known: False where it may be something that cannot be seen."""
+    """What an argument of a call may be. is_known: False where some of it cannot be seen."""
 
     exprs: tuple[ast.expr, ...] = ()
     may_be_absent: bool = False
@@ -448,27 +471,21 @@ def _of_dictionary(program: Program, spread: ast.expr, name: str) -> Option:
 
 def _entries(expr: ast.expr) -> dict[str, ast.expr] | None:
     """The entries of a dictionary that is written out; None if it is not."""
+    entries: list[tuple[object, ast.expr]] = [(None, expr)]
     if isinstance(expr, ast.Dict):
         names = [key.value if isinstance(key, ast.Constant) else None for key in expr.keys]
-        if all(isinstance(name, str) for name in names):
-            return {str(name): value for name, value in zip(names, expr.values, strict=True)}
-    if not isinstance(expr, ast.Call) or last_name(expr.func) != "dict" or expr.args:
-        return None
-    is_plain = all(keyword.arg is not None for keyword in expr.keywords)
-    return {str(keyword.arg): keyword.value for keyword in expr.keywords} if is_plain else None
+        entries = list(zip(names, expr.values, strict=True))
+    elif isinstance(expr, ast.Call) and last_name(expr.func) == "dict" and not expr.args:
+        entries = [(keyword.arg, keyword.value) for keyword in expr.keywords]
+    is_plain = all(isinstance(name, str) for name, _ in entries)
+    return {str(name): value for name, value in entries} if is_plain else None
 
 
 def _is_changed(program: Program, key: Key) -> bool:
     """Whether a dictionary gets entries after it was made."""
-    updated = any(
-        isinstance(call.func, ast.Attribute) and key_of(call.func.value) == key
-        for call in program.called("update", "setdefault", "pop")
-    )
-    return updated or any(
-        isinstance(target, ast.Subscript) and key_of(target.value) == key
-        for assign in program.every(ast.Assign)
-        for target in assign.targets
-    )
+    changed = [call.func for call in program.called("update", "setdefault", "pop")]
+    changed += [target for _, target in targets(program.every(ast.Assign)) if isinstance(target, ast.Subscript)]
+    return any(isinstance(one, (ast.Attribute, ast.Subscript)) and key_of(one.value) == key for one in changed)
 
 
 def constants(program: Program, expr: ast.expr) -> list[object] | None:
@@ -499,8 +516,3 @@ def constant(program: Program, given: Option) -> object:
         return None
     found = constants(program, given.exprs[0])
     return found[0] if found and len(found) == 1 else None
-
-
-def written(expr: ast.AST) -> str:
-    """An expression as text, on one line."""
-    return ast.unparse(expr)

@@ -224,7 +224,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         explanation="What is kept as the loss of the epoch is the loss of its last batch. It jumps from epoch to epoch"
         " by chance, and cannot be held against the loss of all test images. Sum up the losses in the loop and divide"
         " once, after it.",
-        find=losses.last_batch_told,
+        find=losses.last_batch_reported,
     ),
     Fault(
         code="CD26",

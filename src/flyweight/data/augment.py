@@ -212,10 +212,7 @@ def inverse_affine(angle: Tensor, factor: Tensor, slope: Tensor, shift_x: Tensor
     # Inverse of the linear part: (1 / factor) [[1, -slope], [0, 1]] R(-angle), in image axes.
     a, b = (cos - slope * sin) / factor, (-sin - slope * cos) / factor
     c, d = sin / factor, cos / factor
-    return torch.stack(
-        (a, b, -(a * shift_x + b * shift_y), c, d, -(c * shift_x + d * shift_y)),
-        dim=1,
-    ).view(-1, 2, 3)
+    return torch.stack((a, b, -(a * shift_x + b * shift_y), c, d, -(c * shift_x + d * shift_y)), dim=1).view(-1, 2, 3)
 
 
 def affine_grid(matrices: Tensor, shape: torch.Size) -> Tensor:
@@ -233,12 +230,7 @@ def warp(images: Tensor, grid: Tensor, interpolation: Interpolation) -> Tensor:
 
 
 def elastic_field(
-    shape: torch.Size,
-    generator: Generator,
-    *,
-    pixels: float,
-    smoothness: float,
-    device: torch.device | str = "cpu",
+    shape: torch.Size, generator: Generator, *, pixels: float, smoothness: float, device: torch.device | str = "cpu"
 ) -> Tensor:
     """(N, H, W, 2) smooth random displacements with a root mean square of `pixels` per axis."""
     n, _, height, width = shape

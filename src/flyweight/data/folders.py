@@ -82,10 +82,7 @@ def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterabl
     parts = (
         ("train", "test", "validation")
         if {"validation_images", "validation_labels"} & set(files)
-        else (
-            "train",
-            "test",
-        )
+        else ("train", "test")
     )
     missing = [f"{part} {kind}" for part in parts for kind in ("images", "labels") if f"{part}_{kind}" not in files]
     if missing:
@@ -98,11 +95,7 @@ def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterabl
         for part, path in image_paths.items()
     }
     return image_set(
-        name=name,
-        train=pairs["train"],
-        test=pairs["test"],
-        validation=pairs.get("validation"),
-        class_names=class_names,
+        name=name, train=pairs["train"], test=pairs["test"], validation=pairs.get("validation"), class_names=class_names
     )
 
 
@@ -130,11 +123,7 @@ def _read_pictures(folder: Path, *, name: str, resize: int | None) -> ImageSet:
     if "test" not in pairs:
         pairs["train"], pairs["test"] = hold_out_test(*pairs["train"])
     return image_set(
-        name=name,
-        train=pairs["train"],
-        test=pairs["test"],
-        validation=pairs.get("validation"),
-        class_names=class_names,
+        name=name, train=pairs["train"], test=pairs["test"], validation=pairs.get("validation"), class_names=class_names
     )
 
 

@@ -1,4 +1,4 @@
-"""Faults of the evaluation: on which images, in which mode, divided by what, and used for which choice."""
+"""Faults of the evaluation: its images, its mode, the divisor of the accuracy, and choices made on test images."""
 
 from __future__ import annotations
 
@@ -19,125 +19,126 @@ from flyweight.code_check.faults.losses import divisions
 from flyweight.code_check.findings import Spot
 from flyweight.code_check.loops import (
     Loop,
+    batch_loops,
     callers,
     evaluation_loops,
     is_net_class,
-    methods_called,
     net_class,
     nets_called,
-    training_loops,
 )
 from flyweight.code_check.program import (
+    FUNCTIONS,
+    MAX_DEPTH,
     Program,
+    all_arguments,
     argument_of,
     begin,
+    called_names,
     calls_of,
+    calls_within,
     end,
     functions_of,
     key_of,
     last_name,
+    method_calls,
     parameters,
+    plain,
+    targets,
     values,
     within,
-    words_of,
-    written,
 )
 
 _MODE_LAYERS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "BatchNorm", "LazyBatchNorm", "SyncBatchNorm")
 _NO_GRAD = {"no_grad", "inference_mode", "set_grad_enabled"}
 _ACCURACY = ("acc", "correct", "score", "f1")
+_PLOTTING = ("lim", "line", "text", "annotate", "ticks", "scatter", "plot")
 
 
 def evaluated_on_training_images(program: Program) -> Iterator[Spot]:
-    """A test that is given the loader of the training images, and nothing that is given another one."""
-    judged = list(_judged(program))
-    others = any(part != "train" for _, _, part in judged)
-    for call, argument, part in judged:
-        told = _told_part(program, call)
-        by_name = part_of_name(last_name(call.func))
-        is_meant_for_test = told in ("test", "validation") or (by_name in ("test", "validation") and not others)
-        if part == "train" and told != "train" and by_name != "train" and (is_meant_for_test or not others):
-            yield Spot(line=call.lineno, fix=_with_test_loader(program, call, argument))
+    """An evaluation that is given the loader of the training images, where none is given another loader."""
+    evaluations = [
+        (call, loader)
+        for loop in evaluation_loops(program)
+        for call, loader in _loaders_given(program, loop)
+        if loader is not None
+    ]
+    others = any(_part_of_loader(program, loader) != "train" for _, loader in evaluations)
+    for call, loader in evaluations:
+        by_result, by_name = _part_of_result(program, call), part_of_name(last_name(call.func))
+        is_meant_for_test = not others or by_result in ("test", "validation")
+        if is_meant_for_test and _part_of_loader(program, loader) == "train" and "train" not in (by_result, by_name):
+            yield Spot(line=call.lineno, fix=_with_test_loader(program, call, loader))
     yield from _counted_on_training_images(program)
 
 
-def _judged(program: Program) -> Iterator[tuple[ast.Call, ast.expr, Part | None]]:
-    """Each call of a function that evaluates, the loader that it is given, and the part that the loader is."""
-    for loop in evaluation_loops(program):
-        scope, key = loop.scope, key_of(loop.over)
-        if not isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)) or key not in parameters(scope):
-            continue
-        for call in calls_of(program, scope):
-            argument = argument_of(program, scope, call, str(key))
-            if argument is not None:
-                yield call, argument, _part_given(program, argument)
+def _loaders_given(program: Program, loop: Loop) -> list[tuple[ast.Call, ast.expr | None]]:
+    """The calls of the function of a loop, each with the loader that it gives; none if the function has its own."""
+    scope, key = loop.scope, key_of(loop.over)
+    if not isinstance(scope, FUNCTIONS) or key not in parameters(scope):
+        return []
+    return [(call, argument_of(program, scope, call, str(key))) for call in calls_of(program, scope)]
 
 
-def _part_given(program: Program, loader: ast.expr) -> Part | None:
-    part = part_of_expr(loader)
-    if part is not None:
+def _part_of_loader(program: Program, loader: ast.expr | None) -> Part | None:
+    if loader is None:
+        return None
+    if (part := part_of_expr(loader)) is not None:
         return part
     read = [one for call in loader_calls(program, loader) for one in read_by(program, call)]
     parts = {part_read(program, one.call) for one in read if one.split is None}
     return parts.pop() if len(parts) == 1 and read else None
 
 
-def _told_part(program: Program, call: ast.Call) -> Part | None:
-    """The part that the results of a call are named after, or that a text among its arguments names."""
-    texts = [*call.args, *(keyword.value for keyword in call.keywords)]
-    said = [text.value for text in texts if isinstance(text, ast.Constant) and isinstance(text.value, str)]
-    said += [last_name(keyword.value) for keyword in call.keywords]
+def _part_of_result(program: Program, call: ast.Call) -> Part | None:
+    """The part in the names of the results of a call, or in a text among its arguments."""
+    texts = [one.value for one in all_arguments(call) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    texts += [last_name(keyword.value) for keyword in call.keywords]
     parent = program.parents[call][0]
     if isinstance(parent, ast.Assign):
-        targets = parent.targets[0]
-        said += [last_name(part) for part in (targets.elts if isinstance(targets, ast.Tuple) else [targets])]
-    if isinstance(parent, ast.Call):
+        results = parent.targets[0]
+        texts += [last_name(part) for part in (results.elts if isinstance(results, ast.Tuple) else [results])]
+    if isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute):
         # train_accuracies.append(accuracy(model, train_loader))
-        said += [last_name(parent.func.value) if isinstance(parent.func, ast.Attribute) else ""]
-    parts = {part_of_name(text) for text in said} - {None}
+        texts.append(last_name(parent.func.value))
+    parts = {part_of_name(text) for text in texts} - {None}
     return parts.pop() if len(parts) == 1 else None
 
 
 def _with_test_loader(program: Program, call: ast.Call, argument: ast.expr) -> str:
     names = [loader.name for loader in loaders(program) if loader.part == "test"]
-    return written(call).replace(written(argument), names[0]) if names else "give it a loader of the test images"
+    return (
+        ast.unparse(call).replace(ast.unparse(argument), names[0]) if names else "give it a loader of the test images"
+    )
 
 
 def _counted_on_training_images(program: Program) -> Iterator[Spot]:
-    """A loop over the training loader, outside of any function with a loader of its own, that counts for the test."""
+    """A loop over the training loader, in no function that is given its loader, that counts for the test."""
     for loop in evaluation_loops(program):
-        if part_of_expr(loop.over) != "train" or key_of(loop.over) in _given(loop):
+        if part_of_expr(loop.over) != "train" or key_of(loop.over) in parameters(loop.scope):
             continue
         counted = {part_of_name(last_name(change.target)) for change in within(loop.node, ast.AugAssign)}
-        if isinstance(loop.scope, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(loop.scope, FUNCTIONS):
             counted.add(part_of_name(loop.scope.name))
         if counted & {"test", "validation"} and "train" not in counted:
-            yield Spot(line=loop.node.lineno, fix="go through the loader of the test images")
-
-
-def _given(loop: Loop) -> list[str]:
-    return parameters(loop.scope) if isinstance(loop.scope, (ast.FunctionDef, ast.AsyncFunctionDef)) else []
+            yield Spot(line=loop.node.lineno, fix="loop over the loader of the test images")
 
 
 def no_eval_mode(program: Program) -> Iterator[Spot]:
-    """An evaluation of a net with dropout or batch norm that nothing puts into evaluation mode."""
+    """An evaluation of a net with dropout or batch norm that is never put into evaluation mode."""
     for loop in evaluation_loops(program):
         nets = nets_called(program, loop.node)
-        if not nets or _sets_mode(program, loop) or not all(_has_modes(program, net.func) for net in nets):
-            continue
-        name = written(nets[0].func)
-        yield Spot(
-            line=loop.node.lineno, fix=f"write {name}.eval() above this line, and {name}.train() before training"
-        )
+        if nets and not _sets_mode(program, loop) and all(_has_modes(program, net.func) for net in nets):
+            name = ast.unparse(nets[0].func)
+            fix = f"write {name}.eval() above this line, and {name}.train() before training"
+            yield Spot(line=loop.node.lineno, fix=fix)
 
 
 def _sets_mode(program: Program, loop: Loop) -> bool:
-    """Whether `eval()` stands in the function of a loop or in one that calls it; in a program, before it."""
+    """Whether `eval()` is called in the function of a loop or in a caller of it; at module level, before it."""
     for scope, at in [(loop.scope, loop.node), *callers(program, loop.scope)]:
-        for call in methods_called(scope, "eval", "train"):
+        for call in calls_within(scope, "eval", "train"):
             is_off = last_name(call.func) == "eval" or any(
-                isinstance(one, ast.Constant) and one.value is False
-                for one in [*call.args, *(keyword.value for keyword in call.keywords)]
+                isinstance(one, ast.Constant) and one.value is False for one in all_arguments(call)
             )
             is_method = isinstance(call.func, ast.Attribute) and (not call.args or last_name(call.func) == "train")
             if is_off and is_method and (not isinstance(scope, ast.Module) or begin(call) < end(at)):
@@ -146,41 +147,31 @@ def _sets_mode(program: Program, loop: Loop) -> bool:
 
 
 def _has_modes(program: Program, net: ast.expr) -> bool:
-    """Whether a net is seen, and has layers that behave otherwise in evaluation."""
-    made = net_class(program, net)
-    if made is None:
-        known = [one for classes in program.classes.values() for one in classes if is_net_class(program, one)]
-        made = known[0] if len(known) == 1 and _is_open(program, net) else None
-    if made is not None:
-        return any(name.startswith(_MODE_LAYERS) for name in words_of(made))
-    return any(
-        isinstance(value.node, ast.Call)
-        and last_name(value.node.func) == "Sequential"
-        and any(name.startswith(_MODE_LAYERS) for name in words_of(value.node))
-        for value in values(program, net)
-    )
-
-
-def _is_open(program: Program, net: ast.expr) -> bool:
-    """Whether nothing is seen of what a net is, so that the one net of the program is meant."""
-    return all(value.node is net or key_of(value.node) is not None for value in values(program, net))
+    """Whether the class or the layers of a net are known, and some behave differently in evaluation."""
+    made: list[ast.AST] = [one for one in [net_class(program, net)] if one is not None]
+    found = [value.node for value in values(program, net)]
+    if not made and all(node is net or key_of(node) is not None for node in found):
+        # Nothing is known of this net: if the program has one class of nets, it is of that class.
+        made += [one for one in program.every(ast.ClassDef) if is_net_class(program, one)]
+        made = made if len(made) == 1 else []
+    made = made or [node for node in found if isinstance(node, ast.Call) and last_name(node.func) == "Sequential"]
+    return any(name.startswith(_MODE_LAYERS) for one in made for name in called_names(one))
 
 
 def gradients_in_evaluation(program: Program) -> Iterator[Spot]:
-    """An evaluation that keeps the graph for a gradient that nobody asks for."""
+    """An evaluation that keeps the graph for gradients that are never computed."""
     for loop in evaluation_loops(program):
-        around = [loop.node, *program.above(loop.node)]
-        for _, call in callers(program, loop.scope):
-            around += [call, *program.above(call)]
-        is_told = any(_is_without_gradients(node) for node in around) or _NO_GRAD & words_of(loop.node)
-        if not is_told and "set_grad_enabled" not in program.calls:
+        nodes = [loop.node, *(call for _, call in callers(program, loop.scope))]
+        around = [outer for node in nodes for outer in (node, *program.ancestors(node))]
+        is_off = any(_is_without_gradients(node) for node in around) or _NO_GRAD & called_names(loop.node)
+        if not is_off and "set_grad_enabled" not in program.calls:
             yield Spot(line=loop.node.lineno, fix="with torch.no_grad(): around this loop")
 
 
 def _is_without_gradients(node: ast.AST) -> bool:
     if isinstance(node, (ast.With, ast.AsyncWith)):
-        return any(_NO_GRAD & words_of(item.context_expr) for item in node.items)
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return any(_NO_GRAD & called_names(item.context_expr) for item in node.items)
+    if isinstance(node, FUNCTIONS):
         names = {last_name(inner) for one in node.decorator_list for inner in ast.walk(one)}
         return bool(_NO_GRAD & names)
     return False
@@ -188,14 +179,12 @@ def _is_without_gradients(node: ast.AST) -> bool:
 
 def accuracy_by_batches(program: Program) -> Iterator[Spot]:
     """A number of right answers that is divided by the number of batches."""
-    for loop in [*training_loops(program), *evaluation_loops(program)]:
+    for loop in batch_loops(program):
         for total in _counts(program, loop):
             for line, by in divisions(program, loop, total):
                 if _counts_batches(program, loop, by):
-                    right = f"len({written(loop.over)}.dataset)"
-                    yield Spot(
-                        line=line, fix=f"divide {total} by {right}", detail=f"{written(by)} is a number of batches"
-                    )
+                    fix = f"divide {total} by len({ast.unparse(loop.over)}.dataset)"
+                    yield Spot(line=line, fix=fix, detail=f"{ast.unparse(by)} is a number of batches")
 
 
 def _counts(program: Program, loop: Loop) -> Iterator[str]:
@@ -208,14 +197,13 @@ def _counts(program: Program, loop: Loop) -> Iterator[str]:
 
 def _is_count(program: Program, expr: ast.expr, _steps: int = 0) -> bool:
     """Whether an expression is the sum of comparisons, as `(pred == target).sum().item()` is."""
-    if not isinstance(expr, ast.Call) or _steps > 8:
+    expr = plain(expr)
+    if not isinstance(expr, ast.Call) or _steps > MAX_DEPTH:
         return False
-    if isinstance(expr.func, ast.Attribute) and expr.func.attr in ("item", "cpu", "float", "int", "detach"):
+    if isinstance(expr.func, ast.Attribute) and expr.func.attr in ("float", "int"):
         return _is_count(program, expr.func.value, _steps + 1)
-    if last_name(expr.func) in ("int", "float") and expr.args:
-        return _is_count(program, expr.args[0], _steps + 1)
     if last_name(expr.func) == "sum":
-        return any(within(expr, ast.Compare)) or "eq" in words_of(expr)
+        return any(within(expr, ast.Compare)) or "eq" in called_names(expr)
     made = functions_of(program, expr)
     results = [given.value for given in within(made[-1], ast.Return) if given.value is not None] if made else []
     return len(results) == 1 and _is_count(program, results[0], _steps + 1)
@@ -227,17 +215,14 @@ def _counts_batches(program: Program, loop: Loop, expr: ast.expr) -> bool:
         call = value.node
         if not isinstance(call, ast.Call) or last_name(call.func) != "len" or len(call.args) != 1:
             return False
-        if written(call.args[0]) != written(loop.over):
+        if ast.unparse(call.args[0]) != ast.unparse(loop.over):
             return False
-        sizes = [number(program, made, "batch_size", 1) for made in loader_calls(program, loop.over)]
-        is_loader = bool(sizes) or "loader" in last_name(loop.over).lower()
-        if not is_loader or 1.0 in sizes:
-            return False
-    return True
+    sizes = [number(program, made, "batch_size", 1) for made in loader_calls(program, loop.over)]
+    return (bool(sizes) or "loader" in last_name(loop.over).lower()) and 1.0 not in sizes
 
 
 def chosen_on_test(program: Program) -> Iterator[Spot]:
-    """An epoch, or a net, that is kept because it is the best on the test images."""
+    """An epoch, or a net, that is selected because it is the best on the test images."""
     fix = "choose on validation images (a part of the training images), and look at the test images once"
     for choice in program.every(ast.If):
         compared = choice.test
@@ -246,80 +231,62 @@ def chosen_on_test(program: Program) -> Iterator[Spot]:
         sides = (compared.left, compared.comparators[0])
         for new, best in (sides, sides[::-1]):
             is_of_test = _is_test_figure(new) or _is_counted_in_test(program, choice, new)
-            if is_of_test and not _is_best(new) and _keeps(choice, new, best):
-                yield Spot(line=choice.lineno, fix=fix, detail=f"{written(new)} is of the test images")
+            if is_of_test and not _is_best(new) and _stores_best(choice, new, best):
+                yield Spot(line=choice.lineno, fix=fix, detail=f"{ast.unparse(new)} is of the test images")
     for call in program.called("max", "argmax", "index", "min", "argmin"):
         figures = _picked_from(call)
-        if figures is not None and _is_in_list(program, figures) and not _is_for_a_picture(program, call):
-            yield Spot(line=call.lineno, fix=fix, detail=f"{written(figures)} is of the test images")
+        if figures is not None and _is_in_list(program, figures) and not _is_for_plot(program, call):
+            yield Spot(line=call.lineno, fix=fix, detail=f"{ast.unparse(figures)} is of the test images")
 
 
 def _is_test_figure(expr: ast.expr) -> bool:
     if key_of(expr) is None and not isinstance(expr, ast.Subscript):
         return False
-    name = written(expr).lower()
+    name = ast.unparse(expr).lower()
     return part_of_expr(expr) == "test" and any(word in name for word in (*_ACCURACY, "loss", "err"))
 
 
 def _is_counted_in_test(program: Program, choice: ast.If, expr: ast.expr) -> bool:
-    """Whether a figure without such a name comes from a loop over the test images, in the same function."""
+    """Whether a figure with another name comes from a loop over the test images, in the same function."""
     if not any(word in last_name(expr).lower() for word in _ACCURACY):
         return False
-    before = [
-        loop
-        for loop in evaluation_loops(program)
-        if loop.scope is program.scope(choice) and end(loop.node) <= begin(choice)
-    ]
-    return bool(before) and _parts_of(program, before[-1]) == {"test"}
-
-
-def _parts_of(program: Program, loop: Loop) -> set[Part | None]:
-    """The parts that a loop goes through, by the calls of its function where the loader is given to it."""
-    scope, key = loop.scope, key_of(loop.over)
-    if isinstance(scope, (ast.FunctionDef, ast.AsyncFunctionDef)) and key in parameters(scope):
-        given = [argument_of(program, scope, call, str(key)) for call in calls_of(program, scope)]
-        return {_part_given(program, one) if one is not None else None for one in given}
-    return {part_of_expr(loop.over)}
+    here = [loop for loop in evaluation_loops(program) if loop.scope is program.scope(choice)]
+    before = [loop for loop in here if end(loop.node) <= begin(choice)]
+    if not before or key_of(before[-1].over) not in parameters(before[-1].scope):
+        return bool(before) and part_of_expr(before[-1].over) == "test"
+    return {_part_of_loader(program, loader) for _, loader in _loaders_given(program, before[-1])} == {"test"}
 
 
 def _is_best(expr: ast.expr) -> bool:
-    return any(word in written(expr).lower() for word in ("best", "max", "min", "highest", "lowest"))
+    return any(word in ast.unparse(expr).lower() for word in ("best", "max", "min", "highest", "lowest"))
 
 
-def _keeps(choice: ast.If, new: ast.expr, best: ast.expr) -> bool:
-    """Whether a branch keeps the new figure as the best one."""
-    return any(
-        written(target) == written(best) and written(assign.value) == written(new)
-        for assign in within(choice.body, ast.Assign)
-        for target in assign.targets
-    )
+def _stores_best(choice: ast.If, new: ast.expr, best: ast.expr) -> bool:
+    """Whether a branch stores the new figure as the best one."""
+    stored = {(ast.unparse(to), ast.unparse(one.value)) for one, to in targets(within(choice.body, ast.Assign))}
+    return (ast.unparse(best), ast.unparse(new)) in stored
 
 
 def _picked_from(call: ast.Call) -> ast.expr | None:
-    """The list of figures whose best one is asked for: max of an accuracy, min of a loss."""
+    """The list of figures whose best one a call computes: max of an accuracy, min of a loss."""
     name = last_name(call.func)
     if name == "index" or len(call.args) != 1:
         return None
     figures = call.args[0]
     if not _is_test_figure(figures) or _is_best(figures):
         return None
-    is_loss = any(word in written(figures).lower() for word in ("loss", "err"))
+    is_loss = any(word in ast.unparse(figures).lower() for word in ("loss", "err"))
     return figures if is_loss == name.endswith("min") else None
 
 
 def _is_in_list(program: Program, figures: ast.expr) -> bool:
-    """Whether something is appended to it, as to a list of a figure per epoch."""
-    return any(
-        isinstance(call.func, ast.Attribute) and last_name(call.func.value) == last_name(figures)
-        for call in program.called("append")
-    ) or any(
-        last_name(keyword.value) == last_name(figures) and key_of(figures) is not None
-        for call in program.every(ast.Call)
-        for keyword in call.keywords
-    )
+    """Whether something is appended to it, as to a list of a figure per epoch, or it is given by name to a call."""
+    lists = [receiver for _, receiver in method_calls(program.tree, "append")]
+    if key_of(figures) is not None:
+        lists += [keyword.value for keyword in program.every(ast.keyword)]
+    return last_name(figures) in map(last_name, lists)
 
 
-def _is_for_a_picture(program: Program, call: ast.Call) -> bool:
-    words = ("lim", "line", "text", "annotate", "ticks", "scatter", "plot")
-    around = [outer for outer in program.above(call) if isinstance(outer, ast.Call)]
-    return any(word in last_name(outer.func) for outer in around for word in words)
+def _is_for_plot(program: Program, call: ast.Call) -> bool:
+    around = [last_name(outer.func) for outer in program.ancestors(call) if isinstance(outer, ast.Call)]
+    return any(word in name for name in around for word in _PLOTTING)

@@ -1,4 +1,4 @@
-"""Faults of the images: which part is read, through which transform, in which order, split with which seed."""
+"""Faults of the images: the part that is read, its transform, its order, and the seed of the split."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from flyweight.code_check.data import (
     DataSet,
+    Loader,
     Part,
     all_data_sets,
     data_sets,
@@ -30,18 +31,18 @@ from flyweight.code_check.loops import functions_called, is_net_class, training_
 from flyweight.code_check.program import (
     Program,
     begin,
+    called_names,
     key_of,
     last_name,
     option,
+    targets,
     values,
     within,
-    words_of,
-    written,
 )
 
 
 def test_set_is_training_set(program: Program) -> Iterator[Spot]:
-    """A test loader, or a test set, of the images that train."""
+    """A test loader, or a test set, of the training images."""
     for loader in loaders(program):
         if loader.part not in ("test", "validation") or has_sampler(program, loader.call):
             continue
@@ -55,33 +56,28 @@ def test_set_is_training_set(program: Program) -> Iterator[Spot]:
 
 
 def _read_as(program: Program, loader: ast.Call, data_set: ast.Call, part: Part) -> Spot:
-    """At the data set where it is meant for this part alone, at the loader where it is a mix-up of names."""
+    """At the data set if it is named after this part or not at all, else at the loader."""
     name = name_given(program, data_set)
     if not name or part_of_name(name) == part:
         return Spot(line=part_line(data_set), fix=_of_test(program, data_set))
-    called = f"{part}_data"
-    return Spot(
-        line=loader.lineno,
-        fix=f"{called} = {_told_test(data_set)}, and give {called} to this loader",
-        detail=f"{name} are the training images",
-    )
+    fix = f"{part}_data = {_as_test_set(data_set)}, and give {part}_data to this loader"
+    return Spot(line=loader.lineno, fix=fix, detail=f"{name} are the training images")
 
 
 def _of_test(program: Program, call: ast.Call) -> str:
     name = name_given(program, call)
-    return (f"{name} = " if name else "") + _told_test(call)
+    return (f"{name} = " if name else "") + _as_test_set(call)
 
 
-def _told_test(call: ast.Call) -> str:
+def _as_test_set(call: ast.Call) -> str:
+    """The call of a data set, changed to read the test images."""
     changed = copy.deepcopy(call)
     if len(changed.args) > 1 and isinstance(changed.args[1], ast.Constant):
         changed.args[1] = ast.Constant(value=False)
     for keyword in changed.keywords:
-        if keyword.arg == "train":
-            keyword.value = ast.Constant(value=False)
-        if keyword.arg == "split":
-            keyword.value = ast.Constant(value="test")
-    return written(changed)
+        if keyword.arg in ("train", "split"):
+            keyword.value = ast.Constant(value=False if keyword.arg == "train" else "test")
+    return ast.unparse(changed)
 
 
 def _is_divided(program: Program, name: str) -> bool:
@@ -92,7 +88,7 @@ def _is_divided(program: Program, name: str) -> bool:
 
 
 def shared_by_split(program: Program) -> Iterator[Spot]:
-    """Validation images that are read through the random transform of the training images they were split from."""
+    """Validation images that have the random transform of the training images they were split from."""
     replaced = {data_set.split for _, data_set in _replaced(program)}
     for call in program.called("random_split", "Subset"):
         parts = {part_of_name(name) for name in _names_given(program, call)}
@@ -100,19 +96,16 @@ def shared_by_split(program: Program) -> Iterator[Spot]:
             continue
         whole = option(program, call, "dataset", 0).exprs
         for data_set in data_sets(program, whole[0]) if whole else []:
-            yield from _distorted(program, call, data_set)
+            yield from _randomly_transformed(program, call, data_set)
     yield from _shared_by_samplers(program)
 
 
-def _distorted(program: Program, call: ast.Call, data_set: DataSet) -> Iterator[Spot]:
-    transform = transform_of(program, data_set.call)
-    steps = random_steps(program, transform) if transform is not None else []
+def _randomly_transformed(program: Program, call: ast.Call, data_set: DataSet) -> Iterator[Spot]:
+    steps = random_steps(program, transform_of(program, data_set.call))
     if steps:
-        yield Spot(
-            line=call.lineno,
-            fix=f"make {_kind(data_set.call)} twice, with and without augmentation, and take a Subset of each",
-            detail=f"validation images pass through {_listed(steps)}, too",
-        )
+        kind = ast.unparse(data_set.call.func)
+        fix = f"make {kind} twice, with and without augmentation, and take a Subset of each"
+        yield Spot(line=call.lineno, fix=fix, detail=f"validation images pass through {_listed(steps)}, too")
 
 
 def _shared_by_samplers(program: Program) -> Iterator[Spot]:
@@ -122,7 +115,7 @@ def _shared_by_samplers(program: Program) -> Iterator[Spot]:
     for loader in sampled:
         if loader.part in ("validation", "test") and key_of(loader.call.args[0]) in training - {None}:
             for data_set in read_by(program, loader.call):
-                yield from _distorted(program, loader.call, data_set)
+                yield from _randomly_transformed(program, loader.call, data_set)
 
 
 def _names_given(program: Program, call: ast.Call) -> list[str]:
@@ -134,17 +127,16 @@ def _names_given(program: Program, call: ast.Call) -> list[str]:
 
 def _replaced(program: Program) -> Iterator[tuple[ast.Assign, DataSet]]:
     """Each `part.dataset.transform = ...`, with the split that the part is of."""
-    for assign in program.every(ast.Assign):
-        for target in assign.targets:
-            if not isinstance(target, ast.Attribute) or target.attr not in ("transform", "transforms"):
-                continue
-            if isinstance(target.value, ast.Attribute) and target.value.attr == "dataset":
-                for data_set in _behind(program, target.value.value):
-                    if data_set.split is not None:
-                        yield assign, data_set
+    for assign, target in targets(program.every(ast.Assign)):
+        if not isinstance(target, ast.Attribute) or target.attr not in ("transform", "transforms"):
+            continue
+        if isinstance(target.value, ast.Attribute) and target.value.attr == "dataset":
+            for data_set in _data_sets_of(program, target.value.value):
+                if data_set.split is not None:
+                    yield assign, data_set
 
 
-def _behind(program: Program, part: ast.expr) -> list[DataSet]:
+def _data_sets_of(program: Program, part: ast.expr) -> list[DataSet]:
     """The data set of a part, or of the loader of a part (loader.dataset)."""
     if isinstance(part, ast.Attribute) and part.attr == "dataset":
         return [one for call in loader_calls(program, part.value) for one in read_by(program, call)]
@@ -154,31 +146,27 @@ def _behind(program: Program, part: ast.expr) -> list[DataSet]:
 def replaced_for_all_parts(program: Program) -> Iterator[Spot]:
     """A transform that is set on one part of a split, and so on the data set that all parts read."""
     for assign, data_set in _replaced(program):
-        if data_set.split is None or _is_copied(program, assign) or not _has_other_part(program, data_set):
+        if _is_copied(program, assign) or not _has_other_part(program, data_set):
             continue
         given = transform_of(program, data_set.call)
-        before = steps_of(program, given) if given is not None else None
-        after = steps_of(program, assign.value)
-        random = random_steps(program, given) if given is not None else []
-        if before is not None and after is not None and not random and not random_steps(program, assign.value):
+        old, new = random_steps(program, given), random_steps(program, assign.value)
+        is_known = given is not None and steps_of(program, given) is not None
+        if is_known and steps_of(program, assign.value) is not None and not old and not new:
             continue
-        lost = f"; training loses {_listed(random)}" if random and not random_steps(program, assign.value) else ""
-        yield Spot(
-            line=assign.lineno,
-            fix=f"make {_kind(data_set.call)} twice, each with its own transform, and take a Subset of each",
-            detail=f"all parts of the split read the same object{lost}",
-        )
+        lost = f"; training loses {_listed(old)}" if old and not new else ""
+        kind = ast.unparse(data_set.call.func)
+        fix = f"make {kind} twice, each with its own transform, and take a Subset of each"
+        yield Spot(line=assign.lineno, fix=fix, detail=f"all parts of the split read the same object{lost}")
 
 
 def _is_copied(program: Program, assign: ast.Assign) -> bool:
-    """Whether the part was given a data set of its own before (`part.dataset = copy(...)`)."""
+    """Whether the part got a data set of its own (`part.dataset = copy(...)`)."""
     target = assign.targets[0]
     inner = target.value if isinstance(target, ast.Attribute) else target
     part = inner.value if isinstance(inner, ast.Attribute) else inner
     return any(
-        isinstance(other, ast.Attribute) and other.attr == "dataset" and written(other.value) == written(part)
-        for made in program.every(ast.Assign)
-        for other in made.targets
+        isinstance(other, ast.Attribute) and other.attr == "dataset" and ast.unparse(other.value) == ast.unparse(part)
+        for _, other in targets(program.every(ast.Assign))
     )
 
 
@@ -191,56 +179,55 @@ def _has_other_part(program: Program, data_set: DataSet) -> bool:
 
 def normalised_otherwise(program: Program) -> Iterator[Spot]:
     """Test images that are normalised with other numbers than the training images."""
-    read = list(_transforms_read(program))
-    training = {str(norm) for part, _, norm in read if part == "train" and norm is not None}
-    found = sorted(training)
-    for part, transform, norm in read:
-        if part != "train" and norm is not None and training and str(norm) not in training:
-            yield Spot(
-                line=_normalising_line(program, transform),
-                fix=_normalised_as(program, read),
-                detail=f"training has {found[0]}, here is {norm}",
-            )
-    yield from _unused_otherwise(program)
+    found = list(_transforms(program))
+    training = [transform for part, transform in found if part == "train"]
+    norms = sorted({str(norm) for one in training if (norm := normalisation(program, one)) is not None})
+    steps = [step for one in training for step in _normalising(program, one)]
+    fix = ast.unparse(steps[0]) if steps else "leave Normalize out here, or have the same one in training"
+    for part, transform in found:
+        norm = normalisation(program, transform)
+        if part != "train" and norm is not None and norms and str(norm) not in norms:
+            line = _normalising_line(program, transform)
+            yield Spot(line=line, fix=fix, detail=f"training has {norms[0]}, here is {norm}")
+    yield from _unused_normalisation(program)
 
 
-def _transforms_read(program: Program) -> Iterator[tuple[Part, ast.expr, object]]:
-    """The part, the transform and its normalisation, of every data set whose part is seen."""
-    by_loader = {
-        data_set.call: loader.part
-        for loader in loaders(program)
-        for data_set in read_by(program, loader.call)
-        if data_set.split is None and loader.part is not None
-    }
+def _transforms(program: Program) -> Iterator[tuple[Part, ast.expr]]:
+    """The part and the transform of every data set whose part is known."""
+    by_loader = _parts_by_loader(program)
     for call in all_data_sets(program):
-        part = by_loader.get(call) or part_of_name(name_given(program, call)) or part_read(program, call)
+        named = [part for _, part in by_loader.get(call, ()) if part is not None]
+        part = named[-1] if named else part_of_name(name_given(program, call)) or part_read(program, call)
         transform = transform_of(program, call)
         if part is not None and transform is not None:
-            yield part, transform, normalisation(program, transform)
+            yield part, transform
+
+
+def _parts_by_loader(program: Program) -> dict[ast.Call, list[tuple[Loader, Part | None]]]:
+    """The loaders that read each data set as a whole, with the parts that they are named after."""
+    found: dict[ast.Call, list[tuple[Loader, Part | None]]] = {}
+    for loader in loaders(program):
+        for data_set in read_by(program, loader.call):
+            if data_set.split is None:
+                found.setdefault(data_set.call, []).append((loader, loader.part))
+    return found
+
+
+def _normalising(program: Program, transform: ast.expr) -> list[ast.Call]:
+    return [step for step in steps_of(program, transform) or [] if last_name(step.func) == "Normalize"]
 
 
 def _normalising_line(program: Program, transform: ast.expr) -> int:
-    steps = steps_of(program, transform) or []
-    return next((step.lineno for step in steps if last_name(step.func) == "Normalize"), transform.lineno)
+    return next((step.lineno for step in _normalising(program, transform)), transform.lineno)
 
 
-def _normalised_as(program: Program, read: list[tuple[Part, ast.expr, object]]) -> str:
-    for part, transform, _ in read:
-        for step in steps_of(program, transform) or []:
-            if part == "train" and last_name(step.func) == "Normalize":
-                return written(step)
-    return "leave Normalize out here, or have the same one in training"
-
-
-def _unused_otherwise(program: Program) -> Iterator[Spot]:
-    """A transform that is written for the test images with other numbers, and that nothing reads."""
+def _unused_normalisation(program: Program) -> Iterator[Spot]:
+    """A transform for the test images that has other numbers, and that no data set uses."""
+    composed = set(program.called("Compose"))
     made = [
         (last_name(assign.targets[0]), assign.value)
         for assign in program.every(ast.Assign)
-        if any(
-            isinstance(value.node, ast.Call) and last_name(value.node.func) == "Compose"
-            for value in values(program, assign.value)
-        )
+        if any(value.node in composed for value in values(program, assign.value))
     ]
     training = [normalisation(program, value) for name, value in made if part_of_name(name) == "train"]
     if not training or not isinstance(training[0], tuple):
@@ -258,15 +245,12 @@ def _unused_otherwise(program: Program) -> Iterator[Spot]:
 
 
 def test_images_augmented(program: Program) -> Iterator[Spot]:
-    """Test images that are read through random steps."""
-    by_loader: dict[ast.Call, set[Part | None]] = {}
-    for loader in loaders(program):
-        for data_set in read_by(program, loader.call):
-            if data_set.split is None and not has_sampler(program, loader.call):
-                by_loader.setdefault(data_set.call, set()).add(loader.part)
+    """Test images whose transform has random steps."""
+    by_loader = _parts_by_loader(program)
     for call in all_data_sets(program):
         name = name_given(program, call)
-        parts = by_loader.get(call) or {part_of_name(name) or part_read(program, call)}
+        parts = {part for loader, part in by_loader.get(call, ()) if not has_sampler(program, loader.call)}
+        parts = parts or {part_of_name(name) or part_read(program, call)}
         transform = transform_of(program, call)
         if "train" in parts or not parts & {"test", "validation"} or transform is None or "tta" in name.lower():
             continue
@@ -274,11 +258,8 @@ def test_images_augmented(program: Program) -> Iterator[Spot]:
             continue
         steps = random_steps(program, transform)
         if steps:
-            yield Spot(
-                line=transform.lineno,
-                fix="give the test images a transform of their own: ToTensor and the Normalize of training",
-                detail=f"test images pass through {_listed(steps)}",
-            )
+            fix = "give the test images a transform of their own: ToTensor and the Normalize of training"
+            yield Spot(line=transform.lineno, fix=fix, detail=f"test images pass through {_listed(steps)}")
 
 
 def not_shuffled(program: Program) -> Iterator[Spot]:
@@ -286,14 +267,13 @@ def not_shuffled(program: Program) -> Iterator[Spot]:
     for loop in training_loops(program):
         for loader in loader_calls(program, loop.over):
             given = option(program, loader, "shuffle", 2)
-            is_shuffled = [is_true(program, expr) for expr in given.exprs]
-            is_ordered = given.is_known and all(one is False for one in is_shuffled)
+            is_ordered = given.is_known and all(is_true(program, expr) is False for expr in given.exprs)
             if is_ordered and not has_sampler(program, loader) and _has_order(program, loader):
                 yield Spot(line=loader.lineno, fix="write shuffle=True into the DataLoader of the training images")
 
 
 def _has_order(program: Program, loader: ast.Call) -> bool:
-    """Whether the data set of a loader is seen, and is none that streams (which cannot be shuffled)."""
+    """Whether the data set of a loader is known, and does not stream (a stream cannot be shuffled)."""
     if read_by(program, loader):
         return True
     given = option(program, loader, "dataset", 0)
@@ -304,19 +284,16 @@ def _has_order(program: Program, loader: ast.Call) -> bool:
 
 
 def seeded_after_split(program: Program) -> Iterator[Spot]:
-    """A split whose random numbers come before the seed."""
-    seeds = _seeds(program)
+    """A split that draws its random numbers before the seed is set."""
+    seeds = [call for name, calls in program.calls.items() if "seed" in name.lower() for call in calls]
     for call in program.called("random_split"):
-        if option(program, call, "generator", 2).exprs or not option(program, call, "generator", 2).is_known:
+        generator, scope = option(program, call, "generator", 2), program.scope(call)
+        if generator.exprs or not generator.is_known:
             continue
-        scope = program.scope(call)
         after = [seed for seed in seeds if program.scope(seed) is scope and begin(seed) > begin(call)]
         if after and len(after) == len(seeds) and not _seeds_before(program, call):
-            yield Spot(
-                line=call.lineno,
-                fix=f"write {written(after[0])} above this line",
-                detail=f"{written(after[0])} comes after the split",
-            )
+            seed = ast.unparse(after[0])
+            yield Spot(line=call.lineno, fix=f"write {seed} above this line", detail=f"{seed} comes after the split")
 
 
 def never_seeded(program: Program) -> Iterator[Spot]:
@@ -324,12 +301,8 @@ def never_seeded(program: Program) -> Iterator[Spot]:
     trains = [loop.node for loop in training_loops(program)]
     if not trains or _names_a_seed(program):
         return
-    nets = [
-        call
-        for call in program.every(ast.Call)
-        if isinstance(call.func, ast.Name)
-        and any(is_net_class(program, made) for made in program.classes.get(call.func.id, ()))
-    ]
+    names = {made.name for made in program.every(ast.ClassDef) if is_net_class(program, made)}
+    nets = [call for call in program.called(*names) if isinstance(call.func, ast.Name)]
     first = min(call.lineno for call in [*program.called("random_split"), *nets] or trains)
     yield Spot(line=first, fix="write torch.manual_seed(0) above this line")
 
@@ -341,22 +314,14 @@ def _names_a_seed(program: Program) -> bool:
     return any("seed" in name.lower() or name in ("random_state", "generator") for name in names)
 
 
-def _seeds(program: Program) -> list[ast.Call]:
-    return [call for name, calls in program.calls.items() if "seed" in name.lower() for call in calls]
-
-
 def _seeds_before(program: Program, call: ast.Call) -> bool:
     """Whether a function that is called before sets a seed."""
     return any(
-        any("seed" in name.lower() for name in words_of(made))
+        any("seed" in name.lower() for name in called_names(made))
         for before in within(program.scope(call), ast.Call)
         if begin(before) < begin(call)
         for made in functions_called(program, before)
     )
-
-
-def _kind(call: ast.Call) -> str:
-    return written(call.func)
 
 
 def _listed(steps: list[ast.Call]) -> str:

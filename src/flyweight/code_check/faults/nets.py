@@ -7,62 +7,32 @@ from collections.abc import Iterator
 
 from flyweight.code_check.findings import Spot
 from flyweight.code_check.loops import is_net_class
-from flyweight.code_check.program import Program, last_name, option, within, words_of, written
+from flyweight.code_check.program import FUNCTIONS, Program, called_names, last_name, option, targets, within
 
-# Layers that have no parameters: to leave them out costs nothing.
-_FREE = (
-    "Dropout",
-    "AlphaDropout",
-    "ReLU",
-    "LeakyReLU",
-    "ELU",
-    "GELU",
-    "SiLU",
-    "Tanh",
-    "Sigmoid",
-    "Softmax",
-    "LogSoftmax",
-    "MaxPool",
-    "AvgPool",
-    "Adaptive",
-    "Flatten",
-    "Identity",
-    "Unflatten",
-    "Upsample",
-    "ZeroPad",
-)
-_LAYERS = (
-    *_FREE,
-    "Conv",
-    "Linear",
-    "BatchNorm",
-    "LayerNorm",
-    "GroupNorm",
-    "InstanceNorm",
-    "Embedding",
-    "LSTM",
-    "GRU",
-    "RNN",
-    "Sequential",
-    "PReLU",
-    "Bilinear",
-    "MultiheadAttention",
-)
+# Layers without parameters: an unused one costs nothing.
+_ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax")
+_POOLS = ("MaxPool", "AvgPool", "Adaptive")
+_RESHAPING = ("Flatten", "Unflatten", "Identity", "Upsample", "ZeroPad")
+_FREE = (*_ACTIVATIONS, *_POOLS, *_RESHAPING, "Dropout", "AlphaDropout")
+_NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm")
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_OTHERS = ("Conv", "Linear", "Bilinear", "PReLU", "Embedding", "MultiheadAttention", "Sequential")
+_LAYERS = (*_FREE, *_NORMS, *_RECURRENT, *_OTHERS)
 # Ways to reach the layers of a net without their names.
-_GOES_THROUGH = {"children", "named_children", "modules", "named_modules", "getattr", "add_module", "get_submodule"}
+_NAMELESS_ACCESS = {"children", "named_children", "modules", "named_modules", "getattr", "add_module", "get_submodule"}
 
 
 def inplace_for_pool(program: Program) -> Iterator[Spot]:
-    """`F.relu(x, 2)`: a number where `inplace` is asked for."""
+    """`F.relu(x, 2)`: a number as the argument `inplace`."""
     for call in program.called("relu", "relu6", "ReLU", "ReLU6"):
         if last_name(call.func) in ("relu", "relu6") and not _is_functional(call):
             continue
         given = option(program, call, "inplace", 0 if last_name(call.func)[0] == "R" else 1)
         for expr in given.exprs:
             if isinstance(expr, ast.Constant) and isinstance(expr.value, int) and not isinstance(expr.value, bool):
-                inner = written(ast.Call(func=call.func, args=call.args[:1], keywords=[]))
-                plain = inner if _is_functional(call) else "nn.ReLU()"
-                fix = f"F.max_pool2d({plain}, {expr.value}) if a pool is meant, else {plain}"
+                alone = ast.unparse(ast.Call(func=call.func, args=call.args[:1], keywords=[]))
+                relu = alone if _is_functional(call) else "nn.ReLU()"
+                fix = f"F.max_pool2d({relu}, {expr.value}) if a pool is meant, else {relu}"
                 yield Spot(line=call.lineno, fix=fix, detail=f"{expr.value} is taken as inplace=True")
 
 
@@ -71,20 +41,13 @@ def _is_functional(call: ast.Call) -> bool:
 
 
 def dropout_always_on(program: Program) -> Iterator[Spot]:
-    """`F.dropout(x, p)`, which does not know of evaluation mode unless it is told."""
+    """`F.dropout(x, p)`, which drops in evaluation, too, without `training=self.training`."""
+    mode = ast.keyword(arg="training", value=ast.parse("self.training", mode="eval").body)
     for call in program.called("dropout", "dropout2d"):
-        if _is_functional(call) and call.args:
-            given = option(program, call, "training", 2)
-            if given.may_be_absent and not given.exprs and given.is_known:
-                told = ast.Call(
-                    func=call.func,
-                    args=call.args,
-                    keywords=[
-                        *call.keywords,
-                        ast.keyword(arg="training", value=ast.parse("self.training", mode="eval").body),
-                    ],
-                )
-                yield Spot(line=call.lineno, fix=written(told))
+        given = option(program, call, "training", 2)
+        if _is_functional(call) and call.args and given.may_be_absent and not given.exprs and given.is_known:
+            fixed = ast.Call(func=call.func, args=call.args, keywords=[*call.keywords, mode])
+            yield Spot(line=call.lineno, fix=ast.unparse(fixed))
 
 
 def layers_not_used(program: Program) -> Iterator[Spot]:
@@ -93,22 +56,24 @@ def layers_not_used(program: Program) -> Iterator[Spot]:
         if not is_net_class(program, made) or not _is_whole(program, made):
             continue
         family = [made, *_parents(program, made), *_children(program, made)]
-        used = {name.attr for one in family for name in within(one, ast.Attribute) if isinstance(name.ctx, ast.Load)}
-        used |= _used_elsewhere(program)
-        for assign in within(made, ast.Assign):
-            for target in assign.targets:
-                if _is_own(target) and isinstance(target, ast.Attribute) and target.attr not in used:
-                    yield from _unused(program, assign, target.attr)
+        inside = {name for one in family for name in within(one, ast.Attribute)}
+        # Attributes of anything but `self` count as well, as in `model.fc.weight`.
+        outside = {name for name in program.every(ast.Attribute) if last_name(name.value) != "self"}
+        used = {name.attr for name in inside | outside if isinstance(name.ctx, ast.Load)}
+        for assign, target in targets(within(made, ast.Assign)):
+            if isinstance(target, ast.Attribute) and last_name(target.value) == "self" and target.attr not in used:
+                yield from _unused(program, assign, target.attr)
 
 
 def _is_whole(program: Program, made: ast.ClassDef) -> bool:
-    """Whether a class has a forward of its own, bases that are seen, and reaches its layers by their names only."""
+    """Whether a class has a forward of its own, known bases, and reaches its layers by their names only."""
     if any(last_name(base) != "Module" and last_name(base) not in program.classes for base in made.bases):
         return False
-    methods = {part.name for part in made.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    through = _GOES_THROUGH & words_of(made)
-    has_more = any(name.attr in ("_modules", "__dict__") for name in within(made, ast.Attribute))
-    return "forward" in methods and not through and not has_more
+    methods = {part.name for part in made.body if isinstance(part, FUNCTIONS)}
+    is_nameless = bool(_NAMELESS_ACCESS & called_names(made)) or any(
+        name.attr in ("_modules", "__dict__") for name in within(made, ast.Attribute)
+    )
+    return "forward" in methods and not is_nameless
 
 
 def _parents(program: Program, made: ast.ClassDef) -> list[ast.ClassDef]:
@@ -119,26 +84,13 @@ def _children(program: Program, made: ast.ClassDef) -> list[ast.ClassDef]:
     return [one for one in program.every(ast.ClassDef) if made.name in {last_name(base) for base in one.bases}]
 
 
-def _used_elsewhere(program: Program) -> set[str]:
-    """Attributes of anything but `self`, as in `model.fc.weight`."""
-    return {
-        name.attr
-        for name in program.every(ast.Attribute)
-        if isinstance(name.ctx, ast.Load) and last_name(name.value) != "self"
-    }
-
-
-def _is_own(target: ast.expr) -> bool:
-    return isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self"
-
-
 def _unused(program: Program, assign: ast.Assign, name: str) -> Iterator[Spot]:
     call = assign.value
     if not isinstance(call, ast.Call) or not _is_layer(program, call):
         return
     kind = last_name(call.func)
     is_free = kind.startswith(_FREE) or (
-        kind == "Sequential" and all(word.startswith((*_FREE, kind)) for word in words_of(call))
+        kind == "Sequential" and all(word.startswith((*_FREE, kind)) for word in called_names(call))
     )
     yield Spot(
         line=assign.lineno,

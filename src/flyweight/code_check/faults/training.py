@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from flyweight.code_check.findings import Spot
 from flyweight.code_check.loops import (
@@ -13,60 +13,46 @@ from flyweight.code_check.loops import (
     is_net_class,
     loss_of,
     made_by,
-    methods_called,
     nets_called,
     steps_taken,
     training_loops,
 )
 from flyweight.code_check.program import (
     Program,
+    all_arguments,
     begin,
+    calls_within,
     functions_of,
     key_of,
     last_name,
+    method_calls,
     values,
     within,
-    written,
 )
 
-_SCHEDULES = {
-    "StepLR",
-    "MultiStepLR",
-    "ExponentialLR",
-    "CosineAnnealingLR",
-    "CosineAnnealingWarmRestarts",
-    "ReduceLROnPlateau",
-    "OneCycleLR",
-    "CyclicLR",
-    "LambdaLR",
-    "MultiplicativeLR",
-    "LinearLR",
-    "PolynomialLR",
-    "ConstantLR",
-    "SequentialLR",
-}
+_FALLING = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "ConstantLR")
+_OTHERS = ("CosineAnnealingWarmRestarts", "ReduceLROnPlateau", "OneCycleLR", "CyclicLR", "LambdaLR", "MultiplicativeLR")
+_READ_ONLY = ("get_last_lr", "state_dict", "last_epoch", "get_lr")
+_SCHEDULES = {*_FALLING, *_OTHERS, "SequentialLR"}
 
 
 def gradients_not_cleared(program: Program) -> Iterator[Spot]:
     """A loop that steps after each batch and never sets the gradients to zero."""
     for loop in training_loops(program):
         steps = steps_taken(program, loop.node)
-        # In a loop over something else than a loader, the steps may have an order of their own.
+        # A loop over something else than a loader may clear the gradients elsewhere in its function.
         if not steps or _clears(program, loop.scope if isinstance(loop.over, ast.Call) else loop.node):
             continue
-        optimizer = written(steps[0].func).removesuffix(".step")
-        first = next(call for call in methods_called(loop.node, "backward"))
+        optimizer = ast.unparse(steps[0].func).removesuffix(".step")
+        first = next(call for call in calls_within(loop.node, "backward"))
         yield Spot(line=first.lineno, fix=f"write {optimizer}.zero_grad() above this line")
 
 
 def _clears(program: Program, node: ast.AST) -> bool:
-    for part in [node, *functions_called(program, node)]:
-        if methods_called(part, "zero_grad"):
-            return True
-        # p.grad = None, p.grad.zero_(): by hand
-        if any(inner.attr == "grad" for inner in within(part, ast.Attribute)):
-            return True
-    return False
+    # By zero_grad, or by hand: p.grad = None, p.grad.zero_().
+    parts = [node, *functions_called(program, node)]
+    names = {inner.attr for part in parts for inner in within(part, ast.Attribute)}
+    return "grad" in names or any(calls_within(part, "zero_grad") for part in parts)
 
 
 def gradients_cleared_before_step(program: Program) -> Iterator[Spot]:
@@ -76,29 +62,27 @@ def gradients_cleared_before_step(program: Program) -> Iterator[Spot]:
         if order is None:
             continue
         backward, clear, step = order
-        # Round the loop from backward on: what comes first, clearing or stepping?
-        to_clear, to_step = (
-            after - backward if after > backward else after - backward + 10**6 for after in (clear, step)
-        )
+        # From backward on, and round the loop to its first statements: is clearing before the step?
+        to_clear, to_step = ((after - backward - 1) % len(loop.node.body) for after in (clear, step))
         if to_clear < to_step:
             line = loop.node.body[step].lineno
             yield Spot(line=line, fix="the order is zero_grad(), loss.backward(), step()")
 
 
 def _order(program: Program, loop: Loop) -> tuple[int, int, int] | None:
-    """Where backward, zero_grad and step stand among the statements of a loop; None unless each is there once."""
+    """The indices of the statements with backward, zero_grad and step; None unless a loop has each of them once."""
     where: dict[str, list[int]] = {"backward": [], "zero_grad": [], "step": []}
     for number, statement in enumerate(loop.node.body):
         found = {
-            "backward": methods_called(statement, "backward"),
-            "zero_grad": methods_called(statement, "zero_grad"),
+            "backward": calls_within(statement, "backward"),
+            "zero_grad": calls_within(statement, "zero_grad"),
             "step": steps_taken(program, statement),
         }
         if any(found.values()) and not isinstance(statement, (ast.Expr, ast.Assign)):
             return None
         for name, calls in found.items():
             where[name] += [number] * len(calls)
-    if any(len(places) != 1 for places in where.values()):
+    if any(len(numbers) != 1 for numbers in where.values()):
         return None
     return where["backward"][0], where["zero_grad"][0], where["step"][0]
 
@@ -116,20 +100,12 @@ def no_backward(program: Program) -> Iterator[Spot]:
 
 
 def no_step(program: Program) -> Iterator[Spot]:
-    """Gradients without a step: the optimizer that is made is never asked to."""
-    made = [call for call in program.called(*OPTIMIZERS) if _takes_parameters(call)]
+    """Gradients without a step: an optimizer is made, and its `step` is never called."""
+    made = [call for call in program.called(*OPTIMIZERS) if calls_within(call, "parameters")]
     loops = list(training_loops(program))
-    if not made or not loops or "step" in program.calls:
-        return
-    if any(_passes_on(program, call) for call in made):
-        return
-    name = _name_of(program, made[0]) or "optimizer"
-    backward = methods_called(loops[0].node, "backward")
-    yield Spot(line=backward[0].lineno, fix=f"write {name}.step() below this line")
-
-
-def _takes_parameters(call: ast.Call) -> bool:
-    return any(last_name(inner.func) == "parameters" for inner in within(call, ast.Call))
+    if made and loops and "step" not in program.calls and not any(_passes_on(program, call) for call in made):
+        backward = calls_within(loops[0].node, "backward")
+        yield Spot(line=backward[0].lineno, fix=f"write {_name_of(program, made[0])}.step() below this line")
 
 
 def _name_of(program: Program, call: ast.Call) -> str:
@@ -138,42 +114,32 @@ def _name_of(program: Program, call: ast.Call) -> str:
 
 
 def _passes_on(program: Program, call: ast.Call) -> bool:
-    """Whether what a call makes is given to something that is not seen."""
+    """Whether what a call makes is given to something that cannot be followed."""
     name = _name_of(program, call)
-    if not name:
-        return True
-    for used in program.every(ast.Name):
-        if used.id == name and isinstance(used.ctx, ast.Load):
-            parent = program.parents[used][0]
-            is_known = isinstance(parent, ast.Attribute) or (
-                isinstance(parent, ast.Call) and last_name(parent.func) in program.functions
-            )
-            if not is_known:
-                return True
-    return False
+    parents = [program.parents[used][0] for used in program.loads(name)]
+    return not name or not all(
+        isinstance(parent, ast.Attribute)
+        or (isinstance(parent, ast.Call) and last_name(parent.func) in program.functions)
+        for parent in parents
+    )
 
 
 def schedule_before_optimizer(program: Program) -> Iterator[Spot]:
     """A schedule that steps before the optimizer, so that its first learning rate is never used."""
     for loop in program.every(ast.For):
-        taken = [_schedule_steps(program, statement) for statement in loop.body]
-        trains = [_steps(program, statement) for statement in loop.body]
-        if not any(trains) or not any(taken):
+        taken = [(statement, call) for statement in loop.body for call in _schedule_steps(program, statement)]
+        training = [statement for statement in loop.body if _steps(program, statement)]
+        if len(taken) != 1 or not training:
             continue
-        first, last = next(n for n, calls in enumerate(taken) if calls), trains.index(True)
-        is_alone = sum(len(calls) for calls in taken) == 1
-        if first < last and is_alone and isinstance(loop.body[first], ast.Expr):
-            call = taken[first][0]
-            yield Spot(line=call.lineno, fix=f"write {written(call)} below the training of the epoch")
+        statement, call = taken[0]
+        if loop.body.index(statement) < loop.body.index(training[0]) and isinstance(statement, ast.Expr):
+            yield Spot(line=call.lineno, fix=f"write {ast.unparse(call)} below the training of the epoch")
 
 
 def _schedule_steps(program: Program, statement: ast.stmt) -> list[ast.Call]:
-    return [
-        call
-        for call in methods_called(statement, "step")
-        # With an argument it is told the epoch or the loss, which some schedules want first.
-        if isinstance(call.func, ast.Attribute) and not call.args and _is_schedule(program, call.func.value)
-    ]
+    # A step with an argument gets the epoch or the loss, which some schedules need before the training.
+    calls = method_calls(statement, "step")
+    return [call for call, receiver in calls if not call.args and _is_schedule(program, receiver)]
 
 
 def _is_schedule(program: Program, expr: ast.expr) -> bool:
@@ -186,92 +152,60 @@ def _steps(program: Program, statement: ast.stmt) -> bool:
 
 
 def schedule_never_steps(program: Program) -> Iterator[Spot]:
-    """A schedule that is made and never asked for the next learning rate."""
+    """A schedule that is made, and whose `step` is never called."""
     for call in program.called(*_SCHEDULES):
-        name = _name_of(program, call)
-        parent = program.parents[call][0]
+        name, parent = _name_of(program, call), program.parents[call][0]
         is_named = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name)
-        if not is_named or not call.args or not any(training_loops(program)):
-            continue
-        uses = [used for used in program.every(ast.Name) if used.id == name and isinstance(used.ctx, ast.Load)]
-        if all(_only_looks(program, used) for used in uses):
+        uses = [program.parents[used][0] for used in program.loads(name)]
+        is_read_only = all(isinstance(use, ast.Attribute) and use.attr in _READ_ONLY for use in uses)
+        if is_named and call.args and is_read_only and any(training_loops(program)):
             yield Spot(line=call.lineno, fix=f"write {name}.step() at the end of each epoch")
 
 
-def _only_looks(program: Program, used: ast.Name) -> bool:
-    parent = program.parents[used][0]
-    return isinstance(parent, ast.Attribute) and parent.attr in ("get_last_lr", "state_dict", "last_epoch", "get_lr")
-
-
 def optimizer_of_another_net(program: Program) -> Iterator[Spot]:
-    """A net that is made anew after the optimizer got the parameters of the old one, and is then trained."""
-    for call in program.called(*OPTIMIZERS):
-        owner = _owner(call)
-        optimizer = _name_of(program, call)
-        if owner is None or not optimizer or not isinstance(owner, ast.Name):
-            continue
-        scope = program.scope(call)
-        again = _made_after(program, call, owner.id)
-        if again is None or any(
-            begin(other) > begin(call) and _name_of(program, other) == optimizer
-            for other in program.called(*OPTIMIZERS)
-        ):
-            continue
-        if _trained_after(program, again, owner.id, optimizer) and program.scope(again) is scope:
-            yield Spot(
-                line=again.lineno,
-                fix=f"{optimizer} = {written(call)}, below this line",
-                detail=f"{optimizer} has the parameters of the {owner.id} of before",
-            )
+    """A net that is made a second time after the optimizer got the parameters of the first, and is then trained."""
+    made = [(call, _name_of(program, call)) for call in program.called(*OPTIMIZERS)]
+    for call, optimizer in made:
+        net = _net_of(call)
+        again = _made_after(program, call, net) if net and optimizer else None
+        is_replaced = any(begin(other) > begin(call) and name == optimizer for other, name in made)
+        if again is not None and not is_replaced and _trained_after(program, again, net, optimizer):
+            fix = f"{optimizer} = {ast.unparse(call)}, below this line"
+            yield Spot(line=again.lineno, fix=fix, detail=f"{optimizer} has the parameters of the earlier {net}")
 
 
-def _owner(call: ast.Call) -> ast.expr | None:
-    """`model` of `Adam(model.parameters())`."""
+def _net_of(call: ast.Call) -> str:
+    """`model` of `Adam(model.parameters())`; empty for another form."""
     first = call.args[0] if call.args else None
-    if isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute) and first.func.attr == "parameters":
-        return first.func.value
-    return None
+    if not isinstance(first, ast.Call) or last_name(first.func) != "parameters":
+        return ""
+    return last_name(first.func.value) if isinstance(first.func, ast.Attribute) else ""
 
 
 def _made_after(program: Program, call: ast.Call, name: str) -> ast.Assign | None:
-    scope = program.scope(call)
-    block = program.parents[_statement(program, call)][0]
-    for assign in within(scope, ast.Assign):
+    statement = next(outer for outer in program.ancestors(call) if isinstance(outer, ast.stmt))
+    for assign in within(program.scope(call), ast.Assign):
         is_same = len(assign.targets) == 1 and isinstance(assign.targets[0], ast.Name) and assign.targets[0].id == name
-        if is_same and begin(assign) > begin(call) and program.parents[assign][0] is block:
+        if is_same and begin(assign) > begin(call) and program.parents[assign][0] is program.parents[statement][0]:
             made = made_by(program, assign.value)
             classes = program.classes.get(last_name(made.func), ()) if made is not None else ()
-            # model = model.to(device) gives the same net back; so does a wrapper.
-            if made is not None and classes and is_net_class(program, classes[-1]) and _is_fresh(assign.value, name):
+            # model = model.to(device) returns the same net; so does a wrapper.
+            is_new = name not in {inner.id for inner in within(assign.value, ast.Name)}
+            if is_new and classes and is_net_class(program, classes[-1]):
                 return assign
     return None
 
 
-def _is_fresh(expr: ast.expr, name: str) -> bool:
-    return not any(inner.id == name for inner in within(expr, ast.Name))
-
-
-def _statement(program: Program, node: ast.AST) -> ast.AST:
-    while not isinstance(node, ast.stmt):
-        node = program.parents[node][0]
-    return node
-
-
 def _trained_after(program: Program, again: ast.Assign, net: str, optimizer: str) -> bool:
-    """Whether both are given to a function, or used in a loop, that comes after."""
-    scope: Sequence[ast.Call] = list(within(program.scope(again), ast.Call))
-    for call in scope:
-        given = {last_name(one) for one in [*call.args, *(keyword.value for keyword in call.keywords)]}
+    """Whether both are given to a later function, or used in a later loop."""
+    for call in within(program.scope(again), ast.Call):
+        given = {last_name(one) for one in all_arguments(call)}
         if begin(call) > begin(again) and {net, optimizer} <= given and functions_of(program, call):
             return any(steps_taken(program, made) for made in functions_of(program, call))
     for loop in training_loops(program):
         if begin(loop.node) > begin(again) and program.scope(loop.node) is program.scope(again):
-            stepped = {
-                key_of(step.func.value)
-                for step in steps_taken(program, loop.node)
-                if isinstance(step.func, ast.Attribute)
-            }
-            asked = {key_of(call.func) for call in nets_called(program, loop.node)}
-            if optimizer in stepped and net in asked:
+            stepped = {ast.unparse(step.func) for step in steps_taken(program, loop.node)}
+            called = {key_of(call.func) for call in nets_called(program, loop.node)}
+            if f"{optimizer}.step" in stepped and net in called:
                 return True
     return False
