@@ -59,7 +59,7 @@ for phase in ["train", "val"]:
         right += torch.sum(output.argmax(1) == y.data)
     print(running / sizes[phase], right.double() / sizes[phase])
 """,
-    "the accuracy on training images is told as such": """\
+    "the accuracy on training images is named so": """\
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -104,7 +104,7 @@ def evaluate(model, loader):
             loss += F.cross_entropy(model(x), y).item()
     return share / len(loader), loss / len(loader)
 """,
-    "validation chooses, the test is only told": """\
+    "validation chooses, the test result is only printed": """\
 for epoch in range(9):
     val_acc = evaluate(model, val_loader)
     test_acc = evaluate(model, test_loader)
@@ -355,7 +355,7 @@ def found(path):
 
 
 def test_a_sound_script_has_no_finding(tmp_path):
-    """Not even a note is told of a script that does everything as it should be done."""
+    """A correct script has no finding, not even a note."""
     path = tmp_path / "sound.py"
     path.write_text(HEALTHY, encoding="utf-8")
 
@@ -414,14 +414,14 @@ def test_the_faults_of_the_documents_are_named(tmp_path, name, nbformat):
     assert len(expected) >= 2
 
 
-def test_a_sum_is_told_with_the_learning_rate_that_it_makes(tmp_path):
-    """lr times batch size, where both are seen; a note where the optimizer does not mind."""
+def test_a_summed_loss_names_the_effective_learning_rate(tmp_path):
+    """lr times batch size where both are known; a note where the optimizer does not depend on the scale."""
     text = changed(HEALTHY, [("nn.CrossEntropyLoss()", 'nn.CrossEntropyLoss(reduction="sum")')])
     adam = changed(text, [("optim.SGD(model.parameters(), lr=0.05, momentum=0.9)", "optim.Adam(model.parameters())")])
     small = changed(text, [("lr=0.05", "lr=0.0005")])
-    unseen = changed(text, [("lr=0.05", "lr=args.lr")])
+    unknown = changed(text, [("lr=0.05", "lr=args.lr")])
     findings = []
-    for number, one in enumerate([text, adam, small, unseen]):
+    for number, one in enumerate([text, adam, small, unknown]):
         path = tmp_path / f"{number}.py"
         path.write_text(one, encoding="utf-8")
         findings += read_code(path).findings

@@ -24,9 +24,9 @@ def of_language(name: str) -> bytes:
 
 BAD = {
     "no json": ("a.ipynb", b"import torch", "notebook in JSON"),
-    "json of another kind": ("a.ipynb", b'{"runs": []}', "no list of cells"),
-    "a list": ("a.ipynb", b"[1, 2]", "no list of cells"),
-    "a number of cells": ("a.ipynb", b'{"cells": 3}', "no list of cells"),
+    "json of another kind": ("a.ipynb", b'{"runs": []}', "list of cells"),
+    "a list": ("a.ipynb", b"[1, 2]", "list of cells"),
+    "a number of cells": ("a.ipynb", b'{"cells": 3}', "list of cells"),
     "no code": ("a.ipynb", json.dumps(NOTEBOOK | {"cells": [{"cell_type": "markdown"}]}).encode(), "no code cells"),
     "another language": ("a.ipynb", of_language("R"), "in Python, found one in 'r'"),
     "binary script": ("a.py", b"\x00\x01\x02", "binary data"),
@@ -45,25 +45,25 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_told_in_one_line(tmp_path, name):
-    """The message says what was found, with the line where there is one."""
-    file, content, said = BAD[name]
+def test_a_bad_file_is_one_line_of_error(tmp_path, name):
+    """The message names what was found, with the line if there is one."""
+    file, content, expected = BAD[name]
     path = tmp_path / file
     path.write_bytes(content)
 
-    with pytest.raises(DataError, match=said) as error:
+    with pytest.raises(DataError, match=expected) as error:
         read_code(path)
 
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 300
 
 
-def test_a_path_that_is_no_script_is_told(tmp_path):
-    """A folder, another kind of file and no file at all are told apart."""
+def test_a_path_that_is_no_script_is_refused(tmp_path):
+    """A folder, another kind of file and a missing file have different errors."""
     other = tmp_path / "notes.txt"
     other.write_text("x = 1", encoding="utf-8")
 
-    with pytest.raises(UsageError, match="found a folder"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_code(tmp_path)
     with pytest.raises(UsageError, match=r"script \(.py\) or a notebook \(.ipynb\), found '.txt'"):
         read_code(other)
@@ -84,8 +84,8 @@ def test_nothing_of_a_file_is_run_or_imported(tmp_path, monkeypatch):
     assert not (tmp_path / "trace").exists()
 
 
-def test_a_cell_that_does_not_parse_is_told_and_the_others_are_read(tmp_path):
-    """Half a cell, and a cell of another language, cost nothing but themselves."""
+def test_a_cell_that_does_not_parse_is_named_and_the_others_are_read(tmp_path):
+    """An incomplete cell and a cell of another language are skipped; all other findings stay."""
     cells = [*DOCUMENTS["002"], "for x in", "%%bash\nrm -rf results", "%%timeit\nfor x in range(3):\n    pass"]
     whole = read_code(write_notebook(tmp_path / "whole.ipynb", DOCUMENTS["002"]))
 

@@ -1,1 +1,1 @@
-"""What can be seen to be wrong in a training script or notebook that is not ours; none of it is run."""
+"""Faults in a training script or notebook, found by reading its text; nothing of it is run."""

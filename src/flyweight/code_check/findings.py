@@ -1,4 +1,4 @@
-"""What is found in somebody's code: a fault, its places, and the reading of a whole file. Values only."""
+"""What is found in a program: a fault, its places, and the result for a file. Values only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from flyweight.doctor.finding import Severity
 
 @dataclass(frozen=True, kw_only=True)
 class Spot:
-    """A line of the program (all cells one after another, from 1) where a fault is, and what to write there.
+    """A line of the program (all cells one after another, from 1) with a fault, and what to write there.
 
-    detail: the numbers or names of this place, in a sentence. severity: where it is not the one of the fault.
+    detail: the numbers or names of this place, in a sentence. severity: if it differs from that of the fault.
     """
 
     line: int
@@ -24,9 +24,9 @@ class Spot:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One line of the table. find: all the places of a program; none where it cannot be sure.
+    """One entry of the table. find: the places in a program; none where the code is not clear enough to be sure.
 
-    explanation: three sentences for a learner: what it is, what it does, what helps.
+    explanation: three sentences for a learner: the fault, its effect, the remedy.
     """
 
     code: str
@@ -38,8 +38,8 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeFinding:
-    """A fault at a place. cell: its number among the code cells, from 1, None in a script; line: from 1, in the cell
-    or the script; text: that line, as it stands in the file."""
+    """A fault at a place. cell: number of the code cell, from 1, None in a script; line: from 1, in the cell or the
+    script; text: that line of the file."""
 
     code: str
     title: str
@@ -53,7 +53,7 @@ class CodeFinding:
 
     @property
     def place(self) -> str:
-        """Where to look, in words: "cell 4, line 12", or "line 12" in a script."""
+        """The place in words: "cell 4, line 12", or "line 12" in a script."""
         return f"line {self.line}" if self.cell is None else f"cell {self.cell}, line {self.line}"
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class CodeFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeReading:
-    """All that was found in a file, the worst first. n_cells: code cells, 0 in a script; skipped: what was not read."""
+    """All findings of a file, the worst first. n_cells: 0 in a script; skipped: cells that are not Python."""
 
     path: str
     findings: tuple[CodeFinding, ...]
@@ -72,5 +72,5 @@ class CodeReading:
 
     @property
     def alarms(self) -> tuple[CodeFinding, ...]:
-        """What is more than a note."""
+        """The findings that are more than notes."""
         return tuple(finding for finding in self.findings if finding.severity != "note")

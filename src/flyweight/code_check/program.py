@@ -352,7 +352,7 @@ def _branches(program: Program, node: ast.AST) -> set[tuple[ast.AST, str]]:
 
 
 def _outer(program: Program, scope: Scope) -> Scope:
-    """The next scope whose names are seen; the names of a class are not seen in its methods."""
+    """The next scope with visible names; methods do not see the names of their class."""
     outer = program.scope(scope)
     while isinstance(outer, ast.ClassDef):
         outer = program.scope(outer)
@@ -426,7 +426,7 @@ def _default(function: Function, name: str) -> ast.expr | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What an argument of a call may be. is_known: False where some of it cannot be seen."""
+    """What an argument of a call may be. is_known: False where some of it is unknown."""
 
     exprs: tuple[ast.expr, ...] = ()
     may_be_absent: bool = False
@@ -489,7 +489,7 @@ def _is_changed(program: Program, key: Key) -> bool:
 
 
 def constants(program: Program, expr: ast.expr) -> list[object] | None:
-    """The plain values (numbers, texts, tuples) that an expression may have; None where one cannot be seen."""
+    """The plain values (numbers, texts, tuples) that an expression may have; None where one is unknown."""
     found = []
     for value in values(program, expr):
         if value.item is not None:
@@ -511,7 +511,7 @@ def _literal(program: Program, expr: ast.expr) -> object:
 
 
 def constant(program: Program, given: Option) -> object:
-    """The one plain value of an argument; None where there is none, or more, or it cannot be seen."""
+    """The one plain value of an argument; None where there is none, or more, or it is unknown."""
     if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
         return None
     found = constants(program, given.exprs[0])

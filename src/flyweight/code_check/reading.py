@@ -1,4 +1,4 @@
-"""A training script or notebook that is not ours, read for faults. It is text and a syntax tree: nothing of it runs."""
+"""Finds faults in a training script or notebook, from its text and syntax tree: nothing of it runs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from pathlib import Path
 
 from flyweight.code_check.findings import CodeFinding, CodeReading, Fault, Spot
 from flyweight.code_check.program import program_of
-from flyweight.code_check.source import Source, read_source
+from flyweight.code_check.source import Source, read_source, too_deep
 from flyweight.code_check.table import FAULTS
 from flyweight.doctor.finding import SEVERITIES
-from flyweight.errors import DataError
 
 
 def read_code(path: str | os.PathLike[str]) -> CodeReading:
-    """Name the faults that can be seen in a .py or .ipynb file, the worst first and then by their place.
+    """Find the faults in a .py or .ipynb file; the worst come first, then by line.
 
     Raises:
-        UsageError: a path that is neither of a script nor of a notebook.
-        DataError: no such file, or one that cannot be read as what its name says.
+        UsageError: the path is neither that of a script nor of a notebook.
+        DataError: there is no such file, or it is not Python or not a notebook.
     """
     source = read_source(Path(path))
     try:
         findings = tuple(sorted(_found(source, FAULTS), key=_order))
     except RecursionError:
-        raise DataError(f"{Path(path).name} is nested too deeply to be read; it is not what a person writes.") from None
+        raise too_deep(Path(path)) from None
     return CodeReading(
         path=os.fspath(path),
         findings=findings,
@@ -38,7 +37,7 @@ def read_code(path: str | os.PathLike[str]) -> CodeReading:
 def _found(source: Source, faults: Iterable[Fault]) -> Iterator[CodeFinding]:
     program = program_of(source.tree)
     for fault in faults:
-        # A loop that is reached in two ways is one place all the same.
+        # A line that is found in two ways is one finding.
         spots = {spot.line: spot for spot in reversed(list(fault.find(program)))}
         for spot in spots.values():
             yield _finding(source, fault, spot)

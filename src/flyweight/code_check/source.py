@@ -1,7 +1,7 @@
-"""From a script (.py) or a notebook (.ipynb) to one program: its syntax tree and its lines, cell after cell.
+"""Reads a script (.py) or a notebook (.ipynb) as one program: its syntax tree and its lines, cell after cell.
 
 Files are read as text; nothing of them is run or imported. What IPython adds to Python (lines with `%`, `!` and `?`)
-is left out without moving a line.
+is left out without changing line numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final
 from flyweight.errors import DataError, UsageError
 
 MAX_BYTES: Final = 20_000_000
-# Cell magics whose body is Python all the same.
+# Cell magics whose body is Python.
 _PYTHON_MAGICS: Final = {"time", "timeit", "capture", "prun", "python", "python3"}
 _TIMED: Final = re.compile(r"^(\s*)%time\s+(?=\S)")
 _MAGIC: Final = re.compile(r"^\s*(?:%|!(?!=)|\?)|^\s*[\w., ]+=\s*(?:!|%(?=[a-z]))|^\s*[\w.]+\?{1,2}\s*$")
@@ -29,7 +29,7 @@ _MAGIC: Final = re.compile(r"^\s*(?:%|!(?!=)|\?)|^\s*[\w., ]+=\s*(?:!|%(?=[a-z])
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A program and where its lines are from. starts: of each code cell, how many lines stand before it."""
+    """A program and its lines. starts: for each code cell, the number of lines before it."""
 
     path: str
     tree: ast.Module
@@ -39,11 +39,11 @@ class Source:
 
     @property
     def n_lines(self) -> int:
-        """As an editor counts: what follows the last line break is a line only if there is something."""
+        """As an editor counts: text after the last line break is a line, nothing is not."""
         return len(self.lines) - (self.lines[-1:] == ("",))
 
     def place(self, line: int) -> tuple[int | None, int]:
-        """The code cell (from 1; None in a script) and the line in it, of a line of the program."""
+        """The code cell (from 1; None in a script) and the line in it, for a line of the program."""
         if not self.starts:
             return None, line
         cell = bisect_right(self.starts, line - 1)
@@ -54,20 +54,24 @@ def read_source(path: Path) -> Source:
     """The program of a script or a notebook.
 
     Raises:
-        UsageError: a path that is neither of a script nor of a notebook.
-        DataError: no such file, or one that cannot be read as what its name says.
+        UsageError: the path is neither that of a script nor of a notebook.
+        DataError: there is no such file, or it is not Python or not a notebook.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file. Give the path of a script (.py) or a notebook (.ipynb).")
     if path.is_dir():
-        raise UsageError(f"{path} must be a file, found a folder; give the path of one .py or .ipynb file.")
+        raise UsageError(f"{path} is a folder; give the path of one .py or .ipynb file.")
     readers = {".py": _script, ".ipynb": _notebook}
     if path.suffix.lower() not in readers:
         raise UsageError(f"{path.name} must be a script (.py) or a notebook (.ipynb), found {path.suffix or 'no'!r}.")
     try:
         return readers[path.suffix.lower()](path, _content(path))
     except (RecursionError, MemoryError):
-        raise DataError(f"{path.name} is nested too deeply to be read; it is not what a person writes.") from None
+        raise too_deep(path) from None
+
+
+def too_deep(path: Path) -> DataError:
+    return DataError(f"{path.name} cannot be checked: its code is nested too deeply.")
 
 
 def _content(path: Path) -> bytes:
@@ -109,17 +113,17 @@ def _notebook(path: Path, content: bytes) -> Source:
         ) from None
     cells = _code_cells(tables)
     if cells is None:
-        raise DataError(f"{path.name} is JSON, but no notebook of format 3 or 4: it has no list of cells.")
+        raise DataError(f"{path.name} must be a notebook of format 3 or 4, found JSON without a list of cells.")
     language = _language(tables)
     if language not in ("", "python", "ipython", "python3"):
         raise DataError(f"{path.name} must be a notebook in Python, found one in {language!r}.")
     if not cells:
-        raise DataError(f"{path.name} has no code cells; there is nothing to read in it.")
+        raise DataError(f"{path.name} has no code cells, so there is nothing to check.")
     return _joined(path, cells)
 
 
 def _joined(path: Path, cells: Sequence[str]) -> Source:
-    """The cells as one program; one that does not parse leaves its lines empty of code and is told."""
+    """The cells as one program; a cell that does not parse has no code in it and is named in `skipped`."""
     body: list[ast.stmt] = []
     lines: list[str] = []
     starts, skipped = [], []
@@ -155,7 +159,7 @@ def _code_cells(tables: Any) -> list[str] | None:
 def _text(written: Any) -> str:
     parts = written if isinstance(written, list) else [written]
     text = "".join(part for part in parts if isinstance(part, str))
-    # JSON can hold halves of characters, which nothing can print.
+    # JSON may contain half a character (a lone surrogate), which cannot be printed.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -184,7 +188,7 @@ def _cell_tree(lines: Sequence[str]) -> ast.Module:
 
 
 def _tree(lines: Sequence[str]) -> ast.Module:
-    """Plain Python first: a line that starts with `%` may go on with an expression of the line before."""
+    """Parse as plain Python first: a line that starts with `%` may continue an expression of the line before."""
     try:
         return _parsed(lines)
     except SyntaxError as error:
@@ -198,16 +202,16 @@ def _tree(lines: Sequence[str]) -> ast.Module:
 
 
 def _without_magics(lines: Sequence[str]) -> list[str]:
-    """A magic becomes `pass`, so that a block of nothing else stays a block."""
-    plain, goes_on = [], False
+    """A magic becomes `pass`, so that a block that contains only magics stays a block."""
+    plain, is_continued = [], False
     for line in lines:
         timed = _TIMED.sub(r"\1", line)
         if timed != line:
             plain.append(timed)
-        elif goes_on or _MAGIC.match(line):
+        elif is_continued or _MAGIC.match(line):
             indent = line[: len(line) - len(line.lstrip())]
-            plain.append("" if goes_on else f"{indent}pass")
-            goes_on = line.rstrip().endswith("\\")
+            plain.append("" if is_continued else f"{indent}pass")
+            is_continued = line.rstrip().endswith("\\")
         else:
             plain.append(line)
     return plain
@@ -215,7 +219,7 @@ def _without_magics(lines: Sequence[str]) -> list[str]:
 
 def _parsed(lines: Sequence[str]) -> ast.Module:
     with warnings.catch_warnings():
-        # What Python has to say of a strange escape is no business of ours.
+        # Python warns of unknown escapes in the program; that is no finding here.
         warnings.simplefilter("ignore")
         try:
             return ast.parse("\n".join(lines))

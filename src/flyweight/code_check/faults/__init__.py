@@ -1,1 +1,1 @@
-"""The faults, by what they are about; each yields the places where it is found."""
+"""The faults, by subject; each function yields the places of one fault."""
