@@ -88,7 +88,7 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
         return [*with_value(arguments, "--seeds", "2"), *SHORT, *on_few_images(folder)]
     if arguments[:2] == ["journey", "run"]:
         return arguments if "--quick" in arguments else [*with_value(arguments, "--seeds", "1"), "--quick"]
-    if verb == "doctor" and {"--prove", "--fix", "--lr"} & set(arguments):
+    if verb == "doctor" and {"--trial", "--fix", "--lr"} & set(arguments):
         few = [*on_few_images(folder), *SHORT, *TINY]
         return [*arguments, "--seeds", "2", *few, *(["--overwrite"] if "--fix" in arguments else [])]
     if verb == "compare":

@@ -78,7 +78,7 @@ NEED_TORCH = (
     "train --resume C",
     "predict A seven.png",
     "data mnist --pictures seen",
-    "doctor A --prove",
+    "doctor A --trial",
     "doctor own/8k --set train.lr=10 --fix fixed.toml",
     "doctor own/8k --lr",
     "compare tiny.toml other.toml --until-sure",
@@ -166,7 +166,7 @@ def test_the_doctor_says_which_checks_were_not_run_for_want_of_torch(read):
     kept, bare = read["doctor A"][1], read["doctor C"][1]
 
     assert "torch" not in kept
-    _, _, unjudged = bare.partition("rules could be asked")
+    _, _, unjudged = bare.partition("checks could run")
     assert "flyweight[train]" in unjudged
     assert "SI02" in unjudged
     assert "DA01" not in unjudged

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.fault_bench.cases import BenchCase
 from flyweight.diagnose.examine import examine_run
-from flyweight.diagnose.trial import prove
+from flyweight.diagnose.trial import try_remedy
 from flyweight.doctor.finding import Finding
 from flyweight.experiment.events import never
 from flyweight.records.record import RunRecord
@@ -81,18 +81,18 @@ def _tried(
     from flyweight.recipe import Recipe
 
     recipe = Recipe.model_validate(record.recipe)
-    proof = prove(
+    trial = try_remedy(
         recipe, finding, store=store, seeds=SEEDS, first_seed=FIRST_SEED, is_full=True, should_stop=should_stop
     )
-    if proof is None or finding.remedy is None or case.kind is None:
+    if trial is None or finding.remedy is None or case.kind is None:
         return None
     return RemedyTried(
         kind=case.kind.name,
         design=case.design.name,
         code=finding.code,
         changes=finding.remedy.changes,
-        before=sum(proof.before) / len(proof.before),
-        after=sum(proof.after) / len(proof.after),
-        p=proof.paired.p if proof.paired else None,
-        n=len(proof.before),
+        before=sum(trial.before) / len(trial.before),
+        after=sum(trial.after) / len(trial.after),
+        p=trial.paired.p if trial.paired else None,
+        n=len(trial.before),
     )

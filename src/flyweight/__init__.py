@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from flyweight.code_check.reading import read_code
     from flyweight.data.sources import load as load_images
     from flyweight.diagnose.examine import examine_recipe, examine_run
-    from flyweight.diagnose.fix import heal
+    from flyweight.diagnose.fix import fix_recipe
     from flyweight.diagnose.lr_range import lr_range
     from flyweight.diagnose.monitor import monitor
-    from flyweight.diagnose.trial import prove
+    from flyweight.diagnose.trial import try_remedy
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
     from flyweight.execute.process_executor import Processes
@@ -75,7 +75,7 @@ _HOMES = {
     "examine": "flyweight.experiment.plan",
     "examine_recipe": "flyweight.diagnose.examine",
     "examine_run": "flyweight.diagnose.examine",
-    "heal": "flyweight.diagnose.fix",
+    "fix_recipe": "flyweight.diagnose.fix",
     "journal": "flyweight.evidence.journal",
     "load": "flyweight.inference.net",
     "load_images": "flyweight.data.sources:load",
@@ -84,7 +84,7 @@ _HOMES = {
     "monitor": "flyweight.diagnose.monitor",
     "parse_budget": "flyweight.model.budget",
     "plan": "flyweight.experiment.plan",
-    "prove": "flyweight.diagnose.trial",
+    "try_remedy": "flyweight.diagnose.trial",
     "read_code": "flyweight.code_check.reading",
     "resume": "flyweight.experiment.run",
     "resume_seeds": "flyweight.execute.seeds",
@@ -118,7 +118,7 @@ __all__ = [
     "examine",
     "examine_recipe",
     "examine_run",
-    "heal",
+    "fix_recipe",
     "journal",
     "load",
     "load_images",
@@ -127,7 +127,6 @@ __all__ = [
     "monitor",
     "parse_budget",
     "plan",
-    "prove",
     "read_code",
     "resume",
     "resume_seeds",
@@ -135,6 +134,7 @@ __all__ = [
     "run_seeds",
     "sync",
     "tracking",
+    "try_remedy",
     "until_sure",
     "write_comparison",
     "write_journal",

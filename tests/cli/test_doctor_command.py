@@ -86,7 +86,7 @@ def test_a_recipe_is_judged_before_any_run(flyweight):
     assert lines[0] == "own/8k: 7,898 parameters, 20 epochs of 860 steps; before any run"
     assert lines[2].split()[:3] == ["1", "LR01", "fault"]
     assert any(line.startswith("  change     lr 10 → ") for line in lines)
-    assert "  next       flyweight doctor own/8k --set train.lr=10 --prove" in lines
+    assert "  next       flyweight doctor own/8k --set train.lr=10 --trial" in lines
     assert max(map(len, lines)) <= 80
     assert Store.open().runs() == ()
 
@@ -97,7 +97,7 @@ def test_a_healthy_recipe_is_told_to_be_one(flyweight):
 
     assert code == 0
     assert "nothing found" in out
-    assert f"of {len(RULES)} rules could be asked" in out
+    assert f"of {len(RULES)} checks could run" in out
     assert "next" not in out
 
 
@@ -111,7 +111,7 @@ def test_a_run_is_judged_by_its_files(flyweight, with_a_run):
     assert f"  run        {with_a_run}" in out.splitlines()
     assert "SI05" in out
     assert "probes were not asked for" in out
-    assert f"flyweight doctor {with_a_run[:12]} --fix healed.toml" in out
+    assert f"flyweight doctor {with_a_run[:12]} --fix fixed.toml" in out
 
 
 def test_probes_look_at_images_and_weights(flyweight, with_a_run):
@@ -130,7 +130,7 @@ def test_json_has_every_number_and_where_it_comes_from(flyweight, with_a_run):
 
     found = json.loads(out)
     assert code == 0
-    assert (found["run"], found["status"], found["proofs"]) == (with_a_run, "finished", [])
+    assert (found["run"], found["status"], found["trials"]) == (with_a_run, "finished", [])
     assert found["findings"]
     assert all(one["evidence"] and all(number["source"] for number in one["evidence"]) for one in found["findings"])
     assert all(one["reason"] for one in found["unjudged"])
@@ -175,22 +175,22 @@ def test_nobody_is_asked_without_a_terminal(flyweight, with_a_run, monkeypatch):
 
 
 MISTAKES = {
-    "two tasks": (["own/8k", "--lr", "--prove"], "--prove"),
-    "seeds of nothing": (["own/8k", "--seeds", "3"], "--prove"),
-    "full nothing": (["own/8k", "--full"], "--prove"),
-    "one seed": (["own/8k", "--prove", "--seeds", "1"], "2 or more"),
+    "two tasks": (["own/8k", "--lr", "--trial"], "--trial"),
+    "seeds of nothing": (["own/8k", "--seeds", "3"], "--trial"),
+    "full nothing": (["own/8k", "--full"], "--trial"),
+    "one seed": (["own/8k", "--trial", "--seeds", "1"], "2 or more"),
     "teach a program": (["own/8k", "--teach", "--json"], "--teach"),
     "overwrite nothing": (["own/8k", "--overwrite"], "--fix"),
     "probes of a recipe": (["own/8k", "--no-probes"], "--no-probes"),
     "change of a run": (["@latest", "--set", "train.lr=1"], "--set"),
     "change of code": (["notebook.ipynb", "--code", "--set", "train.lr=1"], "--code"),
     "a script as a run": (["theirs.py"], "`flyweight doctor --code theirs.py`"),
-    "a notebook as a run": (["my work/theirs.ipynb", "--prove"], "`flyweight doctor --code 'my work/theirs.ipynb'`"),
+    "a notebook as a run": (["my work/theirs.ipynb", "--trial"], "`flyweight doctor --code 'my work/theirs.ipynb'`"),
     "no recipe": (["own/8kk"], "own/8k"),
     "no run": (["nosuchrun"], "nosuchrun"),
     "no key": (["own/8k", "--set", "train.lrr=1"], "train.lr"),
-    "no recipe file": (["own/8k", "--fix", "healed.txt"], ".toml"),
-    "no folder": (["own/8k", "--fix", "nowhere/healed.toml"], "nowhere"),
+    "no recipe file": (["own/8k", "--fix", "fixed.txt"], ".toml"),
+    "no folder": (["own/8k", "--fix", "nowhere/fixed.toml"], "nowhere"),
 }
 
 
@@ -223,7 +223,7 @@ def test_a_recipe_of_a_newer_version_is_told_to_be_one(flyweight, recipe):
     """Keys that this version does not know are named, and a line says what they may be; a wrong --set is none."""
     Path("newer.toml").write_text(Path(recipe).read_text() + "\n[future]\nkey = 1\n")
 
-    told = [flyweight("doctor", "newer.toml", *task) for task in ([], ["--lr"], ["--fix", "healed.toml"])]
+    told = [flyweight("doctor", "newer.toml", *task) for task in ([], ["--lr"], ["--fix", "fixed.toml"])]
 
     assert {code for code, _, _ in told} == {2}
     (err,) = {err for _, _, err in told}
@@ -234,7 +234,7 @@ def test_a_recipe_of_a_newer_version_is_told_to_be_one(flyweight, recipe):
     assert "newer" not in flyweight("doctor", recipe, "--set", "future.key=1")[2]
 
 
-@pytest.mark.parametrize("task", [[], ["--no-probes"], ["--lr"], ["--prove"], ["--fix", "healed.toml"]])
+@pytest.mark.parametrize("task", [[], ["--no-probes"], ["--lr"], ["--trial"], ["--fix", "fixed.toml"]])
 def test_a_run_of_another_version_is_named_with_it(flyweight, with_a_run, home, task):
     """Whatever is asked of it: one line with the run, the version that made it, and the key that is not known."""
     with closing(sqlite3.connect(home / "flyweight.db")) as database, database:
@@ -268,13 +268,13 @@ def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
 
     trials = try_remedies(named, examined, 2, is_full=False)
 
-    told = trials.told_in(examined).diagnosis.findings
+    told = trials.noted_in(examined).diagnosis.findings
     err = capsys.readouterr().err
-    assert [proof.code for proof in trials.proofs] == ["GOOD"]
+    assert [trial.code for trial in trials.trials] == ["GOOD"]
     assert trials.have_helped == {"DEAR": False, "NONE": False, "GOOD": True}
-    assert [one.proof.partition(": ")[0] for one in told] == ["cannot be tried", "cannot be tried", ""]
-    assert "the budget is 2,000" in told[0].proof
-    assert all(f"{one.code}: {one.proof}\n" in err for one in told[:2])
+    assert [one.trial.partition(": ")[0] for one in told] == ["cannot be tried", "cannot be tried", ""]
+    assert "the budget is 2,000" in told[0].trial
+    assert all(f"{one.code}: {one.trial}\n" in err for one in told[:2])
     assert [one.rank for one in told] == [1, 1, 1]
 
 
@@ -304,64 +304,64 @@ def test_a_range_of_learning_rates_is_told_with_each_seed(flyweight, recipe):
 
 
 @pytest.mark.slow
-def test_a_proof_is_told_and_kept(flyweight, with_a_run):
+def test_a_trial_is_shown_and_kept(flyweight, with_a_run):
     """Each remedy is trained beside the unchanged recipe; what came of it stands with the finding, also next time."""
-    code, out, err = flyweight("doctor", "@latest", "--no-probes", "--prove", "--seeds", "2", "--json")
+    code, out, err = flyweight("doctor", "@latest", "--no-probes", "--trial", "--seeds", "2", "--json")
 
     found = json.loads(out)
     assert code == 0
-    assert found["run"] == with_a_run, "the runs of the proof are later, and are not what was asked for"
+    assert found["run"] == with_a_run, "the runs of the trial are later, and are not what was asked for"
     assert "trying LR02" in err
-    assert found["proofs"]
-    proofs = {one["code"]: one for one in found["proofs"]}
-    assert len(proofs["LR02"]["before"]) == len(proofs["LR02"]["after"]) == 2
+    assert found["trials"]
+    trials = {one["code"]: one for one in found["trials"]}
+    assert len(trials["LR02"]["before"]) == len(trials["LR02"]["after"]) == 2
     again = json.loads(flyweight("doctor", with_a_run, "--no-probes", "--json")[1])
-    assert {one["code"]: one["proof"] for one in again["findings"] if one["proof"]} == {
-        code: proof["line"] for code, proof in proofs.items()
+    assert {one["code"]: one["trial"] for one in again["findings"] if one["trial"]} == {
+        code: trial["line"] for code, trial in trials.items()
     }
 
 
 @pytest.mark.slow
-def test_a_walk_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
+def test_fixing_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
     """Each step is told with what came of it; the file that is written holds the changes that helped and trains."""
-    code, out, err = flyweight("doctor", recipe, *SLOW, "--set", "data.validation=80", "--fix", "healed.toml")
+    code, out, err = flyweight("doctor", recipe, *SLOW, "--set", "data.validation=80", "--fix", "fixed.toml")
 
     assert code == 0
     assert out.startswith("step 1\n1  LR02  fault")
     assert "  so         the change is kept" in out
-    assert "  written    healed.toml" in out
+    assert "  written    fixed.toml" in out
     assert "epoch" not in err
     assert max(map(len, out.splitlines())) <= 80
-    healed = load("healed.toml")
-    assert healed.name == "healed"
-    assert healed.train.lr > 1e-3
-    assert flyweight("train", "healed.toml")[0] == 0
+    fixed = load("fixed.toml")
+    assert fixed.name == "fixed"
+    assert fixed.train.lr > 1e-3
+    assert flyweight("train", "fixed.toml")[0] == 0
 
 
 @pytest.mark.slow
-def test_a_walk_that_is_stopped_tells_how_it_goes_on(flyweight, recipe):
-    """What was kept is in the file, and the command that is printed walks on from there to the end."""
-    options = ["--set", "data.validation=80", "--fix", "healed.toml", "--seeds", "3"]
+def test_a_fix_that_is_stopped_says_how_it_goes_on(flyweight, recipe):
+    """What was kept is in the file, and the command that is printed goes on from there to the end."""
+    options = ["--set", "data.validation=80", "--fix", "fixed.toml", "--seeds", "3"]
     command = [sys.executable, "-m", "flyweight", "doctor", recipe, *SLOW, *options]
     with subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as walk:
-        assert walk.stdout is not None
-        for line in walk.stdout:
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
             if "the change is kept" in line:
                 break
-        walk.send_signal(signal.SIGINT)
-        out = walk.stdout.read()
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read()
 
-    assert walk.returncode == 130
-    assert load("healed.toml").train.lr > 1e-3
-    again = "flyweight doctor healed.toml --fix healed.toml --overwrite --seeds 3"
+    assert process.returncode == 130
+    assert load("fixed.toml").train.lr > 1e-3
+    again = "flyweight doctor fixed.toml --fix fixed.toml --overwrite --seeds 3"
     assert f"  next       {again}" in out.splitlines()
 
     code, out, _ = flyweight(*again.split()[1:])
     assert code == 0
-    assert "the walk is not over" not in out
-    assert load("healed.toml").description.count("healed by the doctor") == 1
+    assert "the fix is not finished" not in out
+    assert load("fixed.toml").description.count("fixed by the doctor") == 1
 
 
 CODE = """

@@ -19,7 +19,7 @@ from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.facts import DataFacts
 from flyweight.diagnose.examine import examine_recipe, examine_run
 from flyweight.diagnose.subjects import OF_A_RUN, OF_PROBES, subject_of_recipe, subject_of_run
-from flyweight.diagnose.trial import Expense, Proof, keep_proofs
+from flyweight.diagnose.trial_record import Expense, Trial, keep_trials
 from flyweight.doctor.subject import Parent, Subject
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
 from flyweight.experiment.plan import plan
@@ -181,7 +181,7 @@ def test_what_could_not_be_trained_is_refused(tiny):
 def test_a_finished_run_is_known_in_full(tiny, store, finished):
     """Every piece is there, as the files and the record have it."""
     folder = store.folder(finished.id)
-    result, told = folder.result().as_dict(), folder.reported().as_dict()
+    result, reported = folder.result().as_dict(), folder.reported().as_dict()
 
     subject = subject_of_run(finished, store)
 
@@ -195,8 +195,8 @@ def test_a_finished_run_is_known_in_full(tiny, store, finished):
     assert subject.ending.status == "finished"
     for part in ("train", "validation", "test"):
         assert getattr(subject.ending, part) == result[part]
-    assert sum(subject.answers.answered) == sum(subject.answers.labels) == HELD_OUT
-    assert subject.told == told
+    assert sum(subject.predictions.predicted) == sum(subject.predictions.labels) == HELD_OUT
+    assert subject.reported == reported
     assert subject.claims == ()
 
 
@@ -217,11 +217,11 @@ LOST_WITH: dict[str, tuple[str, ...]] = {
     "environment.json": ("trained",),
     "metrics.csv": ("history", "trained"),
     "misread.npz": ("trained",),
-    "predictions.npz": ("answers", "trained"),
+    "predictions.npz": ("predictions", "trained"),
     "probes.json": (),
     "recipe.toml": ("trained",),
     "result.json": ("trained",),
-    "told.json": ("told", "trained"),
+    "told.json": ("reported", "trained"),
     "weights.safetensors": ("trained",),
 }
 
@@ -256,8 +256,8 @@ def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
     subject = subject_of_run(finished, copied)
 
     assert subject.ending.test["correct"] == finished.test_correct
-    assert {"history", "answers", "told"} <= set(subject.why_missing)
-    assert all("is gone" in subject.why_missing[need] for need in ("history", "answers", "told"))
+    assert {"history", "predictions", "reported"} <= set(subject.why_missing)
+    assert all("is gone" in subject.why_missing[need] for need in ("history", "predictions", "reported"))
     assert subject.images is not None
     assert not copied.folder(finished.id).path.exists()
 
@@ -288,7 +288,7 @@ def test_a_diverged_run_has_an_ending_and_no_answers(tiny, store):
     assert "epoch 1" in subject.ending.message
     assert (subject.ending.train, subject.ending.test) == (None, None)
     assert subject.why_missing["history"] == "no epoch was finished: the run diverged"
-    assert subject.why_missing["answers"] == "the run diverged and has no answers"
+    assert subject.why_missing["predictions"] == "the run diverged and has no predictions"
     assert subject.why_missing["trained"] == "the run diverged and has no weights"
     assert subject.start is not None
     assert [(claim.said, claim.found, claim.is_contradicted) for claim in subject.claims] == [
@@ -309,7 +309,7 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
     assert (subject.ending is None) == (status == "running")
     assert subject.ending is None or (subject.ending.status, subject.ending.message) == (status, "the power went")
     assert subject.claims == ()
-    assert {"history", "answers", "trained"} <= set(subject.why_missing)
+    assert {"history", "predictions", "trained"} <= set(subject.why_missing)
     assert subject.why_missing["trained"] == f"the run is {status} and has no weights"
     assert subject.start is not None
     assert store.folder(record.id).has("probes") == (status == "failed")
@@ -465,17 +465,17 @@ def test_layer_tables_of_version_0_1_0_are_read(tmp_path, store, classes):
     assert kinds[:5] == ["conv", "batch_norm", "relu", "max_pool", "dropout"]
 
 
-def failed_proof(code: str) -> Proof:
+def failed_proof(code: str) -> Trial:
     expense = Expense(params=1, registered_params=1, macs=1)
-    return Proof(
+    return Trial(
         code=code,
         gain="accuracy",
         changes=(),
         seeds=(0, 1),
         before=(0.5, 0.5),
         after=(0.5, 0.5),
-        told=(),
-        honest=(),
+        reported=(),
+        clean=(),
         cost_before=expense,
         cost_after=expense,
         paired=None,
@@ -490,11 +490,11 @@ def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
     """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
     record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
     before = examine_run(record.id, store).diagnosis.findings
-    keep_proofs(store.folder(record.id), [failed_proof(before[0].code)])
+    keep_trials(store.folder(record.id), [failed_proof(before[0].code)])
 
     after = examine_run(record.id, store).diagnosis.findings
 
     assert len(before) == len(after) > 1
     assert after[-1].code == before[0].code
-    assert after[-1].proof == "tried, and it did not help"
+    assert after[-1].trial == "tried, and it did not help"
     assert after[-1].rank > after[0].rank

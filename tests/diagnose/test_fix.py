@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.diagnose.fix import Healing, HealStep, examiner, heal
+from flyweight.diagnose.fix import FixOutcome, FixStep, examiner, fix_recipe
 from flyweight.doctor.finding import Diagnosis, Finding, Gain, Remedy, Severity
 from flyweight.errors import OverBudgetError, UsageError
 from flyweight.experiment.run import run
@@ -69,50 +69,50 @@ def examining(*checks: Check) -> Callable[[Recipe], Diagnosis]:
     return lambda recipe: Diagnosis(findings=tuple(found for check in checks if (found := check(recipe))))
 
 
-def walked(steps: Sequence[HealStep]) -> list[tuple[str, bool]]:
+def walked(steps: Sequence[FixStep]) -> list[tuple[str, bool]]:
     return [(" + ".join(one.code for one in step.findings), step.has_helped) for step in steps]
 
 
 def test_a_recipe_with_three_faults_is_mended_one_after_the_other(tmp_path, store):
     """Accuracy, cost and honesty are each accepted by their own rule; each step is told as it happens."""
     faults = ["train.lr=1e-6", "model.net=m2 m2 c6 r flat fc10 unused(fc8)", "protocol.seed_after_split=true"]
-    recipe, told = tiny_recipe(tmp_path, *LEARNING, *faults), list[HealStep]()
+    recipe, told = tiny_recipe(tmp_path, *LEARNING, *faults), list[FixStep]()
 
-    healing = heal(recipe, store=store, examine=examining(slow_rate, idle_layer, late_seed), on_step=told.append)
+    outcome = fix_recipe(recipe, store=store, examine=examining(slow_rate, idle_layer, late_seed), on_step=told.append)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("LOW", True), ("IDLE", True), ("SEED", True)]
-    assert tuple(told) == healing.steps
-    assert [change.key for change in diff(recipe, healing.recipe)] == [
+    assert outcome.is_done
+    assert walked(outcome.steps) == [("LOW", True), ("IDLE", True), ("SEED", True)]
+    assert tuple(told) == outcome.steps
+    assert [change.key for change in diff(recipe, outcome.recipe)] == [
         "model.net",
         "train.lr",
         "protocol.seed_after_split",
     ]
-    assert [step.recipe for step in healing.steps][-1] == healing.recipe
-    assert healing.start == recipe
-    assert healing.left == ()
+    assert [step.recipe for step in outcome.steps][-1] == outcome.recipe
+    assert outcome.start == recipe
+    assert outcome.left == ()
 
 
 def test_a_remedy_that_does_not_help_is_tried_once_and_left(tmp_path, store):
     """The walk goes on with the next finding, tries the first again on the changed recipe, and ends when all failed."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
-    healing = heal(recipe, store=store, examine=examining(useless, slow_rate), seeds=2)
+    outcome = fix_recipe(recipe, store=store, examine=examining(useless, slow_rate), seeds=2)
 
-    assert walked(healing.steps) == [("WOLF", False), ("LOW", True), ("WOLF", False)]
-    assert healing.is_done
-    assert healing.recipe.train.lr == 0.05
-    assert healing.recipe.train.eval_batch_size == recipe.train.eval_batch_size
-    assert [alarm.code for alarm in healing.left] == ["WOLF"]
+    assert walked(outcome.steps) == [("WOLF", False), ("LOW", True), ("WOLF", False)]
+    assert outcome.is_done
+    assert outcome.recipe.train.lr == 0.05
+    assert outcome.recipe.train.eval_batch_size == recipe.train.eval_batch_size
+    assert [alarm.code for alarm in outcome.left] == ["WOLF"]
 
 
 def test_the_runs_of_a_step_are_those_of_the_next(tmp_path, store):
     """The changed arm of a remedy that helped is the unchanged arm of the remedy after it."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
-    healing = heal(recipe, store=store, examine=examining(slow_rate, useless), seeds=2)
+    outcome = fix_recipe(recipe, store=store, examine=examining(slow_rate, useless), seeds=2)
 
-    first, second = (step.proof for step in healing.steps)
+    first, second = (step.trial for step in outcome.steps)
     assert first is not None
     assert second is not None
     assert first.run_ids[2:] == second.run_ids[:2]
@@ -126,22 +126,22 @@ def test_a_walk_never_goes_in_a_circle(tmp_path, store):
         small = "unused" not in recipe.model.net
         return finding("A", f"model.net={recipe.model.net} unused(fc8)", gain="honesty") if small else None
 
-    healing = heal(tiny_recipe(tmp_path, *LEARNING), store=store, examine=examining(larger, idle_layer), seeds=2)
+    outcome = fix_recipe(tiny_recipe(tmp_path, *LEARNING), store=store, examine=examining(larger, idle_layer), seeds=2)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("A", True)]
-    assert [alarm.code for alarm in healing.left] == ["IDLE"]
+    assert outcome.is_done
+    assert walked(outcome.steps) == [("A", True)]
+    assert [alarm.code for alarm in outcome.left] == ["IDLE"]
 
 
 def test_an_honest_protocol_is_no_reason_to_try_again(tmp_path, store):
     """Remedies are compared honestly anyway: with another protocol they would be the same runs once more."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "protocol.last_batch_loss=true")
 
-    healing = heal(recipe, store=store, examine=examining(last_batch, useless), seeds=2)
+    outcome = fix_recipe(recipe, store=store, examine=examining(last_batch, useless), seeds=2)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("WOLF", False), ("BATCH", True)]
-    assert [alarm.code for alarm in healing.left] == ["WOLF"]
+    assert outcome.is_done
+    assert walked(outcome.steps) == [("WOLF", False), ("BATCH", True)]
+    assert [alarm.code for alarm in outcome.left] == ["WOLF"]
 
 
 def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
@@ -149,14 +149,14 @@ def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
     faults = ["train.lr=1e-6", "protocol.seed_after_split=true", "protocol.last_batch_loss=true"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *faults)
 
-    healing = heal(recipe, store=store, examine=examining(late_seed, last_batch, slow_rate), seeds=3, most_steps=1)
+    found = fix_recipe(recipe, store=store, examine=examining(late_seed, last_batch, slow_rate), seeds=3, most_steps=1)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("LOW", True), ("SEED + BATCH", True)]
-    assert healing.recipe.protocol == type(recipe.protocol)()
-    assert healing.steps[-1].proof is not None
-    assert healing.steps[-1].proof.code == "SEED + BATCH"
-    assert healing.steps[-1].line.startswith("training loss of the last epoch told as ")
+    assert found.is_done
+    assert walked(found.steps) == [("LOW", True), ("SEED + BATCH", True)]
+    assert found.recipe.protocol == type(recipe.protocol)()
+    assert found.steps[-1].trial is not None
+    assert found.steps[-1].trial.code == "SEED + BATCH"
+    assert found.steps[-1].line.startswith("training loss of the last epoch reported as ")
 
 
 def test_two_faults_that_hide_each_other_are_mended_together(tmp_path, store):
@@ -164,22 +164,22 @@ def test_two_faults_that_hide_each_other_are_mended_together(tmp_path, store):
     hidden = ["train.lr=1e6", "train.batch_size=120", "train.epochs=1", "train.schedule=constant"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *hidden)
 
-    healing = heal(recipe, store=store, examine=examining(high_rate, few_steps), seeds=3)
+    outcome = fix_recipe(recipe, store=store, examine=examining(high_rate, few_steps), seeds=3)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("HIGH", False), ("FEW", False), ("HIGH + FEW", True)]
-    assert (healing.recipe.train.lr, healing.recipe.train.batch_size) == (0.05, 8)
-    assert healing.left == ()
+    assert outcome.is_done
+    assert walked(outcome.steps) == [("HIGH", False), ("FEW", False), ("HIGH + FEW", True)]
+    assert (outcome.recipe.train.lr, outcome.recipe.train.batch_size) == (0.05, 8)
+    assert outcome.left == ()
 
 
 def test_remedies_of_one_key_are_not_put_together(tmp_path, store):
     """Of two that change the same key, one would only overwrite the other."""
     same = Diagnosis(findings=tuple(finding(f"N{n}", f"train.eval_batch_size={n}") for n in (10, 20)))
 
-    healing = heal(tiny_recipe(tmp_path), store=store, examine=lambda _: same, seeds=2)
+    outcome = fix_recipe(tiny_recipe(tmp_path), store=store, examine=lambda _: same, seeds=2)
 
-    assert healing.is_done
-    assert walked(healing.steps) == [("N10", False), ("N20", False)]
+    assert outcome.is_done
+    assert walked(outcome.steps) == [("N10", False), ("N20", False)]
 
 
 def test_what_failed_before_is_tried_again_after_what_was_never_tried(tmp_path, store):
@@ -190,9 +190,9 @@ def test_what_failed_before_is_tried_again_after_what_was_never_tried(tmp_path, 
 
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
-    healing = heal(recipe, store=store, examine=examining(useless, slow_rate, another), seeds=2)
+    outcome = fix_recipe(recipe, store=store, examine=examining(useless, slow_rate, another), seeds=2)
 
-    codes = [code for code, _ in walked(healing.steps)]
+    codes = [code for code, _ in walked(outcome.steps)]
     assert codes == ["WOLF", "LOW", "NEW", "WOLF", "WOLF + NEW"]
 
 
@@ -200,8 +200,8 @@ def test_the_same_walk_again_goes_on_after_the_most_steps(tmp_path, store):
     """What is on record is told and is no try, so nothing is trained twice and the walk comes to its end."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
-    def begin() -> Healing:
-        return heal(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, most_steps=1)
+    def begin() -> FixOutcome:
+        return fix_recipe(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, most_steps=1)
 
     first, n_first = begin(), len(store.runs(purpose="all"))
     second, n_second = begin(), len(store.runs(purpose="all"))
@@ -218,11 +218,11 @@ def test_notes_and_advice_are_not_tried(tmp_path, store):
     """A note is no alarm, and what no change can mend is left with its advice."""
     found = Diagnosis(findings=(finding("ADVICE"), finding("NOTE", "train.lr=0.02", severity="note")))
 
-    healing = heal(tiny_recipe(tmp_path), store=store, examine=lambda _: found)
+    outcome = fix_recipe(tiny_recipe(tmp_path), store=store, examine=lambda _: found)
 
-    assert healing.is_done
-    assert healing.steps == ()
-    assert [alarm.code for alarm in healing.left] == ["ADVICE"]
+    assert outcome.is_done
+    assert outcome.steps == ()
+    assert [alarm.code for alarm in outcome.left] == ["ADVICE"]
     assert store.runs(purpose="all") == ()
 
 
@@ -234,22 +234,22 @@ def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
         finding("NET", "model.net=x"),
     ]
 
-    healing = heal(
+    outcome = fix_recipe(
         tiny_recipe(tmp_path), store=store, examine=lambda _: Diagnosis(findings=tuple(wrong)), seeds=2, most_steps=1
     )
 
-    assert healing.is_done, "they are no tries, since nothing was trained"
-    assert walked(healing.steps) == [("DEAR", False), ("NONE", False), ("NET", False)]
-    assert all(step.line.startswith("cannot be tried: ") and "\n" not in step.line for step in healing.steps)
+    assert outcome.is_done, "they are no tries, since nothing was trained"
+    assert walked(outcome.steps) == [("DEAR", False), ("NONE", False), ("NET", False)]
+    assert all(step.line.startswith("cannot be tried: ") and "\n" not in step.line for step in outcome.steps)
     assert store.runs(purpose="all") == ()
 
 
 def test_a_walk_stops_where_it_is_asked_to(tmp_path, store):
-    """What was proved until then stands; the walk is not done."""
-    stop = list[HealStep]()
+    """What was tried until then stands; the fix is not finished."""
+    stop = list[FixStep]()
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
-    healing = heal(
+    outcome = fix_recipe(
         recipe,
         store=store,
         examine=examining(slow_rate, useless),
@@ -258,9 +258,9 @@ def test_a_walk_stops_where_it_is_asked_to(tmp_path, store):
         should_stop=lambda: bool(stop),
     )
 
-    assert not healing.is_done
-    assert walked(healing.steps) == [("LOW", True)]
-    assert healing.recipe.train.lr == 0.05
+    assert not outcome.is_done
+    assert walked(outcome.steps) == [("LOW", True)]
+    assert outcome.recipe.train.lr == 0.05
 
 
 def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
@@ -268,7 +268,7 @@ def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
     recipe = tiny_recipe(tmp_path, "protocol.seed_after_split=true")
     changes = (f"train.eval_batch_size={n}" for n in range(1, 100))
 
-    healing = heal(
+    outcome = fix_recipe(
         recipe,
         store=store,
         examine=lambda _: Diagnosis(findings=(finding("MORE", next(changes), gain="honesty"),)),
@@ -276,8 +276,8 @@ def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
         most_steps=3,
     )
 
-    assert len(healing.steps) == 3
-    assert not healing.is_done
+    assert len(outcome.steps) == 3
+    assert not outcome.is_done
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_what_cannot_be_walked_is_refused_at_once(tmp_path, store, overrides, op
         raise AssertionError("nothing is examined")
 
     with pytest.raises(error):
-        heal(tiny_recipe(tmp_path, *overrides), store=store, examine=examine, **options)
+        fix_recipe(tiny_recipe(tmp_path, *overrides), store=store, examine=examine, **options)
 
 
 def test_by_default_the_newest_run_is_looked_at_and_else_the_recipe_with_probes(tmp_path, store):
@@ -311,9 +311,9 @@ def test_the_doctors_own_rules_lead_to_a_recipe_that_learns(tmp_path, store):
     """With the real rules, a rate far too high is mended on the way, and the healed recipe reads digits."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=20.0")
 
-    healing: Healing = heal(recipe, store=store, seeds=3)
+    outcome: FixOutcome = fix_recipe(recipe, store=store, seeds=3)
 
-    assert any(step.has_helped for step in healing.steps)
-    last = run(healing.recipe, seed=7, store=store, threads=1)
+    assert any(step.has_helped for step in outcome.steps)
+    last = run(outcome.recipe, seed=7, store=store, threads=1)
     assert last.validation_accuracy is not None
     assert last.validation_accuracy > 0.6

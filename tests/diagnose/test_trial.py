@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy.stats import ttest_rel
 
-from flyweight.diagnose.trial import Expense, Proof, keep_proofs, prove, read_proofs, read_tried
+from flyweight.diagnose.trial import try_remedy
+from flyweight.diagnose.trial_record import Expense, Trial, keep_trials, read_trials, read_tried
 from flyweight.doctor.diagnosis import Tried
 from flyweight.doctor.finding import Finding, Gain, Remedy
 from flyweight.errors import DataError, OverBudgetError, RecipeError, UsageError
@@ -45,82 +47,82 @@ def finding(*changes: str, gain: Gain = "accuracy", code: str = "XX01") -> Findi
     )
 
 
-def records(store: Store, proof: Proof) -> list[RunRecord]:
-    return [store.get(run_id) for run_id in proof.run_ids]
+def records(store: Store, trial: Trial) -> list[RunRecord]:
+    return [store.get(run_id) for run_id in trial.run_ids]
 
 
 def test_a_rate_that_is_far_too_high_is_proved_to_be_mended(tmp_path, store):
     """Both arms have the same seeds and differ in the rate alone; p is that of scipy, and the runs are the doctor's."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=20.0")
 
-    proof = prove(recipe, finding("train.lr=0.05"), store=store)
+    trial = try_remedy(recipe, finding("train.lr=0.05"), store=store)
 
-    assert proof is not None
-    assert proof.has_helped
-    assert proof.seeds == (0, 1, 2, 3, 4)
-    assert proof.paired is not None
-    assert proof.paired.p == pytest.approx(ttest_rel(proof.after, proof.before).pvalue, rel=1e-6)
-    runs = records(store, proof)
+    assert trial is not None
+    assert trial.has_helped
+    assert trial.seeds == (0, 1, 2, 3, 4)
+    assert trial.paired is not None
+    assert trial.paired.p == pytest.approx(ttest_rel(trial.after, trial.before).pvalue, rel=1e-6)
+    runs = records(store, trial)
     assert [(run.recipe["train"]["lr"], run.seed) for run in runs] == [(lr, n) for lr in (20.0, 0.05) for n in range(5)]
     assert {run.study for run in runs} == {"doctor"}
-    assert [run.validation_accuracy for run in runs[5:]] == list(proof.after)
+    assert [run.validation_accuracy for run in runs[5:]] == list(trial.after)
     assert {run.parent_hash for run in runs[5:]} == {runs[0].recipe_hash}
-    assert proof.line.startswith("validation 10.00 % → ")
-    assert "points (95 % interval +" in proof.line
-    assert "p < 0.001, n = 5: helps" in proof.line
-    assert "\n" not in proof.line
-    assert proof.budget == "in full: 120 training images, 4 epochs"
+    assert trial.line.startswith("validation 10.00 % → ")
+    assert "points (95 % interval +" in trial.line
+    assert "p < 0.001, n = 5: helps" in trial.line
+    assert "\n" not in trial.line
+    assert trial.budget == "in full: 120 training images, 4 epochs"
 
 
 def test_a_run_that_diverged_counts_as_guessing(tmp_path, store):
     """It has no answers; one of ten classes is what chance gets right, and the line says so."""
     recipe = tiny_recipe(tmp_path, "train.lr=1e30")
 
-    proof = prove(recipe, finding("train.lr=0.05"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("train.lr=0.05"), store=store, seeds=2)
 
-    assert proof is not None
-    assert {run.status for run in records(store, proof)[:2]} == {"diverged"}
-    assert proof.before == (0.1, 0.1)
-    assert proof.line.endswith("(2 of 2 unchanged runs diverged, which counts as guessing, 10 %)")
+    assert trial is not None
+    assert {run.status for run in records(store, trial)[:2]} == {"diverged"}
+    assert trial.before == (0.1, 0.1)
+    assert trial.line.endswith("(2 of 2 unchanged runs diverged, which counts as guessing, 10 %)")
 
 
 def test_a_change_that_does_nothing_is_told_as_no_help(tmp_path, store):
     """Equal runs give p = 1 and no rank."""
-    proof = prove(tiny_recipe(tmp_path), finding("train.eval_batch_size=7"), store=store, seeds=3)
+    trial = try_remedy(tiny_recipe(tmp_path), finding("train.eval_batch_size=7"), store=store, seeds=3)
 
-    assert proof is not None
-    assert not proof.has_helped
-    assert proof.before == proof.after
-    assert proof.paired is not None
-    assert (proof.paired.effect, proof.paired.p) == (0, pytest.approx(1))
-    assert proof.line.endswith(": does not help")
+    assert trial is not None
+    assert not trial.has_helped
+    assert trial.before == trial.after
+    assert trial.paired is not None
+    assert (trial.paired.effect, trial.paired.p) == (0, pytest.approx(1))
+    assert trial.line.endswith(": does not help")
 
 
 def test_a_change_for_the_worse_is_told_as_no_help(tmp_path, store):
     """However sure a loss is, it is no gain."""
     recipe = tiny_recipe(tmp_path, *LEARNING)
 
-    proof = prove(recipe, finding("train.lr=1e30"), store=store)
+    trial = try_remedy(recipe, finding("train.lr=1e30"), store=store)
 
-    assert proof is not None
-    assert not proof.has_helped
-    assert proof.paired is not None
-    assert proof.paired.p is not None
-    assert proof.paired.p < 0.05
-    assert proof.paired.effect < 0
+    assert trial is not None
+    assert not trial.has_helped
+    assert trial.paired is not None
+    assert trial.paired.p is not None
+    assert trial.paired.p < 0.05
+    assert trial.paired.effect < 0
 
 
 def test_what_is_never_called_is_taken_out_for_nothing(tmp_path, store):
     """A layer that forward does not use costs registered parameters; without it every run is the same."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "model.net=m2 flat fc10 unused(fc8)")
 
-    proof = prove(recipe, finding("model.net=m2 flat fc10", gain="cost"), store=store, seeds=5)
+    trial = try_remedy(recipe, finding("model.net=m2 flat fc10", gain="cost"), store=store, seeds=5)
 
-    assert proof is not None
-    assert proof.has_helped
-    assert proof.cost_before.params == proof.cost_after.params
-    assert proof.cost_before.registered_params > proof.cost_after.registered_params
-    assert "registered parameters; validation" in proof.line
+    assert trial is not None
+    assert trial.has_helped
+    assert trial.cost_before.params == trial.cost_after.params
+    assert trial.cost_before.registered_params > trial.cost_after.registered_params
+    assert "registered parameters; validation" in trial.line
 
 
 @pytest.mark.parametrize(
@@ -134,11 +136,11 @@ def test_less_is_no_gain_where_accuracy_pays_for_it_or_nothing_is_saved(tmp_path
     """A net that sees nine pixels costs less and reads worse; a change of no net saves nothing."""
     recipe = tiny_recipe(tmp_path, *LEARNING)
 
-    proof = prove(recipe, finding(change, gain="cost"), store=store, seeds=3)
+    trial = try_remedy(recipe, finding(change, gain="cost"), store=store, seeds=3)
 
-    assert proof is not None
-    assert not proof.has_helped
-    assert why in proof.line
+    assert trial is not None
+    assert not trial.has_helped
+    assert why in trial.line
 
 
 @pytest.mark.parametrize("judged_on", ["test", "train"])
@@ -153,10 +155,10 @@ def test_accuracy_is_measured_on_images_held_out_whatever_the_protocol_tells(tmp
         "protocol.seed_after_split=true",
     )
 
-    proof = prove(recipe, finding("train.lr=0.02"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("train.lr=0.02"), store=store, seeds=2)
 
-    assert proof is not None
-    runs = records(store, proof)
+    assert trial is not None
+    runs = records(store, trial)
     assert len(runs) == 4
     assert {run.validation_count for run in runs} == {40}
     assert len({run.split_hash for run in runs}) == 1
@@ -167,10 +169,10 @@ def test_a_lost_augmentation_stays_lost_in_the_unchanged_arm(tmp_path, store):
     """The one switch that changes what a net learns from is part of what is tried."""
     recipe = tiny_recipe(tmp_path, "protocol.shared_transform=evaluation")
 
-    proof = prove(recipe, finding("protocol.shared_transform=none"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("protocol.shared_transform=none"), store=store, seeds=2)
 
-    assert proof is not None
-    told = [run.recipe["protocol"]["shared_transform"] for run in records(store, proof)]
+    assert trial is not None
+    told = [run.recipe["protocol"]["shared_transform"] for run in records(store, trial)]
     assert told == ["evaluation"] * 2 + ["none"] * 2
 
 
@@ -232,11 +234,11 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
     restless = ["augment.rotate=60.0", "train.lr=0.1", "train.schedule=constant", "train.epochs=8"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *restless, slip, *nothing_held_out, *kept)
 
-    proof = prove(recipe, finding(end, gain="honesty"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding(end, gain="honesty"), store=store, seeds=2)
 
-    assert proof is not None
-    assert proof.has_helped
-    runs = records(store, proof)
+    assert trial is not None
+    assert trial.has_helped
+    runs = records(store, trial)
     assert [run.seed for run in runs] == [0, 1]
     files = [
         {
@@ -246,24 +248,24 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
         }
         for run in runs
     ]
-    told, honest = ([figure(**one) for one in files] for figure in (was_told, is_honest))
-    assert told != honest, "the slip must show, or this test shows nothing"
-    assert (proof.told, proof.honest) == (pytest.approx(told), pytest.approx(honest))
-    assert (proof.before, proof.after) == ((), ())
-    assert proof.paired is not None
-    assert proof.paired.effect == pytest.approx((sum(told) - sum(honest)) / 2)
+    reported, clean = ([figure(**one) for one in files] for figure in (was_told, is_honest))
+    assert reported != clean, "the slip must show, or this test shows nothing"
+    assert (trial.reported, trial.clean) == (pytest.approx(reported), pytest.approx(clean))
+    assert (trial.before, trial.after) == ((), ())
+    assert trial.paired is not None
+    assert trial.paired.effect == pytest.approx((sum(reported) - sum(clean)) / 2)
 
 
 def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
     """Splits that differ from seed to seed tell no figure wrongly: the change is right and costs nothing to prove."""
     recipe = tiny_recipe(tmp_path, "protocol.seed_after_split=true")
 
-    proof = prove(recipe, finding("protocol.seed_after_split=false", gain="honesty"), store=store)
+    trial = try_remedy(recipe, finding("protocol.seed_after_split=false", gain="honesty"), store=store)
 
-    assert proof is not None
-    assert proof.has_helped
-    assert (proof.run_ids, proof.paired) == ((), None)
-    assert "no figure need change" in proof.line
+    assert trial is not None
+    assert trial.has_helped
+    assert (trial.run_ids, trial.paired) == ((), None)
+    assert "no figure need change" in trial.line
     assert store.runs(purpose="all") == ()
 
 
@@ -271,18 +273,18 @@ def test_a_change_that_leaves_the_switch_on_is_no_help(tmp_path, store):
     """From the test images to the training images is no way to an honest figure."""
     recipe = tiny_recipe(tmp_path, "data.validation=none", "protocol.evaluate_on=test")
 
-    proof = prove(recipe, finding("protocol.evaluate_on=train", gain="honesty"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("protocol.evaluate_on=train", gain="honesty"), store=store, seeds=2)
 
-    assert proof is not None
-    assert not proof.has_helped
+    assert trial is not None
+    assert not trial.has_helped
 
 
-def test_proofs_of_one_recipe_share_its_runs(tmp_path, store):
+def test_trials_of_one_recipe_share_its_runs(tmp_path, store):
     """What is on record is not trained again: the second remedy costs only its own arm."""
     recipe = tiny_recipe(tmp_path)
 
-    first = prove(recipe, finding("train.lr=0.02"), store=store, seeds=2)
-    second = prove(recipe, finding("train.lr=0.01"), store=store, seeds=2)
+    first = try_remedy(recipe, finding("train.lr=0.02"), store=store, seeds=2)
+    second = try_remedy(recipe, finding("train.lr=0.01"), store=store, seeds=2)
 
     assert first is not None
     assert second is not None
@@ -290,11 +292,11 @@ def test_proofs_of_one_recipe_share_its_runs(tmp_path, store):
     assert len(store.runs(purpose="all")) == 6
 
 
-def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
+def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
     """There is no proof until every seed is over; what is finished is kept, and what was stopped is resumed."""
     recipe, seen = tiny_recipe(tmp_path, "train.epochs=12"), list[Event]()
 
-    stopped = prove(
+    stopped = try_remedy(
         recipe,
         finding("train.lr=0.02"),
         store=store,
@@ -304,12 +306,12 @@ def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
         should_stop=lambda: len(seen) >= 3,
     )
     begun = {run.id for run in store.runs(purpose="all")}
-    proof = prove(recipe, finding("train.lr=0.02"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("train.lr=0.02"), store=store, seeds=2)
 
     assert stopped is None
     assert begun
-    assert proof is not None
-    assert begun <= set(proof.run_ids)
+    assert trial is not None
+    assert begun <= set(trial.run_ids)
     assert len(store.runs(purpose="all")) == 4
 
 
@@ -326,7 +328,7 @@ def test_a_stopped_proof_goes_on_where_it_stood(tmp_path, store):
 def test_what_cannot_be_tried_is_refused_before_anything_is_spent(tmp_path, store, changes, seeds, error, told):
     """Too few seeds, a change that no recipe can have, a net that cannot answer or that the budget does not allow."""
     with pytest.raises(error, match=told):
-        prove(tiny_recipe(tmp_path), finding(*changes), store=store, seeds=seeds)
+        try_remedy(tiny_recipe(tmp_path), finding(*changes), store=store, seeds=seeds)
 
     assert store.runs(purpose="all") == ()
 
@@ -338,21 +340,21 @@ def test_advice_alone_cannot_be_tried(tmp_path, store):
     )
 
     with pytest.raises(UsageError, match="take the doubles out"):
-        prove(tiny_recipe(tmp_path), only_advice, store=store)
+        try_remedy(tiny_recipe(tmp_path), only_advice, store=store)
 
 
-def made(code: str, *, has_helped: bool = True, found: Paired | None = None) -> Proof:
-    """A proof as it might have come out."""
+def made(code: str, *, has_helped: bool = True, found: Paired | None = None) -> Trial:
+    """A trial as it might have come out."""
     cost = Expense(params=100, registered_params=110, macs=1_000)
-    return Proof(
+    return Trial(
         code=code,
         gain="accuracy",
         changes=("train.lr=0.02",),
         seeds=(0, 1),
         before=(0.1, 0.2),
         after=(0.8, 0.95),
-        told=(),
-        honest=(),
+        reported=(),
+        clean=(),
         cost_before=cost,
         cost_after=cost,
         paired=found,
@@ -363,50 +365,60 @@ def made(code: str, *, has_helped: bool = True, found: Paired | None = None) -> 
     )
 
 
-def test_proofs_are_kept_one_a_code_and_read_again(tmp_path):
-    """They come back equal; a newer proof of a code replaces the older, and a diagnosis gets the short of each."""
+def test_trials_are_kept_one_a_code_and_read_again(tmp_path):
+    """They come back equal; a newer trial of a code replaces the older, and a diagnosis gets the short of each."""
     first, second = made("LR02", found=paired([0.1, 0.2], [0.8, 0.95])), made("LR01")
     newer = made("LR02", has_helped=False)
 
-    keep_proofs(RunFolder(path=tmp_path / "run"), [first, second])
-    before = read_proofs(RunFolder(path=tmp_path / "run"))
-    keep_proofs(RunFolder(path=tmp_path / "run"), [newer])
+    keep_trials(RunFolder(path=tmp_path / "run"), [first, second])
+    before = read_trials(RunFolder(path=tmp_path / "run"))
+    keep_trials(RunFolder(path=tmp_path / "run"), [newer])
 
     assert before == (second, first)
-    assert read_proofs(RunFolder(path=tmp_path / "run")) == (second, newer)
+    assert read_trials(RunFolder(path=tmp_path / "run")) == (second, newer)
     assert read_tried(RunFolder(path=tmp_path / "run")) == (
         Tried(code="LR01", has_helped=True, line="LR01 was tried"),
         Tried(code="LR02", has_helped=False, line="LR02 was tried"),
     )
 
 
+def test_trials_that_version_0_1_0_kept_are_read(tmp_path):
+    """It called the two figures of a run told and honest."""
+    folder, one = RunFolder(path=tmp_path), replace(made("EV08"), reported=(0.1,), clean=(0.2,))
+    keep_trials(folder, [one])
+    path = folder.file("trials")
+    path.write_text(path.read_text().replace('"reported"', '"told"').replace('"clean"', '"honest"'))
+
+    assert read_trials(folder) == (one,)
+
+
 DAMAGED: Sequence[bytes] = (b"", b"{", b"{}", b"[1]", b'[{"code": "LR01"}]', b"\xff\xfe", b"null", b"[" * 10_000)
 
 
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
-def test_damaged_proofs_are_told_and_stop_no_diagnosis(tmp_path, content):
-    """Whoever asks for proofs hears of the damage in one line; a diagnosis goes on as if nothing had been tried."""
+def test_damaged_trials_are_reported_and_stop_no_diagnosis(tmp_path, content):
+    """Whoever asks for trials hears of the damage in one line; a diagnosis goes on as if nothing had been tried."""
     RunFolder(path=tmp_path).file("trials").write_bytes(content)
 
     with pytest.raises(DataError, match="must hold trials") as raised:
-        read_proofs(RunFolder(path=tmp_path))
+        read_trials(RunFolder(path=tmp_path))
 
     assert "\n" not in str(raised.value)
     assert read_tried(RunFolder(path=tmp_path)) == ()
 
 
-def test_damaged_proofs_are_written_anew(tmp_path):
-    """What cannot be read cannot be kept, and a new proof is."""
+def test_damaged_trials_are_written_anew(tmp_path):
+    """What cannot be read cannot be kept, and a new trial is."""
     RunFolder(path=tmp_path).file("trials").write_bytes(b"{")
 
-    keep_proofs(RunFolder(path=tmp_path), [made("LR01")])
+    keep_trials(RunFolder(path=tmp_path), [made("LR01")])
 
-    assert read_proofs(RunFolder(path=tmp_path)) == (made("LR01"),)
+    assert read_trials(RunFolder(path=tmp_path)) == (made("LR01"),)
 
 
-def test_a_run_that_was_never_tried_has_no_proofs(tmp_path):
+def test_a_run_that_was_never_tried_has_no_trials(tmp_path):
     """No file is no damage."""
-    assert read_proofs(RunFolder(path=tmp_path)) == read_tried(RunFolder(path=tmp_path)) == ()
+    assert read_trials(RunFolder(path=tmp_path)) == read_tried(RunFolder(path=tmp_path)) == ()
 
 
 @pytest.mark.slow
@@ -423,17 +435,17 @@ def test_a_short_proof_trains_both_arms_on_the_same_few_images(tmp_path, store):
         "augment.translate=0.0",
     )
 
-    proof = prove(recipe, finding("train.lr=0.2"), store=store, seeds=2)
+    trial = try_remedy(recipe, finding("train.lr=0.2"), store=store, seeds=2)
 
-    assert proof is not None
-    assert proof.budget == "short: 1,000 of 55,000 training images, 60 epochs"
-    assert {run.recipe["data"]["train_limit"] for run in records(store, proof)} == {1000}
-    assert all(math.isfinite(value) for value in (*proof.before, *proof.after))
+    assert trial is not None
+    assert trial.budget == "short: 1,000 of 55,000 training images, 60 epochs"
+    assert {run.recipe["data"]["train_limit"] for run in records(store, trial)} == {1000}
+    assert all(math.isfinite(value) for value in (*trial.before, *trial.after))
 
 
 def test_json_of_a_proof_is_plain(tmp_path):
     """Anyone can read it: a list of tables of numbers and words."""
-    keep_proofs(RunFolder(path=tmp_path), [made("LR01", found=paired([0.1, 0.2], [0.8, 0.95]))])
+    keep_trials(RunFolder(path=tmp_path), [made("LR01", found=paired([0.1, 0.2], [0.8, 0.95]))])
 
     (table,) = json.loads(RunFolder(path=tmp_path).file("trials").read_text())
     assert table["code"] == "LR01"

@@ -162,6 +162,6 @@ def _columns(path: Path) -> SimpleNamespace:
 def _predictions(path: Path) -> SimpleNamespace:
     with np.load(path) as arrays:
         probabilities, labels = arrays["validation_probabilities"], arrays["validation_labels"]
-    answered, right = Counter(row.index(max(row)) for row in probabilities.tolist()), Counter(labels.tolist())
+    predicted, right = Counter(row.index(max(row)) for row in probabilities.tolist()), Counter(labels.tolist())
     classes = range(probabilities.shape[1])
-    return SimpleNamespace(answered=[answered[one] for one in classes], labels=[right[one] for one in classes])
+    return SimpleNamespace(predicted=[predicted[one] for one in classes], labels=[right[one] for one in classes])

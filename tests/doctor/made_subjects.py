@@ -7,7 +7,7 @@ from typing import Any
 
 from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
-from flyweight.doctor.subject import Answers, Claim, Ending, Parent, Subject
+from flyweight.doctor.subject import Claim, Ending, Parent, Predictions, Subject
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.count import count
 from flyweight.recipe import ModelSection, Recipe, override
@@ -101,13 +101,17 @@ def made_ending(
     )
 
 
-def made_answers(answered: Sequence[int] = LABELS, labels: Sequence[int] = LABELS, *, part: str = "test") -> Answers:
-    """Answers of a net that gives each class as often as it is right, unless told otherwise."""
-    return Answers(part=part, answered=tuple(answered), labels=tuple(labels))
+def made_predictions(
+    predicted: Sequence[int] = LABELS, labels: Sequence[int] = LABELS, *, split: str = "test"
+) -> Predictions:
+    """Predictions of a net that gives each class as often as it is right, or as often as given."""
+    return Predictions(split=split, predicted=tuple(predicted), labels=tuple(labels))
 
 
-def made_told(test: Sequence[float], *, part: str = "test", loss: float = 0.05, count: int = N_TEST) -> dict[str, Any]:
-    """told.json of an epoch for each accuracy of a part; the training loss is that of a last batch of 96 images."""
+def made_reported(
+    test: Sequence[float], *, part: str = "test", loss: float = 0.05, count: int = N_TEST
+) -> dict[str, Any]:
+    """Reported metrics, an epoch for each accuracy; the training loss is that of a last batch of 96 images."""
     return {
         "epochs": [
             {

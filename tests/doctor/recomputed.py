@@ -125,10 +125,10 @@ def names_of_subject(subject: Subject) -> dict[str, Any]:
     names |= {name: part for name in AS_THEY_ARE if (part := getattr(subject, name)) is not None}
     if subject.claims is not None:
         names["claims"] = list(subject.claims)
-    if subject.answers is not None:
-        names["predictions"] = subject.answers
-    if subject.told is not None:
-        names["reported"] = as_attributes(subject.told)
+    if subject.predictions is not None:
+        names["predictions"] = subject.predictions
+    if subject.reported is not None:
+        names["reported"] = as_attributes(subject.reported)
     if subject.ending is not None:
         names["result"] = as_attributes(vars(subject.ending))
     if subject.history is not None:

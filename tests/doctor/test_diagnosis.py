@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_subjects import (
-    made_answers,
     made_claim,
     made_ending,
     made_history,
     made_images,
     made_parent,
+    made_predictions,
     made_reads,
+    made_reported,
     made_start,
     made_subject,
-    made_told,
     made_trained,
 )
 
@@ -42,8 +42,8 @@ SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 PARTS = {
     "history": made_history([0.97, 0.98, 0.985]),
     "ending": made_ending(),
-    "answers": made_answers(),
-    "told": made_told([0.985]),
+    "predictions": made_predictions(),
+    "reported": made_reported([0.985]),
     "claims": (made_claim(is_contradicted=False),),
     "parent": made_parent(9_700),
     "images": made_images(),
@@ -119,7 +119,7 @@ def test_a_remedy_that_was_tried_and_failed_goes_last() -> None:
     found = diagnosed(rules, failed("F1"))
 
     assert ranks(found) == [(1, "F2"), (2, "N1"), (3, "F1")]
-    assert [finding.proof for finding in found.findings] == ["", "", failed("F1").line]
+    assert [finding.trial for finding in found.findings] == ["", "", failed("F1").line]
 
 
 def test_a_remedy_that_helped_keeps_its_rank_and_has_a_proof() -> None:
@@ -129,7 +129,7 @@ def test_a_remedy_that_helped_keeps_its_rank_and_has_a_proof() -> None:
     found = diagnosed([made_rule("F1"), made_rule("F2"), made_rule("N1", None)], helped, failed("N1"))
 
     assert ranks(found) == [(1, "F1"), (1, "F2")]
-    assert found.findings[1].proof == helped.line
+    assert found.findings[1].trial == helped.line
 
 
 def test_the_order_of_the_table_decides_nothing_but_the_order_of_ties() -> None:
@@ -166,7 +166,7 @@ def test_a_rule_without_what_it_needs_is_not_asked_and_says_what_is_missing() ->
     """The reason names the first need that is not there, and why it is not."""
     rules = [
         made_rule("A1", needs=("ending", "trained")),
-        made_rule("A2", needs=("answers",)),
+        made_rule("A2", needs=("predictions",)),
         made_rule("A3", None),
     ]
     subject = made_subject(ending=made_ending(), why_missing={"trained": "weights.safetensors is gone"})
@@ -176,7 +176,7 @@ def test_a_rule_without_what_it_needs_is_not_asked_and_says_what_is_missing() ->
     assert found.findings == ()
     assert [(one.code, one.reason) for one in found.unjudged] == [
         ("A1", f"needs {MEANT['trained']}: weights.safetensors is gone"),
-        ("A2", f"needs {MEANT['answers']}"),
+        ("A2", f"needs {MEANT['predictions']}"),
     ]
 
 

@@ -13,16 +13,16 @@ from typing import get_args
 
 import pytest
 from made_subjects import (
-    made_answers,
     made_claim,
     made_ending,
     made_history,
     made_images,
     made_parent,
+    made_predictions,
     made_reads,
+    made_reported,
     made_start,
     made_subject,
-    made_told,
     made_trained,
 )
 from recomputed import FUNCTIONS, names_of_subject
@@ -34,9 +34,7 @@ from benchmarks.fault_bench.healthy import DESIGNS, TRAIN_SIZES, healthy_recipe
 from benchmarks.fault_bench.planting import KINDS, MILD, STRONG
 from flyweight.cli.doctor.command import TASKS
 from flyweight.code_check.table import FAULTS
-from flyweight.diagnose import fix as heal
-from flyweight.diagnose import lr_range, monitor
-from flyweight.diagnose import trial as prove
+from flyweight.diagnose import fix, lr_range, monitor, trial
 from flyweight.diagnose.probes import reads as probe_reads
 from flyweight.diagnose.probes import start as probe_start
 from flyweight.diagnose.probes import trained as probe_trained
@@ -162,8 +160,8 @@ def full_subject() -> dict[str, object]:
     subject = made_subject(
         history=made_history([0.9, 0.95]),
         ending=made_ending(),
-        answers=made_answers(),
-        told=made_told([0.9, 0.95]),
+        predictions=made_predictions(),
+        reported=made_reported([0.9, 0.95]),
         claims=(made_claim(),),
         parent=made_parent(),
         images=made_images(),
@@ -231,11 +229,11 @@ def test_every_option_is_explained() -> None:
         ("What is looked at when", "the first {} steps of a new net", probe_start.MOST_STEPS),
         ("What is looked at when", "of at most {} images", probe_start.MOST_IMAGES),
         ("What is looked at when", "all of {} training images", probe_trained.MOST_IMAGES),
-        ("Proof", "as MNIST has, {:,}, over all", prove.IMAGE_PASSES),
-        ("Proof", "never fewer than {:,} different ones", prove.FEWEST_IMAGES),
-        ("Proof", "lies above -{:g} points", 100 * prove.MOST_LOST),
-        ("Proof", "with p < {:g} by the t test", prove.LEVEL),
-        ("The walk", "after {} tries", count(heal.MOST_STEPS)),
+        ("Trial of a remedy", "as MNIST has, {:,}, over all", trial.IMAGE_PASSES),
+        ("Trial of a remedy", "never fewer than {:,} different ones", trial.FEWEST_IMAGES),
+        ("Trial of a remedy", "lies above -{:g} points", 100 * trial.MOST_LOST),
+        ("Trial of a remedy", "with p < {:g} by the t test", trial.LEVEL),
+        ("Fixing a recipe", "after {} tries", count(fix.MOST_STEPS)),
         ("During a run", "mean loss above {:g} \N{MULTIPLICATION SIGN} ln(classes)", monitor.TIMES_GUESSING),
         ("During a run", "The first {} steps of an epoch", monitor.FEWEST_STEPS),
         ("A range of learning rates", "through {} steps", lr_range.STEPS),
@@ -309,4 +307,4 @@ def test_python_shown_is_true() -> None:
 
     assert (result.attempted, result.failed) == (5, 0)
     assert named <= set(flyweight.__all__)
-    assert named == {"examine_run", "prove", "heal", "lr_range", "read_code"}
+    assert named == {"examine_run", "try_remedy", "fix_recipe", "lr_range", "read_code"}

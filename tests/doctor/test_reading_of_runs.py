@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyweight.doctor.reading import read_answers, read_ending, read_history, read_told
-from flyweight.doctor.subject import Answers, Ending
+from flyweight.doctor.reading import read_ending, read_history, read_predictions, read_reported
+from flyweight.doctor.subject import Ending, Predictions
 from flyweight.errors import DataError
 from flyweight.records.results import EpochLine
 from flyweight.records.run_folder import RunFolder
@@ -36,8 +36,8 @@ TOLD = {"epochs": [{"epoch": 1, "train": {"accuracy": 0.8, "loss": 0.5}}], "clas
 FILES: dict[str, Callable[[Path], Any]] = {
     "metrics.csv": lambda path: read_history(RunFolder(path=path)),
     "result.json": lambda path: read_ending(RunFolder(path=path)),
-    "predictions.npz": lambda path: read_answers(RunFolder(path=path)),
-    "told.json": lambda path: read_told(RunFolder(path=path)),
+    "predictions.npz": lambda path: read_predictions(RunFolder(path=path)),
+    "told.json": lambda path: read_reported(RunFolder(path=path)),
 }
 
 
@@ -71,7 +71,7 @@ def test_each_file_is_read_as_it_stands(folder):
         validation={"correct": 36, "count": 40},
         test=None,
     )
-    assert answers == Answers(part="validation", answered=(2, 0, 1), labels=(1, 0, 2))
+    assert answers == Predictions(split="validation", predicted=(2, 0, 1), labels=(1, 0, 2))
     assert told == TOLD
 
 
@@ -82,12 +82,12 @@ def test_answers_are_counted_by_class(tmp_path_factory, pairs):
     labels, answers = (np.array(column) for column in zip(*pairs, strict=True))
     write_answers(folder, labels, np.eye(5)[answers])
 
-    found = read_answers(RunFolder(path=folder), part="test")
+    found = read_predictions(RunFolder(path=folder), split="test")
 
     assert found is not None
-    assert found.part == "test"
+    assert found.split == "test"
     assert found.labels == tuple(list(labels).count(label) for label in range(5))
-    assert found.answered == tuple(list(answers).count(label) for label in range(5))
+    assert found.predicted == tuple(list(answers).count(label) for label in range(5))
 
 
 def test_a_run_that_finished_no_epoch_has_a_history_without_lines(folder):
@@ -148,7 +148,7 @@ def test_answers_that_do_not_fit_their_labels_are_refused(folder, labels, probab
     write_answers(folder, labels, probabilities)
 
     with pytest.raises(DataError, match=r"predictions\.npz must hold"):
-        read_answers(RunFolder(path=folder))
+        read_predictions(RunFolder(path=folder))
 
 
 @pytest.mark.parametrize("name", FILES)

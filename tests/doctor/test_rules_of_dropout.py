@@ -79,8 +79,8 @@ def test_many_mild_dropouts_are_taken_out() -> None:
 @pytest.mark.parametrize(
     ("text", "change", "where"),
     [
-        ("c8 bn r gap flat fc10 do.3", "c8 bn r gap flat fc10", "dropout on the answers"),
-        ("c8 bn r gap flat fc10 do.3 ls", "c8 bn r gap flat fc10 ls", "dropout on the answers"),
+        ("c8 bn r gap flat fc10 do.3", "c8 bn r gap flat fc10", "dropout on the logits"),
+        ("c8 bn r gap flat fc10 do.3 ls", "c8 bn r gap flat fc10 ls", "dropout on the logits"),
         ("do.2 c8 bn r gap flat fc10", "c8 bn r gap flat fc10", "dropout on the image"),
         ("c8 sdo.2 bn r gap flat fc10", "c8 bn r gap flat fc10", "dropout before batch norm"),
         ("c8 r do.2 m2 bn c8 r do.2 gap flat fc10", "c8 r m2 bn c8 r do.2 gap flat fc10", "dropout before batch norm"),

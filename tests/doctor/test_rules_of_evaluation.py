@@ -16,8 +16,8 @@ from made_subjects import (
     made_images,
     made_parent,
     made_reads,
+    made_reported,
     made_subject,
-    made_told,
 )
 from recomputed import names_of_subject, recompute
 
@@ -109,7 +109,7 @@ def assert_recomputes(judgement: Judgement, subject: Subject) -> None:
 def with_a_run(subject: Subject) -> Subject:
     """The same case after a run of three epochs, with what its protocol tells."""
     part = "validation" if subject.recipe.protocol.evaluate_on == "validation" else "test"
-    told = made_told([0.95, 0.972, 0.97], part=part, loss=0.002)
+    told = made_reported([0.95, 0.972, 0.97], part=part, loss=0.002)
     if subject.recipe.protocol.test_every_epoch:
         for row in told["epochs"]:
             row["test"] = row[part]
@@ -117,7 +117,7 @@ def with_a_run(subject: Subject) -> Subject:
         recipe=subject.recipe,
         history=made_history([0.96, 0.98, 0.985]),
         ending=made_ending(),
-        told=told,
+        reported=told,
         images=made_images(classes_per_batch=1.1),
     )
 
@@ -234,10 +234,10 @@ def test_two_reads_of_a_training_image_must_differ() -> None:
 
 def test_the_optimism_of_the_best_look_is_told_in_points() -> None:
     """Held against the last epoch, or against the one that validation picks where there is a validation."""
-    told = made_told([0.9938, 0.9949, 0.9941, 0.9940])
-    by_test = made_subject(overrides=("protocol.evaluate_on=test", "train.epochs=4"), told=told)
+    told = made_reported([0.9938, 0.9949, 0.9941, 0.9940])
+    by_test = made_subject(overrides=("protocol.evaluate_on=test", "train.epochs=4"), reported=told)
     beside = made_subject(
-        overrides=("protocol.test_every_epoch=true", "train.epochs=4"), told=told, ending=made_ending(best_epoch=3)
+        overrides=("protocol.test_every_epoch=true", "train.epochs=4"), reported=told, ending=made_ending(best_epoch=3)
     )
 
     last, picked = (values(spoken("EV04", subject)) for subject in (by_test, beside))
@@ -270,7 +270,7 @@ def test_a_loss_that_is_divided_twice_is_held_against_the_mean_per_image() -> No
     subject = made_subject(
         overrides=("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "train.batch_size=32"),
         history=made_history([0.95]),
-        told=made_told([0.95], loss=0.125 / 32),
+        reported=made_reported([0.95], loss=0.125 / 32),
     )
 
     judgement = spoken("EV07", subject)
@@ -281,13 +281,13 @@ def test_a_loss_that_is_divided_twice_is_held_against_the_mean_per_image() -> No
 
 def test_a_run_that_diverged_is_judged_by_what_it_has() -> None:
     """Losses that are no numbers and an epoch of which nothing is told leave the evidence of the recipe."""
-    lost = made_told([0.0980], loss=0.002)
+    lost = made_reported([0.0980], loss=0.002)
     lost["epochs"][0]["test"]["loss"] = lost["epochs"][0]["train"]["loss"] = None
     overrides = ("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "protocol.last_batch_loss=true")
     cases = [
-        made_subject(overrides=overrides, history=made_history([0.098]), told=lost),
-        made_subject(overrides=overrides, history=made_history([0.098, 0.098]), told=lost),
-        made_subject(overrides=overrides, history=(), told={"epochs": []}, ending=made_ending(status="diverged")),
+        made_subject(overrides=overrides, history=made_history([0.098]), reported=lost),
+        made_subject(overrides=overrides, history=made_history([0.098, 0.098]), reported=lost),
+        made_subject(overrides=overrides, history=(), reported={"epochs": []}, ending=made_ending(status="diverged")),
     ]
 
     for subject in cases:
@@ -300,7 +300,7 @@ def test_figures_of_two_epochs_are_not_held_against_each_other() -> None:
     """A run that was stopped after an epoch was measured and before it was told is judged by its recipe."""
     overrides = ("protocol.evaluate_on=test", "protocol.loss_divided_twice=true", "protocol.last_batch_loss=true")
     alone = made_subject(overrides=overrides)
-    ahead = made_subject(overrides=overrides, history=made_history([0.95, 0.97]), told=made_told([0.95]))
+    ahead = made_subject(overrides=overrides, history=made_history([0.95, 0.97]), reported=made_reported([0.95]))
 
     assert all(spoken(code, ahead) == spoken(code, alone) for code in ("EV04", "EV07", "EV08"))
 

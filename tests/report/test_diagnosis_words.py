@@ -72,9 +72,9 @@ def test_notes_are_one_line_each_unless_all_is_asked_for():
 
 def test_the_summary_counts_what_was_found_and_who_was_asked():
     """By severity; the rules that could not be asked are counted out."""
-    assert "4 findings: 2 faults, 2 notes; 47 of 50 rules could be asked" in told(HOT, CONSTANT, IDLE, OTHER_NOTE)
+    assert "4 findings: 2 faults, 2 notes; 47 of 50 checks could run" in told(HOT, CONSTANT, IDLE, OTHER_NOTE)
     assert "1 finding: 1 fault; 47 of 50" in told(HOT)
-    assert "nothing found; 47 of 50 rules could be asked" in told()
+    assert "nothing found; 47 of 50 checks could run" in told()
 
 
 def test_what_could_not_be_judged_is_told_by_reason():
@@ -109,7 +109,7 @@ def test_no_line_is_wider_than_a_terminal():
             Evidence(what="names", value="conv1 " * 40, source="'conv1'"),
             *HOT.evidence,
         ),
-        proof="tried and helped " * 20,
+        trial="tried and helped " * 20,
         advice="look at the images " * 20,
     )
 
@@ -161,7 +161,7 @@ def test_only_what_is_called_a_share_is_shown_in_percent():
     assert [line.split()[-1] for line in shown] == ["9.87%", "0.1"]
 
 
-def test_the_commands_shown_try_the_first_remedy_and_lead_to_a_healed_recipe():
+def test_the_commands_shown_try_the_first_remedy_and_lead_to_a_fixed_recipe():
     """For a recipe the change is a training; what was set before is not set twice. For a run the recipe is written."""
     found = diagnosis(CONSTANT, HOT)
     set_before = ("train.lr=10.01", "train.epochs=2")
@@ -170,12 +170,12 @@ def test_the_commands_shown_try_the_first_remedy_and_lead_to_a_healed_recipe():
     of_run = next_commands(found, "1m7z", is_recipe=False, options=" --home lab")
 
     assert of_recipe == [
-        "flyweight doctor own/8k --set train.lr=10.01 --set train.epochs=2 --prove",
+        "flyweight doctor own/8k --set train.lr=10.01 --set train.epochs=2 --trial",
         "flyweight train own/8k --set train.lr=0.1 --set train.epochs=2",
     ]
     assert of_run == [
-        "flyweight doctor 1m7z --prove --home lab",
-        "flyweight doctor 1m7z --fix healed.toml --home lab",
+        "flyweight doctor 1m7z --trial --home lab",
+        "flyweight doctor 1m7z --fix fixed.toml --home lab",
     ]
     assert next_commands(diagnosis(IDLE, CONSTANT), "1m7z", is_recipe=False) == []
 
@@ -190,24 +190,24 @@ def test_what_was_tried_is_not_proposed_again():
     assert next_commands(found, "own/8k", is_recipe=True, tried={"LR01": False}) == []
 
 
-def test_several_that_did_not_help_alone_are_for_the_walk():
-    """They may hide each other, and the walk tries them together."""
+def test_several_that_did_not_help_alone_are_for_fixing():
+    """They may hide each other, and --fix tries them together."""
     other = replace(
         HOT, code="ST01", remedy=Remedy(changes=("train.batch_size=64",), gain="accuracy", expected="more.")
     )
 
     commands = next_commands(diagnosis(HOT, other), "own/8k", is_recipe=True, tried={"LR01": False, "ST01": False})
 
-    assert commands == ["flyweight doctor own/8k --fix healed.toml"]
+    assert commands == ["flyweight doctor own/8k --fix fixed.toml"]
 
 
 def test_commands_survive_a_shell():
     """A path or a change with blanks is quoted."""
     spaced = replace(HOT, remedy=Remedy(changes=("model.net=c8 r gap flat fc10",), gain="cost", expected="less."))
 
-    prove, fix = next_commands(diagnosis(spaced), "my lab/a.toml", changes=("name=a b",), is_recipe=True)
+    trial, fix = next_commands(diagnosis(spaced), "my lab/a.toml", changes=("name=a b",), is_recipe=True)
 
-    assert shlex.split(prove) == ["flyweight", "doctor", "my lab/a.toml", "--set", "name=a b", "--prove"]
+    assert shlex.split(trial) == ["flyweight", "doctor", "my lab/a.toml", "--set", "name=a b", "--trial"]
     assert shlex.split(fix)[:3] in (["flyweight", "train", "my lab/a.toml"], ["flyweight", "doctor", "my lab/a.toml"])
 
 

@@ -1,4 +1,4 @@
-"""What was tried and what was read, in words: proofs, walks, ranges of learning rates, and code of others."""
+"""What was tried and what was read, in words: trials, fixes, ranges of learning rates, and code of others."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import pytest
 from rich.cells import cell_len
 
 from flyweight.code_check.findings import CodeFinding, CodeReading
-from flyweight.diagnose.fix import Healing, HealStep
+from flyweight.diagnose.fix import FixOutcome, FixStep
 from flyweight.diagnose.lr_range import LrRange, SeedRange
-from flyweight.diagnose.trial import Expense, Proof
+from flyweight.diagnose.trial import Expense, Trial
 from flyweight.doctor.finding import Evidence, Finding, Remedy
 from flyweight.evidence.paired import Paired
 from flyweight.recipe import load, override
 from flyweight.report.diagnosis.code_check import code_text
 from flyweight.report.diagnosis.trials import (
-    healing_text,
-    healing_values,
+    fix_text,
+    fix_values,
     lr_range_text,
-    proof_text,
     seed_words,
     step_text,
+    trial_text,
 )
 
 EXPENSE = Expense(params=1442, registered_params=1442, macs=188_224)
 
 
-def proof(**values) -> Proof:
+def trial(**values) -> Trial:
     usual = {
         "code": "LR01",
         "gain": "accuracy",
@@ -33,8 +33,8 @@ def proof(**values) -> Proof:
         "seeds": (0, 1, 2),
         "before": (0.0987, 0.1, 0.1124),
         "after": (0.98, 0.985, 1.0),
-        "told": (),
-        "honest": (),
+        "reported": (),
+        "clean": (),
         "cost_before": EXPENSE,
         "cost_after": EXPENSE,
         "paired": None,
@@ -43,7 +43,7 @@ def proof(**values) -> Proof:
         "budget": "short: 20,000 of 55,000 training images, 3 epochs",
         "run_ids": ("a", "b"),
     }
-    return Proof(**{**usual, **values})
+    return Trial(**{**usual, **values})
 
 
 def finding(code: str, change: str, *, gain="accuracy") -> Finding:
@@ -64,9 +64,9 @@ LOSS = finding("EV08", "protocol.last_batch_loss=false", gain="honesty")
 BROKEN = load("own/8k", overrides=["protocol.seed_after_split=true", "protocol.last_batch_loss=true"])
 
 
-def heal_step(*findings: Finding, **values) -> HealStep:
-    usual = {"proof": proof(), "recipe": BROKEN, "line": "validation 10.00 % → 98.00 %: helps"}
-    return HealStep(findings=findings, **{**usual, **values})
+def fix_step(*findings: Finding, **values) -> FixStep:
+    usual = {"trial": trial(), "recipe": BROKEN, "line": "validation 10.00 % → 98.00 %: helps"}
+    return FixStep(findings=findings, **{**usual, **values})
 
 
 def seed_range(seed: int, **values) -> SeedRange:
@@ -110,22 +110,22 @@ def code_finding(line: int, severity="fault", code="CD01") -> CodeFinding:
     )
 
 
-def test_a_proof_tells_every_seed():
+def test_a_trial_shows_every_seed():
     """Accuracies in percent, the seeds, and how long was trained; nothing of figures that it does not have."""
-    text = proof_text(proof())
+    text = trial_text(trial())
 
     assert "train.lr=0.1" in text
     assert "20,000 of 55,000 training images, 3 epochs, seeds 0 to 2" in " ".join(text.split())
     assert "9.87 10.00 11.24 %" in text
     assert "98.00 98.50 100.00 %" in text
-    assert "honest" not in text
+    assert "clean" not in text
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
-def test_a_proof_of_honesty_tells_both_figures():
+def test_a_trial_of_a_clean_evaluation_shows_both_figures():
     """What was told and what is honest, seed by seed; where nothing was trained no seed is named."""
-    text = proof_text(proof(before=(), after=(), told=(0.0049, 0.005), honest=(0.157, 0.16), gain="honesty"))
-    untrained = proof_text(proof(before=(), after=(), run_ids=(), budget="nothing had to be trained"))
+    text = trial_text(trial(before=(), after=(), reported=(0.0049, 0.005), clean=(0.157, 0.16), gain="honesty"))
+    untrained = trial_text(trial(before=(), after=(), run_ids=(), budget="nothing had to be trained"))
 
     assert "0.0049 0.005" in text
     assert "0.157 0.16" in text
@@ -135,8 +135,8 @@ def test_a_proof_of_honesty_tells_both_figures():
 
 def test_a_step_tells_the_finding_and_what_came_of_it():
     """All of the finding first, then whether the change is kept; one that makes no recipe is told as it is written."""
-    text = step_text(heal_step(RATE), BROKEN)
-    wrong = heal_step(finding("NONE", "train.lr=fast"), proof=None, line="cannot be tried: train.lr must be a number.")
+    text = step_text(fix_step(RATE), BROKEN)
+    wrong = fix_step(finding("NONE", "train.lr=fast"), trial=None, line="cannot be tried: train.lr must be a number.")
 
     assert "number of LR01  10" in text
     assert "  change     lr 0.1 → 0.05; for a better net" in text.splitlines()
@@ -148,7 +148,7 @@ def test_a_step_tells_the_finding_and_what_came_of_it():
 
 def test_what_is_tried_together_was_told_alone():
     """Titles and all changes in one line; why they are together is said."""
-    text = step_text(heal_step(RATE, BATCH), BROKEN)
+    text = step_text(fix_step(RATE, BATCH), BROKEN)
 
     lines = text.splitlines()
     assert [line[:7] for line in lines[:2]] == ["1  LR01", "1  ST01"]
@@ -161,30 +161,30 @@ def test_what_is_tried_together_was_told_alone():
 
 def test_protocols_in_one_step_are_told_in_full():
     """Each finding with its numbers and its change; they are no try, and that is said once."""
-    text = step_text(heal_step(SEED, LOSS), BROKEN)
+    text = step_text(fix_step(SEED, LOSS), BROKEN)
 
-    assert text.count("Three helps.") == text.count("; for an honest figure") == 2
-    assert text.count("none of the tries") == 1
-    assert "number of" not in step_text(heal_step(SEED, LOSS), BROKEN, is_guessed=True)
+    assert text.count("Three helps.") == text.count("; for a clean evaluation") == 2
+    assert text.count("does not count as a try") == 1
+    assert "number of" not in step_text(fix_step(SEED, LOSS), BROKEN, is_guessed=True)
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
-def test_a_walk_that_is_not_over_says_how_it_goes_on():
+def test_a_fix_that_is_not_finished_says_how_it_goes_on():
     """The command that goes on stands first, whether there is a file or not; one that is over has none."""
-    healed = override(BROKEN, ["train.lr=0.05"])
-    kept = Healing(start=BROKEN, recipe=healed, steps=(heal_step(RATE),), left=(SEED,), is_done=False)
-    begun = Healing(start=BROKEN, recipe=BROKEN, steps=(), left=(RATE, SEED), is_done=False)
-    over = Healing(start=BROKEN, recipe=healed, steps=(heal_step(RATE),), left=(), is_done=True)
+    fixed = override(BROKEN, ["train.lr=0.05"])
+    kept = FixOutcome(start=BROKEN, recipe=fixed, steps=(fix_step(RATE),), left=(SEED,), is_done=False)
+    begun = FixOutcome(start=BROKEN, recipe=BROKEN, steps=(), left=(RATE, SEED), is_done=False)
+    over = FixOutcome(start=BROKEN, recipe=fixed, steps=(fix_step(RATE),), left=(), is_done=True)
 
-    texts = [healing_text(kept, written="healed.toml", going_on="GO ON", options=" --home there").splitlines()]
-    texts += [healing_text(begun, written=None, going_on="GO ON").splitlines()]
-    texts += [healing_text(over, written="healed.toml", going_on="GO ON").splitlines()]
+    texts = [fix_text(kept, written="fixed.toml", going_on="GO ON", options=" --home there").splitlines()]
+    texts += [fix_text(begun, written=None, going_on="GO ON").splitlines()]
+    texts += [fix_text(over, written="fixed.toml", going_on="GO ON").splitlines()]
 
-    train = "flyweight train healed.toml --seeds 5"
+    train = "flyweight train fixed.toml --seeds 5"
     assert texts[0][-2:] == ["  next       GO ON", f"             {train} --home there"]
     assert texts[1][0] == "own/8k: stopped before anything was tried"
     assert texts[1][-1] == "  next       GO ON"
-    note = "  note       the walk is not over; what was trained is on record and is not"
+    note = "  note       the fix is not finished; what was trained is on record and is not"
     assert [note in text for text in texts] == [True, True, False]
     assert texts[2][-1] == f"  next       {train}"
 
@@ -193,26 +193,26 @@ def test_a_walk_that_is_not_over_says_how_it_goes_on():
     ("effect", "n", "left", "is_told"),
     [(0.4, 2, RATE, True), (-0.4, 2, RATE, False), (0.4, 5, RATE, False), (0.4, 2, SEED, False)],
 )
-def test_a_walk_of_few_seeds_says_that_more_may_show_more(effect, n, left, is_told):
+def test_a_fix_of_few_seeds_says_that_more_may_show_more(effect, n, left, is_told):
     """Where a change that is still due looked good and was not shown to help; not where the usual seeds were tried."""
     found = Paired(n=n, effect=effect, low=-0.1, high=0.9, p=0.1, sd=0.3)
-    step = heal_step(RATE, proof=proof(has_helped=False, paired=found))
-    walk = Healing(start=BROKEN, recipe=BROKEN, steps=(step,), left=(left,), is_done=True)
+    step = fix_step(RATE, trial=trial(has_helped=False, paired=found))
+    outcome = FixOutcome(start=BROKEN, recipe=BROKEN, steps=(step,), left=(left,), is_done=True)
 
-    text = healing_text(walk, written=None, going_on="")
+    text = fix_text(outcome, written=None, going_on="")
 
     assert ("--seeds 5" in text) == is_told
 
 
-def test_a_walk_as_values_has_every_finding_of_a_step():
-    """What was tried together is one step with its findings, its proof and its line."""
-    steps = (heal_step(RATE, BATCH),)
+def test_a_fix_as_values_has_every_finding_of_a_step():
+    """What was tried together is one step with its findings, its trial and its line."""
+    steps = (fix_step(RATE, BATCH),)
 
-    found = healing_values(Healing(start=BROKEN, recipe=BROKEN, steps=steps, left=(SEED,), is_done=True))
+    found = fix_values(FixOutcome(start=BROKEN, recipe=BROKEN, steps=steps, left=(SEED,), is_done=True))
 
     (step,) = found["steps"]
     assert [one["code"] for one in step["findings"]] == ["LR01", "ST01"]
-    assert step["proof"]["changes"] == ("train.lr=0.1",)
+    assert step["trial"]["changes"] == ("train.lr=0.1",)
     assert (step["has_helped"], step["line"]) == (True, steps[0].line)
     assert [one["code"] for one in found["left"]] == ["EV06"]
 

@@ -1,7 +1,7 @@
-"""What a run told, as its protocol has it, beside what it would have told honestly: the same nets, measured both ways.
+"""What a run reported, as its protocol has it, beside a clean evaluation: the same nets, measured both ways.
 
 Goes in: finished runs of a recipe, and the keys of it that are to be changed. Comes out: a figure for each of them that
-makes one be told otherwise. Nothing is trained here.
+makes one be reported otherwise. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from flyweight.evidence.paired import Paired, paired
 from flyweight.recipe import Recipe, value_at
 from flyweight.records.record import EpochRecord, RunRecord
 from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
@@ -20,21 +21,25 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class TwoFigures:
-    """The same thing told and honest, a value a seed. count: the images of an accuracy; None where it is a loss."""
+    """The same thing reported and clean, a value a seed. count: the images of an accuracy; None where it is a loss."""
 
     what: str
-    told: tuple[float, ...]
-    honest: tuple[float, ...]
+    reported: tuple[float, ...]
+    clean: tuple[float, ...]
     count: int | None
 
     @property
     def do_differ(self) -> bool:
-        return self.told != self.honest
+        return self.reported != self.clean
+
+    def difference(self) -> Paired:
+        """By how much the reported figures are off, over the seeds."""
+        return paired(self.clean, self.reported, resolution=1 / self.count if self.count else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What is on record of a run: rows told (none without a protocol), epochs measured, and the figures of its end."""
+    """A run on record: rows reported (none without a protocol), epochs measured, and the figures of its end."""
 
     rows: Sequence[ReportedEpoch]
     epochs: Sequence[EpochRecord]
@@ -51,14 +56,14 @@ class _Run:
         return _known(self.rows[-1].validation or self.rows[-1].test)
 
 
-# What was told, what would have been honest, and the images that both are shares of (None for a loss).
+# What was reported, what a clean evaluation gives, and the images that both are shares of (None for a loss).
 _Pair = tuple[float, float, int | None]
 
 
-def told_otherwise(
+def reported_otherwise(
     recipe: Recipe, keys: Sequence[str], records: Sequence[RunRecord], store: Store
 ) -> tuple[TwoFigures, ...]:
-    """A figure for each key (`protocol.evaluate_on` and so on) that makes one be told otherwise, accuracies first.
+    """Figures that keys (`protocol.evaluate_on` and so on) make be reported otherwise, each once, accuracies first.
 
     records: finished runs of `recipe`, of which there must be one at least.
 
@@ -66,15 +71,17 @@ def told_otherwise(
         DataError: a run folder that is gone or damaged.
     """
     runs = [_read(record, store) for record in records]
-    return tuple(
-        _figure(what, [pair(run) for run in runs])
-        for (key, value), (what, pair) in _FIGURES.items()
-        if key in keys and value_at(recipe, key) == value
-    )
+    found: dict[str, TwoFigures] = {}
+    for (key, value), (what, pair) in _FIGURES.items():
+        if key in keys and value_at(recipe, key) == value:
+            figure = _figure(what, [pair(run) for run in runs])
+            if figure.do_differ:
+                found.setdefault(what, figure)
+    return tuple(found.values())
 
 
-def tells_otherwise(recipe: Recipe, keys: Sequence[str]) -> bool:
-    """Whether any of the keys makes a figure be told otherwise, known before any run."""
+def reports_otherwise(recipe: Recipe, keys: Sequence[str]) -> bool:
+    """Whether any of the keys makes a figure be reported otherwise, known before any run."""
     return any(key in keys and value_at(recipe, key) == value for key, value in _FIGURES)
 
 
@@ -86,8 +93,8 @@ def _read(record: RunRecord, store: Store) -> _Run:
 def _figure(what: str, pairs: Sequence[_Pair]) -> TwoFigures:
     return TwoFigures(
         what=what,
-        told=tuple(told for told, _, _ in pairs),
-        honest=tuple(honest for _, honest, _ in pairs),
+        reported=tuple(reported for reported, _, _ in pairs),
+        clean=tuple(clean for _, clean, _ in pairs),
         count=pairs[0][2],
     )
 

@@ -58,7 +58,7 @@ def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Exa
 def _tried(folder: RunFolder) -> tuple[Tried, ...]:
     if not folder.has("trials"):
         return ()
-    from flyweight.diagnose.trial import read_tried
+    from flyweight.diagnose.trial_record import read_tried
 
     found: tuple[Tried, ...] = read_tried(folder)
     return found

@@ -1,7 +1,7 @@
 """A guided walk from a broken recipe to a good one: examine, try what is first, keep it if it helped, and again.
 
-Goes in: a recipe. Comes out: a recipe, and each step with its proof. What is wrong and what would help is up to the
-function that examines; whether it helped is up to `prove`.
+Goes in: a recipe. Comes out: a recipe, and each step with its trial. What is wrong and what would help is up to the
+function that examines; whether it helped is up to `try_remedy`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from flyweight.diagnose.trial import Proof, honest, prove, require_seeds, shortened, untried
+from flyweight.diagnose.trial import cleanly_evaluated, require_seeds, shortened, try_remedy, untried
+from flyweight.diagnose.trial_record import Trial
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding, Remedy
 from flyweight.errors import OverBudgetError, UsageError, require_counts
@@ -33,14 +34,14 @@ Examine = Callable[[Recipe], Diagnosis]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealStep:
+class FixStep:
     """A remedy that was tried, or several at once. recipe: from here on; line: what came of it.
 
-    proof: None if it could not be trained.
+    trial: None if it could not be trained.
     """
 
     findings: tuple[Finding, ...]
-    proof: Proof | None
+    trial: Trial | None
     recipe: Recipe
     line: str
 
@@ -51,11 +52,11 @@ class HealStep:
 
     @property
     def has_helped(self) -> bool:
-        return self.proof is not None and self.proof.has_helped
+        return self.trial is not None and self.trial.has_helped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Healing:
+class FixOutcome:
     """The whole walk. is_done: nothing more was found, or nothing of it helped; False where it was stopped before.
 
     left: the alarms that the last recipe still has.
@@ -63,16 +64,16 @@ class Healing:
 
     start: Recipe
     recipe: Recipe
-    steps: tuple[HealStep, ...]
+    steps: tuple[FixStep, ...]
     left: tuple[Finding, ...]
     is_done: bool
 
 
-def nobody(_step: HealStep) -> None:
+def nobody(_step: FixStep) -> None:
     """Tell nobody."""
 
 
-def heal(
+def fix_recipe(
     recipe: Recipe,
     *,
     store: Store,
@@ -82,18 +83,18 @@ def heal(
     is_full: bool = False,
     most_steps: int = MOST_STEPS,
     executor: Executor = PROCESSES,
-    on_step: Callable[[HealStep], None] = nobody,
+    on_step: Callable[[FixStep], None] = nobody,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
-) -> Healing:
+) -> FixOutcome:
     """Mend a recipe step by step; `on_step` hears of each remedy when it has been tried.
 
     Remedies are tried in the order of the alarms, each by itself, and kept if they helped by the rule of their gain.
     After a change everything is examined anew, so remedies of the same key never add up blindly, and what failed before
     is tried again when all else was tried. Where none of those that promise accuracy helps by itself, they are tried at
     once: a fault may hide what mending another gives. What only switches the protocol comes last, in one step, since a
-    net that has learnt shows best what was told otherwise. No two recipes are compared twice, however their protocols
-    differ, and a remedy that would lead back to a recipe that was left is not tried.
+    net that has learnt shows best what was reported otherwise. No two recipes are compared twice, however their
+    protocols differ, and a remedy that would lead back to a recipe that was left is not tried.
 
     most_steps counts what has to be trained for a better or cheaper net: neither protocols, nor what is on record
     already, nor what cannot be trained. `examine` is by default `examiner(store)`.
@@ -105,8 +106,8 @@ def heal(
     require_counts(seed=first_seed, most_steps=most_steps)
     require_seeds(seeds)
     resolved = plan(recipe).require()
-    try_remedy = functools.partial(
-        prove,
+    trial_of = functools.partial(
+        try_remedy,
         store=store,
         seeds=seeds,
         first_seed=first_seed,
@@ -116,13 +117,13 @@ def heal(
         should_stop=should_stop,
     )
     walk = _Walk(recipe, resolved, examine or examiner(store, first_seed=first_seed), is_full=is_full)
-    steps, n_counted = list[HealStep](), 0
+    steps, n_counted = list[FixStep](), 0
     while not should_stop():
         findings = walk.next_try(only_switches=n_counted >= most_steps)
         if not findings:
             break
         over = {run.id for run in store.runs(purpose="all") if run.status in OVER}
-        step = _step(walk.recipe, findings, try_remedy)
+        step = _step(walk.recipe, findings, trial_of)
         if step is None:
             break
         n_counted += _counts(step, is_switch=_is_switch(walk.recipe, findings), over=over)
@@ -130,14 +131,14 @@ def heal(
         on_step(step)
         walk.go(step)
     is_done = not walk.next_try()
-    return Healing(start=recipe, recipe=walk.recipe, steps=tuple(steps), left=walk.alarms, is_done=is_done)
+    return FixOutcome(start=recipe, recipe=walk.recipe, steps=tuple(steps), left=walk.alarms, is_done=is_done)
 
 
 def examiner(store: Store, *, first_seed: int = 0) -> Examine:
     """What looks at a recipe by default: its newest run if one is over, else the recipe with what can be probed.
 
-    The runs of a full proof are runs of the recipe, so after the first step they are there to be looked at. Those of a
-    short proof are not asked: so few images make faults of their own, such as overfitting and too few updates.
+    The runs of a full trial are runs of the recipe, so after the first step they are there to be looked at. Those of a
+    short trial are not asked: so few images make faults of their own, such as overfitting and too few updates.
     """
 
     def examine(recipe: Recipe) -> Diagnosis:
@@ -175,9 +176,9 @@ class _Walk:
         candidates = self._switches() if only_switches else (*self._remedies(), *self._switches())
         return next((one for one in candidates if not self._is_known(one)), ())
 
-    def go(self, step: HealStep) -> None:
+    def go(self, step: FixStep) -> None:
         """Note what was tried, and move on to the recipe that came of it."""
-        self._tried[self._compared(step.findings)] = step.proof is not None
+        self._tried[self._compared(step.findings)] = step.trial is not None
         self._codes |= {one.code for one in step.findings}
         if not step.has_helped:
             return
@@ -223,11 +224,11 @@ class _Walk:
         changed = _changed(self.recipe, findings)
         if changed is None:
             return False
-        told, trained = _marks(changed)
-        return (told if together(findings).gain == "honesty" else trained) in self._left
+        reported, trained = _marks(changed)
+        return (reported if together(findings).gain == "honesty" else trained) in self._left
 
     def _compared(self, findings: Sequence[Finding]) -> Hashable:
-        """What a proof compares: two recipes as they are trained, or what a protocol tells with what is honest.
+        """What a trial compares: two recipes as they are trained, or what a protocol reports with a clean evaluation.
 
         A remedy that leads to no recipe is known by its own words.
         """
@@ -236,7 +237,7 @@ class _Walk:
             return recipe_hash(self.recipe), remedy.changes
         if remedy.gain == "honesty":
             return remedy.gain, recipe_hash(self.recipe), recipe_hash(changed)
-        arms = (honest(self.recipe), honest(changed))
+        arms = (cleanly_evaluated(self.recipe), cleanly_evaluated(changed))
         trained = arms if self._is_full else shortened(arms, self._source.sizes)
         return (remedy.gain, *(canonical_hash(arm, self._source) for arm in trained))
 
@@ -253,7 +254,7 @@ def together(findings: Sequence[Finding]) -> Remedy:
 
 def _marks(recipe: Recipe) -> tuple[tuple[str, str], tuple[str, str]]:
     """What a recipe trains and tells, and what it trains whatever it tells, to know one that was reached before."""
-    return ("told", recipe_hash(recipe)), ("trained", recipe_hash(honest(recipe)))
+    return ("reported", recipe_hash(recipe)), ("trained", recipe_hash(cleanly_evaluated(recipe)))
 
 
 def _changed(recipe: Recipe, findings: Sequence[Finding]) -> Recipe | None:
@@ -270,32 +271,32 @@ def _keys(recipe: Recipe, findings: Sequence[Finding]) -> set[str]:
 
 
 def _is_switch(recipe: Recipe, findings: Sequence[Finding]) -> bool:
-    """Whether remedies only make figures honest by switching the protocol: what they give is known before any run."""
+    """Whether remedies only switch the protocol to a clean evaluation: what they give is known before any run."""
     keys = _keys(recipe, findings)
     return bool(keys) and keys <= HONEST.keys() and together(findings).gain == "honesty"
 
 
-def _counts(step: HealStep, *, is_switch: bool, over: set[str]) -> bool:
+def _counts(step: FixStep, *, is_switch: bool, over: set[str]) -> bool:
     """Whether a step is one of the most that there may be. over: the runs that were on record before it."""
-    if step.proof is None or is_switch:
+    if step.trial is None or is_switch:
         return False
-    return not step.proof.run_ids or not over.issuperset(step.proof.run_ids)
+    return not step.trial.run_ids or not over.issuperset(step.trial.run_ids)
 
 
 def _step(
-    recipe: Recipe, findings: tuple[Finding, ...], try_remedy: Callable[[Recipe, Finding], Proof | None]
-) -> HealStep | None:
-    """Remedies tried; None if it was stopped. What makes no recipe, or too dear a net, is told and left."""
+    recipe: Recipe, findings: tuple[Finding, ...], trial_of: Callable[[Recipe, Finding], Trial | None]
+) -> FixStep | None:
+    """Remedies tried; None if it was stopped. What makes no recipe, or too dear a net, is noted and left."""
     try:
-        proof = try_remedy(recipe, _as_one(findings))
+        trial = trial_of(recipe, _as_one(findings))
     except (UsageError, OverBudgetError) as error:
-        return HealStep(findings=findings, proof=None, recipe=recipe, line=untried(error))
-    if proof is None:
+        return FixStep(findings=findings, trial=None, recipe=recipe, line=untried(error))
+    if trial is None:
         return None
-    mended = override(recipe, proof.changes) if proof.has_helped else recipe
-    return HealStep(findings=findings, proof=proof, recipe=mended, line=proof.line)
+    mended = override(recipe, trial.changes) if trial.has_helped else recipe
+    return FixStep(findings=findings, trial=trial, recipe=mended, line=trial.line)
 
 
 def _as_one(findings: Sequence[Finding]) -> Finding:
-    """What a proof is asked for: one finding, with all that is to be changed."""
+    """What a trial is asked for: one finding, with all that is to be changed."""
     return replace(findings[0], code=" + ".join(one.code for one in findings), remedy=together(findings))

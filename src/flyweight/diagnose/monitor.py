@@ -1,4 +1,4 @@
-"""The doctor during a run: what its epochs and steps show is judged at once, told once, and may end the run early.
+"""The doctor during a run: what its epochs and steps show is judged at once, reported once, and may end the run early.
 
 Goes in: the events of a run. Comes out: `Found`, and a reason to end it. It knows neither nets nor files, so that a run
 takes the same steps to the same bits with it and without.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flyweight.records.run_folder import RunFolder
     from flyweight.records.store import Store
 
-OF_A_RUN: Final[tuple[Need, ...]] = ("history", "ending", "answers", "told", "parent")
+OF_A_RUN: Final[tuple[Need, ...]] = ("history", "ending", "predictions", "reported", "parent")
 OF_PROBES: Final[tuple[Need, ...]] = ("images", "reads", "start", "trained")
 
 Piece = TypeVar("Piece")
@@ -95,8 +95,8 @@ def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subje
             why[need] = absent if folder.path.is_dir() else f"its folder {folder.path} is gone"
         return found or None
 
-    def read_told() -> Mapping[str, Any] | None:
-        return reading.read_told(folder)
+    def read_reported() -> Mapping[str, Any] | None:
+        return reading.read_reported(folder)
 
     judged_on = subject.recipe.protocol.evaluate_on
     ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
@@ -106,8 +106,14 @@ def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subje
         subject,
         history=read("history", lambda: reading.read_history(folder), _without_history(record)),
         ending=ending,
-        answers=read("answers", lambda: reading.read_answers(folder, part=judged_on), _without_answers(record)),
-        told={} if subject.recipe.protocol == ProtocolSection() else read("told", read_told, _without_told(record)),
+        predictions=read(
+            "predictions",
+            lambda: reading.read_predictions(folder, split=judged_on),
+            _without_predictions(record),
+        ),
+        reported={}
+        if subject.recipe.protocol == ProtocolSection()
+        else read("reported", read_reported, _without_reported(record)),
         why_missing={**subject.why_missing, **why},
     )
 
@@ -116,13 +122,13 @@ def _without_history(record: RunRecord) -> str:
     return "its history is not there" if record.epochs_done else f"no epoch was finished: {_became(record)}"
 
 
-def _without_answers(record: RunRecord) -> str:
+def _without_predictions(record: RunRecord) -> str:
     if record.status == "finished":
         return "its predictions are not there"
-    return f"{_became(record)} and has no answers"
+    return f"{_became(record)} and has no predictions"
 
 
-def _without_told(record: RunRecord) -> str:
+def _without_reported(record: RunRecord) -> str:
     return "its reported metrics are not there" if record.epochs_done else _without_history(record)
 
 
@@ -168,8 +174,8 @@ def _with_parent(subject: Subject, record: RunRecord, store: Store) -> Subject:
 
 def _hash_of_step_before(recipe: Recipe) -> str | None:
     """Of the step that a step of a document was changed from."""
-    told = step_of(recipe.name)
-    before = told[1].parent if told else None
+    found = step_of(recipe.name)
+    before = found[1].parent if found else None
     return canonical_hash(before) if before else None
 
 

@@ -1,22 +1,23 @@
-"""Trying a remedy: a recipe unchanged and with only the change, the same seeds, side by side, and whether it helped.
+"""A trial of a remedy: a recipe unchanged and with only the change, the same seeds, side by side; whether it helped.
 
-Goes in: a recipe and a finding with a remedy. Comes out: a proof, a value that is kept beside a run. What is compared
-is always measured honestly, whatever the protocol of the recipe tells; how a remedy was found is not known here.
+Goes in: a recipe and a finding with a remedy. Comes out: a `Trial`. What is compared is always a clean evaluation,
+whatever the protocol of the recipe reports; how a remedy was found is not known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from flyweight.data.facts import SetSizes
-from flyweight.diagnose.clean_figures import TwoFigures, tells_otherwise, told_otherwise
-from flyweight.doctor.diagnosis import Tried
-from flyweight.doctor.finding import Finding, Gain, Remedy
-from flyweight.errors import DataError, OverBudgetError, UsageError, require_counts
+from flyweight.diagnose.clean_figures import reported_otherwise, reports_otherwise
+from flyweight.diagnose.trial_record import Expense, Trial
+from flyweight.diagnose.trial_text import accuracy_words, diverged_words, evaluation_line, outcome_words, saved_words
+from flyweight.doctor.finding import Finding, Remedy
+from flyweight.errors import OverBudgetError, UsageError, require_counts
 from flyweight.evidence.paired import Paired, paired
-from flyweight.evidence.verdict import LEVEL, p_value, points
+from flyweight.evidence.verdict import LEVEL
 from flyweight.execute.execution import execute
 from flyweight.execute.executor import Executor
 from flyweight.execute.process_executor import PROCESSES
@@ -28,12 +29,11 @@ from flyweight.model.cost import Cost
 from flyweight.recipe import ProtocolSection, Recipe, diff, override, value_at
 from flyweight.recipe.difference import HONEST
 from flyweight.records.record import RunRecord
-from flyweight.records.run_folder import RunFolder, validated
 from flyweight.records.store import Store
 
 STUDY: Final = "doctor"
 
-# A short proof shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.
+# A short trial shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.
 IMAGE_PASSES: Final = 60_000
 FEWEST_IMAGES: Final = 1_000  # fewer teach so little that every remedy looks alike
 
@@ -42,42 +42,7 @@ FEWEST_IMAGES: Final = 1_000  # fewer teach so little that every remedy looks al
 MOST_LOST: Final = 0.005
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expense:
-    """What a recipe's net costs: parameters that run, parameters that it holds, multiplications an image."""
-
-    params: int
-    registered_params: int
-    macs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """What came of trying a remedy.
-
-    before, after: validation accuracies, one a seed; both empty where the gain is honesty, and told, honest empty
-    where it is not: those are figures of the same runs, told as the protocol has it and measured honestly. paired is
-    None where no figure could be compared. line: all of it in one line. budget: how long was trained, in words.
-    """
-
-    code: str
-    gain: Gain
-    changes: tuple[str, ...]
-    seeds: tuple[int, ...]
-    before: tuple[float, ...]
-    after: tuple[float, ...]
-    told: tuple[float, ...]
-    honest: tuple[float, ...]
-    cost_before: Expense
-    cost_after: Expense
-    paired: Paired | None
-    has_helped: bool
-    line: str
-    budget: str
-    run_ids: tuple[str, ...]
-
-
-def prove(
+def try_remedy(
     recipe: Recipe,
     finding: Finding,
     *,
@@ -88,19 +53,19 @@ def prove(
     executor: Executor = PROCESSES,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
-) -> Proof | None:
+) -> Trial | None:
     """Try the remedy of a finding; None if it was stopped before every seed was over.
 
-    Runs belong to the study "doctor". Those that are on record already are not trained again, and a stopped proof goes
-    on where it stood when it is asked for again. A short proof (the default) trains on fewer images, both sides on the
-    same ones; `is_full` runs the recipe as it is. A run that diverged has no answers and counts as guessing, one of
+    Runs belong to the study "doctor". Those that are on record already are not trained again, and a stopped trial goes
+    on where it stood when it is asked for again. A short trial (the default) trains on fewer images, both sides on the
+    same ones; `is_full` runs the recipe as it is. A run that diverged has no predictions and counts as guessing, one of
     the classes.
 
     - accuracy: helps if validation accuracy rises with p < 0.05 over pairs of the same seed.
     - cost: helps if parameters or multiplications fall, and the interval of the change in accuracy ends above
       -0.5 points.
     - honesty: nothing is promised but figures that mean what they say, so only the unchanged recipe runs, and what it
-      tells is held against what is honest.
+      reports is compared with a clean evaluation.
 
     Raises:
         UsageError: fewer than two seeds, or a finding without a remedy.
@@ -108,17 +73,17 @@ def prove(
     """
     require_counts(seed=first_seed)
     require_seeds(seeds)
-    trial = _trial(recipe, finding, range(first_seed, first_seed + seeds), is_full=is_full)
-    runs = _train(trial, store=store, executor=executor, watch=watch, should_stop=should_stop)
+    setup = _setup(recipe, finding, range(first_seed, first_seed + seeds), is_full=is_full)
+    runs = _train(setup, store=store, executor=executor, watch=watch, should_stop=should_stop)
     if runs is None:
         return None
-    return _honesty(trial, runs[0], store) if trial.remedy.gain == "honesty" else _comparison(trial, *runs)
+    return _clean_evaluation(setup, runs[0], store) if setup.remedy.gain == "honesty" else _comparison(setup, *runs)
 
 
 def require_seeds(seeds: int) -> None:
-    """Refuse (UsageError) so few seeds that nothing can be proved with them."""
+    """Refuse (UsageError) so few seeds that a trial says nothing."""
     if seeds < 2:
-        raise UsageError(f"a proof needs 2 seeds or more to know their spread, found {seeds}; 5 is the usual number.")
+        raise UsageError(f"a trial needs 2 seeds or more to know their spread, found {seeds}; 5 is the usual number.")
     require_counts(seeds=seeds)
 
 
@@ -132,7 +97,7 @@ def untried(error: UsageError | OverBudgetError) -> str:
 
 
 def short_limit(epochs: int) -> int:
-    """How many images at most train in each epoch of a short proof.
+    """How many images at most train in each epoch of a short trial.
 
     >>> short_limit(1), short_limit(20), short_limit(500)
     (60000, 3000, 1000)
@@ -140,41 +105,8 @@ def short_limit(epochs: int) -> int:
     return max(FEWEST_IMAGES, IMAGE_PASSES // epochs)
 
 
-def keep_proofs(folder: RunFolder, proofs: Sequence[Proof]) -> None:
-    """Write proofs beside a run; of each code the newest is kept. What was damaged is written anew."""
-    known = {proof.code: proof for proof in (*_read_if_whole(folder), *proofs)}
-    folder.write_json("trials", [asdict(known[code]) for code in sorted(known)])
-
-
-def read_proofs(folder: RunFolder) -> tuple[Proof, ...]:
-    """The proofs that were kept beside a run; none where there are none.
-
-    Raises:
-        DataError: a file that holds something else.
-    """
-
-    def parse(value: object) -> tuple[Proof, ...]:
-        return validated(tuple[Proof, ...], value)
-
-    return folder.read_json("trials", parse, holds="trials of remedies") or ()
-
-
-def read_tried(folder: RunFolder) -> tuple[Tried, ...]:
-    """What came of the remedies that were tried, for a diagnosis; a damaged file does not stop it."""
-    return tuple(
-        Tried(code=proof.code, has_helped=proof.has_helped, line=proof.line) for proof in _read_if_whole(folder)
-    )
-
-
-def _read_if_whole(folder: RunFolder) -> tuple[Proof, ...]:
-    try:
-        return read_proofs(folder)
-    except DataError:
-        return ()
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Trial:
+class _Setup:
     """What is to be trained. arms: unchanged and changed, as they run; one where the gain is honesty, or none.
 
     costs: of the unchanged recipe and of the changed one, which the arms have too.
@@ -196,19 +128,19 @@ class _Trial:
         return tuple(change.key for change in diff(self.unchanged, self.changed))
 
 
-def _trial(recipe: Recipe, finding: Finding, seeds: Sequence[int], *, is_full: bool) -> _Trial:
+def _setup(recipe: Recipe, finding: Finding, seeds: Sequence[int], *, is_full: bool) -> _Setup:
     if finding.remedy is None:
         raise UsageError(f"{finding.code} has no remedy that can be tried{_advice(finding)}.")
     changed = override(recipe, finding.remedy.changes)
     resolved = plan(recipe).require()
     source = resolved.source
     cost_after = plan(changed, source).require().cost
-    whole = (recipe,) if finding.remedy.gain == "honesty" else (honest(recipe), honest(changed))
+    whole = (recipe,) if finding.remedy.gain == "honesty" else (cleanly_evaluated(recipe), cleanly_evaluated(changed))
     short = whole if is_full else shortened(whole, source.sizes)
-    is_known = finding.remedy.gain == "honesty" and not tells_otherwise(
+    is_known = finding.remedy.gain == "honesty" and not reports_otherwise(
         recipe, tuple(change.key for change in diff(recipe, changed))
     )
-    return _Trial(
+    return _Setup(
         finding=finding,
         remedy=finding.remedy,
         seeds=tuple(seeds),
@@ -225,8 +157,8 @@ def _advice(finding: Finding) -> str:
     return f"; it advises: {finding.advice}" if finding.advice else ""
 
 
-def honest(recipe: Recipe) -> Recipe:
-    """The recipe measured honestly; a transform that takes the augmentation from training is part of what it does."""
+def cleanly_evaluated(recipe: Recipe) -> Recipe:
+    """The recipe with a clean evaluation; a transform that takes the augmentation from training is kept."""
     kept = {"shared_transform": recipe.protocol.shared_transform}
     protocol = ProtocolSection(**kept) if kept["shared_transform"] == "evaluation" else ProtocolSection()
     return recipe.model_copy(update={"protocol": protocol})
@@ -243,7 +175,7 @@ def _limited(arm: Recipe, limit: int) -> Recipe:
 
 
 def _renamed(recipe: Recipe) -> Recipe:
-    """Under a name of its own, so that no list takes a run of a proof for one of the recipe."""
+    """Under a name of its own, so that no list takes a run of a trial for one of the recipe."""
     return recipe.model_copy(update={"name": f"{recipe.name} ({STUDY})"})
 
 
@@ -256,7 +188,7 @@ def _budget_words(short: Recipe, arm: Recipe, sizes: SetSizes) -> str:
 
 
 def _train(
-    trial: _Trial,
+    setup: _Setup,
     *,
     store: Store,
     executor: Executor,
@@ -264,48 +196,49 @@ def _train(
     should_stop: Callable[[], bool],
 ) -> list[tuple[RunRecord, ...]] | None:
     """The runs of each arm in the order of the seeds, trained where they are not on record; None if it was stopped."""
-    requests = {arm.hash: _request(trial, arm) for arm in trial.arms}
+    requests = {arm.hash: _request(setup, arm) for arm in setup.arms}
     answers = execute(tuple(requests.values()), store=store, executor=executor, watch=watch, should_stop=should_stop)
     if not all(answer.is_whole for answer in answers):
         return None
     records = dict(zip(requests, (answer.records for answer in answers), strict=True))
-    return [records[arm.hash] for arm in trial.arms] or [()]
+    return [records[arm.hash] for arm in setup.arms] or [()]
 
 
-def _request(trial: _Trial, arm: ResolvedRecipe) -> TrainingRequest:
-    baseline = trial.arms[0].hash
+def _request(setup: _Setup, arm: ResolvedRecipe) -> TrainingRequest:
+    baseline = setup.arms[0].hash
     return TrainingRequest(
         recipe=arm,
-        seeds=trial.seeds,
+        seeds=setup.seeds,
         purpose="trial",
-        figures=("validation", "test") if trial.remedy.gain == "honesty" else ("validation",),
+        figures=("validation", "test") if setup.remedy.gain == "honesty" else ("validation",),
         study=STUDY,
         parent_hash=baseline if arm.hash != baseline else None,
     )
 
 
-def _comparison(trial: _Trial, before: Sequence[RunRecord], after: Sequence[RunRecord]) -> Proof:
-    """The proof of a remedy that promises accuracy, or the same accuracy for less."""
-    guess = 1 / trial.n_classes
+def _comparison(setup: _Setup, before: Sequence[RunRecord], after: Sequence[RunRecord]) -> Trial:
+    """The trial of a remedy that promises accuracy, or the same accuracy for less."""
+    guess = 1 / setup.n_classes
     was, now = (tuple(_accuracy(run, guess) for run in runs) for runs in (before, after))
     count = next((run.validation_count for run in (*before, *after) if run.validation_count), None)
-    found = paired(was, now, resolution=1 / (count or trial.arms[0].data.n_validation))
-    costs = trial.costs
+    found = paired(was, now, resolution=1 / (count or setup.arms[0].data.n_validation))
+    costs = setup.costs
     is_cheaper = any(new < old for old, new in zip(_sizes(costs[0]), _sizes(costs[1]), strict=True))
-    if trial.remedy.gain == "cost":
+    if setup.remedy.gain == "cost":
         has_helped = is_cheaper and found.low is not None and found.low > -MOST_LOST
     else:
         has_helped = found.effect > 0 and found.p is not None and found.p < LEVEL
-    return _proof(
-        trial,
+    outcome = outcome_words(setup.remedy.gain, found, is_cheaper=is_cheaper, has_helped=has_helped, most_lost=MOST_LOST)
+    return _trial_of(
+        setup,
         before=was,
         after=now,
         found=found,
         has_helped=has_helped,
-        line=(_saved_words(*costs) if trial.remedy.gain == "cost" else "")
-        + _accuracy_words(was, now, found)
-        + f": {_outcome_words(trial.remedy.gain, found, is_cheaper, has_helped)}"
-        + _diverged_words(before, after, guess),
+        line=(saved_words(*costs) if setup.remedy.gain == "cost" else "")
+        + accuracy_words(was, now, found)
+        + f": {outcome}"
+        + diverged_words(before, after, guess),
         runs=(*before, *after),
     )
 
@@ -323,124 +256,43 @@ def _sizes(expense: Expense) -> tuple[int, ...]:
     return expense.params, expense.registered_params, expense.macs
 
 
-def _honesty(trial: _Trial, runs: Sequence[RunRecord], store: Store) -> Proof:
-    """The proof of a remedy after which figures mean what they say: how far off those were that are told now."""
+def _clean_evaluation(setup: _Setup, runs: Sequence[RunRecord], store: Store) -> Trial:
+    """The trial of a remedy after which figures mean what they say: how far off those are that are reported now."""
     finished = [run for run in runs if run.status == "finished"]
-    shown = _differing(told_otherwise(trial.unchanged, trial.keys, finished, store)) if finished else ()
-    is_left = any(value_at(trial.changed, key) != HONEST[key] for key in trial.keys if key in HONEST)
-    return _proof(
-        trial,
-        told=shown[0].told if shown else (),
-        honest=shown[0].honest if shown else (),
-        found=_by_how_much(shown[0]) if shown else None,
-        has_helped=bool(trial.keys) and not is_left,
-        line=_honesty_words(shown, runs, finished),
+    shown = reported_otherwise(setup.unchanged, setup.keys, finished, store) if finished else ()
+    is_left = any(value_at(setup.changed, key) != HONEST[key] for key in setup.keys if key in HONEST)
+    return _trial_of(
+        setup,
+        reported=shown[0].reported if shown else (),
+        clean=shown[0].clean if shown else (),
+        found=shown[0].difference() if shown else None,
+        has_helped=bool(setup.keys) and not is_left,
+        line=evaluation_line(shown, runs, finished),
         runs=runs,
     )
 
 
-def _proof(
-    trial: _Trial,
+def _trial_of(
+    setup: _Setup,
     *,
     found: Paired | None,
     has_helped: bool,
     line: str,
     runs: Sequence[RunRecord],
     **figures: tuple[float, ...],
-) -> Proof:
-    values: Mapping[str, tuple[float, ...]] = {"before": (), "after": (), "told": (), "honest": (), **figures}
-    return Proof(
-        code=trial.finding.code,
-        gain=trial.remedy.gain,
-        changes=trial.remedy.changes,
-        seeds=trial.seeds,
+) -> Trial:
+    values: Mapping[str, tuple[float, ...]] = {"before": (), "after": (), "reported": (), "clean": (), **figures}
+    return Trial(
+        code=setup.finding.code,
+        gain=setup.remedy.gain,
+        changes=setup.remedy.changes,
+        seeds=setup.seeds,
         **values,
-        cost_before=trial.costs[0],
-        cost_after=trial.costs[1],
+        cost_before=setup.costs[0],
+        cost_after=setup.costs[1],
         paired=found,
         has_helped=has_helped,
         line=line,
-        budget=trial.budget,
+        budget=setup.budget,
         run_ids=tuple(dict.fromkeys(run.id for run in runs)),
     )
-
-
-def _accuracy_words(before: Sequence[float], after: Sequence[float], found: Paired) -> str:
-    was, now = 100 * _mean(before), 100 * _mean(after)
-    return f"validation {was:.2f} % → {now:.2f} %, {_effect_words(found)}"
-
-
-def _effect_words(found: Paired) -> str:
-    parts = [points(found.effect)]
-    if found.low is not None and found.high is not None:
-        parts[0] += f" (95 % interval {_bare(found.low)} to {_bare(found.high)})"
-    if found.p is not None:
-        parts.append(p_value(found.p))
-    return ", ".join([*parts, f"n = {found.n}"])
-
-
-def _bare(effect: float) -> str:
-    return points(effect).removesuffix(" points")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _outcome_words(gain: Gain, found: Paired, is_cheaper: bool, has_helped: bool) -> str:
-    lost = f"{100 * MOST_LOST:g} points"
-    if gain == "cost":
-        if not is_cheaper:
-            return "does not help, nothing gets cheaper"
-        return f"helps, it loses less than {lost}" if has_helped else f"may lose {lost} or more, so it does not help"
-    if has_helped:
-        return "helps"
-    return "not shown to help" if found.effect > 0 else "does not help"
-
-
-def _saved_words(before: Expense, after: Expense) -> str:
-    """What gets cheaper or dearer, ready to stand before the accuracies."""
-    named = zip(("parameters", "registered parameters", "MACs"), _sizes(before), _sizes(after), strict=True)
-    told = [f"{was:,} → {now:,} {name}" for name, was, now in named if was != now]
-    return f"{', '.join(told)}; " if told else ""
-
-
-def _diverged_words(before: Sequence[RunRecord], after: Sequence[RunRecord], guess: float) -> str:
-    told = [
-        f"{n} of {len(runs)} {name} runs"
-        for name, runs in (("unchanged", before), ("changed", after))
-        if (n := sum(run.status == "diverged" for run in runs))
-    ]
-    if not told:
-        return ""
-    return f" ({' and '.join(told)} diverged, which counts as guessing, {100 * guess:.4g} %)"
-
-
-def _differing(figures: Sequence[TwoFigures]) -> tuple[TwoFigures, ...]:
-    """Those that were told otherwise than they are, each thing once."""
-    found: dict[str, TwoFigures] = {}
-    for figure in figures:
-        if figure.do_differ:
-            found.setdefault(figure.what, figure)
-    return tuple(found.values())
-
-
-def _by_how_much(figure: TwoFigures) -> Paired:
-    return paired(figure.honest, figure.told, resolution=1 / figure.count if figure.count else 0.0)
-
-
-def _honesty_words(figures: Sequence[TwoFigures], runs: Sequence[RunRecord], finished: Sequence[RunRecord]) -> str:
-    if runs and not finished:
-        return "every run diverged, so no figure could be compared; the change tells the honest ones"
-    if not figures:
-        return "no figure need change: nothing was told otherwise; after the change it is measured as it should be"
-    told = "; ".join(_figure_words(figure) for figure in figures)
-    return f"{told}; the change tells the honest {'one' if len(figures) == 1 else 'ones'}"
-
-
-def _figure_words(figure: TwoFigures) -> str:
-    """What was told, what is honest, and how far they are apart where that is in points."""
-    found, told, honestly = _by_how_much(figure), _mean(figure.told), _mean(figure.honest)
-    if figure.count is None:
-        return f"{figure.what} told as {told:.4g}, honestly {honestly:.4g}, n = {found.n}"
-    return f"{figure.what} told as {100 * told:.2f} %, honestly {100 * honestly:.2f} %: off by {_effect_words(found)}"

@@ -20,8 +20,8 @@ from flyweight.doctor.table import RULES
 MEANT: Final[Mapping[Need, str]] = {
     "history": "a run that has finished an epoch",
     "ending": "a run that is over",
-    "answers": "the answers of a finished run",
-    "told": "the figures that a protocol tells",
+    "predictions": "the predictions of a finished run",
+    "reported": "the metrics that the protocol reported",
     "claims": "figures that somebody wrote of the run",
     "parent": "the result that the run was changed from",
     "images": "the images",
@@ -33,7 +33,7 @@ MEANT: Final[Mapping[Need, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What came of trying the remedy of a finding: whether it helped, and the proof in one line."""
+    """What came of trying the remedy of a finding: whether it helped, and all of it in one line."""
 
     code: str
     has_helped: bool
@@ -41,7 +41,7 @@ class Tried:
 
 
 def diagnose(subject: Subject, *, rules: Sequence[Rule] = RULES, tried: Iterable[Tried] = ()) -> Diagnosis:
-    """Ask every rule whose needs are there; those that could not be asked are told with the reason."""
+    """Ask every rule whose needs are there; those that could not run are listed with the reason."""
     outcomes = {one.code: one for one in tried}
     found, unjudged = [], []
     for rule in rules:
@@ -72,7 +72,7 @@ def _finding(rule: Rule, judgement: Judgement, tried: Tried | None) -> Finding:
         advice=judgement.advice,
         source=rule.source,
         is_symptom=judgement.is_symptom,
-        proof=tried.line if tried else "",
+        trial=tried.line if tried else "",
     )
 
 

@@ -53,7 +53,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A rule that spoke. rank: 1 is first; equal ranks are ties. proof: what came of trying the remedy, if it was."""
+    """A rule that spoke. rank: 1 is first; equal ranks are ties. trial: what came of trying the remedy, if it was."""
 
     code: str
     title: str
@@ -65,7 +65,7 @@ class Finding:
     advice: str = ""
     source: str = ""
     is_symptom: bool = False
-    proof: str = ""
+    trial: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

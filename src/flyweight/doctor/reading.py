@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flyweight.doctor.subject import Answers, Ending
+from flyweight.doctor.subject import Ending, Predictions
 from flyweight.records.results import EpochLine, Figures
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ def read_ending(folder: RunFolder) -> Ending | None:
     )
 
 
-def read_answers(folder: RunFolder, *, part: str = "validation") -> Answers | None:
-    """What the kept net predicts on the images that epochs are judged on; `part` is what those are called."""
+def read_predictions(folder: RunFolder, *, split: str = "validation") -> Predictions | None:
+    """What the kept net predicts on the images that epochs are judged on; `split` is what those are called."""
     if not folder.has("predictions"):
         return None
     rows = folder.predictions("validation").confusion()
-    return Answers(part=part, answered=tuple(rows.sum(0).tolist()), labels=tuple(rows.sum(1).tolist()))
+    return Predictions(split=split, predicted=tuple(rows.sum(0).tolist()), labels=tuple(rows.sum(1).tolist()))
 
 
-def read_told(folder: RunFolder) -> Mapping[str, Any] | None:
+def read_reported(folder: RunFolder) -> Mapping[str, Any] | None:
     """The reported metrics, epoch by epoch."""
     return folder.reported().as_dict() if folder.has("reported") else None
 

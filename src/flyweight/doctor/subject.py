@@ -19,7 +19,7 @@ from flyweight.records.results import EpochLine
 
 # What a rule may need; the recipe, the cost of its net and the sizes of its data are always there.
 Need: TypeAlias = Literal[
-    "history", "ending", "answers", "told", "claims", "parent", "images", "reads", "start", "trained"
+    "history", "ending", "predictions", "reported", "claims", "parent", "images", "reads", "start", "trained"
 ]
 
 
@@ -36,11 +36,11 @@ class Ending:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """How often each class was answered, and how often it would have been right, over the images of a part."""
+class Predictions:
+    """How often each class was predicted, and how often it would have been right, over the images of a split."""
 
-    part: str
-    answered: tuple[int, ...]
+    split: str
+    predicted: tuple[int, ...]
     labels: tuple[int, ...]
 
 
@@ -69,8 +69,8 @@ class Parent:
 class Subject:
     """A recipe, and whatever is known of a run of it; what is None has not happened or cannot be had.
 
-    lr_curve: the learning rate at 0, 1, ... 100 % of the steps. told: what its protocol told; empty where the recipe
-    has none. why_missing: for a need that is None, the reason.
+    lr_curve: the learning rate at 0, 1, ... 100 % of the steps. reported: what its protocol reported; empty where the
+    recipe has none. why_missing: for a need that is None, the reason.
     """
 
     recipe: Recipe
@@ -79,8 +79,8 @@ class Subject:
     lr_curve: tuple[float, ...]
     history: tuple[EpochLine, ...] | None = None
     ending: Ending | None = None
-    answers: Answers | None = None
-    told: Mapping[str, Any] | None = None
+    predictions: Predictions | None = None
+    reported: Mapping[str, Any] | None = None
     claims: tuple[Claim, ...] | None = None
     parent: Parent | None = None
     images: ImageProbe | None = None

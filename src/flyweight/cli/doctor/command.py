@@ -14,7 +14,7 @@ from flyweight.cli.doctor.fix import fix_to_file, require_free
 from flyweight.cli.doctor.lr import look_for_lr
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.show import show_diagnosis
-from flyweight.cli.doctor.trials import Trials, try_remedies
+from flyweight.cli.doctor.trials import Outcome, try_remedies
 from flyweight.cli.output import Flag, Place
 from flyweight.errors import UsageError
 
@@ -26,7 +26,7 @@ TASKS: Final[Mapping[str, tuple[str, ...]]] = {
     "--code": ("--all", "--json"),
     "--lr": ("--set", "--seeds", "--json"),
     "--fix": ("--overwrite", "--set", "--seeds", "--full", "--teach", "--json"),
-    "--prove": ("--set", "--seeds", "--full", "--no-probes", "--teach", "--all", "--json"),
+    "--trial": ("--set", "--seeds", "--full", "--no-probes", "--teach", "--all", "--json"),
     "": ("--set", "--no-probes", "--teach", "--all", "--json"),
 }
 
@@ -37,7 +37,7 @@ def doctor(
     *,
     lr: Annotated[bool, Flag] = False,
     code: Annotated[bool, Flag] = False,
-    prove: Annotated[bool, Flag] = False,
+    trial: Annotated[bool, Flag] = False,
     fix: Path | None = None,
     overwrite: Annotated[bool, Flag] = False,
     teach: Annotated[bool, Flag] = False,
@@ -49,7 +49,7 @@ def doctor(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
-    """Find what is wrong with a recipe, a run or a notebook, say why, and prove the remedy.
+    """Find what is wrong with a recipe, a run or a notebook, say why, and try the remedy.
 
     $ flyweight doctor own/20k-fast
 
@@ -65,10 +65,10 @@ def doctor(
         Look for a range of good learning rates, over several seeds.
     code
         Read a training notebook or script as text, nothing of it is run, and name the faults that can be seen.
-    prove
-        Train with each proposed change and without it, side by side, and tell what it gave.
+    trial
+        Train with each proposed change and without it, side by side, and show what it gave.
     fix
-        Follow what helps, change by change, and write the healed recipe to this file.
+        Follow what helps, change by change, and write the fixed recipe to this file.
     overwrite
         With --fix: replace a file that is there.
     teach
@@ -76,13 +76,13 @@ def doctor(
     changes
         Change one key of a recipe first, KEY=VALUE; may be given several times.
     seeds
-        With --prove, --fix or --lr: so many seeds.
+        With --trial, --fix or --lr: so many seeds.
     full
-        With --prove or --fix: train as long as the recipe says, instead of a short while.
+        With --trial or --fix: train as long as the recipe says, instead of a short while.
     no_probes
         Look at the records of a run alone; images and weights are not read.
     everything
-        Notes in full as well, and each rule that could not be asked.
+        Notes in full as well, and each check that could not run.
     json
         Print everything as JSON.
     """
@@ -90,7 +90,7 @@ def doctor(
         "--lr": lr,
         "--code": code,
         "--fix": fix is not None,
-        "--prove": prove,
+        "--trial": trial,
         "--overwrite": overwrite,
         "--teach": teach,
         "--set": bool(changes),
@@ -113,16 +113,16 @@ def doctor(
         return fix_to_file(
             named, require_free(fix, overwrite=overwrite), seeds, is_full=full, teaches=teach, as_json=json
         )
-    trials, examined = Trials(), named.examined()
-    if prove:
-        trials = try_remedies(named, examined, seeds, is_full=full)
-        examined = trials.told_in(named.examined(trials.proofs))
-    show_diagnosis(named, examined, trials, teaches=teach, is_all=everything, as_json=json)
-    return trials.exit_code
+    outcome, examined = Outcome(), named.examined()
+    if trial:
+        outcome = try_remedies(named, examined, seeds, is_full=full)
+        examined = outcome.noted_in(named.examined(outcome.trials))
+    show_diagnosis(named, examined, outcome, teaches=teach, is_all=everything, as_json=json)
+    return outcome.exit_code
 
 
 def _require_together(given: Sequence[str], seeds: int | None) -> None:
-    """One thing is done at a time, and only what belongs to it may be told."""
+    """One thing is done at a time, and only its options may be given."""
     task = next((name for name in TASKS if name in given), "")
     strange = [name for name in given if name != task and name not in TASKS[task]]
     if strange:

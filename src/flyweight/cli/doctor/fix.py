@@ -15,35 +15,35 @@ from flyweight.cli.output import say, say_json, talk
 from flyweight.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from flyweight.diagnose.fix import HealStep
+    from flyweight.diagnose.fix import FixStep
     from flyweight.recipe import Recipe
 
 
 def fix_to_file(
     named: NamedSubject, path: Path, seeds: int | None, *, is_full: bool, teaches: bool, as_json: bool
 ) -> int:
-    """The guided walk, told step by step, and the recipe that it ends with as a file."""
-    from flyweight.diagnose.fix import heal
-    from flyweight.report.diagnosis.trials import healing_text, healing_values, step_text
+    """Fix a recipe, step by step, and write the recipe that comes of it."""
+    from flyweight.diagnose.fix import fix_recipe
+    from flyweight.report.diagnosis.trials import fix_text, fix_values, step_text
 
     recipe = named.recipe
-    told: list[HealStep] = []
+    steps: list[FixStep] = []
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
 
-    def tell(step: HealStep) -> None:
-        before = told[-1].recipe if told else recipe
-        told.append(step)
+    def tell(step: FixStep) -> None:
+        before = steps[-1].recipe if steps else recipe
+        steps.append(step)
         if as_json:
             talk(f"{' + '.join(one.code for one in step.findings)}: {step.line}")
             return
-        say(f"step {len(told)}")
+        say(f"step {len(steps)}")
         is_asked = teaches and is_guessed(step, seed=recipe.name)
         say(step_text(step, before, is_guessed=is_asked))
         print()
         sys.stdout.flush()  # the next step may take minutes
 
     with attended() as (watch, stop):
-        found = heal(
+        found = fix_recipe(
             recipe,
             store=named.store,
             is_full=is_full,
@@ -57,9 +57,9 @@ def fix_to_file(
     settled = (*settings_of(seeds, is_full=is_full), *(("--teach",) if teaches else ()))
     going_on = begun.command("--fix", str(path), *(("--overwrite",) if path.exists() else ()), *settled)
     if as_json:
-        say_json(healing_values(found) | {"written": written, "next": None if found.is_done else going_on})
+        say_json(fix_values(found) | {"written": written, "next": None if found.is_done else going_on})
     else:
-        say(healing_text(found, written=written, going_on=going_on, options=named.place.options()))
+        say(fix_text(found, written=written, going_on=going_on, options=named.place.options()))
     return stop.exit_code if stop() else 0
 
 
@@ -68,9 +68,9 @@ def _write(recipe: Recipe, path: Path) -> str:
     from flyweight.recipe import dumps
     from flyweight.records.files import write_text
 
-    told = f"{recipe.name}, healed by the doctor."
-    is_same = recipe.name == path.stem and recipe.description  # of a walk that went on
-    named = recipe.model_copy(update={"name": path.stem, "description": recipe.description if is_same else told})
+    fixed = f"{recipe.name}, fixed by the doctor."
+    is_same = recipe.name == path.stem and recipe.description  # of a recipe that was fixed further
+    named = recipe.model_copy(update={"name": path.stem, "description": recipe.description if is_same else fixed})
     try:
         write_text(path, dumps(named, only_changes=True))
     except OSError as error:

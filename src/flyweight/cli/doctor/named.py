@@ -14,7 +14,7 @@ from flyweight.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
     from flyweight.diagnose.examine import Examined
-    from flyweight.diagnose.trial import Proof
+    from flyweight.diagnose.trial_record import Trial
     from flyweight.recipe import Recipe
     from flyweight.records.record import RunRecord
     from flyweight.records.store import Store
@@ -51,16 +51,17 @@ class NamedSubject:
             raise UsageError("--no-probes is about a run, and a recipe is judged without probes; leave it out.")
         return found
 
-    def examined(self, proofs: Sequence[Proof] = ()) -> Examined:
-        """What is found, with what was tried: proofs of a run are kept beside it, those of a recipe are handed in."""
+    def examined(self, trials: Sequence[Trial] = ()) -> Examined:
+        """What is found, with what was tried: trials of a run are kept beside it, those of a recipe are handed in."""
         from flyweight.diagnose import examine
-        from flyweight.doctor.diagnosis import Tried, diagnose
+        from flyweight.doctor.diagnosis import diagnose
 
         if self.record is not None:
             return examine.examine_run(self.record.id, self.store, with_probes=self.has_probes)
         found = examine.examine_recipe(self.recipe)
-        tried = [Tried(code=proof.code, has_helped=proof.has_helped, line=proof.line) for proof in proofs]
-        return found if not proofs else replace(found, diagnosis=diagnose(found.subject, tried=tried))
+        if not trials:
+            return found
+        return replace(found, diagnosis=diagnose(found.subject, tried=[one.tried for one in trials]))
 
     @cached_property
     def record(self) -> RunRecord | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.teaching import ask_before
-from flyweight.cli.doctor.trials import Trials
+from flyweight.cli.doctor.trials import Outcome
 from flyweight.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def show_diagnosis(
     named: NamedSubject,
     examined: Examined,
-    trials: Trials,
+    outcome: Outcome,
     *,
     teaches: bool,
     is_all: bool,
@@ -26,12 +26,12 @@ def show_diagnosis(
     """Print a diagnosis, whole or guess by guess, and what one may type next."""
     from flyweight.doctor.table import RULES
     from flyweight.report.diagnosis import text as words
-    from flyweight.report.diagnosis.trials import proof_text
+    from flyweight.report.diagnosis.trials import trial_text
 
     subject, found, record = examined.subject, examined.diagnosis, examined.record
     if as_json:
         values = words.diagnosis_values(found, subject, record=record, n_rules=len(RULES))
-        say_json(values | {"proofs": [asdict(proof) for proof in trials.proofs]})
+        say_json(values | {"trials": [asdict(trial) for trial in outcome.trials]})
         return
     if teaches:
         say(words.heading(subject, record))
@@ -39,15 +39,15 @@ def show_diagnosis(
         say("\n" + words.summary_text(found, n_rules=len(RULES), is_whole=record is not None or is_all))
     else:
         say(words.diagnosis_text(found, subject, record=record, n_rules=len(RULES), is_full=is_all))
-    for proof in trials.proofs:
-        say("\n" + proof_text(proof))
+    for trial in outcome.trials:
+        say("\n" + trial_text(trial))
     commands = words.next_commands(
         found,
         named.name,
         changes=named.changes,
         is_recipe=named.is_recipe,
-        tried=trials.have_helped,
+        tried=outcome.have_helped,
         options=named.place.options(),
     )
     if commands:
-        say(("\n" if trials.proofs else "") + "\n".join(words.next_lines(commands)))
+        say(("\n" if outcome.trials else "") + "\n".join(words.next_lines(commands)))

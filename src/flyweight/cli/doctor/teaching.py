@@ -10,14 +10,14 @@ from flyweight.cli.output import say
 
 if TYPE_CHECKING:
     from flyweight.diagnose.examine import Examined
-    from flyweight.diagnose.fix import HealStep
+    from flyweight.diagnose.fix import FixStep
     from flyweight.doctor.finding import Finding
     from flyweight.doctor.rule import Rule
 
 
 def ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
     """Each alarm as a question first, as long as somebody answers; notes as they are."""
-    from flyweight.report.diagnosis.text import finding_text, told_after_a_guess
+    from flyweight.report.diagnosis.text import finding_text, text_after_a_guess
 
     found, recipe = examined.diagnosis.findings, examined.recipe
     seed = examined.record.id if examined.record else recipe.name
@@ -29,7 +29,7 @@ def ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
             continue
         say(f"\n{number} of {len(found)}")
         somebody = _asked(finding, rules, codes=codes, seed=seed)
-        say(told_after_a_guess(finding, recipe))
+        say(text_after_a_guess(finding, recipe))
 
 
 def _asked(finding: Finding, rules: Sequence[Rule], *, codes: Collection[str], seed: str) -> bool:
@@ -56,8 +56,8 @@ def guess(question: str) -> str | None:
     return line if line else None
 
 
-def is_guessed(step: HealStep, *, seed: str) -> bool:
-    """Show the numbers of each finding and ask what they mean, if there is somebody to ask, and each was not told."""
+def is_guessed(step: FixStep, *, seed: str) -> bool:
+    """Show the numbers of each finding and ask what they mean, if there is somebody to ask, and each is new."""
     from flyweight.doctor.table import RULES
 
     if len(step.findings) > 1 and step.remedy.gain != "honesty":

@@ -1,4 +1,4 @@
-"""`flyweight doctor --prove`: the remedy of each alarm is tried, the first first."""
+"""`flyweight doctor --trial`: the remedy of each alarm is tried, the first first."""
 
 from __future__ import annotations
 
@@ -13,47 +13,48 @@ from flyweight.errors import OverBudgetError, UsageError
 
 if TYPE_CHECKING:
     from flyweight.diagnose.examine import Examined
-    from flyweight.diagnose.trial import Proof
+    from flyweight.diagnose.trial_record import Trial
     from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trials:
+class Outcome:
     """What came of trying remedies. untried: by code, why one cannot be tried. exit_code: of a stop, else 0."""
 
-    proofs: tuple[Proof, ...] = ()
+    trials: tuple[Trial, ...] = ()
     untried: Mapping[str, str] = field(default_factory=dict)
     exit_code: int = 0
 
     @property
     def have_helped(self) -> dict[str, bool]:
         """By code; what cannot be tried helps nobody."""
-        return dict.fromkeys(self.untried, False) | {proof.code: proof.has_helped for proof in self.proofs}
+        return dict.fromkeys(self.untried, False) | {trial.code: trial.has_helped for trial in self.trials}
 
-    def told_in(self, examined: Examined) -> Examined:
+    def noted_in(self, examined: Examined) -> Examined:
         """The same diagnosis, with what cannot be tried; that says nothing against a finding, so ranks stay."""
         found = examined.diagnosis.findings
-        told = tuple(replace(one, proof=self.untried.get(one.code, one.proof)) for one in found)
-        return replace(examined, diagnosis=replace(examined.diagnosis, findings=told))
+        noted = tuple(replace(one, trial=self.untried.get(one.code, one.trial)) for one in found)
+        return replace(examined, diagnosis=replace(examined.diagnosis, findings=noted))
 
 
-def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, is_full: bool) -> Trials:
+def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, is_full: bool) -> Outcome:
     """Try the remedy of each alarm, the first first, until it is stopped."""
-    from flyweight.diagnose.trial import keep_proofs, prove, untried
+    from flyweight.diagnose.trial import try_remedy, untried
+    from flyweight.diagnose.trial_record import keep_trials
 
     found = [one for one in examined.diagnosis.alarms if one.remedy is not None]
     if not found:
         talk("there is no remedy to try")
-        return Trials()
-    proofs: list[Proof] = []
+        return Outcome()
+    trials: list[Trial] = []
     reasons: dict[str, str] = {}
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     with attended() as (watch, stop):
         for one in found:
             talk(f"trying {one.code}, {one.title}")
             try:
-                proof = prove(
+                trial = try_remedy(
                     examined.recipe,
                     one,
                     store=named.store,
@@ -66,16 +67,16 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
                 reasons[one.code] = untried(error)
                 talk(f"{one.code}: {reasons[one.code]}")
                 continue
-            if proof is None:
+            if trial is None:
                 probes = () if named.has_probes else ("--no-probes",)
-                again = named.command("--prove", *settings_of(seeds, is_full=is_full), *probes)
+                again = named.command("--trial", *settings_of(seeds, is_full=is_full), *probes)
                 talk(f"stopped and saved; this goes on: {again}")
                 break
-            talk(f"{one.code}: {proof.line}")
-            proofs.append(proof)
+            talk(f"{one.code}: {trial.line}")
+            trials.append(trial)
             if examined.record is not None:
-                keep_proofs(named.store.folder(examined.record.id), [proof])
-        return Trials(proofs=tuple(proofs), untried=reasons, exit_code=stop.exit_code if stop() else 0)
+                keep_trials(named.store.folder(examined.record.id), [trial])
+        return Outcome(trials=tuple(trials), untried=reasons, exit_code=stop.exit_code if stop() else 0)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ RULES: Final[tuple[Rule, ...]] = (
             "not work or drops what does. Figures copied from the record, with their images and seeds, help because "
             "anybody can check them."
         ),
-        source="document 002, trial 3b: told as more than 95 %, printed as 92.40 %",
+        source="document 002, trial 3b: reported as more than 95 %, printed as 92.40 %",
     ),
     Rule(
         code="CL02",
@@ -107,9 +107,9 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("parent", "ending"),
         judge=_change_that_shows_nothing,
         explanation=(
-            "This run and the one that it was changed from differ by no more than the luck of the test images. A "
-            "change that is kept for such a difference may be worth nothing, or even do harm. More seeds of both help, "
-            "because luck averages out and what is left belongs to the change."
+            "This run and the one that it was changed from differ by no more than the sampling error of the test "
+            "images. A change that is kept for such a difference may be worth nothing, or even do harm. More seeds of "
+            "both help, because luck averages out and what is left belongs to the change."
         ),
         source="test of two proportions, pooled; document 003: 8 of its 17 changes",
     ),

@@ -93,11 +93,11 @@ def _weaker(subject: Subject, net: Written) -> Written | None:
 
 
 def misplaced(subject: Subject) -> Judgement | None:
-    """On the answers, on the image, or straight before batch norm."""
+    """On the logits, on the image, or straight before batch norm."""
     net, known = written_out(subject), Known(subject)
     if net is None:
         return None
-    where = {"on the answers": _on_answers(net), "on the image": _on_image(net), "before batch norm": _before_norm(net)}
+    where = {"on the logits": _on_logits(net), "on the image": _on_image(net), "before batch norm": _before_norm(net)}
     found = [step for steps in where.values() for step in steps]
     if not found:
         return None
@@ -109,12 +109,12 @@ def misplaced(subject: Subject) -> Judgement | None:
         fact("the layer", known.row(strongest.row).name),
         better=next(counted(subject, [_without(net, found)]), None),
         gain="accuracy",
-        expected="Training sees what evaluation sees, and no answer is lost.",
+        expected="Training sees what evaluation sees, and no logit is lost.",
         advice="Put it behind the activation of a layer that no batch norm follows, or leave it out.",
     )
 
 
-def _on_answers(net: Written) -> list[Step]:
+def _on_logits(net: Written) -> list[Step]:
     last = net.last_weight
     if last is None or last.is_in_residual:
         return []
@@ -208,9 +208,9 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=misplaced,
         explanation=(
             "Dropout changes the spread of the values while training and leaves them alone in evaluation. Straight "
-            "before batch norm, that makes the remembered spread wrong for evaluation; on the answers, right classes "
-            "are struck out by chance; on the image, pixels are lost before anything has looked at them. Put it behind"
-            " the activation before the last linear layer, where many values say the same, or leave it out."
+            "before batch norm, that makes the remembered spread wrong for evaluation; on the logits, right classes "
+            "are struck out by chance; on the image, pixels are lost before anything has looked at them. Put it behind "
+            "the activation before the last linear layer, where many values say the same, or leave it out."
         ),
         source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134",
     ),
@@ -220,8 +220,8 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=in_short_training,
         explanation=(
             "Dropout makes each step learn with another part of the net, so a net takes longer to learn with it. It "
-            "pays against overfitting, which needs many passes over the images, and this training is over before that."
-            " Leave it out, or train longer."
+            "pays against overfitting, which needs many passes over the images, and this training is over before that. "
+            "Leave it out, or train longer."
         ),
         source="Srivastava et al. 2014, section 6",
     ),

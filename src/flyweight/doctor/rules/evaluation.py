@@ -61,8 +61,8 @@ def _judged_on_test_images(subject: Subject) -> Judgement | None:
     if not changes:
         return None
     return Judgement(
-        # Of one epoch none is chosen, whatever keep and patience say: the figure is honest as long as no other run is
-        # held against it.
+        # Of one epoch none is chosen, whatever keep and patience say: the evaluation is clean as long as no other run
+        # is compared with it.
         severity="fault" if epochs > 1 else "note",
         evidence=(*evidence, fact("looks at the test images", known.train.epochs), *_optimism(subject)),
         remedy=Remedy(
@@ -75,7 +75,7 @@ def _judged_on_test_images(subject: Subject) -> Judgement | None:
 
 def _optimism(subject: Subject) -> tuple[Evidence, ...]:
     """How much better the best look at the test images was than the one that nobody has picked by them."""
-    rows = subject.told["epochs"] if subject.told is not None else ()
+    rows = subject.reported["epochs"] if subject.reported is not None else ()
     if len(rows) < 2 or not all("test" in row for row in rows):
         return ()
     epochs, epoch = Known(subject).reported.epochs, _picked_by_validation(subject)
@@ -84,8 +84,8 @@ def _optimism(subject: Subject) -> tuple[Evidence, ...]:
     which = "the epoch that validation picks" if is_picked else "the last epoch"
     best = call(best_accuracy, epochs.test)
     return (
-        fact("best test accuracy that is told", best),
-        fact(f"test accuracy told of {which}", fair.correct / fair.count),
+        fact("best reported test accuracy", best),
+        fact(f"test accuracy reported of {which}", fair.correct / fair.count),
         fact(f"points by which the best look is better than {which}", 100 * (best - fair.correct / fair.count)),
     )
 
@@ -191,10 +191,10 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Judged on the test images",
         judge=_judged_on_test_images,
         explanation=(
-            "The test images are looked at while there is still something to choose: an epoch, or the next change. "
-            "The best of many looks is lucky as well as good, so the figure is higher than what new images would give. "
-            "Let validation images choose and open the test images once at the end, because then luck had no chance "
-            "to be picked."
+            "The test images are looked at while there is still something to choose: an epoch, or the next change. The "
+            "best of many looks is lucky as well as good, so the figure is higher than what new images would give. Let "
+            "validation images choose and open the test images once at the end, because then luck had no chance to be "
+            "picked."
         ),
         source="document 003, step 17: 99.49 % by the test images, 99.40 % at the epoch that validation picks",
     ),
@@ -226,9 +226,9 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=_noisy_choice,
         explanation=(
             "The epoch that is kept is the best by a small number of validation images. Late epochs differ by less "
-            "than the luck of so few images, so the best one is mostly the luckiest, and its figure is too high. Keep "
-            "the last epoch of a schedule that comes to rest, or hold out more images, because a choice needs more "
-            "evidence than luck can give."
+            "than the sampling error of so few images, so the best one is mostly the luckiest, and its accuracy is too "
+            "high. Keep the last epoch of a schedule that comes to rest, or hold out more images, because a choice "
+            "needs more evidence than luck can give."
         ),
         source="binomial error of an accuracy",
     ),

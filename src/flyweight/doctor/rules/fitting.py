@@ -13,7 +13,7 @@ from flyweight.evidence.stats import wilson
 from flyweight.recipe import optimizer_traits
 
 # Training accuracy minus validation accuracy, in fractions: from where on it is an alarm, and what its 95 % interval
-# must be above; healthy runs of a few thousand images have up to 0.046 and 0.028. Less is told where it is sure.
+# must be above; healthy runs of a few thousand images have up to 0.046 and 0.028. Less is a note where it is sure.
 GAP: Final = 0.05
 SURE_GAP: Final = 0.03
 SMALL_GAP: Final = 0.005
@@ -41,7 +41,7 @@ def gap_evidence(subject: Subject, better: str, worse: str) -> tuple[Evidence, .
 
 
 def training_gap(subject: Subject) -> tuple[Severity, tuple[Evidence, ...]] | None:
-    """How much it matters that training images are answered better than validation images, and by how much.
+    """How much it matters that accuracy on training images is higher than on validation images, and by how much.
 
     None where it is not sure or not known.
     """
@@ -89,7 +89,7 @@ def _against_overfitting(subject: Subject) -> Remedy | None:
 
 
 def underfitting(subject: Subject) -> Judgement | None:
-    """Not even the training images are answered, and validation is no worse: more to learn with is what it lacks."""
+    """Not even the training images are fitted, and validation is no worse: more to learn with is what it lacks."""
     known = Known(subject)
     if subject.ending is None or not subject.ending.train or subject.recipe.protocol.evaluate_augmented:
         return None
@@ -157,7 +157,7 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("ending",),
         judge=overfitting,
         explanation=(
-            "The net answers the images that it was trained on better than others, by more than chance can explain. "
+            "The net classifies the images that it was trained on better than others, by more than chance can explain. "
             "What it knows beyond is learnt by heart and of no use for new images. More varied images (augmentation), "
             "weight decay or a smaller net turn it to what images have in common."
         ),
@@ -168,8 +168,8 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("ending",),
         judge=underfitting,
         explanation=(
-            "The net does not even answer the images that it was trained on. It cannot be better on new ones, so what "
-            "it lacks is not variety but capacity, time or a working step. Mend what hinders its learning first, then "
+            "The net does not even fit the images that it was trained on. It cannot be better on new ones, so what it "
+            "lacks is not variety but capacity, time or a working step. Mend what hinders its learning first, then "
             "train longer or give it more channels."
         ),
     ),
@@ -179,8 +179,8 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("ending",),
         judge=worse_on_test,
         explanation=(
-            "Validation and test images should be two samples of the same, so a net answers both about equally well. "
-            "A difference far beyond chance says that they are not: other classes, other labels, or things that stand "
+            "Validation and test images should be two samples of the same, so a net does about equally well on both. A "
+            "difference far beyond chance says that they are not: other classes, other labels, or things that stand "
             "elsewhere. Until that is known neither figure tells what the net will do."
         ),
         source="Newcombe 1998, interval of a difference of proportions",

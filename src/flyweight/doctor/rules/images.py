@@ -62,7 +62,7 @@ def _test_in_validation(subject: Subject) -> Judgement | None:
     # Judged on the test or the training images, there are none that only validate.
     if images is None or subject.recipe.protocol.evaluate_on != "validation":
         return None
-    # Where the test images come from the training images, some of those have been held out: that is told already.
+    # Where the test images come from the training images, some of those have been held out: DA02 says so already.
     if images.test_in_train > SHARED_SHARE * images.n["test"]:
         return None
     return _shared(subject, "test", "validation")
@@ -142,7 +142,7 @@ def _rare_class(subject: Subject) -> Judgement | None:
 def _few_images_of_a_class(subject: Subject) -> Judgement | None:
     assert subject.images is not None
     counts = subject.images.class_counts
-    # What a rare class lacks is told as such: this is about sets that are small altogether.
+    # What a rare class lacks is DA04: this is about sets that are small altogether.
     if not counts or min(counts) >= FEW_IMAGES or _has_rare_class(counts):
         return None
     few = call(count_below, Known(subject).images.class_counts, FEW_IMAGES)
@@ -210,8 +210,8 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("images",),
         judge=_rare_class,
         explanation=(
-            "One class has far fewer training images than another. Hardly any step is about it, so the net answers the "
-            "large classes in its place, and the accuracy over all images hardly shows it. More images of the rare "
+            "One class has far fewer training images than another. Hardly any step is about it, so the net predicts "
+            "the large classes in its place, and the accuracy over all images hardly shows it. More images of the rare "
             "class help, because every class then has its share in the steps."
         ),
         source="Buda et al. 2018, A systematic study of the class imbalance problem",

@@ -9,7 +9,7 @@ from flyweight.doctor.subject import Subject
 
 def last_reported(subject: Subject) -> Quantity | None:
     """The last reported epoch, where the last line of metrics.csv is of the same; None where one is missing."""
-    if not subject.told or not subject.told["epochs"] or not subject.history:
+    if not subject.reported or not subject.reported["epochs"] or not subject.history:
         return None
     last = Known(subject).reported.epochs[-1]
     # A run that diverged has a line for the epoch in which it did, and reports nothing of it.
@@ -29,6 +29,6 @@ def reported_and_clean_accuracy(subject: Subject) -> tuple[Evidence, ...]:
     if reported is None:
         return ()
     return (
-        fact("accuracy that is told of the last epoch", reported.correct / reported.count),
+        fact("reported accuracy of the last epoch", reported.correct / reported.count),
         fact("accuracy of the same images as they are", Known(subject).metrics.validation_accuracy[-1]),
     )

@@ -265,7 +265,7 @@ def has_norm(subject: Subject) -> bool:
 
 
 def has_learnt(subject: Subject) -> bool:
-    """Whether the net that came out answers much better than by chance, as far as that is known."""
+    """Whether the net that came out is much better than chance, as far as that is known."""
     if subject.ending is None or subject.ending.train is None:
         return False
     accuracy = subject.ending.train["correct"] / subject.ending.train["count"]
@@ -311,7 +311,7 @@ RULES: Final[tuple[Rule, ...]] = (
         explanation=(
             "The learning rate says how far each step moves the weights against the gradient. Steps that are too long "
             "jump over the valley that they should walk down, so the loss grows or stops being a number, and the net "
-            "ends with one answer for all images. A rate ten or a hundred times lower lets the loss fall from the "
+            "ends with one prediction for all images. A rate ten or a hundred times lower lets the loss fall from the "
             "start."
         ),
         source="Smith 2017, Cyclical learning rates; document 002, steps 1a to 2c",

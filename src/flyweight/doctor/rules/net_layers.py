@@ -76,7 +76,7 @@ def batch_norm_missing(subject: Subject) -> Judgement | None:
 
 
 def normalised(subject: Subject) -> Written | None:
-    """With batch norm after each convolution but one that answers; without trained values where the budget is short."""
+    """With batch norm after each convolution but the last of the net; without trained values if the budget is short."""
     net = written(subject)
     if net is not None and net.last_weight is not None and len(net.by_path[net.last_weight.path]) > 1:
         net = written_out(subject)  # the one that answers is one of a repetition
@@ -210,7 +210,7 @@ def _usual_activation(net: Written) -> Activation:
 
 
 def activation_on_logits(subject: Subject) -> Judgement | None:
-    """What the last layer answers is cut before it is compared."""
+    """The logits are cut before they are compared."""
     net = written_out(subject)
     found = _on_logits(net) if net else []
     if net is None or net.last_weight is None or not found:
@@ -221,8 +221,8 @@ def activation_on_logits(subject: Subject) -> Judgement | None:
         fact(f"{shown[0].row.name} and what follows it", _text(subject, shown)),
         better=next(counted(subject, [rewritten(net.net, {step.path: () for step in found})]), None),
         gain="accuracy",
-        expected="Wrong classes can be told to be unlikely, so the loss falls lower.",
-        advice="Let the last layer's answers go to the loss as they are.",
+        expected="Wrong classes can be given low scores, so the loss falls lower.",
+        advice="Let the output of the last layer go to the loss as it is.",
     )
 
 
@@ -279,7 +279,7 @@ def log_softmax_before_loss(subject: Subject) -> Judgement | None:
     return Judgement(
         severity="note",
         evidence=(fact("the last layer", Known(subject).row(executed[-1]).layer),),
-        advice="Nothing has to change; without it the net answers the same classes and learns the same.",
+        advice="Nothing has to change; without it the net predicts the same classes and learns the same.",
     )
 
 
@@ -339,10 +339,10 @@ RULES: Final[tuple[Rule, ...]] = (
         title="No batch norm in a deep net",
         judge=batch_norm_missing,
         explanation=(
-            "Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it back to"
-            " one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that "
-            "only small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread "
-            "of every channel where the next layer expects them, at the price of two parameters a channel."
+            "Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it back to "
+            "one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that only "
+            "small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread of "
+            "every channel where the next layer expects them, at the price of two parameters a channel."
         ),
         source="Ioffe and Szegedy 2015, arXiv 1502.03167",
     ),
@@ -364,8 +364,9 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=never_called,
         explanation=(
             "These layers belong to the net as it is stored, but what the net computes does not pass through them. "
-            "They learn nothing and answer nothing, and they make the count of parameters ambiguous: some tools count "
-            "them, others do not. Leave them out if they are a leftover, or call them if they were meant to be there."
+            "They learn nothing and contribute nothing, and they make the count of parameters ambiguous: some tools "
+            "count them, others do not. Leave them out if they are a leftover, or call them if they were meant to be "
+            "there."
         ),
         source="document 003, step 17; document 004",
     ),
@@ -386,15 +387,15 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Log-softmax before cross entropy",
         judge=log_softmax_before_loss,
         explanation=(
-            "The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The second"
-            " does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
-            "answers are the same. It is harmless, and can be left out for a shorter net."
+            "The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The second "
+            "does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
+            "predictions are the same. It is harmless, and can be left out for a shorter net."
         ),
         source="definition of the log-softmax",
     ),
     Rule(
         code="NE12",
-        title="Activation on the answers",
+        title="Activation on the logits",
         judge=activation_on_logits,
         explanation=(
             "The last layer gives a score to each class, and an activation behind it bends or cuts these scores. "
@@ -409,8 +410,8 @@ RULES: Final[tuple[Rule, ...]] = (
         explanation=(
             "A sigmoid or hyperbolic tangent is flat for large inputs, and where it is flat the gradient is nearly "
             "zero. Gradients are multiplied from layer to layer on their way back, so that next to nothing is left of "
-            "them at the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before"
-            " an activation keeps inputs in the middle, where there is a slope."
+            "them at the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before "
+            "an activation keeps inputs in the middle, where there is a slope."
         ),
         source="Glorot and Bengio 2010",
     ),

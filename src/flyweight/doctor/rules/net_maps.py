@@ -419,9 +419,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Pooling at the very end",
         judge=pooling_at_the_end,
         explanation=(
-            "The last pool makes a small map smaller still, just before the linear layer that would have read it. What"
-            " it throws away has been computed for nothing, and where a part of the digit was found is lost to the one"
-            " layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of "
+            "The last pool makes a small map smaller still, just before the linear layer that would have read it. What "
+            "it throws away has been computed for nothing, and where a part of the digit was found is lost to the one "
+            "layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of "
             "the image and cost less, and leaves the last map as it is."
         ),
         source="document 002, steps 3a to 4",

@@ -249,7 +249,7 @@ RULES: Final[tuple[Rule, ...]] = (
         title="A linear layer eats the budget",
         judge=linear_eats_budget,
         explanation=(
-            "A linear layer behind a flatten has a weight for every place of the map, every channel and every answer. "
+            "A linear layer behind a flatten has a weight for every place of the map, every channel and every output. "
             "So most parameters of this net sit in one layer that knows nothing of neighbourhood, where they overfit "
             "easily and are missing in the convolutions. A smaller map before the flatten, or the average over all "
             "places, does the same work for a fraction of the parameters, though it may know less of where things are."
@@ -273,8 +273,8 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=few_filters,
         explanation=(
             "The first convolution has hardly any filters, so the net sees the image through hardly any kinds of "
-            "edges. Whatever they do not answer to is invisible to all later layers. Filters of the first layer are "
-            "the cheapest of the net, because an image has few channels, so a few more of them cost little."
+            "edges. What none of them responds to is invisible to all later layers. Filters of the first layer are the "
+            "cheapest of the net, because an image has few channels, so a few more of them cost little."
         ),
     ),
 )

@@ -66,7 +66,7 @@ def is_idle(subject: Subject) -> bool:
 
 
 def too_strong_augmentation(subject: Subject) -> Judgement | None:
-    """Warps beyond what leaves a thing itself, or augmented images that are answered far worse than clean ones."""
+    """Warps beyond what leaves a thing itself, or a far lower accuracy on augmented images than on clean ones."""
     augment = subject.recipe.augment
     if is_idle(subject):
         return None
@@ -162,8 +162,8 @@ RULES: Final[tuple[Rule, ...]] = (
         needs=("ending",),
         judge=no_augmentation,
         explanation=(
-            "Without augmentation every epoch shows the same pixels, and the net begins to know them by heart. It "
-            "answers its training images better than new ones, and the gap grows with each epoch. Small rotations and "
+            "Without augmentation every epoch shows the same pixels, and the net begins to know them by heart. It does "
+            "better on its training images than on new ones, and the gap grows with each epoch. Small rotations and "
             "shifts make every look a new one, at no cost in parameters."
         ),
         source="document 003, steps 14 to 18",

@@ -1,6 +1,6 @@
-"""Losses that are told as something they are not: divided twice, or of a single batch.
+"""Losses that are reported as something they are not: divided twice, or of a single batch.
 
-The protocol says it before any run; told.json beside metrics.csv says by how much.
+The protocol says it before any run; the reported metrics beside the measured ones say by how much.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _divided_twice(subject: Subject) -> Judgement | None:
         remedy=Remedy(
             changes=("protocol.loss_divided_twice=false",),
             gain="honesty",
-            expected="The loss that is told is the mean per image, larger by about the size of a batch.",
+            expected="The reported loss is the mean per image, larger by about the size of a batch.",
         ),
     )
 
@@ -42,7 +42,7 @@ def _both_losses(subject: Subject) -> tuple[Evidence, ...]:
     if not reported.value or clean.value is None:
         return ()
     return (
-        fact("loss that is told of the last epoch", reported),
+        fact("reported loss of the last epoch", reported),
         fact("mean loss per image of the same epoch", clean),
         fact("how many times larger the mean per image is", clean / reported),
     )
@@ -92,8 +92,8 @@ RULES: Final[tuple[Rule, ...]] = (
         judge=_divided_twice,
         explanation=(
             "The loss of a batch is a mean over its images already, and the sum of these means is divided by the "
-            "number of images. What is told is too small by about the size of a batch, so it looks far better than it "
-            "is and compares with nothing. Add up the losses of the single images and divide once, because then "
+            "number of images. What is reported is too small by about the size of a batch, so it looks far better than "
+            "it is and compares with nothing. Add up the losses of the single images and divide once, because then "
             "batches of every size give the same figure."
         ),
         source="documents 000 (0.0049 for about 0.157) and 002 (0.0001 for about 0.1)",

@@ -1,4 +1,4 @@
-"""What becomes of activations and gradients in a net: constant answers, dead channels, gradients that fade or grow."""
+"""Activations and gradients of a net: constant predictions, dead channels, gradients that fade or grow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
 from flyweight.doctor.subject import Subject
 
-# An answer that this share of all images gets is the answer to all of them.
-ONE_ANSWER: Final = 0.95
+# A class that is predicted for this share of all images is predicted for all of them.
+ONE_CLASS: Final = 0.95
 
 # Of a layer's channels, those that are zero on every image; a few die in many healthy nets.
 DEAD: Final = 0.4
@@ -28,26 +28,26 @@ GROWN: Final = 100.0
 LOUD_START: Final = 4.0
 
 
-def constant_answer(subject: Subject) -> Judgement | None:
+def constant_prediction(subject: Subject) -> Judgement | None:
     """One class for nearly every image, so that the accuracy is the share of that class."""
-    answered, labels = Known(subject).predictions.answered, Known(subject).predictions.labels
-    most = call(max, answered)
-    share = most / call(sum, answered)
-    if share.value < ONE_ANSWER:
+    predicted, labels = Known(subject).predictions.predicted, Known(subject).predictions.labels
+    most = call(max, predicted)
+    share = most / call(sum, predicted)
+    if share.value < ONE_CLASS:
         return None
-    answer = call(index_of, most, answered)
+    which = call(index_of, most, predicted)
     return _constant(
-        fact("class that is answered", answer),
-        fact("share of the images that get this answer", share),
-        fact("share of the images that are of this class", labels[answer.value] / call(sum, labels)),
+        fact("class that is predicted", which),
+        fact("share of the images for which it is predicted", share),
+        fact("share of the images that are of this class", labels[which.value] / call(sum, labels)),
     )
 
 
-def told_share(subject: Subject) -> Judgement | None:
-    """A run that diverged keeps no answers; what its protocol told may still be the share of a class, exactly."""
-    told, known = subject.told or {}, Known(subject).reported
-    counts = told.get("class_counts", {})
-    for number, row in enumerate(told.get("epochs") or ()):
+def reported_share(subject: Subject) -> Judgement | None:
+    """A run that diverged keeps no predictions; its reported accuracy may still be the share of a class, exactly."""
+    reported, known = subject.reported or {}, Known(subject).reported
+    counts = reported.get("class_counts", {})
+    for number, row in enumerate(reported.get("epochs") or ()):
         for part, figures in row.items():
             if not isinstance(figures, dict) or part not in counts or "correct" not in figures:
                 continue
@@ -56,7 +56,7 @@ def told_share(subject: Subject) -> Judgement | None:
                 which = call(index_of, correct, shares)
                 return _constant(
                     fact("class whose share the accuracy is", which),
-                    fact(f"right answers on {part} images", correct),
+                    fact(f"correct predictions on {part} images", correct),
                     fact("images of that class", shares[which.value]),
                 )
     return None
@@ -66,7 +66,7 @@ def _constant(*evidence: Evidence) -> Judgement:
     return Judgement(
         severity="fault",
         evidence=evidence,
-        advice="Mend what stands above this first: a constant answer has a cause, mostly the learning rate.",
+        advice="Mend what stands above this first: a constant prediction has a cause, mostly the learning rate.",
         is_symptom=True,
     )
 
@@ -190,11 +190,11 @@ def _norm_remedy(subject: Subject, expected: str) -> Remedy | None:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="SI01",
-        title="Same answer for every image",
-        needs=("answers",),
-        judge=constant_answer,
+        title="Same prediction for every image",
+        needs=("predictions",),
+        judge=constant_prediction,
         explanation=(
-            "The net gives one class whatever it is shown. Its accuracy is then the share of that class among the "
+            "The net predicts one class whatever it is shown. Its accuracy is then the share of that class among the "
             "images, which looks like a result and is none. It comes of weights that were thrown far away or never "
             "moved, so the cause is to be mended and not the net."
         ),
@@ -249,11 +249,11 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="SI06",
-        title="Accuracy that is told is the share of a class",
-        needs=("told",),
-        judge=told_share,
+        title="Reported accuracy is the share of a class",
+        needs=("reported",),
+        judge=reported_share,
         explanation=(
-            "As many images were answered rightly as there are of one class, to the image. That is what a net gets "
+            "As many images were classified correctly as there are of one class, to the image. That is what a net gets "
             "that gives this class to all of them, as one does whose weights are no numbers any more. Look for what "
             "broke the training, and take the figure for none."
         ),

@@ -125,9 +125,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Evaluation through the training transforms",
         judge=_augmented_evaluation,
         explanation=(
-            "Images that evaluate the net pass through the random changes that are meant for training images. "
-            "The figure is of harder images that change from one look to the next, so it is mostly too low and two "
-            "looks disagree. Images as they are give a figure that means the same for every epoch and every net."
+            "Images that evaluate the net pass through the random changes that are meant for training images. The "
+            "figure is of harder images that change from one look to the next, so it is mostly too low and two looks "
+            "disagree. Images as they are give a figure that means the same for every epoch and every net."
         ),
         source="documents 000 and 002 (test), 003, steps 12 and 13 (validation)",
     ),

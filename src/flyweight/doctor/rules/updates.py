@@ -65,7 +65,7 @@ def too_few(subject: Subject) -> Judgement | None:
 
 
 def _how_bad(subject: Subject) -> Severity:
-    """A net that has learnt all the same was lucky with its rate; one that answers nearly all has no need of more."""
+    """A net that has learnt all the same was lucky with its rate; one that fits nearly all has no need of more."""
     if not has_learnt(subject):
         return "fault"
     train = subject.ending.train if subject.ending else None

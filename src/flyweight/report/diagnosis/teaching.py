@@ -1,4 +1,4 @@
-"""A finding as a question: its numbers are shown, and somebody guesses what they mean before it is told.
+"""A finding as a question: its numbers are shown, and somebody guesses what they mean before it is shown.
 
 Goes in: a finding and the table of rules. Comes out: four titles, one of them right, in an order that a seed decides.
 """

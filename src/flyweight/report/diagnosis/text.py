@@ -26,7 +26,7 @@ MOST_BESIDE: Final = 52  # columns of the names of numbers, where a number stand
 
 PROMISES: Final = {
     "accuracy": "for a better net",
-    "honesty": "for an honest figure",
+    "honesty": "for a clean evaluation",
     "cost": "for a net as good that costs less",
 }
 
@@ -43,7 +43,7 @@ def diagnosis_text(
 ) -> str:
     """Who was looked at, the findings by rank, how many, and what could not be judged, in lines of 80 columns.
 
-    n_rules: how many rules there are. is_full: notes in full as well, and each rule that could not be asked.
+    n_rules: how many rules there are. is_full: notes in full as well, and each check that could not run.
     """
     parts = [heading(subject, record)]
     parts += [finding_text(one, subject.recipe, is_full=is_full) for one in diagnosis.findings]
@@ -52,8 +52,8 @@ def diagnosis_text(
 
 def summary_text(diagnosis: Diagnosis, *, n_rules: int, is_whole: bool) -> str:
     """How much was found, and what could not be judged; whole, or in one line where only a run is missing."""
-    asked = f"{n_rules - len(diagnosis.unjudged)} of {counted(n_rules, 'rule')} could be asked"
-    found = f"{counted_by_severity(diagnosis.findings)}; {asked}"
+    ran = f"{n_rules - len(diagnosis.unjudged)} of {counted(n_rules, 'check')} could run"
+    found = f"{counted_by_severity(diagnosis.findings)}; {ran}"
     return "\n".join([found, *_unjudged(diagnosis, is_whole=is_whole)])
 
 
@@ -74,8 +74,8 @@ def heading(subject: Subject, record: RunRecord | None) -> str:
     figures = {"validation": record.validation_accuracy, "test": record.test_accuracy}
     if subject.recipe.protocol.evaluate_on != "validation":
         del figures["validation"]  # nothing was held out
-    told = "".join(f", {part} {found:.2%}" for part, found in figures.items() if found is not None)
-    lines = [f"{plain(record.name)}, seed {record.seed}: {record.status}{told}", margin("run") + record.id]
+    accuracies = "".join(f", {part} {found:.2%}" for part, found in figures.items() if found is not None)
+    lines = [f"{plain(record.name)}, seed {record.seed}: {record.status}{accuracies}", margin("run") + record.id]
     return "\n".join([*lines, *([hanging("note", record.message)] if record.message else [])])
 
 
@@ -104,23 +104,23 @@ def evidence_lines(evidence: Sequence[Evidence]) -> list[str]:
     return lines
 
 
-def told_after_a_guess(finding: Finding, recipe: Recipe) -> str:
+def text_after_a_guess(finding: Finding, recipe: Recipe) -> str:
     """What a finding is where its numbers were shown already."""
     return "\n".join([title_line(finding), *reason_lines(finding, recipe)])
 
 
 def reason_lines(finding: Finding, recipe: Recipe) -> list[str]:
     """Why it matters, what to change, what to expect of it, and what came of trying it."""
-    told = [("why", finding.explanation)]
+    parts = [("why", finding.explanation)]
     if finding.remedy is not None:
-        told += [("change", _change_words(recipe, finding.remedy)), ("expect", finding.remedy.expected)]
+        parts += [("change", _change_words(recipe, finding.remedy)), ("expect", finding.remedy.expected)]
     if finding.advice:
-        told.append(("advice", finding.advice))
-    if finding.proof:
-        told.append(("proof", finding.proof))
+        parts.append(("advice", finding.advice))
+    if finding.trial:
+        parts.append(("trial", finding.trial))
     if finding.source:
-        told.append(("see", finding.source))
-    return [hanging(label, text) for label, text in told]
+        parts.append(("see", finding.source))
+    return [hanging(label, text) for label, text in parts]
 
 
 def change_line(recipe: Recipe, remedy: Remedy) -> str:
@@ -175,7 +175,7 @@ def counted_by_severity(findings: Sequence[Ranked]) -> str:
 
 
 def _unjudged(diagnosis: Diagnosis, *, is_whole: bool) -> list[str]:
-    """The rules that could not be asked, by reason; before a run most of them only wait for one."""
+    """The checks that could not run, by reason; before a run most of them only wait for one."""
     if not diagnosis.unjudged:
         return []
     if not is_whole:
@@ -183,12 +183,12 @@ def _unjudged(diagnosis: Diagnosis, *, is_whole: bool) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for one in diagnosis.unjudged:
         by_reason.setdefault(one.reason, []).append(one.code)
-    told = [f"{codes_in_words(codes)}: {reason}" for reason, codes in by_reason.items()]
-    return [hanging("" if number else "not judged", text) for number, text in enumerate(told)]
+    reasons = [f"{codes_in_words(codes)}: {reason}" for reason, codes in by_reason.items()]
+    return [hanging("" if number else "not judged", text) for number, text in enumerate(reasons)]
 
 
 def codes_in_words(codes: Sequence[str]) -> str:
-    """Codes in their order; three or more that follow each other are told by their ends.
+    """Codes in their order; three or more that follow each other are named by their ends.
 
     >>> codes_in_words(["SI02", "DA01", "DA02", "DA03", "DA05", "DA06"])
     'SI02, DA01 to DA03, DA05, DA06'
@@ -228,7 +228,7 @@ def next_commands(
     """
     tried = tried or {}
     doctor = f"flyweight doctor {shlex.quote(subject)}{_set(changes)}"
-    fix = f"{doctor} --fix healed.toml{options}"
+    fix = f"{doctor} --fix fixed.toml{options}"
     failed = [one.remedy for one in diagnosis.alarms if one.remedy is not None and not tried.get(one.code, True)]
     if sum(remedy.gain == "accuracy" for remedy in failed) > 1:
         return [fix]
@@ -238,8 +238,8 @@ def next_commands(
         return []
     train = train_command(subject, (*changes, *first.remedy.changes), options)
     is_short = is_recipe and INDENT + display_width(train) <= WIDTH
-    prove = [] if first.code in tried else [f"{doctor} --prove{options}"]
-    return [*prove, train if is_short else fix]
+    trial = [] if first.code in tried else [f"{doctor} --trial{options}"]
+    return [*trial, train if is_short else fix]
 
 
 def train_command(recipe: str, changes: Sequence[str], options: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What was tried, in words: proofs of remedies, ranges of learning rates and walks from a broken recipe to a good one.
+"""What was tried, in words: trials of remedies, ranges of learning rates, and how a recipe was fixed.
 
 Goes in: the values that a trial gives. Comes out: text for a terminal of 80 columns; nothing is tried or judged here.
 """
@@ -17,8 +17,8 @@ from flyweight.report.diagnosis.text import (
     finding_text,
     finding_values,
     next_lines,
+    text_after_a_guess,
     title_line,
-    told_after_a_guess,
     train_command,
     value_in_words,
 )
@@ -26,9 +26,9 @@ from flyweight.report.wording import hanging, margin
 from flyweight.tables import plain
 
 if TYPE_CHECKING:
-    from flyweight.diagnose.fix import Healing, HealStep
+    from flyweight.diagnose.fix import FixOutcome, FixStep
     from flyweight.diagnose.lr_range import LrRange, SeedRange
-    from flyweight.diagnose.trial import Proof
+    from flyweight.diagnose.trial_record import Trial
 
 PLACES: Final = {
     "below": "below them",
@@ -42,25 +42,25 @@ USUAL_SEEDS: Final = 5
 # Why several remedies are one step.
 TOGETHER: Final[Mapping[Gain, str]] = {
     "accuracy": "alone none of them helps, which may be since each hides what the others give",
-    "honesty": "they only switch what is measured and told, so they are one step, which is none of the tries",
+    "honesty": "they only switch what is measured and reported, so they are one step, which does not count as a try",
 }
 
 
-def proof_text(proof: Proof) -> str:
+def trial_text(trial: Trial) -> str:
     """How a remedy was tried, and the figures of every seed; what came of it stands with its finding."""
     figures = {
-        "before": _percent(proof.before),
-        "after": _percent(proof.after),
-        "told": _as_they_are(proof.told),
-        "honest": _as_they_are(proof.honest),
+        "before": _percent(trial.before),
+        "after": _percent(trial.after),
+        "reported": _as_they_are(trial.reported),
+        "clean": _as_they_are(trial.clean),
     }
-    lines = [f"{proof.code} was tried: {plain(', '.join(proof.changes))}", hanging("trained", _trained(proof))]
+    lines = [f"{trial.code} was tried: {plain(', '.join(trial.changes))}", hanging("trained", _trained(trial))]
     return "\n".join([*lines, *(hanging(label, text) for label, text in figures.items() if text)])
 
 
-def _trained(proof: Proof) -> str:
-    first, *_, last = proof.seeds
-    return f"{proof.budget}, seeds {first} to {last}" if proof.run_ids else proof.budget
+def _trained(trial: Trial) -> str:
+    first, *_, last = trial.seeds
+    return f"{trial.budget}, seeds {first} to {last}" if trial.run_ids else trial.budget
 
 
 def _percent(accuracies: Sequence[float]) -> str:
@@ -93,11 +93,11 @@ def lr_range_text(found: LrRange, *, name: str) -> str:
 def seed_words(seed: SeedRange) -> str:
     """What a seed showed, in one line."""
     if seed.low is None or seed.high is None:
-        told = ["the loss did not fall"]
+        parts = ["the loss did not fall"]
     else:
-        told = [f"{_rate(seed.low)} to {_rate(seed.high)}"]
+        parts = [f"{_rate(seed.low)} to {_rate(seed.high)}"]
     named = {"steepest at": seed.steepest, "lowest loss at": seed.lowest, "breaks at": seed.diverges}
-    return ", ".join([*told, *(f"{name} {_rate(rate)}" for name, rate in named.items() if rate is not None)])
+    return ", ".join([*parts, *(f"{name} {_rate(rate)}" for name, rate in named.items() if rate is not None)])
 
 
 def _rate(rate: float) -> str:
@@ -108,26 +108,26 @@ def _rate(rate: float) -> str:
     return f"{rate:.3g}"
 
 
-def step_text(step: HealStep, before: Recipe, *, is_guessed: bool = False) -> str:
-    """A step of a walk: what was found in the recipe before it, and what came of the change.
+def step_text(step: FixStep, before: Recipe, *, is_guessed: bool = False) -> str:
+    """A step of fixing: what was found in the recipe before it, and what came of the change.
 
     is_guessed: its numbers were shown already.
     """
     is_one = len(step.findings) == 1
     if is_one or step.remedy.gain == "honesty":
-        told = told_after_a_guess if is_guessed else finding_text
-        found = "\n\n".join(told(one, before) for one in step.findings)
-    else:  # each was told when it was tried alone
+        worded = text_after_a_guess if is_guessed else finding_text
+        found = "\n\n".join(worded(one, before) for one in step.findings)
+    else:  # each was shown when it was tried alone
         found = "\n".join([*map(title_line, step.findings), change_line(before, step.remedy)])
     lines = [found, *([] if is_one else [hanging("together", TOGETHER[step.remedy.gain])]), hanging("tried", step.line)]
     kept = "kept" if step.has_helped else "not kept"
     return "\n".join([*lines, hanging("so", f"the change is {kept}" if is_one else f"the changes are {kept}")])
 
 
-def healing_text(found: Healing, *, written: str | None, going_on: str, options: str = "") -> str:
-    """Where a walk ended: all that was changed, what is left, and the file with the commands that use it.
+def fix_text(found: FixOutcome, *, written: str | None, going_on: str, options: str = "") -> str:
+    """Where fixing ended: all that was changed, what is left, and the file with the commands that use it.
 
-    going_on: the command that follows a walk which is not over.
+    going_on: the command that goes on where it is not finished.
     """
     name, n_kept = plain(found.start.name), sum(step.has_helped for step in found.steps)
     lines = []
@@ -145,26 +145,26 @@ def healing_text(found: Healing, *, written: str | None, going_on: str, options:
     lines.append(margin("written") + (written or "nothing, since nothing was changed"))
     commands = [f"{train_command(written, ())} --seeds {USUAL_SEEDS}{options}"] if written is not None else []
     if not found.is_done:
-        lines.append(hanging("note", "the walk is not over; what was trained is on record and is not trained again"))
+        lines.append(hanging("note", "the fix is not finished; what was trained is on record and is not trained again"))
         commands.insert(0, going_on)
     return "\n".join([*lines, *next_lines(commands)])
 
 
-def _is_unsure(step: HealStep, left: Sequence[Finding]) -> bool:
+def _is_unsure(step: FixStep, left: Sequence[Finding]) -> bool:
     """Whether so few seeds were trained that a change which is still due may help all the same."""
-    found = step.proof.paired if step.proof is not None and not step.has_helped else None
+    found = step.trial.paired if step.trial is not None and not step.has_helped else None
     codes = {one.code for one in left}
     is_due = any(one.code in codes for one in step.findings)
     return is_due and found is not None and found.effect > 0 and found.n < USUAL_SEEDS
 
 
-def healing_values(found: Healing) -> dict[str, Any]:
-    """A walk as plain values."""
+def fix_values(found: FixOutcome) -> dict[str, Any]:
+    """How a recipe was fixed, as plain values."""
     before, steps = found.start, []
     for step in found.steps:
-        proof = None if step.proof is None else asdict(step.proof)
-        told = [finding_values(one, before) for one in step.findings]
-        steps.append({"findings": told, "proof": proof, "line": step.line, "has_helped": step.has_helped})
+        trial = None if step.trial is None else asdict(step.trial)
+        findings = [finding_values(one, before) for one in step.findings]
+        steps.append({"findings": findings, "trial": trial, "line": step.line, "has_helped": step.has_helped})
         before = step.recipe
     return {
         "recipe": found.start.name,

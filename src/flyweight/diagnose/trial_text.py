@@ -1,0 +1,91 @@
+"""A trial of a remedy in one line: what it gave, how sure that is, and whether it helped.
+
+Goes in: what was compared. Comes out: text; nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flyweight.diagnose.clean_figures import TwoFigures
+from flyweight.diagnose.trial_record import Expense
+from flyweight.doctor.finding import Gain
+from flyweight.evidence.paired import Paired
+from flyweight.evidence.verdict import p_value, points
+from flyweight.records.record import RunRecord
+
+
+def saved_words(before: Expense, after: Expense) -> str:
+    """What gets cheaper or dearer, ready to stand before the accuracies."""
+    figures = {
+        "parameters": (before.params, after.params),
+        "registered parameters": (before.registered_params, after.registered_params),
+        "MACs": (before.macs, after.macs),
+    }
+    changed = [f"{was:,} → {now:,} {name}" for name, (was, now) in figures.items() if was != now]
+    return f"{', '.join(changed)}; " if changed else ""
+
+
+def accuracy_words(before: Sequence[float], after: Sequence[float], found: Paired) -> str:
+    """The mean accuracies of both sides, and their difference."""
+    was, now = 100 * _mean(before), 100 * _mean(after)
+    return f"validation {was:.2f} % → {now:.2f} %, {_effect_words(found)}"
+
+
+def outcome_words(gain: Gain, found: Paired, *, is_cheaper: bool, has_helped: bool, most_lost: float) -> str:
+    """Whether it helped; most_lost: the accuracy that a cheaper net may lose, as a fraction."""
+    lost = f"{100 * most_lost:g} points"
+    if gain == "cost":
+        if not is_cheaper:
+            return "does not help, nothing gets cheaper"
+        return f"helps, it loses less than {lost}" if has_helped else f"may lose {lost} or more, so it does not help"
+    if has_helped:
+        return "helps"
+    return "not shown to help" if found.effect > 0 else "does not help"
+
+
+def diverged_words(before: Sequence[RunRecord], after: Sequence[RunRecord], guess: float) -> str:
+    """How many runs of each side diverged; nothing if none did."""
+    diverged = [
+        f"{n} of {len(runs)} {name} runs"
+        for name, runs in (("unchanged", before), ("changed", after))
+        if (n := sum(run.status == "diverged" for run in runs))
+    ]
+    if not diverged:
+        return ""
+    return f" ({' and '.join(diverged)} diverged, which counts as guessing, {100 * guess:.4g} %)"
+
+
+def evaluation_line(figures: Sequence[TwoFigures], runs: Sequence[RunRecord], finished: Sequence[RunRecord]) -> str:
+    """By how much figures are reported otherwise than a clean evaluation has them."""
+    if runs and not finished:
+        return "every run diverged, so no figure could be compared; after the change clean figures are reported"
+    if not figures:
+        return "no figure need change: every reported figure is clean; after the change it is measured as it should be"
+    which = "the clean one is" if len(figures) == 1 else "the clean ones are"
+    return f"{'; '.join(map(_figure_words, figures))}; after the change {which} reported"
+
+
+def _figure_words(figure: TwoFigures) -> str:
+    found, reported, clean = figure.difference(), _mean(figure.reported), _mean(figure.clean)
+    if figure.count is None:
+        return f"{figure.what} reported as {reported:.4g}, clean evaluation {clean:.4g}, n = {found.n}"
+    percents = f"reported as {100 * reported:.2f} %, clean evaluation {100 * clean:.2f} %"
+    return f"{figure.what} {percents}: off by {_effect_words(found)}"
+
+
+def _effect_words(found: Paired) -> str:
+    parts = [points(found.effect)]
+    if found.low is not None and found.high is not None:
+        parts[0] += f" (95 % interval {_bare(found.low)} to {_bare(found.high)})"
+    if found.p is not None:
+        parts.append(p_value(found.p))
+    return ", ".join([*parts, f"n = {found.n}"])
+
+
+def _bare(effect: float) -> str:
+    return points(effect).removesuffix(" points")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
