@@ -56,7 +56,7 @@ def test_journeys_are_listed_with_how_much_of_them_is_on_record(flyweight: Comma
 
 @pytest.mark.parametrize(("name", "steps"), [("000", 5), ("001", 10), ("002", 15), ("003", 21), ("004", 1)])
 def test_a_story_has_a_line_for_each_step_within_80_columns(flyweight: Command, name: str, steps: int) -> None:
-    """With its count, what was told, and what was changed in words."""
+    """With its count, what was reported, and what was changed in words."""
     code, out, _ = flyweight("journey", "show", name)
 
     assert code == 0
@@ -104,7 +104,7 @@ def test_a_rehearsal_trains_and_is_no_evidence(flyweight: Command) -> None:
 
 
 def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: Path) -> None:
-    """Page, picture and records for each journey and a list of them; a second time, without any run, the same bytes."""
+    """Page, picture and records for each document and a list of them; a second time, without a run, the same bytes."""
     code, out, _ = flyweight("journey", "report", "--to", "pages")
     first = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
     flyweight("journey", "report", "002", "003", "--to", "pages", "--home", str(tmp_path / "elsewhere"))
@@ -124,7 +124,7 @@ def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: 
 
 
 def test_a_page_of_somebody_else_is_not_written_over(flyweight: Command, tmp_path: Path) -> None:
-    """Nor is anything else written then; a folder that keeps one journey lists one."""
+    """Nor is anything else written then; a folder that keeps one document lists one."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("my notes")
 
@@ -161,7 +161,7 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["show", "009"], 2, "Journeys are 000, 001, 002, 003, 004"),
+        (["show", "009"], 2, "Documents are 000, 001, 002, 003, 004"),
         (["shwo", "003"], 2, "Did you mean 'show'?"),
         (["show", "003-9"], 2, "For a step write 003 9."),
         (["run", "000", "9"], 2, "Steps are 000-1, 000-2, 000-3, 000-4, 000-5"),
@@ -169,7 +169,7 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
         (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
         (["import", "none.md"], 2, "cannot read none.md"),
         (["import", "."], 2, "cannot read ."),
-        (["report", "009", "--to", "pages"], 2, "Journeys are"),
+        (["report", "009", "--to", "pages"], 2, "Documents are"),
         (["import", "ragged.md"], 6, "ragged.md"),
         (["import", "bytes.md"], 6, "UTF-8"),
     ],
@@ -213,9 +213,9 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
     bar = Overall({"small": 1.0, "large": 3.0}, {"small": 1, "large": 1}, clock=lambda: now[0])
     assert bar.figures() == "0 of 2 runs"
 
-    bar.told(Started(run_id="a", seed=0, name="large", params=1, epochs=2))
+    bar.reported(Started(run_id="a", seed=0, name="large", params=1, epochs=2))
     now[0] = 10.0
-    bar.told(
+    bar.reported(
         Stepped(
             run_id="a",
             seed=0,
@@ -242,21 +242,21 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
         seconds=1,
         images_per_second=1,
     )
-    bar.told(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
+    bar.reported(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
     assert (
-        bar.told(Ended(run_id="a", seed=0, status="finished", message=""))
+        bar.reported(Ended(run_id="a", seed=0, status="finished", message=""))
         == "large seed 0: finished, validation 90.00%"
     )
-    bar.told(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
+    bar.reported(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
     assert bar.share == pytest.approx(3.5 / 4)
-    bar.told(Ended(run_id="b", seed=1, status="interrupted", message=""))
+    bar.reported(Ended(run_id="b", seed=1, status="interrupted", message=""))
     assert bar.figures().startswith("1 of 2 runs")
     assert time_left(5400) == "90 min"
 
 
 def test_the_pages_of_the_repository_are_what_their_records_give(flyweight: Command, tmp_path: Path) -> None:
     """Made again from the JSON beside them, without any run, each page has the bytes that it has."""
-    docs = Path(__file__).parents[2] / "docs" / "journeys"
+    docs = Path(__file__).parents[2] / "docs" / "documents"
     for path in docs.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
 

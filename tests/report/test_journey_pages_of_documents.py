@@ -1,4 +1,4 @@
-"""Pages and pictures of journeys: whole whatever was run, true to the verdicts, the same for the same values."""
+"""Pages and pictures of documents: whole whatever was run, true to the verdicts, the same for the same values."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from flyweight.report.reproduction.page import (
     OTHERWISE,
     Ours,
     changes_in_words,
+    document_markdown,
     index_markdown,
-    journey_markdown,
     otherwise,
     ours,
     step_range,
 )
-from flyweight.report.reproduction.plots import draw, journey_picture
+from flyweight.report.reproduction.plots import document_picture, draw
 from flyweight.report.reproduction.rows import (
     claim_rows,
-    last_as_told,
+    last_as_reported,
     short_claim_rows,
     step_rows,
     subject,
     terminal_rows,
 )
-from flyweight.reproductions.document import Claim, Goal, Journey, Step, journey, journeys
-from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
+from flyweight.reproductions.document import Claim, Document, Goal, Step, document, documents
+from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
 from flyweight.reproductions.verdicts import StepVerdict, judge
 from flyweight.tables import as_text, table_of
 
@@ -50,8 +50,8 @@ def figure(correct: int) -> Figure:
 
 
 def replay(step: str, seed: int = 0, *, epochs: int = 1, correct: int = 9_900, diverged: bool = False) -> Replay:
-    """A run that gets a little better each epoch, or that diverges before it has told anything."""
-    told = tuple(
+    """A run that gets a little better each epoch, or that diverges before it has reported anything."""
+    reported = tuple(
         Epoch(
             epoch=epoch,
             train=Figure(accuracy=0.9, loss=0.3, loss_error=0.1),
@@ -67,8 +67,8 @@ def replay(step: str, seed: int = 0, *, epochs: int = 1, correct: int = 9_900, d
         status="diverged" if diverged else "finished",
         message="",
         seconds=12.3 + seed,
-        epochs=() if diverged else told,
-        honest=None if diverged else Honest(epoch=epochs, correct=correct + seed, count=10_000, loss=0.02),
+        epochs=() if diverged else reported,
+        clean=None if diverged else Clean(epoch=epochs, correct=correct + seed, count=10_000, loss=0.02),
         class_counts=CLASS_COUNTS,
         test_openings=1,
         machine=MACHINE,
@@ -85,14 +85,14 @@ def replays(names: list[str], ending: str) -> list[Replay]:
     ]
 
 
-def judged(story: Journey, ending: str = "three seeds") -> tuple[StepVerdict, ...]:
+def judged(story: Document, ending: str = "three seeds") -> tuple[StepVerdict, ...]:
     names = [step.name for step in story.all_steps]
     return judge(story, replays(names, ending), hashes={name: name for name in names})
 
 
-def page(story: Journey, ending: str = "three seeds") -> str:
+def page(story: Document, ending: str = "three seeds") -> str:
     its_own = ours(story, replays(list(story.ours), ending))
-    return journey_markdown(story, judged(story, ending), its_own, picture=f"{story.name}.png")
+    return document_markdown(story, judged(story, ending), its_own, picture=f"{story.name}.png")
 
 
 def tables(markdown: str) -> list[list[list[str]]]:
@@ -115,28 +115,28 @@ def under(markdown: str, heading: str) -> str:
     return section
 
 
-def made(*, claims: tuple[Claim, ...] = (), label: str = "A label", notes: str = "", **changed: object) -> Journey:
-    """A journey of two steps, whose recipes are of the catalogue."""
+def made(*, claims: tuple[Claim, ...] = (), label: str = "A label", notes: str = "", **changed: object) -> Document:
+    """A document of two steps, whose recipes are of the catalogue."""
     first = Step(name="003-16", label=label, notes=notes, claims=claims)
     second = Step(name="003-17", label="the second", extends="003-16")
     values = {"title": "A title", "about": "What it is.", "source": "someone/else", **changed}
-    return Journey(name="003", goal=Goal(params=20_000, accuracy=0.994, epochs=20), steps=(first, second), **values)
+    return Document(name="003", goal=Goal(params=20_000, accuracy=0.994, epochs=20), steps=(first, second), **values)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_page_has_every_step_and_every_claim_once(name, ending):
     """Whatever was run: a row a step and a recipe of ours, a row a claim, no cell too many, no word of a program."""
-    story = journey(name)
+    story = document(name)
 
     markdown = page(story, ending)
 
     steps, claims = tables(markdown)
     assert [row[0] for row in steps[1:]] == [step.name for step in story.all_steps] + ["ours"] * len(story.ours)
     assert len(story.all_steps) == STEPS[name]
-    told = [(step.name, subject(step, claim), claim.mark) for step in story.all_steps for claim in step.claims]
-    assert [(row[0], row[1], row[3]) for row in claims[1:]] == told
-    assert len(told) >= 6
+    reported = [(step.name, subject(step, claim), claim.mark) for step in story.all_steps for claim in step.claims]
+    assert [(row[0], row[1], row[3]) for row in claims[1:]] == reported
+    assert len(reported) >= 6
     for table in (steps, claims):
         assert {len(row) for row in table} == {len(table[0])}
         assert all(all(row) for row in table)
@@ -144,17 +144,17 @@ def test_a_page_has_every_step_and_every_claim_once(name, ending):
 
 
 def test_all_journeys_were_walked():
-    """The tables of these tests hold every journey there is."""
-    assert [story.name for story in journeys()] == list(STEPS)
+    """The tables of these tests hold every document there is."""
+    assert [story.name for story in documents()] == list(STEPS)
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_the_same_values_give_the_same_bytes(name):
     """A page, its picture and the index are pure functions."""
-    story = journey(name)
+    story = document(name)
 
     assert page(story) == page(story)
-    assert journey_picture(story, judged(story)) == journey_picture(story, judged(story))
+    assert document_picture(story, judged(story)) == document_picture(story, judged(story))
     assert index_markdown([(story, judged(story), ())]) == index_markdown([(story, judged(story), ())])
 
 
@@ -164,9 +164,9 @@ def test_the_same_values_give_the_same_bytes(name):
 )
 def test_a_picture_is_a_png_of_a_sensible_size(name, ending):
     """As wide as a page, not taller than two of them, and not empty."""
-    story = journey(name)
+    story = document(name)
 
-    with Image.open(io.BytesIO(journey_picture(story, judged(story, ending)))) as picture:
+    with Image.open(io.BytesIO(document_picture(story, judged(story, ending)))) as picture:
         picture.load()
 
     assert picture.format == "PNG"
@@ -179,7 +179,7 @@ def test_a_picture_is_a_png_of_a_sensible_size(name, ending):
 @pytest.mark.parametrize("name", STEPS)
 def test_nothing_of_a_picture_lies_over_another_thing(name):
     """The legend lies inside the picture and over no axes and no title; no title runs into the next panel."""
-    story = journey(name)
+    story = document(name)
     drawn = draw(story, judged(story, "one of three diverged"))
     drawn.canvas.draw()
 
@@ -199,15 +199,15 @@ def test_nothing_of_a_picture_lies_over_another_thing(name):
 @pytest.mark.parametrize(("name", "n_axes"), [("000", 1), ("002", 1), ("003", 24), ("004", 1)])
 def test_long_steps_are_curves_and_short_ones_dots(name, n_axes):
     """A panel for each step of 003, in rows of four; a related run of 20 epochs makes no curves of 002."""
-    axes = draw(journey(name), judged(journey(name))).axes
+    axes = draw(document(name), judged(document(name))).axes
 
     assert len(axes) == n_axes
     assert sum(one.axison for one in axes) == (STEPS["003"] if name == "003" else 1)
 
 
 def test_every_seed_is_a_dot():
-    """What is told once, as told and honest three times, diverged seeds with a cross of their own."""
-    story = journey("000")
+    """What is reported once, as reported and clean three times, diverged seeds with a cross of their own."""
+    story = document("000")
 
     axes = draw(story, judged(story, "one of three diverged")).axes[0]
 
@@ -217,7 +217,7 @@ def test_every_seed_is_a_dot():
 
 def test_what_is_told_by_epoch_is_drawn_beside_what_was_replayed():
     """The log of 003-17 has 20 test and 20 validation figures, and so has each of three seeds."""
-    story = journey("003")
+    story = document("003")
     place = [step.name for step in story.all_steps].index("003-17")
 
     axes = draw(story, judged(story)).axes[place]
@@ -228,7 +228,7 @@ def test_what_is_told_by_epoch_is_drawn_beside_what_was_replayed():
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_terminal_of_80_columns_shows_a_row_a_step(ending):
     """With one blank or two between the columns, and without a row of None."""
-    for story in journeys():
+    for story in documents():
         rows = terminal_rows(judged(story, ending))
 
         shown = as_text(table_of(rows))
@@ -239,7 +239,7 @@ def test_a_terminal_of_80_columns_shows_a_row_a_step(ending):
 
 def test_claims_as_rows():
     """A row a claim, all with the same keys; figures are numbers, and what there is not is None."""
-    verdicts = judged(journey("003"))
+    verdicts = judged(document("003"))
 
     rows, short = claim_rows(verdicts), short_claim_rows(verdicts)
 
@@ -251,7 +251,7 @@ def test_claims_as_rows():
 
 def test_pipes_and_tags_stay_inside_their_cells():
     """A label, a claim's reason or a note cannot open a column or a tag."""
-    claim = Claim(what="accuracy", told="99.15 %", mark="stated", on="test", epoch=20)
+    claim = Claim(what="accuracy", reported="99.15 %", mark="stated", on="test", epoch=20)
     story = made(label="a|b <b> \\| c", claims=(claim,))
 
     steps, claims = tables(page(story))
@@ -263,7 +263,7 @@ def test_pipes_and_tags_stay_inside_their_cells():
 
 def test_figures_are_those_of_the_runs():
     """One seed has Wilson's interval, three have Student's and a spread."""
-    claim = Claim(what="accuracy", told="99.15 %", mark="stated", on="test", epoch=20)
+    claim = Claim(what="accuracy", reported="99.15 %", mark="stated", on="test", epoch=20)
     one, three = (tables(page(made(claims=(claim,)), ending))[0][1] for ending in ("one seed", "three seeds"))
 
     low, high = wilson(9_900, 10_000)
@@ -283,21 +283,21 @@ def test_seeds_that_diverged_are_told():
 
 
 def test_a_count_that_was_told_wrongly_stands_beside_ours_and_is_bold():
-    """003-10 is told as 22,186 and has 22,410."""
-    rows = {row[0]: row for row in tables(page(journey("003")))[0][1:]}
+    """003-10 is reported as 22,186 and has 22,410."""
+    rows = {row[0]: row for row in tables(page(document("003")))[0][1:]}
 
-    assert rows["003-10"][2] == "22,410, told 22,186"
+    assert rows["003-10"][2] == "22,410, reported 22,186"
     assert rows["003-9"][2] == "22,410"
     bold = [name for name, row in rows.items() if row[6].startswith("**")]
     assert bold == ["003-10", "003-13"]
 
 
 def test_our_recipes_stand_in_the_same_table():
-    """With their honest figure, and how many of their seeds reach the goal."""
+    """With their clean figure, and how many of their seeds reach the goal."""
     seeds = tuple(replay("own/20k-best", seed, epochs=20, correct=9_938) for seed in range(5))
     made_ours = Ours(name="own/20k-best", params=19_000, epochs=20, replays=(*seeds, replay("x", 5, diverged=True)))
 
-    markdown = journey_markdown(made(), judged(made()), [made_ours], picture="003.png")
+    markdown = document_markdown(made(), judged(made()), [made_ours], picture="003.png")
 
     row = tables(markdown)[0][-1]
     assert made_ours.n_reaching(0.994) == 3  # 9,938 and 9,939 are fewer than 9,940
@@ -315,12 +315,12 @@ def test_our_recipes_get_their_own_runs():
 
     assert [one.step for one in best.replays] == ["own/20k-best"]
     assert best.params <= 20_000
-    assert (small.replays, small.honest, small.seconds) == ((), None, None)
-    assert "not run" in journey_markdown(story, judged(story), [small], picture="p.png").split("`own/8k`")[1]
+    assert (small.replays, small.clean, small.seconds) == ((), None, None)
+    assert "not run" in document_markdown(story, judged(story), [small], picture="p.png").split("`own/8k`")[1]
 
 
 def test_a_lesson_is_told_when_there_is_one():
-    """The section is left out until a journey has been run and understood."""
+    """The section is left out until a document has been run and understood."""
     assert "## What one learns" not in page(made())
     assert "## What one learns\n\nMeasure once.\n" in page(made(lesson="Measure once."))
 
@@ -333,8 +333,8 @@ def test_what_no_switch_says_has_its_sentence():
 
 
 def test_switches_name_the_steps_that_use_them():
-    """From 003-14 on training lost its augmentation; an honest recipe does nothing otherwise."""
-    lines = under(page(journey("003")), "How it was measured otherwise").splitlines()
+    """From 003-14 on training lost its augmentation; a clean recipe does nothing otherwise."""
+    lines = under(page(document("003")), "How it was measured otherwise").splitlines()
 
     (lost,) = [line for line in lines if "training images are not augmented" in line]
     assert lost.endswith("(003-14 to 003-18, 003-16b)")
@@ -345,36 +345,36 @@ def test_switches_name_the_steps_that_use_them():
 def test_assumptions_name_their_alternatives():
     """Every key that was assumed stands there with its value, and with what else it could be."""
     for name in STEPS:
-        story = journey(name)
-        told = under(page(story), "What had to be assumed or derived")
+        story = document(name)
+        reported = under(page(story), "What had to be assumed or derived")
         for step in story.all_steps:
-            assert all(f"`{key} = " in told or f"`{key}` none" in told for key in step.assumed)
-            assert all(step.alternatives[key] in told for key in step.assumed if key in step.alternatives)
+            assert all(f"`{key} = " in reported or f"`{key}` none" in reported for key in step.assumed)
+            assert all(step.alternatives[key] in reported for key in step.assumed if key in step.alternatives)
     assert "Nothing:" in under(page(made()), "What had to be assumed or derived")
 
 
 def test_machines_are_told_apart():
-    """How many runs there are on each, the most used one first; nothing but what is known by name is told."""
+    """How many runs there are on each, the most used one first; nothing but what is known by name is reported."""
     names = ["003-16", "003-17"]
     found = [replay(name, seed) for name in names for seed in range(2)]
     other = Replay(**{**vars(found[0]), "seed": 9, "machine": {**MACHINE, "threads": 2, "host": "secret"}})
     verdicts = judge(made(), [*found, other], hashes={name: name for name in names})
 
-    told = under(journey_markdown(made(), verdicts, [], picture="p.png"), "How the figures were made")
+    reported = under(document_markdown(made(), verdicts, [], picture="p.png"), "How the figures were made")
 
-    assert "5 runs: 4 with A processor, 1 thread a run" in told
-    assert "1 with A processor, 2 threads a run, float32, torch 2.13.0, flyweight 0.1.0" in told
-    assert "secret" not in told
+    assert "5 runs: 4 with A processor, 1 thread a run" in reported
+    assert "1 with A processor, 2 threads a run, float32, torch 2.13.0, flyweight 0.1.0" in reported
+    assert "secret" not in reported
 
 
 def test_the_index_counts_every_claim():
-    """A row a journey, linked to its page; the verdicts add up to the claims."""
-    every = [(story, judged(story), ours(story, [])) for story in journeys()]
+    """A row a document, linked to its page; the verdicts add up to the claims."""
+    every = [(story, judged(story), ours(story, [])) for story in documents()]
 
     (table,) = tables(index_markdown(every))
 
     head, *rows = table
-    kinds = range(head.index("confirmed"), head.index("best as told"))
+    kinds = range(head.index("confirmed"), head.index("best as reported"))
     assert [row[0] for row in rows] == [f"[{name}]({name}.md)" for name in STEPS]
     assert [row[2] for row in rows] == ["5", "10", "14 + 1", "18 + 3", "1"]
     for row, (_, verdicts, _) in zip(rows, every, strict=True):
@@ -383,7 +383,7 @@ def test_the_index_counts_every_claim():
 
 def test_the_best_step_is_one_within_the_limit():
     """A larger net is no answer to the goal, however good it is."""
-    story = journey("002")
+    story = document("002")
     verdicts = judge(
         story,
         [replay("002-3a", correct=9_990), replay("002-4", correct=9_650)],
@@ -398,25 +398,25 @@ def test_the_best_step_is_one_within_the_limit():
 
 def test_training_images_are_not_called_test_images():
     """What 002 calls its test images is put in quotes, and named."""
-    assert '"test" accuracy, epoch 1, on the training images' in page(journey("002"))
-    assert '"test"' not in page(journey("003"))
+    assert '"test" accuracy, epoch 1, on the training images' in page(document("002"))
+    assert '"test"' not in page(document("003"))
 
 
 def test_steps_as_rows():
     """A row a step of numbers for programs; the verdicts add up to the claims."""
-    verdicts = judged(journey("003"))
+    verdicts = judged(document("003"))
 
     rows = step_rows(verdicts)
 
     assert len(rows) == 21
-    assert all(row["honest_low"] <= row["honest"] <= row["honest_high"] for row in rows)
+    assert all(row["clean_low"] <= row["clean"] <= row["clean_high"] for row in rows)
     kinds = ("confirmed", "not_reproduced", "refuted", "not_derivable", "undecided", "not_run")
     assert sum(row[kind] for row in rows for kind in kinds) == 108
 
 
 def test_a_long_change_of_a_net_is_told_as_the_new_net():
     """Words for what became of it are never longer than the net itself."""
-    for story in journeys():
+    for story in documents():
         for old, new in pairwise(story.steps):
             change = Change(key="model.net", old=old.recipe.model.net, new=new.recipe.model.net)
             if change.old != change.new:
@@ -436,9 +436,9 @@ def test_ranges_of_steps():
 
 
 def test_a_run_that_diverged_has_no_last_figure():
-    """Neither has one that told nothing of any epoch."""
-    assert last_as_told(replay("x", epochs=3, correct=9_900)) == 0.99
-    assert last_as_told(replay("x", diverged=True)) is None
+    """Neither has one that reported nothing of any epoch."""
+    assert last_as_reported(replay("x", epochs=3, correct=9_900)) == 0.99
+    assert last_as_reported(replay("x", diverged=True)) is None
 
 
 def test_a_journey_that_claims_nothing_has_a_page():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
+from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
 
 TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 TRAIN_COUNTS = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
@@ -20,7 +20,7 @@ def replay(
     loss: float = 0.02,
     recipe_hash: str = "hash",
 ) -> Replay:
-    """A finished run with these test accuracies as told, an epoch each; the honest figure is the last of them."""
+    """A finished run with these test accuracies as reported, an epoch each; the clean figure is the last of them."""
     epochs = tuple(
         Epoch(
             epoch=number,
@@ -39,7 +39,7 @@ def replay(
         message="",
         seconds=10.0 + seed,
         epochs=epochs,
-        honest=Honest(epoch=len(accuracies), correct=correct, count=10_000, loss=loss),
+        clean=Clean(epoch=len(accuracies), correct=correct, count=10_000, loss=loss),
         class_counts=counts,
         test_openings=1,
         machine={"torch": "2.13.0", "threads": 1},
@@ -58,7 +58,7 @@ def diverged(
         message="loss nan at epoch 1, step 3",
         seconds=0.5,
         epochs=(),
-        honest=None,
+        clean=None,
         class_counts=counts,
         test_openings=0,
     )

@@ -1,4 +1,4 @@
-"""A journey is replayed from what is not on record, and what comes out is small and complete."""
+"""A document is replayed from what is not on record, and what comes out is small and complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flyweight.experiment.run import run
 from flyweight.recipe import Recipe, load
 from flyweight.records.store import Store
 from flyweight.reproductions import replay as replays_of
-from flyweight.reproductions.document import journey, journeys
+from flyweight.reproductions.document import document, documents
 from flyweight.reproductions.replay import gather, hashes, quick_recipes, requests_for
 from flyweight.reproductions.runs import from_json, to_json
 
@@ -34,7 +34,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rehearsed(names: tuple[str, ...], store: Store) -> dict[str, Recipe]:
-    steps = [step for story in journeys() for step in story.all_steps if step.name in names]
+    steps = [step for story in documents() for step in story.all_steps if step.name in names]
     return quick_recipes(steps, store.home)
 
 
@@ -44,7 +44,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
     recipes = rehearsed(STEPS, store)
     found = {}
     for name in ("000", "003"):
-        story = journey(name)
+        story = document(name)
         steps = [step for step in story.all_steps if step.name in STEPS]
         requests = requests_for(story, steps, seeds=1, recipes=recipes)
         left = look_up(requests, store)
@@ -56,7 +56,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
 
     assert tuple(found) == STEPS
     assert [one.status for one in found.values()] == ["diverged", "finished", "finished", "finished"]
-    assert found["000-1"].honest is None
+    assert found["000-1"].clean is None
     assert sum(found["000-1"].class_counts) == 100
     assert [len(one.epochs) for one in found.values()] == [0, 1, 2, 2]
     assert [one.epochs[-1].test is not None for one in found.values() if one.epochs] == [True, True, True]
@@ -70,7 +70,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
 def test_a_run_that_was_stopped_goes_on(store: Store) -> None:
     """Its step is still to do, as the same run, and then no more."""
     recipes = rehearsed(("003-12",), store)
-    story = journey("003")
+    story = document("003")
     steps = story.select(["12"])
     stopped = run(recipes["003-12"], store=store, device="cpu", should_stop=lambda: True)
 
@@ -85,8 +85,8 @@ def test_a_run_that_was_stopped_goes_on(store: Store) -> None:
 
 
 def test_one_epoch_asks_for_three_seeds_and_more_for_one(store: Store) -> None:
-    """As many as can be had in minutes, unless told; runs of other recipes do not count."""
-    story = journey("003")
+    """As many as can be had in minutes, unless reported; runs of other recipes do not count."""
+    story = document("003")
 
     left = {one.recipe.name: one for one in look_up(requests_for(story, story.all_steps), store)}
     (five,) = requests_for(story, story.select(["17"]), seeds=5)
@@ -102,7 +102,7 @@ def test_one_epoch_asks_for_three_seeds_and_more_for_one(store: Store) -> None:
 
 def test_hashes_are_of_the_recipes_as_they_are_recorded() -> None:
     """Of every step and of our own recipes for the same goal, all different."""
-    found = hashes(journey("000"))
+    found = hashes(document("000"))
 
     assert set(found) == {"000-1", "000-2", "000-3", "000-4", "000-5", "own/25k-one-epoch"}
     assert len(set(found.values())) == 6

@@ -40,6 +40,15 @@ def test_a_figure_that_is_no_number_is_left_out() -> None:
     assert "null" not in text
 
 
+def test_what_version_0_1_kept_is_still_read() -> None:
+    """Format 1 calls the clean figure "honest"."""
+    now = to_json([replay([0.5, 0.6])])
+    before = now.replace('{"format": 2', '{"format": 1').replace('"clean": ', '"honest": ')
+
+    assert before != now
+    assert from_json(before, "text") == from_json(now, "text")
+
+
 def test_the_newer_replay_of_a_seed_counts() -> None:
     """One for each step, recipe and seed; others stay."""
     old, new, other = replay([0.5]), replay([0.6]), replay([0.7], seed=1)
@@ -64,7 +73,7 @@ def test_a_text_of_another_kind_is_refused_by_name(text: str) -> None:
 
 
 def test_a_file_that_is_not_there_holds_none(tmp_path: Path) -> None:
-    """A folder without records is where every journey begins; one of other bytes is an error."""
+    """A folder without records is where every document begins; one of other bytes is an error."""
     assert read(tmp_path / "none.json") == ()
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"bytes\.json"):

@@ -1,4 +1,4 @@
-"""Each step of each journey is a recipe like any other: it loads, says what it is, and trains."""
+"""Each step of each document is a recipe like any other: it loads, says what it is, and trains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGES_A_STEP = 4
 
 def own_keys(step: str) -> set[str]:
     """The keys that the table of a step gives, dotted."""
-    tables = catalogue.journey_tables(step.partition("-")[0])
+    tables = catalogue.document_tables(step.partition("-")[0])
     (table,) = (one for one in (*tables["steps"], *tables.get("related", ())) if one["name"] == step)
     return set(flat(table["recipe"]))
 
@@ -35,7 +35,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_all_steps_are_in_the_catalogue() -> None:
     """48 experiments of five documents, and the four runs beside them, each under a name of its own."""
-    by_journey = [sum(step.startswith(f"{journey}-") for step in STEPS) for journey in catalogue.journey_names()]
+    by_journey = [sum(step.startswith(f"{document}-") for step in STEPS) for document in catalogue.document_names()]
 
     assert by_journey == [5, 10, 15, 21, 1]
     assert len(set(STEPS)) == len(STEPS) == 52
@@ -43,13 +43,13 @@ def test_all_steps_are_in_the_catalogue() -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_is_a_recipe_with_its_name_and_what_it_is(step: str) -> None:
-    """It is called as the journey calls it, described by its label, and its text opens with where it comes from."""
+    """It is called as the document calls it, described by its label, and its text opens with where it comes from."""
     recipe = load(step)
 
     assert recipe.name == step
     assert recipe.description == describe(step)
     assert recipe.description.endswith(").")
-    assert text(step).startswith(f"# Step {step} of the journey {step.partition('-')[0]}: ")
+    assert text(step).startswith(f"# Step {step} of the document {step.partition('-')[0]}: ")
     assert "\n" not in recipe.description
 
 

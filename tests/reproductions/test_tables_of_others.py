@@ -25,7 +25,7 @@ from flyweight.reproductions.log_import.reading import Row, Table, read_table
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
 
-# The figures of the log of 18 rows: change, count as told, right answers of 10,000.
+# The figures of the log of 18 rows: change, count as reported, right answers of 10,000.
 LOG_003 = (
     ("first try", 12026, 8964),
     ("kernels of 5x5 at the front", 12026, 8819),
@@ -64,9 +64,9 @@ def read(text: str, **columns: str) -> Table:
     return read_table(text, label="log.md", columns=columns)
 
 
-def told(table: Table) -> list[tuple[str | None, str | None]]:
-    """The claims of each row, as they are told."""
-    return [tuple(claim and claim.told for claim in (row.parameters, row.accuracy)) for row in table.rows]  # type: ignore[misc]
+def reported(table: Table) -> list[tuple[str | None, str | None]]:
+    """The claims of each row, as they are reported."""
+    return [tuple(claim and claim.reported for claim in (row.parameters, row.accuracy)) for row in table.rows]  # type: ignore[misc]
 
 
 def kinds(found: tuple[Doubt, ...], row: int | None = None) -> list[str]:
@@ -144,7 +144,7 @@ def test_an_accuracy_is_read_as_people_write_it(cell: str, shown: str, correct: 
     """In percent with the digits that were printed, and with its images where the cell has them."""
     found = read_accuracy(cell)
 
-    assert (found.told("percent"), found.correct, found.images) == (shown, correct, images)
+    assert (found.reported("percent"), found.correct, found.images) == (shown, correct, images)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_fraction_keeps_its_digits_in_percent(cell: str, shown: str) -> None:
     found = read_accuracy(cell)
 
     assert found.scale == "fraction"
-    assert found.told("fraction") == shown
+    assert found.reported("fraction") == shown
 
 
 @pytest.mark.parametrize("cell", ["-0.5", "100.01", "9949", "10001/10000", "5/0", "99.4 / 99.3", "good", "99.4 99.5"])
@@ -192,7 +192,7 @@ def test_a_log_as_it_lies_in_readmes_is_read() -> None:
         "parameters": "Parameters",
         "accuracy": "Peak Test Accuracy (%)",
     }
-    assert told(table) == [("350000", "98.85 %"), ("19489", "99.27 %"), ("19489", "about 99.3 %")]
+    assert reported(table) == [("350000", "98.85 %"), ("19489", "99.27 %"), ("19489", "about 99.3 %")]
     assert [row.change for row in table.rows] == ["Baseline", "Lighter model; no scheduler", "c8 +(c8p1 | c8/1)"]
     assert [(row.number, row.line, row.step) for row in table.rows] == [(1, 5, "1"), (2, 6, "2"), (3, 7, "3")]
     assert table.rows[2].accuracy is not None
@@ -226,7 +226,7 @@ def test_cells_that_hold_whole_paragraphs_give_the_figures_that_they_name() -> N
     )
     table = read("| Layer | Parameters |\n|---|---|\n| Conv2d-1 | 140 |\n\n" + text)
 
-    assert told(table) == [("19614", "99.28 %"), ("19614", "99.35 %")]
+    assert reported(table) == [("19614", "99.28 %"), ("19614", "99.35 %")]
     accuracies = [row.accuracy for row in table.rows if row.accuracy is not None]
     assert [(one.on, one.images, one.correct, one.epoch) for one in accuracies] == [
         ("test", 10000, 9928, 20),
@@ -247,7 +247,7 @@ def test_a_table_with_experiments_as_columns_is_turned() -> None:
 
     assert table.is_transposed
     assert [(row.step, row.change) for row in table.rows] == [("Model 1", "first"), ("Model 2", "BN added")]
-    assert told(table) == [("about 13500", "99.40 %"), ("7994", "99.45 %")]
+    assert reported(table) == [("about 13500", "99.40 %"), ("7994", "99.45 %")]
 
 
 def test_a_log_whose_experiments_are_called_by_their_changes_has_changes() -> None:
@@ -299,7 +299,7 @@ def test_usual_heads_of_counts_are_known(head: str) -> None:
     table = read(markdown(["Exp", "Hyper-parameters", "Parameter limit", head], [["1", "7", "25,000", "22,186"]]))
 
     assert table.columns["parameters"] == head
-    assert told(table) == [("22186", None)]
+    assert reported(table) == [("22186", None)]
 
 
 def test_which_column_was_taken_is_said() -> None:
@@ -314,7 +314,7 @@ def test_columns_that_the_user_names_are_used() -> None:
     text = markdown(["Nr", "**Val  acc**", "Test acc", "Grösse", "Idea"], [["1", "98.1", "99.2", "22,186", "none"]])
     table = read(text, accuracy="val ACC", parameters="grösse", change="Idea", step="Nr")
 
-    assert told(table) == [("22186", "98.1 %")]
+    assert reported(table) == [("22186", "98.1 %")]
     assert table.rows[0].accuracy is not None
     assert table.rows[0].accuracy.on == "validation"
 
@@ -323,8 +323,8 @@ def test_a_named_column_chooses_the_table() -> None:
     """Even one without any usual head."""
     text = f"{log(('first', '22,186', '99.1'))}\n\n{markdown(['Net', 'Score'], [['A', '98.5'], ['B', '98.6']])}"
 
-    assert told(read(text)) == [("22186", "99.1 %")]
-    assert told(read(text, accuracy="score")) == [(None, "98.5 %"), (None, "98.6 %")]
+    assert reported(read(text)) == [("22186", "99.1 %")]
+    assert reported(read(text, accuracy="score")) == [(None, "98.5 %"), (None, "98.6 %")]
 
 
 def test_an_unknown_column_lists_those_there_are() -> None:
@@ -402,7 +402,7 @@ def test_a_column_of_fractions_is_one_as_a_whole() -> None:
     """1.0, 0 and a ratio of images may stand in it."""
     table = read(markdown(["Exp", "Accuracy"], [["1", "0.9949"], ["2", "1.0"], ["3", "0"], ["4", "9949/10000"]]))
 
-    assert [accuracy for _, accuracy in told(table)] == ["99.49 %", "100 %", "0 %", "99.49 %"]
+    assert [accuracy for _, accuracy in reported(table)] == ["99.49 %", "100 %", "0 %", "99.49 %"]
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_the_table_with_both_figures_is_taken_before_others() -> None:
     ours = log(("first", "22,186", "99.1"), ("second", "19,348", "99.4"))
     table = read("\n\n".join([*others, ours]))
 
-    assert told(table) == [("22186", "99.1 %"), ("19348", "99.4 %")]
+    assert reported(table) == [("22186", "99.1 %"), ("19348", "99.4 %")]
 
 
 def test_tables_that_were_not_read_are_named_by_their_lines() -> None:
@@ -485,7 +485,7 @@ def test_limits_and_failures_are_left_out_and_said() -> None:
     """They are no figures, and no reason to refuse the table."""
     table = read(log(("first", "< 25k", "99.1"), ("second", "22,186", "diverged ❌"), ("third", "19k", "> 99")))
 
-    assert told(table) == [(None, "99.1 %"), ("22186", None), ("about 19000", "above 99 %")]
+    assert reported(table) == [(None, "99.1 %"), ("22186", None), ("about 19000", "above 99 %")]
     assert [note.split(":")[0] for note in table.notes] == ["row 1, 'Params'", "row 2, 'Test Acc'"]
 
 
@@ -493,7 +493,7 @@ def test_a_count_may_be_in_thousands_by_its_head() -> None:
     """Unless the cell says otherwise itself."""
     table = read(markdown(["Exp", "Params (k)"], [["1", "22.2"], ["2", "22,186"], ["3", "0.5M"]]))
 
-    assert [(row.parameters.told, row.within) for row in table.rows if row.parameters] == [
+    assert [(row.parameters.reported, row.within) for row in table.rows if row.parameters] == [
         ("about 22200", 100),
         ("22186", 1),
         ("about 500000", 100000),
@@ -626,7 +626,7 @@ def test_cells_that_are_read_alone_are_read_together_or_named(rows: list[tuple[s
     if table is None:
         return
     alone = [read(markdown(["Params", "Test acc"], [list(row)])) for row in rows]
-    assert told(table) == [claims for one in alone for claims in told(one)]
+    assert reported(table) == [claims for one in alone for claims in reported(one)]
 
 
 # Doubts.
@@ -645,7 +645,7 @@ def test_counts_that_were_typed_by_hand_are_found_by_their_changes() -> None:
 
 
 def test_a_count_that_stays_when_batch_norm_comes_is_doubted() -> None:
-    """24,498 in rows 8 and 9 of the journey of ten rows."""
+    """24,498 in rows 8 and 9 of the document of ten rows."""
     table = read(
         log(("LR 0.002", "24,498", "94.12"), ("Batch 512 -> 128", "24,498", "94.27"), ("Added BN", "24,498", "93.93"))
     )
@@ -673,8 +673,8 @@ def test_ten_steps_of_the_log_of_18_rows_are_told_from_nothing_by_8_or_by_9() ->
     assert sum(p > 0.05 for p in p_values) == 8
     assert [doubt.row for doubt in found] == [9, 10, 11, 12, 13, 14, 15, 16, 18]
     assert found[0].sentence == (
-        "a change of +0.29 points from row 8 (99.17 % to 99.46 %) cannot be told from none: p = 0.116 adjusted for 17 "
-        "steps; 10,000 images can show 0.42 points"
+        "a change of +0.29 points from row 8 (99.17 % to 99.46 %) cannot be distinguished from none: p = 0.116 "
+        "adjusted for 17 steps; 10,000 images can show 0.42 points"
     )
 
 
@@ -723,8 +723,8 @@ def test_two_means_that_cannot_be_told_apart_are_said_with_their_seeds() -> None
 
     [doubt] = doubts(table)
     assert doubt.sentence == (
-        "a change of +0.03 points from row 1 (98.62 ± 0.05 % to 98.65 ± 0.04 %, 5 seeds each) cannot be told from "
-        "none: p = 0.327; 5 seeds a side can show 0.09 points"
+        "a change of +0.03 points from row 1 (98.62 ± 0.05 % to 98.65 ± 0.04 %, 5 seeds each) cannot be distinguished "
+        "from none: p = 0.327; 5 seeds a side can show 0.09 points"
     )
     assert table.notes == (
         "rows 1 and 2 are means over seeds, ± taken for their standard deviation; compared only with other means, by "
@@ -737,15 +737,15 @@ def test_two_means_that_cannot_be_told_apart_are_said_with_their_seeds() -> None
     [
         (
             ["98.62 ± 0.05", "98.63 +/- 0.05", "98.6"],
-            ["rows 1 and 2 are means over seeds; how many is not told, so they are not compared"],
+            ["rows 1 and 2 are means over seeds; how many is not given, so they are not compared"],
         ),
         (
             ["98.62", "98.62 ± 0.05 (epoch 5)"],
-            ["row 2 is a mean over seeds; how many is not told, so it is not compared"],
+            ["row 2 is a mean over seeds; how many is not given, so it is not compared"],
         ),
         (
             ["98.62 ± 0.05", "98.62 ± 0.05, n=3", "98.62"],
-            ["row 1 is a mean over seeds; how many is not told", "row 2 is a mean over seeds, ± taken for"],
+            ["row 1 is a mean over seeds; how many is not given", "row 2 is a mean over seeds, ± taken for"],
         ),
     ],
 )
@@ -805,7 +805,7 @@ def nets_table(*rows: tuple[str, str]) -> Table:
 
 
 def test_a_net_in_our_notation_is_counted() -> None:
-    """The right count, a rounded one and one cut off are let be; others are told with both numbers."""
+    """The right count, a rounded one and one cut off are let be; others are reported with both numbers."""
     big = next(iter(NETS))
     table = nets_table(
         (big, "22,410"), (big, "22.4k"), (big, "~22,000"), (big, "22,186"), (big, "22.9k"), ("LeNet", "7")
@@ -813,7 +813,7 @@ def test_a_net_in_our_notation_is_counted() -> None:
     found = doubts(table)
 
     assert [(doubt.row, doubt.kind) for doubt in found] == [(4, "count"), (5, "count")]
-    assert "told 22,186" in found[0].sentence
+    assert "reported 22,186" in found[0].sentence
     assert found[0].sentence.endswith("has 22,410, 224 more")
 
 
@@ -1158,7 +1158,7 @@ def test_a_difference_of_that_size_is_shown_four_times_of_five(share: float, n: 
 
 
 def test_where_all_images_right_would_not_do_nothing_is_shown() -> None:
-    """98 of 100 cannot be told from 100 of 100."""
+    """98 of 100 cannot be distinguished from 100 of 100."""
     assert shown_difference(0.98, 100, 100, is_rise=True) is None
     assert shown_difference(1.0, 100, 100, is_rise=True) is None
 
@@ -1167,7 +1167,7 @@ def test_where_all_images_right_would_not_do_nothing_is_shown() -> None:
 
 
 def test_the_facts_of_the_48_experiments_as_tables() -> None:
-    """Every count that was told wrongly is found by counting, and no other."""
+    """Every count that was reported wrongly is found by counting, and no other."""
     if not FACTS.exists():
         pytest.skip("the facts lie beside the repository, and are not there")
     import yaml

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_replays import TEST_COUNTS, TRAIN_COUNTS, diverged, replay
 
 from flyweight.model.count import count
-from flyweight.reproductions.document import Claim, Step, journey, journeys
+from flyweight.reproductions.document import Claim, Step, document, documents
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import (
     INPUT_SHAPE,
@@ -26,7 +26,7 @@ from flyweight.reproductions.verdicts import (
 
 COST = count("c8 r gap flat fc10 unused(bn)", INPUT_SHAPE)
 STEP = Step(name="003-9", label="a step")
-TOLD = Claim(what="accuracy", told="99.46 %", mark="stated", on="test", epoch=2, images=10_000)
+REPORTED = Claim(what="accuracy", reported="99.46 %", mark="stated", on="test", epoch=2, images=10_000)
 
 
 def verdict(claim: Claim, *replays: Replay, step: Step = STEP, before: tuple[Replay, ...] = ()) -> tuple[str, str]:
@@ -37,21 +37,21 @@ def verdict(claim: Claim, *replays: Replay, step: Step = STEP, before: tuple[Rep
 def test_a_count_is_held_against_the_layers() -> None:
     """Right, registered instead of used, or wrong by so many."""
     right, registered, wrong = (
-        Claim(what="parameters", told=str(count), mark="stated")
+        Claim(what="parameters", reported=str(count), mark="stated")
         for count in (COST.params, COST.registered_params, COST.params + 7)
     )
 
     assert verdict(right) == ("confirmed", f"{COST.params} by counting the layers")
     assert verdict(registered)[0] == "refuted"
     assert "20 more are registered and never used" in verdict(registered)[1]
-    assert verdict(wrong) == ("refuted", f"{COST.params} by counting the layers, 7 fewer than told")
+    assert verdict(wrong) == ("refuted", f"{COST.params} by counting the layers, 7 fewer than reported")
 
 
 def test_every_wrong_count_of_the_documents_is_refuted() -> None:
     """Five of them, four in the documents themselves; no other count is."""
     refuted = {
         one.step.name
-        for story in journeys()
+        for story in documents()
         for one in judge(story, (), hashes={step.name: "hash" for step in story.all_steps})
         for claim in one.claims
         if claim.claim.what == "parameters" and claim.kind == "refuted"
@@ -61,8 +61,8 @@ def test_every_wrong_count_of_the_documents_is_refuted() -> None:
 
 
 def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() -> None:
-    """92.40 % told as above 95, and 10.44 % told as about 9.9; the others of that document hold."""
-    story = journey("002")
+    """92.40 % reported as above 95, and 10.44 % reported as about 9.9; the others of that document hold."""
+    story = document("002")
     found = [
         (one.step.name, claim.sentence)
         for one in judge(story, (), hashes={step.name: "hash" for step in story.all_steps})
@@ -83,9 +83,9 @@ def test_constant_answers_are_known(percent: float, answer: int, correct: int) -
 
 def test_a_net_without_numbers_answers_zero_to_every_image() -> None:
     """So 9.87 % of the training images is what divergence gives, and 12.34 % is not."""
-    claim = replace(TOLD, told="9.87 %", epoch=1, images=60_000, correct=5923)
-    other = replace(claim, told="12.34 %", correct=7404)
-    loss = Claim(what="loss", told="not a number", mark="source", on="test", epoch=1)
+    claim = replace(REPORTED, reported="9.87 %", epoch=1, images=60_000, correct=5923)
+    other = replace(claim, reported="12.34 %", correct=7404)
+    loss = Claim(what="loss", reported="not a number", mark="source", on="test", epoch=1)
 
     assert verdict(claim, diverged(), diverged(seed=1))[0] == "confirmed"
     assert "5,923 of 60,000 = 9.87 %" in verdict(claim, diverged())[1]
@@ -96,7 +96,7 @@ def test_a_net_without_numbers_answers_zero_to_every_image() -> None:
 
 def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
     """Which class it falls to is chance; that it falls is the claim."""
-    claim = replace(TOLD, told="10.44 %", epoch=1, images=60_000, correct=6265)
+    claim = replace(REPORTED, reported="10.44 %", epoch=1, images=60_000, correct=6265)
     fallen = replay([5851 / 60_000], images=60_000, counts=TRAIN_COUNTS)
     standing = replay([0.9], images=60_000, counts=TRAIN_COUNTS)
 
@@ -116,8 +116,8 @@ def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> Non
 
     kinds = []
     for _ in range(2000):
-        told = Claim(what="accuracy", told=f"{100 * accuracy():.2f} %", mark="stated", on="test", epoch=1)
-        kinds.append(verdict(told, *(replay([accuracy()], seed=seed) for seed in range(3)))[0])
+        reported = Claim(what="accuracy", reported=f"{100 * accuracy():.2f} %", mark="stated", on="test", epoch=1)
+        kinds.append(verdict(reported, *(replay([accuracy()], seed=seed) for seed in range(3)))[0])
 
     assert 0.93 <= kinds.count("confirmed") / len(kinds) <= 0.985
     assert set(kinds) == {"confirmed", "not reproduced"}
@@ -127,12 +127,12 @@ def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> Non
 def test_a_figure_far_away_is_not_reproduced(mean: float, n: int) -> None:
     """Whatever the level and however many seeds: two points off where they agree within a tenth."""
     near = [replay([mean + 0.0005 * seed], seed=seed) for seed in range(n)]
-    told = Claim(what="accuracy", told=f"{100 * mean + 2.5:.2f} %", mark="stated", on="test", epoch=1)
+    reported = Claim(what="accuracy", reported=f"{100 * mean + 2.5:.2f} %", mark="stated", on="test", epoch=1)
 
-    kind, sentence = verdict(told, *near)
+    kind, sentence = verdict(reported, *near)
 
     assert kind == "not reproduced"
-    assert sentence.startswith("less than told: ")
+    assert sentence.startswith("less than reported: ")
 
 
 def test_a_figure_that_hangs_on_what_is_not_told_cannot_be_derived() -> None:
@@ -140,40 +140,40 @@ def test_a_figure_that_hangs_on_what_is_not_told_cannot_be_derived() -> None:
     assumed = replace(STEP, marks={"model.net": "assumed", "train.gamma": "assumed"})
     runs = [replay([0.9, 0.91], seed=seed) for seed in range(3)]
 
-    assert verdict(TOLD, *runs)[0] == "not reproduced"
-    kind, sentence = verdict(TOLD, *runs, step=assumed)
+    assert verdict(REPORTED, *runs)[0] == "not reproduced"
+    kind, sentence = verdict(REPORTED, *runs, step=assumed)
     assert kind == "not derivable"
-    assert sentence.endswith("; the document does not tell model.net")
+    assert sentence.endswith("; the document does not say model.net")
 
 
 def test_the_best_epoch_by_test_is_compared_with_the_best() -> None:
     """A figure that was picked is held against figures picked alike, else against its own epoch."""
     run = replay([0.9946, 0.9000, 0.9001])
-    picked = replace(TOLD, is_best=True, epoch=3)
+    picked = replace(REPORTED, is_best=True, epoch=3)
 
     best = best_by_test(run)
     assert best is not None
     assert best.epoch == 1
     assert verdict(picked, run)[0] == "confirmed"
-    assert verdict(replace(TOLD, epoch=3), run, replace(run, seed=1))[0] == "not reproduced"
+    assert verdict(replace(REPORTED, epoch=3), run, replace(run, seed=1))[0] == "not reproduced"
 
 
 def test_one_seed_refuses_nothing() -> None:
     """Its spread is unknown: what lies inside the noise of its images is confirmed, and nothing else is decided."""
-    inside, outside = verdict(TOLD, replay([0.9, 0.9943])), verdict(TOLD, replay([0.9, 0.98]))
+    inside, outside = verdict(REPORTED, replay([0.9, 0.9943])), verdict(REPORTED, replay([0.9, 0.98]))
 
     assert inside == ("confirmed", "replayed 99.43 % by one seed; the images alone allow 99.22 % to 99.64 %")
     assert outside[0] == "undecided"
-    several = verdict(TOLD, *(replay([0.9, 0.994 + 0.0005 * seed], seed=seed) for seed in range(3)))
+    several = verdict(REPORTED, *(replay([0.9, 0.994 + 0.0005 * seed], seed=seed) for seed in range(3)))
     assert several[1].startswith("replayed 99.45 ± 0.05 % by 3 seeds; 95 % of further runs in ")
-    assert outside[1].startswith("less than told: replayed 98.00 % by one seed")
+    assert outside[1].startswith("less than reported: replayed 98.00 % by one seed")
 
 
 def test_outcomes_are_how_the_seeds_ended() -> None:
     """Diverged and collapsed seeds have not converged; all must have learnt to have converged."""
-    diverges = Claim(what="outcome", told="diverges", mark="stated")
-    converges = Claim(what="outcome", told="converges", mark="stated")
-    unchanged = Claim(what="outcome", told="unchanged", mark="stated")
+    diverges = Claim(what="outcome", reported="diverges", mark="stated")
+    converges = Claim(what="outcome", reported="converges", mark="stated")
+    unchanged = Claim(what="outcome", reported="unchanged", mark="stated")
     learnt = [replay([0.93 + 0.002 * seed], seed=seed) for seed in range(3)]
     better = [replay([0.97 + 0.002 * seed], seed=seed) for seed in range(3)]
 
@@ -190,7 +190,7 @@ def test_outcomes_are_how_the_seeds_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "value", "expected"),
+    ("reported", "value", "expected"),
     [
         ("95.68 %", 0.95684, True),
         ("95.68 %", 0.95690, False),
@@ -201,14 +201,14 @@ def test_outcomes_are_how_the_seeds_ended() -> None:
         ("0.0023", 0.00234, True),
     ],
 )
-def test_words_agree_with_figures_to_their_last_digit(told: str, value: float, expected: bool) -> None:
+def test_words_agree_with_figures_to_their_last_digit(reported: str, value: float, expected: bool) -> None:
     """Half a digit for a plain figure, a whole one for about, a side for above."""
-    assert agrees(Claim(what="accuracy", told=told, mark="stated"), value) is expected
+    assert agrees(Claim(what="accuracy", reported=reported, mark="stated"), value) is expected
 
 
 def test_the_same_records_give_the_same_verdicts_in_any_order() -> None:
     """A verdict is a function of claims and records; every kind of it is one of five."""
-    story = journey("003")
+    story = document("003")
     hashes = {step.name: "hash" for step in story.all_steps}
     runs = [
         replay([0.9 + 0.0004 * seed] * step.recipe.train.epochs, step=step.name, seed=seed)
@@ -223,12 +223,12 @@ def test_the_same_records_give_the_same_verdicts_in_any_order() -> None:
     assert len(once) == 21
     assert sum(len(one.claims) for one in once) == 108
     assert {claim.kind for one in once for claim in one.claims} <= set(KINDS)
-    assert all(one.honest is not None and one.honest.n == 2 for one in once[:18])
+    assert all(one.clean is not None and one.clean.n == 2 for one in once[:18])
 
 
 def test_runs_of_another_recipe_are_not_counted() -> None:
     """A step that was changed since is not judged by what it was before."""
-    story = journey("004")
+    story = document("004")
     stale = replay([0.99] * 20, step="004-1", recipe_hash="older")
 
     (found,) = judge(story, [stale], hashes={"004-1": "newer"})
@@ -238,15 +238,15 @@ def test_runs_of_another_recipe_are_not_counted() -> None:
 
 
 def test_a_step_is_known_by_the_figure_that_was_picked() -> None:
-    """Its best test accuracy, else the last one told, else how it ended."""
-    claims = {step.name: headline(step.claims) for story in journeys() for step in story.steps}
+    """Its best test accuracy, else the last one reported, else how it ended."""
+    claims = {step.name: headline(step.claims) for story in documents() for step in story.steps}
 
     assert claims["003-17"] is not None
-    assert (claims["003-17"].told, claims["003-17"].is_best) == ("99.49 %", True)
+    assert (claims["003-17"].reported, claims["003-17"].is_best) == ("99.49 %", True)
     assert claims["000-1"] is not None
-    assert claims["000-1"].told == "diverges"
+    assert claims["000-1"].reported == "diverges"
     assert claims["002-3b"] is not None
-    assert claims["002-3b"].told == "92.40 %"
+    assert claims["002-3b"].reported == "92.40 %"
     assert None not in claims.values()
     assert len(claims) == 48
     assert TEST_COUNTS[1] == 1135

@@ -25,7 +25,7 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
         _print_keys(form)
         return
     from flyweight.experiment.plan import plan
-    from flyweight.recipe import describe, journey_names, load, names, own_names
+    from flyweight.recipe import describe, document_names, load, names, own_names
 
     rows = []
     for name in own_names():
@@ -34,8 +34,8 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
         epochs = recipe.train.epochs
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
     print_rows(rows, form)
-    first, *_, last = journey_names()
-    talk(f"and {len(names()) - len(rows)} steps of the journeys {first} to {last}: `flyweight journey` lists them.")
+    first, *_, last = document_names()
+    talk(f"and {len(names()) - len(rows)} steps of the documents {first} to {last}: `flyweight journey` lists them.")
 
 
 def _print_keys(form: Form) -> None:

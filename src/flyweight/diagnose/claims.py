@@ -17,12 +17,12 @@ from flyweight.doctor.typed_accuracies import typed_otherwise as accuracies_type
 from flyweight.errors import DataError
 from flyweight.evidence.typed import typed_otherwise as counts_typed_otherwise
 from flyweight.model.cost import Cost
-from flyweight.recipe import Recipe, journey_names
+from flyweight.recipe import Recipe, document_names
 
 if TYPE_CHECKING:
     from flyweight.records.record import Note, RunRecord
     from flyweight.records.store import Store
-    from flyweight.reproductions.document import Journey, Step
+    from flyweight.reproductions.document import Document, Step
     from flyweight.reproductions.runs import Replay
 
 DESCRIPTION = "the description of the recipe"
@@ -63,14 +63,14 @@ class _Written:
 
 
 @functools.cache
-def step_of(name: str) -> tuple[Journey, Step] | None:
-    """The step of a document that a recipe is called after, with its journey."""
+def step_of(name: str) -> tuple[Document, Step] | None:
+    """The step of a document that a recipe is called after, with its document."""
     of = name.partition("-")[0]
-    if of not in journey_names():
+    if of not in document_names():
         return None
-    from flyweight.reproductions.document import journey
+    from flyweight.reproductions.document import document
 
-    found = journey(of)
+    found = document(of)
     return next(((found, step) for step in found.all_steps if step.name == name), None)
 
 
@@ -96,7 +96,7 @@ def _replays(step: Step, record: RunRecord, store: Store) -> tuple[Replay, ...]:
 
 
 def _of_document(
-    journey: Journey, step: Step, cost: Cost, *, replays: Sequence[Replay], is_run: bool
+    document: Document, step: Step, cost: Cost, *, replays: Sequence[Replay], is_run: bool
 ) -> tuple[Claim, ...]:
     """The document's own claims with the verdict on each: what is refuted is contradicted."""
     from flyweight.reproductions.verdicts import judge_claim
@@ -107,9 +107,9 @@ def _of_document(
     return tuple(
         Claim(
             what=verdict.claim.subject,
-            said=verdict.claim.told,
+            said=verdict.claim.reported,
             found=verdict.sentence,
-            where=f"the document {journey.name}, step {step.name}",
+            where=f"the document {document.name}, step {step.name}",
             is_contradicted=verdict.kind == "refuted",
         )
         for verdict in verdicts

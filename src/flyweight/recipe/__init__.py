@@ -1,7 +1,7 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
 from flyweight.recipe.canonical import canonical_form
-from flyweight.recipe.catalogue import copy, describe, is_recipe, journey_names, names, own_names, text
+from flyweight.recipe.catalogue import copy, describe, document_names, is_recipe, names, own_names, text
 from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
 from flyweight.recipe.keys import Key, keys_table
 from flyweight.recipe.optimizers import OptimizerName, OptimizerTraits, optimizer_traits
@@ -40,6 +40,7 @@ __all__ = [
     "diff",
     "diff_flat",
     "diff_stored",
+    "document_names",
     "draft",
     "dumps",
     "factor",
@@ -47,7 +48,6 @@ __all__ = [
     "has_effect",
     "in_words",
     "is_recipe",
-    "journey_names",
     "keys",
     "keys_table",
     "label",

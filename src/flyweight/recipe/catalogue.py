@@ -1,7 +1,7 @@
-"""The recipes that come with the package: our own, and each step of the journeys.
+"""The recipes that come with the package: our own, and each step of the documents.
 
 Adding a recipe is adding a file, and it is named by folder and file: `own/20k-fast` is own/20k-fast.toml beside this
-module. A journey is one file with many steps (docs/journeys.md); a step is named as the file names it, `003-17`.
+module. A document is one file with many steps (docs/journeys.md); a step is named as the file names it, `003-17`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _JOURNEYS: Final = "journeys"
 
 
 def names() -> tuple[str, ...]:
-    """The names of all packaged recipes: our own, sorted, then the steps of the journeys in their order."""
+    """The names of all packaged recipes: our own, sorted, then the steps of the documents in their order."""
     return (*own_names(), *_steps())
 
 
@@ -31,23 +31,23 @@ def own_names() -> tuple[str, ...]:
     return tuple(sorted(_files()))
 
 
-def journey_names() -> tuple[str, ...]:
-    """The names of the journeys, sorted."""
-    return tuple(sorted(_journey_files()))
+def document_names() -> tuple[str, ...]:
+    """The names of the documents, sorted."""
+    return tuple(sorted(_document_files()))
 
 
-def journey_tables(name: str) -> dict[str, Any]:
-    """A journey as it is written, as nested tables.
+def document_tables(name: str) -> dict[str, Any]:
+    """A document as it is written, as nested tables.
 
     Raises:
-        UsageError: no such journey.
+        UsageError: no such document.
     """
-    found = _journey_files().get(name)
+    found = _document_files().get(name)
     if found is None:
-        journey, _, step = name.partition("-")
-        is_step = journey in journey_names() and step
-        hint = f" For a step write {journey} {step}." if is_step else nearest(name, journey_names())
-        raise UsageError(f"there is no journey {name!r}.{hint} Journeys are {', '.join(journey_names())}.")
+        document, _, step = name.partition("-")
+        is_step = document in document_names() and step
+        hint = f" For a step write {document} {step}." if is_step else nearest(name, document_names())
+        raise UsageError(f"there is no document {name!r}.{hint} Documents are {', '.join(document_names())}.")
     return parse_toml(found.read_text(encoding="utf-8"), name)
 
 
@@ -65,8 +65,8 @@ def text(name: str) -> str:
         return _step_text(step)
     hint = nearest(name, names()) or _by_last_part(name)
     raise UsageError(
-        f"there is no recipe {name!r}.{hint} Recipes are {', '.join(own_names())}, and the steps of the journeys "
-        f"{', '.join(journey_names())}; a file must end in {_SUFFIX}."
+        f"there is no recipe {name!r}.{hint} Recipes are {', '.join(own_names())}, and the steps of the documents "
+        f"{', '.join(document_names())}; a file must end in {_SUFFIX}."
     )
 
 
@@ -78,7 +78,7 @@ def is_recipe(given: str) -> bool:
     """
     folders = {name.partition("/")[0] for name in own_names()}
     is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or bool(_by_last_part(given))
-    return is_own or given.partition("-")[0] in journey_names()
+    return is_own or given.partition("-")[0] in document_names()
 
 
 def describe(name: str) -> str:
@@ -119,7 +119,7 @@ def _files() -> dict[str, Traversable]:
     }
 
 
-def _journey_files() -> dict[str, Traversable]:
+def _document_files() -> dict[str, Traversable]:
     folder = files("flyweight.recipe") / _JOURNEYS
     return {file.name.removesuffix(_SUFFIX): file for file in folder.iterdir() if file.name.endswith(_SUFFIX)}
 
@@ -128,10 +128,10 @@ def _journey_files() -> dict[str, Traversable]:
 def _steps() -> dict[str, dict[str, Any]]:
     """The tables of all steps by name, those of related runs after those of the document."""
     found = {}
-    for journey in journey_names():
-        tables = journey_tables(journey)
+    for document in document_names():
+        tables = document_tables(document)
         for step in (*tables["steps"], *tables.get("related", ())):
-            found[step["name"]] = {**step, "journey": journey, "title": tables["title"]}
+            found[step["name"]] = {**step, "document": document, "title": tables["title"]}
     return found
 
 
@@ -139,9 +139,8 @@ def _step_text(step: Mapping[str, Any]) -> str:
     """A step as a recipe file: the change against the step that it came from."""
     head = {"extends": step["extends"]} if "extends" in step else {}
     body = format_toml({**head, "description": f"{step['label']} ({step['title']}).", **step["recipe"]})
-    return (
-        f"# Step {step['name']} of the journey {step['journey']}: `flyweight journey show {step['journey']}`.\n{body}"
-    )
+    source = f"# Step {step['name']} of the document {step['document']}: `flyweight journey show {step['document']}`."
+    return f"{source}\n{body}"
 
 
 def _by_last_part(name: str) -> str:

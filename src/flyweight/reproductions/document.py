@@ -1,4 +1,4 @@
-"""A journey: what a document tells step by step, and how sure each piece of it is. Values, read from TOML.
+"""A document: what it reports step by step, and how sure each piece of it is. Values, read from TOML.
 
 What a step trains is a recipe of the catalogue, called by the name of the step; what came out of it is not known here.
 """
@@ -34,13 +34,13 @@ _FIGURE = re.compile(r"(about |above )?(\d+(?:\.\d+)?)( %)?")
 class Claim:
     """One thing that a document says of a step, as it says it.
 
-    told: a count, a loss, an accuracy with its percent sign ("95.68 %", "about 95 %", "above 95 %"), NOT_A_NUMBER for
-    a loss, or an `Outcome`. on: the images as the document calls them. is_best: the epoch was picked for this figure.
-    images, correct: how many were measured, and how many were right, where that is known.
+    reported: a count, a loss, an accuracy with its percent sign ("95.68 %", "about 95 %", "above 95 %"), NOT_A_NUMBER
+    for a loss, or an `Outcome`. on: the images as the document calls them. is_best: the epoch was picked for this
+    figure. images, correct: how many were measured, and how many were right, where that is known.
     """
 
     what: What
-    told: str
+    reported: str
     mark: Mark
     on: Part | None = None
     epoch: int | None = None
@@ -53,7 +53,7 @@ class Claim:
     def value(self) -> float:
         """The figure: a count, a loss, or an accuracy as a fraction.
 
-        >>> Claim(what="accuracy", told="about 9.9 %", mark="stated").value
+        >>> Claim(what="accuracy", reported="about 9.9 %", mark="stated").value
         0.099
 
         Raises:
@@ -77,7 +77,7 @@ class Claim:
     def subject(self) -> str:
         """What the claim is about, in words.
 
-        >>> Claim(what="loss", told="0.0274", mark="stated", on="train", epoch=14, kind="last batch").subject
+        >>> Claim(what="loss", reported="0.0274", mark="stated", on="train", epoch=14, kind="last batch").subject
         'training loss of the last batch, epoch 14'
         """
         if self.what == "parameters":
@@ -89,9 +89,9 @@ class Claim:
         return " ".join(word for word in (of, self.what, kind) if word) + epoch
 
     def _parts(self) -> tuple[str | None, str, str | None]:
-        match = _FIGURE.fullmatch(self.told)
+        match = _FIGURE.fullmatch(self.reported)
         if match is None:
-            raise ValueError(f"the claim {self.told!r} is no figure.")
+            raise ValueError(f"the claim {self.reported!r} is no figure.")
         return cast("tuple[str | None, str, str | None]", match.groups())
 
 
@@ -122,8 +122,8 @@ class Step:
         return load(self.extends) if self.extends else None
 
     @property
-    def is_told(self) -> bool:
-        """Whether anything is told of a run of it, and not of its layers alone."""
+    def is_reported(self) -> bool:
+        """Whether anything is reported of a run of it, and not of its layers alone."""
         return any(claim.what != "parameters" for claim in self.claims)
 
     @property
@@ -142,8 +142,8 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journey:
-    """A document as steps. related: runs of the same author that the document does not tell. ours: recipes of the
+class Document:
+    """A document as steps. related: runs of the same author that it does not report. ours: recipes of the
     catalogue that go for the same goal. lesson: what a reader learns, when all of it has been run."""
 
     name: str
@@ -161,9 +161,9 @@ class Journey:
         return (*self.steps, *self.related)
 
     def select(self, names: Sequence[str]) -> tuple[Step, ...]:
-        """The steps of these names, in the order of the journey; all of them where none is named.
+        """The steps of these names, in the order of the document; all of them where none is named.
 
-        A step may be called by what follows the journey's own name: "17" for "003-17".
+        A step may be called by what follows the document's own name: "17" for "003-17".
 
         Raises:
             UsageError: no such step; the message lists all.
@@ -174,32 +174,32 @@ class Journey:
         for name in names:
             if short.get(name, name) not in by_name:
                 raise UsageError(
-                    f"the journey {self.name} has no step {name!r}.{nearest(name, [*by_name, *short])} "
+                    f"the document {self.name} has no step {name!r}.{nearest(name, [*by_name, *short])} "
                     f"Steps are {', '.join(by_name)}."
                 )
         return tuple(step for step in self.all_steps if not wanted or step.name in wanted)
 
 
-def journeys() -> tuple[Journey, ...]:
-    """All journeys, by name."""
-    return tuple(journey(name) for name in catalogue.journey_names())
+def documents() -> tuple[Document, ...]:
+    """All documents, by name."""
+    return tuple(document(name) for name in catalogue.document_names())
 
 
-def journey(name: str) -> Journey:
-    """The journey of this name.
+def document(name: str) -> Document:
+    """The document of this name.
 
-    >>> len(journey("003").steps)
+    >>> len(document("003").steps)
     18
 
     Raises:
-        UsageError: no such journey; the message lists them.
+        UsageError: no such document; the message lists them.
     """
-    tables = catalogue.journey_tables(name)
+    tables = catalogue.document_tables(name)
     known: dict[str, Step] = {}
     for table in (*tables["steps"], *tables.get("related", ())):
         known[table["name"]] = _step(table, known, tables.get("alternatives", {}))
     n_steps = len(tables["steps"])
-    return Journey(
+    return Document(
         name=name,
         title=tables["title"],
         about=tables["about"],
@@ -240,7 +240,7 @@ def _claim(table: Mapping[str, Any], step: str) -> Claim:
     if len(given) != 1:
         raise DataError(f"step {step}: a claim must be of one of {', '.join(WHATS)}, found {', '.join(table)}.")
     rest = {key: value for key, value in table.items() if key not in (given[0], "best")}
-    return Claim(what=given[0], told=str(table[given[0]]), is_best=table.get("best", False), **rest)
+    return Claim(what=given[0], reported=str(table[given[0]]), is_best=table.get("best", False), **rest)
 
 
 def _log(table: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:

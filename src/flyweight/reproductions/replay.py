@@ -22,8 +22,8 @@ from flyweight.records.files import replacing
 from flyweight.records.record import RESULTS, RunRecord
 from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
 from flyweight.records.store import Store
-from flyweight.reproductions.document import Journey, Step
-from flyweight.reproductions.runs import Epoch, Figure, Honest, Replay
+from flyweight.reproductions.document import Document, Step
+from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
 
 QUICK: Final = " (quick)"  # of the name and the study of a rehearsal, so that no list takes it for the real run
 SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
@@ -31,16 +31,16 @@ QUICK_TRAIN, QUICK_TEST, QUICK_VALIDATION, QUICK_EPOCHS = 3000, 1000, 500, 2
 MACHINE: Final = ("processor", "threads", "torch", "kernels", "precision", "flyweight")
 
 
-def hashes(journey: Journey, *, recipes: Mapping[str, Recipe] | None = None) -> dict[str, str]:
+def hashes(document: Document, *, recipes: Mapping[str, Recipe] | None = None) -> dict[str, str]:
     """The hash under which the runs of each step, and of each of our recipes, are recorded."""
-    named = recipes or {name: load(name) for name in (*(step.name for step in journey.all_steps), *journey.ours)}
+    named = recipes or {name: load(name) for name in (*(step.name for step in document.all_steps), *document.ours)}
     return {name: canonical_hash(recipe) for name, recipe in named.items()}
 
 
-def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | None = None) -> tuple[Replay, ...]:
+def gather(document: Document, store: Store, *, recipes: Mapping[str, Recipe] | None = None) -> tuple[Replay, ...]:
     """Every run on record that is over, one a step and seed: the newest."""
     found: dict[tuple[str, int], Replay] = {}
-    for name, its_hash in hashes(journey, recipes=recipes).items():
+    for name, its_hash in hashes(document, recipes=recipes).items():
         for record in sorted(store.runs(recipe_hash=its_hash, purpose=RESULTS), key=lambda record: record.id):
             if record.status in ("finished", "diverged"):
                 found[name, record.seed] = replay_of(name, record, store)
@@ -48,7 +48,7 @@ def gather(journey: Journey, store: Store, *, recipes: Mapping[str, Recipe] | No
 
 
 def requests_for(
-    journey: Journey,
+    document: Document,
     steps: Sequence[Step],
     *,
     seeds: int | None = None,
@@ -58,16 +58,18 @@ def requests_for(
 
     recipes: of a rehearsal, by step (`quick_recipes`).
     """
-    return tuple(_request(journey, step, seeds, recipes) for step in steps)
+    return tuple(_request(document, step, seeds, recipes) for step in steps)
 
 
-def _request(journey: Journey, step: Step, seeds: int | None, recipes: Mapping[str, Recipe] | None) -> TrainingRequest:
+def _request(
+    document: Document, step: Step, seeds: int | None, recipes: Mapping[str, Recipe] | None
+) -> TrainingRequest:
     recipe = recipes[step.name] if recipes else step.recipe
     return TrainingRequest(
         recipe=recipe,
         seeds=tuple(range(seeds or (SEEDS_OF_ONE_EPOCH if recipe.train.epochs == 1 else SEEDS_OF_MORE))),
         purpose="reproduction",
-        study=journey.name + (QUICK if recipes else ""),
+        study=document.name + (QUICK if recipes else ""),
         parent_hash=canonical_hash(step.parent) if step.parent else None,
     )
 
@@ -116,7 +118,7 @@ def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
         message=record.message,
         seconds=result.train_seconds,
         epochs=tuple(map(_epoch, reported.epochs)),
-        honest=_honest(result),
+        clean=_clean(result),
         class_counts=reported.class_counts["test"] if reported.epochs else _class_counts(record),
         test_openings=record.test_openings,
         machine={key: record.environment[key] for key in MACHINE if key in record.environment},
@@ -139,15 +141,15 @@ def _figure(found: ReportedFigures | None) -> Figure | None:
     return Figure(accuracy=found.accuracy, images=found.count, loss=found.loss, loss_error=found.loss_error)
 
 
-def _honest(result: RunResult) -> Honest | None:
+def _clean(result: RunResult) -> Clean | None:
     test = result.test
     if test is None:
         return None
-    return Honest(epoch=result.kept_epoch, correct=test.correct, count=test.count, loss=test.loss)
+    return Clean(epoch=result.kept_epoch, correct=test.correct, count=test.count, loss=test.loss)
 
 
 def _class_counts(record: RunRecord) -> tuple[int, ...]:
-    """Of the images that the document calls its test images, for a run that diverged before it had told anything."""
+    """Of the images that the document calls its test images, for a run that diverged before its first report."""
     images = sources.load(record.data_name)
     is_train = record.recipe.get("protocol", {}).get("evaluate_on") == "train"
     return class_counts(images.train_labels if is_train else images.test_labels, images.n_classes)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from flyweight.errors import DataError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READABLE: Final = (1, FORMAT)  # format 1 calls the clean figure "honest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What the protocol tells of an epoch, by the names that the document gives the images."""
+    """What the protocol reports of an epoch, by the names that the document gives the images."""
 
     epoch: int
     train: Figure
@@ -38,7 +39,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Honest:
+class Clean:
     """The net that the recipe keeps, on the test images as they are; nothing about it was chosen by them."""
 
     epoch: int
@@ -53,7 +54,7 @@ class Honest:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """One seed of one step. honest is None where the run diverged. class_counts: of what the document calls its test
+    """One seed of one step. clean is None where the run diverged. class_counts: of what the document calls its test
     images, by which a net that gives one answer to all of them is known. seconds: of training."""
 
     step: str
@@ -63,7 +64,7 @@ class Replay:
     message: str
     seconds: float
     epochs: tuple[Epoch, ...]
-    honest: Honest | None
+    clean: Clean | None
     class_counts: tuple[int, ...]
     test_openings: int
     machine: Mapping[str, Any] = field(default_factory=dict)
@@ -87,12 +88,12 @@ def from_json(text: str, label: str) -> tuple[Replay, ...]:
         DataError: another format, or a text that is not whole.
     """
     try:
-        document = json.loads(text)
-        if document["format"] != FORMAT:
+        kept = json.loads(text)
+        if kept["format"] not in READABLE:
             raise DataError(
-                f"{label}: must be of format {FORMAT}, found {document['format']!r}; use the version that wrote it."
+                f"{label}: must be of format 1 or {FORMAT}, found {kept['format']!r}; use the version that wrote it."
             )
-        replays = tuple(_replay(replay) for replay in document["replays"])
+        replays = tuple(_replay(replay) for replay in kept["replays"])
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DataError(
             f"{label}: must hold replays as `flyweight journey report` keeps them, found something else ({error!r})."
@@ -124,9 +125,9 @@ def _check(replays: Sequence[Replay], label: str) -> None:
         if n > 1:
             raise DataError(f"{label}: {step} seed {seed} must be there once, found {n} times; leave all but one out.")
     for one in replays:
-        honest = [Figure(accuracy=one.honest.accuracy, images=one.honest.count)] if one.honest else []
+        clean = [Figure(accuracy=one.clean.accuracy, images=one.clean.count)] if one.clean else []
         figures = [part for epoch in one.epochs for part in (epoch.train, epoch.validation, epoch.test) if part]
-        for figure in (*figures, *honest):
+        for figure in (*figures, *clean):
             if figure.accuracy is not None and not 0 <= figure.accuracy <= 1:
                 raise DataError(
                     f"{label}: {one.step} seed {one.seed}: an accuracy must be a fraction from 0 to 1, found "
@@ -144,11 +145,11 @@ def _small(value: Any) -> Any:
 
 
 def _replay(table: dict[str, Any]) -> Replay:
-    honest = table.pop("honest", None)
+    clean = table.pop("clean", None) or table.pop("honest", None)
     epochs = tuple(_epoch(row) for row in table.pop("epochs"))
     counts = tuple(table.pop("class_counts"))
     return Replay(
-        **table, epochs=epochs, class_counts=counts, honest=Honest(**{"loss": None, **honest}) if honest else None
+        **table, epochs=epochs, class_counts=counts, clean=Clean(**{"loss": None, **clean}) if clean else None
     )
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a claim: a pure function of what is told, of counting, and of replays; the same in, the same out.
+"""What becomes of a claim: a pure function of what is reported, of counting, and of replays; the same in, the same out.
 
 A figure is confirmed where it lies inside what seeds and images allow: the replayed mean, and around it the reach of a
 single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images. One
@@ -18,7 +18,7 @@ from flyweight.model.arithmetic import Shape
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
 from flyweight.recipe import Change, diff
-from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Journey, Step
+from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Document, Step
 from flyweight.reproductions.runs import Epoch, Figure, Replay
 
 Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
@@ -27,7 +27,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 INPUT_SHAPE: Final[Shape] = (1, 28, 28)
 NORMAL_95: Final = 1.959964
 LEARNT: Final = 0.5  # of the images: far above any constant answer, far below any net that works
-UNCHANGED: Final = 0.05  # five points: "about unchanged" is not told of more, nor can less be seen with few seeds
+UNCHANGED: Final = 0.05  # five points: "about unchanged" is not said of more, nor can less be seen with few seeds
 # Keys without which a figure cannot be derived; the others had no effect here, or hardly any.
 DECISIVE: Final = (
     "model.net",
@@ -59,9 +59,9 @@ class ClaimVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class StepVerdict:
-    """A step with all that is known of it. told: the claim by which the document calls it good or bad, if it has one.
+    """A step with all that is known of it. headline: the claim by which the document calls it good or bad, if any.
 
-    replayed: that figure, over the seeds. honest: accuracy on the clean test images, over the seeds; low and high are
+    replayed: that figure, over the seeds. clean: accuracy on the clean test images, over the seeds; low and high are
     Student's interval of the mean, Wilson's for a single seed.
     """
 
@@ -69,8 +69,8 @@ class StepVerdict:
     cost: Cost
     changes: tuple[Change, ...]
     claims: tuple[ClaimVerdict, ...]
-    told: ClaimVerdict | None
-    honest: Summary | None
+    headline: ClaimVerdict | None
+    clean: Summary | None
     replays: tuple[Replay, ...]
 
     @property
@@ -93,13 +93,13 @@ class StepVerdict:
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
 
 
-def judge(journey: Journey, replays: Sequence[Replay], *, hashes: Mapping[str, str]) -> tuple[StepVerdict, ...]:
+def judge(document: Document, replays: Sequence[Replay], *, hashes: Mapping[str, str]) -> tuple[StepVerdict, ...]:
     """Every step with its verdicts. hashes: of the steps' recipes as their runs are recorded; others are not theirs."""
     by_step = {
         step.name: tuple(one for one in replays if one.step == step.name and one.recipe_hash == hashes[step.name])
-        for step in journey.all_steps
+        for step in document.all_steps
     }
-    return tuple(_step_verdict(step, by_step) for step in journey.all_steps)
+    return tuple(_step_verdict(step, by_step) for step in document.all_steps)
 
 
 def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> StepVerdict:
@@ -113,14 +113,14 @@ def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> Step
         cost=cost,
         changes=diff(parent, recipe) if parent else (),
         claims=claims,
-        told=next((verdict for verdict in claims if verdict.claim is known_by), None),
-        honest=honest_accuracy(replays),
+        headline=next((verdict for verdict in claims if verdict.claim is known_by), None),
+        clean=clean_accuracy(replays),
         replays=replays,
     )
 
 
 def headline(claims: Sequence[Claim]) -> Claim | None:
-    """The claim that a step is known by: its test accuracy, the one picked or the last told; else how it ended."""
+    """The claim that a step is known by: its test accuracy, the one picked or the last reported; else how it ended."""
     tested = [claim for claim in claims if claim.what == "accuracy" and claim.on == "test"]
     exact = [claim for claim in tested if claim.sense == "exactly"]
     picked = [claim for claim in exact if claim.is_best]
@@ -142,8 +142,8 @@ def judge_claim(
         return ClaimVerdict(claim=claim, kind="not run", sentence="no run of it is on record")
     if claim.what == "outcome":
         return _judge_outcome(claim, replays, before)
-    if claim.told == NOT_A_NUMBER or (
-        all(replay.is_diverged for replay in replays) and not _told_collapse(claim, replays)
+    if claim.reported == NOT_A_NUMBER or (
+        all(replay.is_diverged for replay in replays) and not _reported_collapse(claim, replays)
     ):
         return _judge_divergence(claim, step, replays)
     return _judge_figure(claim, step, replays)
@@ -159,22 +159,22 @@ def _judge_count(claim: Claim, cost: Cost) -> ClaimVerdict:
         return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
     difference = int(cost.params - claim.value)
     more_or_fewer = "more" if difference > 0 else "fewer"
-    sentence = f"{counted}, {abs(difference):,} {more_or_fewer} than told"
+    sentence = f"{counted}, {abs(difference):,} {more_or_fewer} than reported"
     return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
 
 
 def _own_output(claim: Claim, step: Step) -> str | None:
     """What the document's own source says against a figure in its text, if it does."""
-    if claim.mark != "stated" or claim.what == "outcome" or claim.told == NOT_A_NUMBER:
+    if claim.mark != "stated" or claim.what == "outcome" or claim.reported == NOT_A_NUMBER:
         return None
     printed = [
         other
         for other in step.claims
         if other.mark == "source" and (other.what, other.on, other.epoch) == (claim.what, claim.on, claim.epoch)
     ]
-    if not printed or printed[0].told == NOT_A_NUMBER or agrees(claim, printed[0].value):
+    if not printed or printed[0].reported == NOT_A_NUMBER or agrees(claim, printed[0].value):
         return None
-    return f"its own output says {printed[0].told}"
+    return f"its own output says {printed[0].reported}"
 
 
 def agrees(claim: Claim, value: float) -> bool:
@@ -203,7 +203,7 @@ def _judge_outcome(claim: Claim, replays: Sequence[Replay], before: Sequence[Rep
     n = len(replays)
     diverged = sum(replay.is_diverged for replay in replays)
     how = _listed_endings(replays)
-    match claim.told:
+    match claim.reported:
         case "diverges" | "does not converge":
             kind: Kind = "confirmed" if learnt == 0 else _missed(n)
             return ClaimVerdict(claim=claim, kind=kind, sentence=how)
@@ -239,14 +239,14 @@ def _listed_endings(replays: Sequence[Replay]) -> str:
     words = [f"{diverged} of {n} {_seeds(n)} diverged"] if diverged else []
     rest = [_last_accuracy(replay) for replay in replays if not replay.is_diverged]
     if rest:
-        words.append(f"{', '.join(f'{100 * accuracy:.2f} %' for accuracy in rest)} as told")
+        words.append(f"{', '.join(f'{100 * accuracy:.2f} %' for accuracy in rest)} as reported")
     return "; ".join(words)
 
 
 def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
     """A net whose weights are no numbers answers 0 to every image: the first of ten that are not greater."""
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
-    if claim.told == NOT_A_NUMBER:
+    if claim.reported == NOT_A_NUMBER:
         kind: Kind = "confirmed" if diverged else _missed(n)
         return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {n} {_seeds(n)} diverged")
     if claim.what == "loss" or claim.on == "train":
@@ -283,26 +283,26 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
     sentence = shown
     if not is_inside:
         side = "less" if summary.mean < claim.value else "more"
-        kind, sentence = _outside(step, summary.n), f"{side} than told: {shown}{_because(step)}"
+        kind, sentence = _outside(step, summary.n), f"{side} than reported: {shown}{_because(step)}"
     return ClaimVerdict(claim=claim, kind=kind, sentence=sentence, replayed=summary, low=low, high=high)
 
 
-def _told_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
-    """The class that is always answered where a told accuracy is that of a constant answer; NaN always answers 0."""
+def _reported_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
+    """The class that is always answered where a reported accuracy is a constant answer's; NaN always answers 0."""
     if claim.what != "accuracy" or claim.correct is None:
         return None
     return constant_answer(claim.correct, replays[0].class_counts) or None
 
 
 def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | None:
-    """A told accuracy that is a constant answer: which class it is, is chance, so that any collapse confirms it."""
-    told = _told_collapse(claim, replays)
-    if told is None:
+    """A reported accuracy that is a constant answer: which class it is, is chance, so that any collapse confirms it."""
+    answer = _reported_collapse(claim, replays)
+    if answer is None:
         return None
     found = [constant_answer(_correct(claim, replay), replay.class_counts) for replay in replays]
     collapsed = [answer for answer in found if answer is not None]
     n = len(replays)
-    always = f"{claim.correct:,} of {claim.images:,} is the answer {told} to every image"
+    always = f"{claim.correct:,} of {claim.images:,} is the answer {answer} to every image"
     if collapsed:
         answers = ", ".join(str(answer) for answer in collapsed)
         sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {answers}"
@@ -354,7 +354,7 @@ def _undecided(step: Step) -> list[str]:
 
 def _because(step: Step) -> str:
     undecided = _undecided(step)
-    return f"; the document does not tell {', '.join(undecided)}" if undecided else ""
+    return f"; the document does not say {', '.join(undecided)}" if undecided else ""
 
 
 def _replayed(claim: Claim, replays: Sequence[Replay]) -> Summary | None:
@@ -398,18 +398,18 @@ def _value(claim: Claim, figure: Figure) -> float | None:
 
 
 def _last_accuracy(replay: Replay) -> float:
-    """As told, after the last epoch; a net of no numbers answers 0."""
+    """As reported, after the last epoch; a net of no numbers answers 0."""
     if replay.is_diverged or not replay.epochs:
         return replay.class_counts[0] / sum(replay.class_counts)
     last = replay.epochs[-1].test or replay.epochs[-1].validation
     return last.accuracy or 0.0 if last else 0.0
 
 
-def honest_accuracy(replays: Sequence[Replay]) -> Summary | None:
-    measured = [replay.honest for replay in replays if replay.honest is not None]
+def clean_accuracy(replays: Sequence[Replay]) -> Summary | None:
+    measured = [replay.clean for replay in replays if replay.clean is not None]
     if not measured:
         return None
-    summary = mean_interval([honest.accuracy for honest in measured])
+    summary = mean_interval([one.accuracy for one in measured])
     if summary.n > 1:
         return summary
     low, high = wilson(measured[0].correct, measured[0].count)
@@ -419,9 +419,9 @@ def honest_accuracy(replays: Sequence[Replay]) -> Summary | None:
 
 
 def figure_text(claim: Claim, value: float) -> str:
-    """A figure like that of a claim: an accuracy in percent, a loss with one digit more than was told.
+    """A figure like that of a claim: an accuracy in percent, a loss with one digit more than was reported.
 
-    >>> figure_text(Claim(what="loss", told="0.0001", mark="source"), 0.000134)
+    >>> figure_text(Claim(what="loss", reported="0.0001", mark="source"), 0.000134)
     '0.00013'
     """
     if claim.what == "accuracy":

@@ -1,6 +1,6 @@
-"""A journey as Markdown: a page for each, and a page that lists them.
+"""A document as Markdown: a page for each, and a page that lists them.
 
-Go in: a journey, the verdicts on its steps, and what our own recipes did for the same goal. Comes out: text, the same
+Go in: a document, the verdicts on its steps, and what our own recipes did for the same goal. Comes out: text, the same
 for the same values. Where the runs lie, and how they were made, is not known here.
 """
 
@@ -17,9 +17,9 @@ from flyweight.model.count import count
 from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
 from flyweight.recipe.toml import format_value
 from flyweight.report.reproduction.rows import headline_figures, subject
-from flyweight.reproductions.document import MARKS, Claim, Journey, Step
+from flyweight.reproductions.document import MARKS, Claim, Document, Step
 from flyweight.reproductions.runs import Replay
-from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, honest_accuracy
+from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, clean_accuracy
 from flyweight.tables import Markdown, as_markdown, table_of
 
 DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
@@ -47,9 +47,9 @@ class Ours:
     replays: tuple[Replay, ...]
 
     @property
-    def honest(self) -> Summary | None:
+    def clean(self) -> Summary | None:
         """Accuracy on the clean test images, over the seeds that did not diverge."""
-        return honest_accuracy(self.replays)
+        return clean_accuracy(self.replays)
 
     @property
     def seconds(self) -> float | None:
@@ -58,16 +58,16 @@ class Ours:
 
     def n_reaching(self, accuracy: float) -> int:
         """How many seeds have at least this accuracy on the clean test images."""
-        return sum(replay.honest is not None and replay.honest.accuracy >= accuracy for replay in self.replays)
+        return sum(replay.clean is not None and replay.clean.accuracy >= accuracy for replay in self.replays)
 
 
-# A journey with its verdicts and our recipes for the same goal.
-Judged: TypeAlias = tuple[Journey, Sequence[StepVerdict], Sequence[Ours]]
+# A document with its verdicts and our recipes for the same goal.
+Judged: TypeAlias = tuple[Document, Sequence[StepVerdict], Sequence[Ours]]
 
 
-def ours(journey: Journey, replays: Sequence[Replay]) -> tuple[Ours, ...]:
-    """Our recipes for the goal of a journey, with those of the replays that are theirs."""
-    return tuple(_ours(load(name), name, replays) for name in journey.ours)
+def ours(document: Document, replays: Sequence[Replay]) -> tuple[Ours, ...]:
+    """Our recipes for the goal of a document, with those of the replays that are theirs."""
+    return tuple(_ours(load(name), name, replays) for name in document.ours)
 
 
 def _ours(recipe: Recipe, name: str, replays: Sequence[Replay]) -> Ours:
@@ -79,42 +79,44 @@ def _ours(recipe: Recipe, name: str, replays: Sequence[Replay]) -> Ours:
     )
 
 
-def journey_markdown(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], *, picture: str) -> str:
-    """The page of a journey. picture: where `journey_picture` lies, as the page links to it."""
+def document_markdown(
+    document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], *, picture: str
+) -> str:
+    """The page of a document. picture: the file of `document_picture`, as the page links to it."""
     sections = [
-        f"{WRITTEN_BY}\n\n# {journey.title}",
-        journey.about,
-        f"Source: {journey.source}.  \nGoal: {_goal(journey)}.",
-        f"![What the document tells and what came out again, step by step]({picture})",
-        *([f"## What one learns\n\n{journey.lesson}"] if journey.lesson else []),
-        f"## The steps\n\n{_steps(journey, verdicts, ours)}",
+        f"{WRITTEN_BY}\n\n# {document.title}",
+        document.about,
+        f"Source: {document.source}.  \nGoal: {_goal(document)}.",
+        f"![What the document reports and what its reproduction gave, step by step]({picture})",
+        *([f"## What one learns\n\n{document.lesson}"] if document.lesson else []),
+        f"## The steps\n\n{_steps(document, verdicts, ours)}",
         *_remarks(verdicts),
         f"## Claims\n\n{_claims(verdicts)}",
         *_measured_otherwise(verdicts),
         f"## What had to be assumed or derived\n\n{_assumed(verdicts)}",
-        f"## How to run it\n\n{_commands(journey)}",
+        f"## How to run it\n\n{_commands(document)}",
         f"## How the figures were made\n\n{_method(verdicts, ours)}",
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
-def index_markdown(journeys: Sequence[Judged]) -> str:
-    """All journeys in one table, each linked to its page NAME.md beside this one."""
-    claims = [claim for _, verdicts, _ in journeys for claim in _claims_of(verdicts)]
+def index_markdown(documents: Sequence[Judged]) -> str:
+    """All documents in one table, each linked to its page NAME.md beside this one."""
+    claims = [claim for _, verdicts, _ in documents for claim in _claims_of(verdicts)]
     kinds = [kind for kind in KINDS if kind != "not run" or any(one.kind == kind for one in claims)]
-    rows = [_index_row(*judged, kinds) for judged in journeys]
-    n_steps = sum(len(journey.steps) for journey, _, _ in journeys)
+    rows = [_index_row(*judged, kinds) for judged in documents]
+    n_steps = sum(len(document.steps) for document, _, _ in documents)
     return (
-        f"{WRITTEN_BY}\n\n# Journeys\n\n"
-        f"{len(journeys)} document{'' if len(journeys) == 1 else 's'} about small nets for MNIST, {n_steps} "
+        f"{WRITTEN_BY}\n\n# Documents\n\n"
+        f"{len(documents)} document{'' if len(documents) == 1 else 's'} about small nets for MNIST, {n_steps} "
         f"experiment{'' if n_steps == 1 else 's'}, {len(claims)} claims. Each "
         "experiment is a recipe that anyone can train again, and each claim has a verdict. Runs of the same authors "
-        "that their documents do not tell stand behind the plus sign.\n\n"
+        "that their documents do not report stand behind the plus sign.\n\n"
         f"{_table(rows)}\n\n"
-        "*Best as told* is the step that the document gives the highest test accuracy within the goal's limit of "
-        "parameters; *honest* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
+        "*Best as reported* is the step that the document gives the highest test accuracy within the goal's limit of "
+        "parameters; *clean* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
         "is that of our recipe for the same goal.\n\n"
-        "`flyweight journey` lists the journeys, `flyweight journey run 003` trains one again, and "
+        "`flyweight journey` lists the documents, `flyweight journey run 003` trains one again, and "
         "`flyweight journey verify 003` judges it from the records.\n"
     )
 
@@ -128,7 +130,7 @@ def percent(accuracy: float) -> str:
 
 
 def step_range(names: Iterable[str], of: Sequence[str]) -> str:
-    """Which steps of a journey are meant, in a few words.
+    """Which steps of a document are meant, in a few words.
 
     >>> step_range(["a", "c", "d", "e"], "abcdef"), step_range("ab", "ab")
     ('a, c to e', 'all steps')
@@ -149,8 +151,8 @@ def step_range(names: Iterable[str], of: Sequence[str]) -> str:
     )
 
 
-def _goal(journey: Journey) -> str:
-    goal = journey.goal
+def _goal(document: Document) -> str:
+    goal = document.goal
     return f"{100 * goal.accuracy:g} % with at most {goal.params:,} parameters, within {_epochs(goal.epochs)}"
 
 
@@ -158,18 +160,18 @@ def _epochs(n: int) -> str:
     return "1 epoch" if n == 1 else f"{n} epochs"
 
 
-def _steps(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
-    table = _table(_step_rows(journey, verdicts, ours))
-    if not journey.related:
+def _steps(document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
+    table = _table(_step_rows(document, verdicts, ours))
+    if not document.related:
         return table
-    names = ", ".join(step.name for step in journey.related)
-    return f"{table}\n\nOf the same author, and not told in the document: {names}."
+    names = ", ".join(step.name for step in document.related)
+    return f"{table}\n\nOf the same author, and not reported in the document: {names}."
 
 
-def _step_rows(journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> list[dict[str, str]]:
+def _step_rows(document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> list[dict[str, str]]:
     before = ["", *(verdict.step.name for verdict in verdicts)]
     rows = [_step_row(verdict, previous) for verdict, previous in zip(verdicts, before, strict=False)]
-    return rows + [_our_row(one, journey.goal.accuracy) for one in ours]
+    return rows + [_our_row(one, document.goal.accuracy) for one in ours]
 
 
 def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
@@ -178,9 +180,9 @@ def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
         "step": verdict.step.name,
         "change": _change(verdict, previous),
         "parameters": _parameters(verdict),
-        "told": _told(verdict.told.claim) if verdict.told else NOTHING,
-        "replayed as told": _replayed(verdict),
-        "honest": _interval(verdict.honest),
+        "reported": _reported(verdict.headline.claim) if verdict.headline else NOTHING,
+        "replayed as reported": _replayed(verdict),
+        "clean": _interval(verdict.clean),
         "verdict": f"**{verdict.summary}**" if is_refuted else verdict.summary,
         "s a seed": _seconds(verdict.seconds),
     }
@@ -193,9 +195,9 @@ def _our_row(ours: Ours, goal: float) -> dict[str, str]:
         "step": "ours",
         "change": f"`{ours.name}`, {_epochs(ours.epochs)}",
         "parameters": f"{ours.params:,}",
-        "told": NOTHING,
-        "replayed as told": NOTHING,
-        "honest": _interval(ours.honest),
+        "reported": NOTHING,
+        "replayed as reported": NOTHING,
+        "clean": _interval(ours.clean),
         "verdict": reached,
         "s a seed": _seconds(ours.seconds),
     }
@@ -218,7 +220,7 @@ def _start(recipe: Recipe) -> str:
 
 
 def changes_in_words(changes: Sequence[Change]) -> str:
-    """`all_in_words`, with a new net told whole where the words for what became of the old one are the longer ones.
+    """`all_in_words`, with a new net written whole where the words for what became of the old one are the longer ones.
 
     >>> changes_in_words([Change(key="model.net", old="c8 r m2 gap flat", new="c8 m2 r flat")])
     'net → `c8 m2 r flat`'
@@ -233,13 +235,13 @@ def changes_in_words(changes: Sequence[Change]) -> str:
 
 def _parameters(verdict: StepVerdict) -> str:
     counted = f"{verdict.cost.params:,}"
-    told = [_with_thousands(one.claim) for one in verdict.claims if one.claim.what == "parameters"]
-    other = [text for text in told if text != counted]
-    return f"{counted}, told {', '.join(other)}" if other else counted
+    reported = [_with_thousands(one.claim) for one in verdict.claims if one.claim.what == "parameters"]
+    other = [text for text in reported if text != counted]
+    return f"{counted}, reported {', '.join(other)}" if other else counted
 
 
-def _told(claim: Claim) -> str:
-    words = [claim.told]
+def _reported(claim: Claim) -> str:
+    words = [claim.reported]
     if claim.epoch is not None:
         words.append(f"epoch {claim.epoch}")
     if claim.is_best:
@@ -301,7 +303,7 @@ def _claims(verdicts: Sequence[StepVerdict]) -> str:
         {
             "step": verdict.step.name,
             "claim": subject(verdict.step, one.claim),
-            "told": _with_thousands(one.claim) if one.claim.what == "parameters" else one.claim.told,
+            "reported": _with_thousands(one.claim) if one.claim.what == "parameters" else one.claim.reported,
             "mark": one.claim.mark,
             "verdict": f"**{one.kind}**" if one.kind == "refuted" else one.kind,
             "why": one.sentence,
@@ -347,8 +349,8 @@ def _assumed(verdicts: Sequence[StepVerdict]) -> str:
         for unsure in _unsure(verdict.step):
             concerned.setdefault(unsure, []).append(verdict.step.name)
     if not concerned:
-        return "Nothing: the document or its code tells every setting."
-    # Settings of the same steps are told together, where the same could stand in their place.
+        return "Nothing: the document or its code gives every setting."
+    # Settings of the same steps are listed together, where the same could stand in their place.
     lines: dict[tuple[str, str], list[str]] = {}
     for (setting, alternative), steps in concerned.items():
         lines.setdefault((step_range(steps, names), alternative), []).append(setting)
@@ -369,13 +371,13 @@ def _setting(key: str, value: Any) -> str:
     return f"`{key}` none" if value is None else f"`{key} = {format_value(value)}`"
 
 
-def _commands(journey: Journey) -> str:
-    width = len(f"flyweight journey verify {journey.name}")
-    run = f"flyweight journey run {journey.name}".ljust(width)
+def _commands(document: Document) -> str:
+    width = len(f"flyweight journey verify {document.name}")
+    run = f"flyweight journey run {document.name}".ljust(width)
     return (
         "```console\n"
         f"$ {run}  # trains what is not on record yet; goes on where it was stopped\n"
-        f"$ flyweight journey verify {journey.name}  # judges every claim from the records\n"
+        f"$ flyweight journey verify {document.name}  # judges every claim from the records\n"
         "```"
     )
 
@@ -383,20 +385,20 @@ def _commands(journey: Journey) -> str:
 def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
     replays = [replay for verdict in verdicts for replay in verdict.replays]
     replays += [replay for one in ours for replay in one.replays]
-    counts = sorted({replay.honest.count for replay in replays if replay.honest})
+    counts = sorted({replay.clean.count for replay in replays if replay.clean})
     images = f"{' or '.join(f'{count:,}' for count in counts)} images" if counts else "the test images"
     return "\n".join(
         [
-            "- *Replayed as told* is the document's own way to measure: its images, its augmentation, its kind of "
+            "- *Replayed as reported* is the document's own way to measure: its images, its augmentation, its kind of "
             "loss. Mean ± standard deviation over the seeds, or the figure of a single one.",
-            "- *Honest* is measured on the clean test images, opened for the final figure. The epoch is chosen by "
+            "- *Clean* is measured on the clean test images, opened for the final figure. The epoch is chosen by "
             "held-out validation images where the document held some out; else it is the last one, and nothing was "
             "chosen: what was measured on the way, as the document did, decides nothing here.",
             f"- The 95 % interval of a single seed is Wilson's for {images}; that of several seeds is Student's, of "
             "their mean.",
-            "- *Confirmed*: the figure lies inside what seeds and images allow. *Not reproduced*: it lies outside. "
+            "- *Confirmed*: the figure is inside what seeds and images allow. *Not reproduced*: it is outside. "
             "*Refuted*: counting, or the document's own output, says otherwise. *Not derivable*: it rests on something "
-            "that the document does not tell. *Undecided*: it lies outside the noise of the images, and one seed does "
+            "that the document does not say. *Undecided*: it is outside the noise of the images, and one seed does "
             "not tell how far others lie. Runs that diverge are results. Of twenty claims that are true about one lies "
             "outside by chance.",
             f"- {_machines(replays)}",
@@ -429,32 +431,34 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _index_row(
-    journey: Journey, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], kinds: Sequence[Kind]
+    document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours], kinds: Sequence[Kind]
 ) -> dict[str, str]:
     counts = Counter(one.kind for one in _claims_of(verdicts))
-    related = f" + {len(journey.related)}" if journey.related else ""
-    best = _best_told(journey, verdicts)
+    related = f" + {len(document.related)}" if document.related else ""
+    best = _best_reported(document, verdicts)
     return {
-        "journey": f"[{journey.name}]({journey.name}.md)",
-        "about": journey.title,
-        "steps": f"{len(journey.steps)}{related}",
+        "document": f"[{document.name}]({document.name}.md)",
+        "about": document.title,
+        "steps": f"{len(document.steps)}{related}",
         **{kind: str(counts[kind]) for kind in kinds},
-        "best as told": NOTHING if best is None or best.told is None else f"{best.step.name}: {best.told.claim.told}",
-        "honest": NOTHING if best is None or best.honest is None else _interval(best.honest),
-        "ours": "; ".join(f"`{one.name}`: {_interval(one.honest)}" for one in ours if one.honest) or NOTHING,
+        "best as reported": NOTHING
+        if best is None or best.headline is None
+        else f"{best.step.name}: {best.headline.claim.reported}",
+        "clean": NOTHING if best is None or best.clean is None else _interval(best.clean),
+        "ours": "; ".join(f"`{one.name}`: {_interval(one.clean)}" for one in ours if one.clean) or NOTHING,
     }
 
 
-def _best_told(journey: Journey, verdicts: Sequence[StepVerdict]) -> StepVerdict | None:
-    """The step of the document that it tells the highest test accuracy of, among those that fit."""
-    names = {step.name for step in journey.steps}
-    told = [
-        (verdict.told.claim.value, verdict)
+def _best_reported(document: Document, verdicts: Sequence[StepVerdict]) -> StepVerdict | None:
+    """The step with the highest reported test accuracy, among those that fit."""
+    names = {step.name for step in document.steps}
+    reported = [
+        (verdict.headline.claim.value, verdict)
         for verdict in verdicts
-        if verdict.step.name in names and verdict.told is not None and verdict.told.claim.what == "accuracy"
+        if verdict.step.name in names and verdict.headline is not None and verdict.headline.claim.what == "accuracy"
     ]
-    within = [one for one in told if one[1].cost.params <= journey.goal.params]
-    best = max(within or told, key=lambda one: one[0], default=None)
+    within = [one for one in reported if one[1].cost.params <= document.goal.params]
+    best = max(within or reported, key=lambda one: one[0], default=None)
     return None if best is None else best[1]
 
 

@@ -1,6 +1,6 @@
-"""The picture of a journey: what its document tells, what came out again, and what is so on clean images.
+"""The picture of a document: what it reports, what its reproduction gave, and what is so on clean images.
 
-Go in: a journey and the verdicts on its steps. Comes out: PNG bytes, the same for the same values. Errors are shown on
+Go in: a document and the verdicts on its steps. Comes out: PNG bytes, the same for the same values. Errors are shown on
 a logarithmic scale, as everywhere here: from 99.0 to 99.5 % the error is halved.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from flyweight.report.reproduction.rows import last_as_told
+from flyweight.report.reproduction.rows import last_as_reported
 from flyweight.report.run.plots import BLUE, GREEN, GREY, INK, ORANGE, drawable, new_figure, png, short, tidy
-from flyweight.reproductions.document import Journey, Step
+from flyweight.reproductions.document import Document, Step
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import StepVerdict
 
@@ -37,15 +37,15 @@ LONGEST_LABEL: Final = 36
 FEW_POINTS: Final = 2
 
 
-def journey_picture(journey: Journey, verdicts: Sequence[StepVerdict]) -> bytes:
+def document_picture(document: Document, verdicts: Sequence[StepVerdict]) -> bytes:
     """Curves by epoch, a panel a step, if a step of the document has more than one epoch; else a row of dots a step."""
-    return png(draw(journey, verdicts))
+    return png(draw(document, verdicts))
 
 
-def draw(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
-    """The figure of `journey_picture`."""
-    is_long = any(step.recipe.train.epochs > 1 for step in journey.steps)
-    return (_curves if is_long else _dots)(journey, verdicts)
+def draw(document: Document, verdicts: Sequence[StepVerdict]) -> Figure:
+    """The figure of `document_picture`."""
+    is_long = any(step.recipe.train.epochs > 1 for step in document.steps)
+    return (_curves if is_long else _dots)(document, verdicts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,27 +73,27 @@ class _Style:
         }
 
 
-TOLD: Final = _Style(label="told", colour=INK, marker="o", is_hollow=True, size=8.5)
-REPLAYED: Final = _Style(label="replayed as told, each seed", colour=BLUE, marker="o", size=4.5)
-HONEST: Final = _Style(label="honest, each seed", colour=GREEN, marker="D", size=4.5)
+REPORTED: Final = _Style(label="reported", colour=INK, marker="o", is_hollow=True, size=8.5)
+REPLAYED: Final = _Style(label="replayed as reported, each seed", colour=BLUE, marker="o", size=4.5)
+CLEAN: Final = _Style(label="clean, each seed", colour=GREEN, marker="D", size=4.5)
 DIVERGED: Final = _Style(label="diverged", colour=PURPLE, marker="x", size=6.5)
 CURVES: Final = {
     (part, what): style
     for part, colour in PART_COLOURS.items()
     for what, style in {
-        "told": _Style(
-            label=f"{part}, told", colour=colour, marker="o", is_hollow=True, size=3.2, line=(0, (3.0, 1.6))
+        "reported": _Style(
+            label=f"{part}, reported", colour=colour, marker="o", is_hollow=True, size=3.2, line=(0, (3.0, 1.6))
         ),
         "replayed": _Style(label=f"{part}, replayed", colour=colour, line="-"),
     }.items()
 }
 
 
-def _dots(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
-    """A row a step on one axis of accuracy, from a constant answer to the best; what is told stands at its end, too."""
+def _dots(document: Document, verdicts: Sequence[StepVerdict]) -> Figure:
+    """A row a step on one axis of accuracy, from a constant answer to the best, with the reported figure at its end."""
     figure = new_figure(WIDTH, ROW_HEIGHT * len(verdicts) + 1.3)
     (axes,) = figure.subplots(1, 1, squeeze=False).flat
-    goal = _error(journey.goal.accuracy)
+    goal = _error(document.goal.accuracy)
     drawn: list[_Style] = []
     errors = [goal, 90.0]  # the right answer of one class in ten
     for row, verdict in enumerate(verdicts):
@@ -101,7 +101,7 @@ def _dots(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
             drawn.append(style)
             errors += found
             axes.plot(found, [row + place] * len(found), **style.options(), clip_on=False)
-        _beside(axes, row, verdict.told.claim.told if verdict.told else "")
+        _beside(axes, row, verdict.headline.claim.reported if verdict.headline else "")
     tidy(axes, "accuracy in %, the error on a logarithmic scale")
     goal_line = axes.axvline(goal, color=GREY, linewidth=1.1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(range(len(verdicts)), [_step_label(verdict.step) for verdict in verdicts], fontsize=8)
@@ -109,26 +109,26 @@ def _dots(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
         text.set_parse_math(False)
     axes.set_ylim(len(verdicts) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    _beside(axes, -0.85, "told")
+    _beside(axes, -0.85, "reported")
     _error_axis(axes, "x", errors, lambda error: f"{100 - error:g}")
     axes.invert_xaxis()
-    _legend(figure, drawn, goal_line, journey)
+    _legend(figure, drawn, goal_line, document)
     return figure
 
 
 def _dots_of(verdict: StepVerdict) -> Iterator[tuple[_Style, float, list[float]]]:
     """What is drawn, how far below the middle of the row, and the errors."""
     replays = verdict.replays
-    told = verdict.told.claim if verdict.told else None
-    # The ring of what is told lies behind the dots: a figure that is met stands inside it.
-    if told and told.what == "accuracy":
-        yield TOLD, -0.12, [_error(told.value)]
-    replayed = [_error(accuracy) for replay in replays if (accuracy := last_as_told(replay)) is not None]
+    reported = verdict.headline.claim if verdict.headline else None
+    # The ring of what is reported is behind the dots: a figure that is met stands inside it.
+    if reported and reported.what == "accuracy":
+        yield REPORTED, -0.12, [_error(reported.value)]
+    replayed = [_error(accuracy) for replay in replays if (accuracy := last_as_reported(replay)) is not None]
     if replayed:
         yield REPLAYED, -0.12, replayed
-    honest = [_error(replay.honest.accuracy) for replay in replays if replay.honest]
-    if honest:
-        yield HONEST, 0.2, honest
+    clean = [_error(replay.clean.accuracy) for replay in replays if replay.clean]
+    if clean:
+        yield CLEAN, 0.2, clean
     diverged = [_constant_error(replay) for replay in replays if replay.is_diverged]
     if diverged:
         yield DIVERGED, -0.12, diverged
@@ -150,14 +150,14 @@ def _step_label(step: Step) -> str:
     return short(f"{step.name}  {step.label}", LONGEST_LABEL)
 
 
-def _curves(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
+def _curves(document: Document, verdicts: Sequence[StepVerdict]) -> Figure:
     """A panel a step with the same axes in all of them, so that panels can be compared."""
     columns = min(PANELS_A_ROW, max(1, len(verdicts)))
     rows = max(1, math.ceil(len(verdicts) / columns))
     height = PANEL_HEIGHT * rows if rows > 1 else LONE_PANEL_HEIGHT
     figure = new_figure(WIDTH, height + 0.7)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    goal = _error(journey.goal.accuracy)
+    goal = _error(document.goal.accuracy)
     drawn: list[_Style] = []
     errors = [goal]
     for axes, verdict in zip(grid.flat, verdicts, strict=False):
@@ -174,7 +174,7 @@ def _curves(journey: Journey, verdicts: Sequence[StepVerdict]) -> Figure:
     _epoch_axis(grid, verdicts)
     figure.supylabel("error in %", fontsize=9, color=INK)
     figure.supxlabel("epoch", fontsize=9, color=INK)
-    _legend(figure, drawn, goal_line, journey)
+    _legend(figure, drawn, goal_line, document)
     return figure
 
 
@@ -184,18 +184,18 @@ def _curves_of(verdict: StepVerdict) -> Iterator[tuple[_Style, Points]]:
             replayed = _replayed(replay, part)
             if replayed:
                 yield CURVES[part, "replayed"], replayed
-        told = _told(verdict.step, part)
-        if told:
-            yield CURVES[part, "told"], told
+        reported = _reported(verdict.step, part)
+        if reported:
+            yield CURVES[part, "reported"], reported
     for replay in verdict.replays:
-        if replay.honest:
-            yield HONEST, {replay.honest.epoch: _error(replay.honest.accuracy)}
+        if replay.clean:
+            yield CLEAN, {replay.clean.epoch: _error(replay.clean.accuracy)}
         if replay.is_diverged:
             yield DIVERGED, {len(replay.epochs) + 1: _constant_error(replay)}
 
 
 def _how(style: _Style, points: Points) -> dict[str, Any]:
-    """A curve of one or two points is marked by larger dots, what is told without a line between them."""
+    """A curve of one or two points is marked by larger dots, what is reported without a line between them."""
     if style.line == "-":
         return {"marker": "o" if len(points) == 1 else "", "markersize": 4, "alpha": 0.75}
     if style.is_hollow and len(points) <= FEW_POINTS:
@@ -203,7 +203,7 @@ def _how(style: _Style, points: Points) -> dict[str, Any]:
     return {}
 
 
-def _told(step: Step, part: Part) -> Points:
+def _reported(step: Step, part: Part) -> Points:
     """The errors of the printed log, and of the claims where no log has the epoch."""
     claimed = {
         claim.epoch: _error(claim.value)
@@ -235,9 +235,9 @@ def _panel(axes: Axes, verdict: StepVerdict, *, is_empty: bool, is_narrow: bool)
         loc="left",
         parse_math=False,
     )
-    told = [verdict.told.claim.told] if verdict.told else []
-    honest = [f"{100 * verdict.honest.mean:.2f} %"] if verdict.honest else []
-    words = [f"told {text}" for text in told] + [f"honest {text}" for text in honest]
+    reported = [verdict.headline.claim.reported] if verdict.headline else []
+    clean = [f"{100 * verdict.clean.mean:.2f} %"] if verdict.clean else []
+    words = [f"reported {text}" for text in reported] + [f"clean {text}" for text in clean]
     axes.text(
         0.97,
         0.95,
@@ -279,14 +279,14 @@ def _error_axis(axes: Axes, which: Literal["x", "y"], errors: Iterable[float], l
     axis.set_minor_locator(NullLocator())
 
 
-def _legend(figure: Figure, drawn: Iterable[_Style], goal_line: Artist, journey: Journey) -> None:
+def _legend(figure: Figure, drawn: Iterable[_Style], goal_line: Artist, document: Document) -> None:
     """Above all axes; only what is there, in the order of the tables of styles."""
     from matplotlib.lines import Line2D
 
     there = set(drawn)
-    styles = [style for style in (TOLD, REPLAYED, *CURVES.values(), HONEST, DIVERGED) if style in there]
+    styles = [style for style in (REPORTED, REPLAYED, *CURVES.values(), CLEAN, DIVERGED) if style in there]
     handles: list[Artist] = [Line2D([], [], label=style.label, **style.options()) for style in styles]
-    goal_line.set_label(f"goal {100 * journey.goal.accuracy:g} %")
+    goal_line.set_label(f"goal {100 * document.goal.accuracy:g} %")
     figure.legend(
         handles=[*handles, goal_line], loc="outside upper center", ncols=len(handles) + 1, frameon=False, fontsize=8
     )

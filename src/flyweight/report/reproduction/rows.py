@@ -1,6 +1,6 @@
-"""Journeys as rows: short cells for a terminal, numbers for programs, and what both they and the pages are made of.
+"""Documents as rows: short cells for a terminal, numbers for programs, and what both they and the pages are made of.
 
-Goes in: verdicts on the steps of a journey. Comes out: plain values in the order of the steps.
+Goes in: verdicts on the steps of a document. Comes out: plain values in the order of the steps.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
         {
             "step": verdict.step.name,
             "params": verdict.cost.params,
-            "told %": _short_told(verdict.told),
-            "as told %": _short_replayed(verdict),
-            "honest %": _short_spread(verdict.honest),
+            "reported %": _short_reported(verdict.headline),
+            "replayed %": _short_replayed(verdict),
+            "clean %": _short_spread(verdict.clean),
             "n": len(verdict.replays),
             **{short: sum(one.kind in kinds for one in verdict.claims) or "" for short, kinds in SHORT_KINDS.items()},
         }
@@ -46,20 +46,20 @@ def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
 
 def step_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
     """A row a step for programs; accuracies are fractions, what there is not is None."""
-    return [_numbers(verdict, headline_figures(verdict), verdict.honest) for verdict in verdicts]
+    return [_numbers(verdict, headline_figures(verdict), verdict.clean) for verdict in verdicts]
 
 
-def _numbers(verdict: StepVerdict, replayed: Summary | None, honest: Summary | None) -> dict[str, Any]:
+def _numbers(verdict: StepVerdict, replayed: Summary | None, clean: Summary | None) -> dict[str, Any]:
     return {
         "step": verdict.step.name,
         "label": verdict.step.label,
         "params": verdict.cost.params,
-        "told": verdict.told.claim.told if verdict.told else None,
+        "reported": verdict.headline.claim.reported if verdict.headline else None,
         "replayed": replayed.mean if replayed else None,
         "replayed_sd": replayed.sd if replayed else None,
-        "honest": honest.mean if honest else None,
-        "honest_low": honest.low if honest else None,
-        "honest_high": honest.high if honest else None,
+        "clean": clean.mean if clean else None,
+        "clean_low": clean.low if clean else None,
+        "clean_high": clean.high if clean else None,
         "n": len(verdict.replays),
         "diverged": verdict.n_diverged,
         "seconds": verdict.seconds,
@@ -76,7 +76,7 @@ def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
             "what": one.claim.what,
             "on": one.claim.on,
             "epoch": one.claim.epoch,
-            "told": one.claim.told,
+            "reported": one.claim.reported,
             "mark": one.claim.mark,
             "verdict": one.kind,
             "replayed": one.replayed.mean if one.replayed else None,
@@ -96,7 +96,7 @@ def short_claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
     return [
         {
             "step": verdict.step.name,
-            "told": one.claim.told,
+            "reported": one.claim.reported,
             "verdict": one.kind,
             "claim": f"{subject(verdict.step, one.claim)}: {one.sentence}",
         }
@@ -113,7 +113,7 @@ def subject(step: Step, claim: Claim) -> str:
     return claim.subject
 
 
-def last_as_told(replay: Replay) -> float | None:
+def last_as_reported(replay: Replay) -> float | None:
     """Accuracy of the last epoch as the document measures it; None where the run diverged."""
     if replay.is_diverged or not replay.epochs:
         return None
@@ -123,18 +123,18 @@ def last_as_told(replay: Replay) -> float | None:
 
 def headline_figures(verdict: StepVerdict) -> Summary | None:
     """The figure by which the document knows the step; where that is an outcome, accuracy after the last epoch."""
-    if verdict.told and verdict.told.claim.what != "outcome":
-        return verdict.told.replayed
-    accuracies = [accuracy for replay in verdict.replays if (accuracy := last_as_told(replay)) is not None]
+    if verdict.headline and verdict.headline.claim.what != "outcome":
+        return verdict.headline.replayed
+    accuracies = [accuracy for replay in verdict.replays if (accuracy := last_as_reported(replay)) is not None]
     return mean_interval(accuracies) if accuracies else None
 
 
-def _short_told(told: ClaimVerdict | None) -> str:
-    if told is None:
+def _short_reported(headline: ClaimVerdict | None) -> str:
+    if headline is None:
         return ""
-    if told.claim.what == "outcome":
-        return SHORT_OUTCOMES[told.claim.told]
-    return told.claim.told.removesuffix(" %").replace("about ", "~").replace("above ", ">")
+    if headline.claim.what == "outcome":
+        return SHORT_OUTCOMES[headline.claim.reported]
+    return headline.claim.reported.removesuffix(" %").replace("about ", "~").replace("above ", ">")
 
 
 def _short_replayed(verdict: StepVerdict) -> str:

@@ -1,81 +1,81 @@
-"""Pages of journeys in a folder: NAME.md with its picture NAME.png, made from the replays that NAME.json keeps.
+"""A document in words for a terminal: all its steps, a line each, or single steps with all that is known of them.
 
-Goes in: journeys and what is on record of them. A page is a pure function of the JSON beside it.
+Goes in: a document. Comes out: text, and rows for programs; what its reproduction gave is not known here.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
-from flyweight.errors import UsageError
-from flyweight.records.files import make_folder, write_bytes, write_text
-from flyweight.report.reproduction.page import WRITTEN_BY, index_markdown, journey_markdown, ours
-from flyweight.report.reproduction.plots import journey_picture
-from flyweight.reproductions.document import Journey
-from flyweight.reproductions.runs import Replay, merged, read, to_json
-from flyweight.reproductions.verdicts import judge
-
-INDEX = "README.md"
+from flyweight.model.count import count
+from flyweight.recipe import all_in_words, diff, flat
+from flyweight.reproductions.document import MARKS, Document, Step
+from flyweight.reproductions.verdicts import INPUT_SHAPE, headline
+from flyweight.tables import as_text, table_of
 
 
-def write_pages(
-    journeys: Sequence[tuple[Journey, Sequence[Replay]]],
-    folder: Path,
-    *,
-    known: Sequence[Journey],
-    hashes: Mapping[str, Mapping[str, str]],
-) -> tuple[Path, ...]:
-    """Records, picture and page of each journey, and README.md over all that the folder keeps of those `known`.
-
-    Replays that the folder has already stay, and those given join them. hashes: by journey, of the recipes of its steps
-    as they are recorded; replays of other recipes are dropped.
-
-    Raises:
-        UsageError: a page of that name is there that somebody else wrote; nothing is written then.
-        DataError: records in the folder that are not whole; nothing is written then.
-    """
-    make_folder(folder)
-    for name in (INDEX, *(f"{journey.name}.md" for journey, _ in journeys)):
-        _require_ours(folder / name)
-    kept = {
-        journey.name: tuple(
-            one
-            for one in merged(read(folder / f"{journey.name}.json"), replays)
-            if hashes[journey.name].get(one.step) == one.recipe_hash
-        )
-        for journey, replays in journeys
-    }
-    paths = [
-        path for journey, _ in journeys for path in _write(journey, kept[journey.name], hashes[journey.name], folder)
+def document_text(document: Document, *, width: int) -> str:
+    """What the document set out for, a line a step, and the commands that show more."""
+    goal = document.goal
+    lines = [
+        f"{document.name}  {document.title}",
+        *textwrap.wrap(document.about, width),
+        f"goal: {goal.accuracy:.1%} with at most {goal.params:,} parameters and {_epochs(goal.epochs)}",
+        "",
     ]
-    return (*paths, _write_index(known, hashes, folder))
+    lines.append(_wrapped(show_rows(document.all_steps), width))
+    lines += ["", f"one step in full: flyweight journey show {document.name} STEP"]
+    lines += [f"reproduce them: flyweight journey run {document.name}, or with --quick to rehearse"]
+    return "\n".join(lines)
 
 
-def _write(
-    journey: Journey, replays: Sequence[Replay], hashes: Mapping[str, str], folder: Path
-) -> tuple[Path, Path, Path]:
-    verdicts = judge(journey, replays, hashes=hashes)
-    records, picture, page = (folder / f"{journey.name}.{kind}" for kind in ("json", "png", "md"))
-    write_text(records, to_json(replays))
-    write_bytes(picture, journey_picture(journey, verdicts))
-    write_text(page, journey_markdown(journey, verdicts, ours(journey, replays), picture=picture.name))
-    return records, picture, page
+def step_text(step: Step, *, width: int) -> str:
+    """Settings with their marks, the claims, and what was measured otherwise."""
+    recipe = step.recipe
+    lines = [f"{step.name}  {step.label}"]
+    lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", width) if step.extends else []
+    lines += textwrap.wrap(step.notes, width)
+    values = flat(recipe.model_dump())
+    rows = [
+        {"key": key, "mark": step.marks[key], "value": _value(values[key], step.alternatives.get(key))}
+        for key in values
+        if key in step.marks
+    ]
+    lines += ["", _wrapped(rows, width), ""]
+    claims = [{"claim": claim.subject, "mark": claim.mark, "reported": claim.reported} for claim in step.claims]
+    lines.append(_wrapped(claims, width))
+    lines += ["", *(f"{mark}: {meaning}" for mark, meaning in MARKS.items())]
+    lines += [f"train it: flyweight train {step.name}"]
+    return "\n".join(lines)
 
 
-def _write_index(known: Sequence[Journey], hashes: Mapping[str, Mapping[str, str]], folder: Path) -> Path:
-    judged = []
-    for journey in known:
-        path = folder / f"{journey.name}.json"
-        if path.exists():
-            replays = read(path)
-            verdicts = judge(journey, replays, hashes=hashes[journey.name])
-            judged.append((journey, verdicts, ours(journey, replays)))
-    write_text(folder / INDEX, index_markdown(judged))
-    return folder / INDEX
+def show_rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """A row a step: its parameters, the claim that it is known by, and what it changed."""
+    return [
+        {
+            "step": step.name,
+            "params": count(step.recipe.model.net, INPUT_SHAPE).params,
+            "reported": claim.reported if (claim := headline(step.claims)) else "",
+            "change": f"{step.label}: {_changed(step)}",
+        }
+        for step in steps
+    ]
 
 
-def _require_ours(path: Path) -> None:
-    """Refuse to write over a page that somebody else wrote."""
-    if path.exists() and not path.read_bytes().startswith(WRITTEN_BY.encode()):
-        raise UsageError(f"{path} is there and was not written by flyweight; choose another folder with --to.")
+def _wrapped(rows: Sequence[Mapping[str, Any]], width: int) -> str:
+    return as_text(table_of(rows, wraps=True), width=width)
+
+
+def _changed(step: Step) -> str:
+    return all_in_words(diff(step.parent, step.recipe)) if step.parent else step.recipe.model.net
+
+
+def _value(value: object, alternatives: str | None) -> str:
+    shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{shown}  (or {alternatives})" if alternatives else shown
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'' if n == 1 else 's'}"

@@ -78,14 +78,14 @@ class Count:
     is_above: bool = False
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         """As a claim tells it."""
         return f"{'above ' if self.is_above else 'about ' if self.within > 1 else ''}{self.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What follows a ±, as it was printed. is_percent: with a percent sign of its own; n_seeds: None if not told."""
+    """What follows a ±, as it was printed. is_percent: with a percent sign of its own; n_seeds: None if not given."""
 
     number: Decimal
     is_percent: bool = False
@@ -107,7 +107,7 @@ class Accuracy:
     epoch: int | None = None
     spread: Spread | None = None
 
-    def told(self, scale: Scale) -> str:
+    def reported(self, scale: Scale) -> str:
         """As a claim tells it, in percent, with the digits that were printed."""
         if self.number is None:
             assert self.correct is not None

@@ -157,17 +157,17 @@ def _miscounted(row: Row, cost: Cost | None) -> str | None:
     """That the claimed count is not the net's."""
     if row.parameters is None or cost is None or _agrees(row, cost.params):
         return None
-    told = _told(row)
+    reported = _reported(row)
     if _agrees(row, cost.registered_params):
         unused = cost.registered_params - cost.params
         return (
-            f"{told} is what the net registers; {unused:,} of it {'is' if unused == 1 else 'are'} never used, so that "
-            f"it works with {cost.params:,}"
+            f"{reported} is what the net registers; {unused:,} of it {'is' if unused == 1 else 'are'} never used, so "
+            f"that it works with {cost.params:,}"
         )
     off = int(cost.params - row.parameters.value)
     more = f"{abs(off):,} {'more' if off > 0 else 'fewer'}"
     registered = f" ({cost.registered_params:,} registered)" if cost.registered_params != cost.params else ""
-    return f"told {told}; its net {cost.net} has {cost.params:,}{registered}, {more}"
+    return f"reported {reported}; its net {cost.net} has {cost.params:,}{registered}, {more}"
 
 
 def _agrees(row: Row, count: int) -> bool:
@@ -178,7 +178,7 @@ def _agrees(row: Row, count: int) -> bool:
     return abs(count - row.parameters.value) < row.within
 
 
-def _told(row: Row) -> str:
+def _reported(row: Row) -> str:
     assert row.parameters is not None
     sense = "" if row.parameters.sense == "exactly" else f"{row.parameters.sense} "
     return f"{sense}{row.parameters.value:,.0f}"
@@ -205,7 +205,7 @@ def _same_count(before: Row, row: Row) -> str | None:
         else "this changes the count"
     )
     return (
-        f"{_told(row)} as in row {before.number}, although the change says {words!r}; {why}, "
+        f"{_reported(row)} as in row {before.number}, although the change says {words!r}; {why}, "
         "so it can only stay if another layer lost or gained exactly as many"
     )
 
@@ -220,8 +220,8 @@ def _changed_count(before: Row, row: Row) -> str | None:
     if abs(off) < before.within + row.within - 1:
         return None  # both may stand for one count
     return (
-        f"{_told(row)} is {abs(off):,} {'more' if off > 0 else 'fewer'} than {_told(before)} in row {before.number}, "
-        f"although the change ({row.change!r}) is one of the training, which has no parameters"
+        f"{_reported(row)} is {abs(off):,} {'more' if off > 0 else 'fewer'} than {_reported(before)} in row "
+        f"{before.number}, although the change ({row.change!r}) is one of the training, which has no parameters"
     )
 
 
@@ -230,7 +230,7 @@ def _over_limit(row: Row, cost: Cost | None, limit: int | None) -> str | None:
     if limit is None:
         return None
     if row.parameters is not None and _least(row) > limit:
-        return f"{_told(row)} is above the limit of {limit:,} by {row.parameters.value - limit:,.0f}"
+        return f"{_reported(row)} is above the limit of {limit:,} by {row.parameters.value - limit:,.0f}"
     if cost is not None and cost.params > limit:
         return f"its net has {cost.params:,}, above the limit of {limit:,} by {cost.params - limit:,}"
     return None
@@ -255,14 +255,14 @@ def _of_accuracies(table: Table, images: int, known: Sequence[tuple[str, tuple[i
 
 
 def _impossible(claim: Claim, images: int) -> str | None:
-    """That a figure is neither rounded nor cut from any share of so many images, or not from the one told beside it."""
+    """That a figure is neither rounded nor cut from any share of so many images, or not the one given beside it."""
     count = claim.images or images
     share, unit = _exact(claim)
     if claim.correct is not None:
         of_images = Fraction(claim.correct, count)
         if _prints_as(of_images, share, unit):
             return None
-        return f"{claim.told} is not {claim.correct:,} of {count:,}, which is {_percent(of_images, unit)}"
+        return f"{claim.reported} is not {claim.correct:,} of {count:,}, which is {_percent(of_images, unit)}"
     below = share * count // 1
     if any(_prints_as(Fraction(correct, count), share, unit) for correct in (below, below + 1)):
         return None
@@ -271,7 +271,7 @@ def _impossible(claim: Claim, images: int) -> str | None:
     )
     right = f"{float(share * count):,.4f}".rstrip("0").rstrip(".")
     answers = f"{_images(count)} is {right} right answer{'' if right == '1' else 's'}"
-    return f"{claim.told} of {answers}; the nearest that can be are {nearest_two}"
+    return f"{claim.reported} of {answers}; the nearest that can be are {nearest_two}"
 
 
 def _images(count: int) -> str:
@@ -280,7 +280,7 @@ def _images(count: int) -> str:
 
 def _exact(claim: Claim) -> tuple[Fraction, Fraction]:
     """The figure of an exact claim and one of its last digit, as shares."""
-    digits = claim.told.removesuffix(" %")
+    digits = claim.reported.removesuffix(" %")
     return Fraction(digits) / 100, Fraction(1, 100 * 10 ** len(digits.partition(".")[2]))
 
 
@@ -311,7 +311,7 @@ def _constant(claim: Claim, known: Sequence[tuple[str, tuple[int, ...]]]) -> str
     ]
     if not found:
         return None
-    return f"{claim.told} is what a net gets that answers the same to every image: {', '.join(found)}"
+    return f"{claim.reported} is what a net gets that answers the same to every image: {', '.join(found)}"
 
 
 def _is_same_to_two_decimals(share: Fraction, other: Fraction) -> bool:
@@ -319,7 +319,7 @@ def _is_same_to_two_decimals(share: Fraction, other: Fraction) -> bool:
 
 
 def _of_steps(table: Table, images: int) -> Iterator[Doubt]:
-    """Rows that cannot be told from the row before that has an accuracy, by Holm's p over all steps."""
+    """Rows that cannot be distinguished from the row before that has an accuracy, by Holm's p over all steps."""
     from flyweight.evidence.sequential import holm
 
     steps = list(pairwise(_results(table, images)))
@@ -380,8 +380,8 @@ def _no_difference(a: _Shares, b: _Shares, p: float, n_tested: int) -> str:
     many = _images(a.images) if a.images == b.images else f"{a.images:,} and {_images(b.images)}"
     assert a.row.accuracy is not None
     assert b.row.accuracy is not None
-    told = f"{a.row.accuracy.told} to {b.row.accuracy.told}"
-    return _not_told_apart(float(after - before), a.row, told, p, n_tested, f"{many} can show {_outlook(shown)}")
+    reported = f"{a.row.accuracy.reported} to {b.row.accuracy.reported}"
+    return _not_distinguished(float(after - before), a.row, reported, p, n_tested, f"{many} can show {_outlook(shown)}")
 
 
 def _no_difference_of_means(a: _Seeds, b: _Seeds, p: float, n_tested: int) -> str:
@@ -392,21 +392,21 @@ def _no_difference_of_means(a: _Seeds, b: _Seeds, p: float, n_tested: int) -> st
     shown = smallest_effect(effect.sd, min(a.n, b.n), alpha=LEVEL / n_tested)
     is_possible = shown is not None and shown <= (1 - a.mean.value if change >= 0 else a.mean.value)
     many = f"{a.n} seeds each" if a.n == b.n else f"{a.n} and {b.n} seeds"
-    told = f"{a.mean.told} to {b.mean.told}, {many}"
+    reported = f"{a.mean.reported} to {b.mean.reported}, {many}"
     outlook = f"{min(a.n, b.n)} seeds a side can show {_outlook(shown if is_possible else None)}"
-    return _not_told_apart(change, a.row, told, p, n_tested, outlook)
+    return _not_distinguished(change, a.row, reported, p, n_tested, outlook)
 
 
 def _outlook(shown: float | None) -> str:
     return "no step at all in this direction" if shown is None else f"{100 * shown:.2f} points"
 
 
-def _not_told_apart(change: float, before: Row, told: str, p: float, n_tested: int, outlook: str) -> str:
+def _not_distinguished(change: float, before: Row, reported: str, p: float, n_tested: int, outlook: str) -> str:
     from flyweight.evidence.verdict import p_value, points
 
     adjusted = f" adjusted for {n_tested} steps" if n_tested > 1 else ""
     # It begins with a word: what begins with a sign is a formula to a spreadsheet.
     return (
-        f"a change of {points(change)} from row {before.number} ({told}) cannot be told from none: "
+        f"a change of {points(change)} from row {before.number} ({reported}) cannot be distinguished from none: "
         f"{p_value(p)}{adjusted}; {outlook}"
     )

@@ -43,14 +43,14 @@ MOST_NUMBERS: Final = 8  # of rows in a note
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """An accuracy over seeds, as fractions, with the text of its figures. n_seeds: None where it is not told.
+    """An accuracy over seeds, as fractions, with the text of its figures. n_seeds: None where it is not given.
 
     sd: what stands after the ±, taken for the standard deviation of the seeds; half a last digit where that is 0.
     """
 
     value: float
     sd: float
-    told: str
+    reported: str
     n_seeds: int | None = None
 
 
@@ -58,8 +58,8 @@ class Mean:
 class Row:
     """One experiment. number: from 1; line: of the file. The texts are as a reader sees them, "" where there is none.
 
-    within: the counts that the parameters told can stand for lie less than this from them: 1 for an exact count, 100
-    for "22.2k". mean: the accuracy once more, where it is one over seeds.
+    within: the reported parameters can stand for counts less than this from them: 1 for an exact count, 100 for
+    "22.2k". mean: the accuracy once more, where it is one over seeds.
     """
 
     number: int
@@ -108,7 +108,7 @@ class _Reading:
 
 @dataclass
 class _Faults:
-    """Collects what is wrong, each with its place, until all of it is told at once."""
+    """Collects what is wrong, each with its place, until all of it is said at once."""
 
     label: str
     grid: Grid | None = None
@@ -139,7 +139,7 @@ def read_table(text: str, *, label: str, columns: Mapping[str, str] | None = Non
         columns: heads by role ("parameters", "accuracy", "change", "net", "step"), where guessing would go wrong.
 
     >>> table = read_table("| Exp | Params | Test acc |\\n|--|--|--|\\n| 1 | 22,186 | 99.17% |", label="log.md")
-    >>> table.rows[0].parameters.told, table.rows[0].accuracy.told
+    >>> table.rows[0].parameters.reported, table.rows[0].accuracy.reported
     ('22186', '99.17 %')
 
     Raises:
@@ -333,7 +333,7 @@ def _rows(reading: _Reading, faults: _Faults) -> tuple[tuple[Row, ...], list[str
                 step=_one_line(texts.get("step", "")) or str(number),
                 change=_one_line(texts.get("change", "")),
                 net=" ".join(texts.get("net", "").split()),
-                parameters=None if count is None else Claim(what="parameters", told=count.told, mark="stated"),
+                parameters=None if count is None else Claim(what="parameters", reported=count.reported, mark="stated"),
                 within=1 if count is None else count.within,
                 accuracy=accuracy,
                 mean=mean,
@@ -395,7 +395,7 @@ def _accuracies(
             faults.add(_mixed(accuracy, scale), number, cell.line, head)
         claim = Claim(
             what="accuracy",
-            told=accuracy.told(scale),
+            reported=accuracy.reported(scale),
             mark="stated",
             on=part or "test",
             epoch=epoch_of(head) if accuracy.epoch is None else accuracy.epoch,
@@ -414,7 +414,7 @@ def _mean(claim: Claim, spread: Spread, scale: Literal["percent", "fraction"], h
     return Mean(
         value=claim.value,
         sd=float(in_percent or last_digit / 2) / 100,
-        told=f"{claim.told.removeprefix('about ').removesuffix(' %')} ± {in_percent:f} %",
+        reported=f"{claim.reported.removeprefix('about ').removesuffix(' %')} ± {in_percent:f} %",
         n_seeds=None if n_seeds is None or n_seeds < 2 else n_seeds,
     )
 
@@ -484,11 +484,11 @@ def _choices(reading: _Reading, grids: Sequence[Grid]) -> Iterator[str]:
 
 def _other_nets(reading: _Reading, rows: Sequence[Row], is_named: bool) -> Iterator[str]:
     """Which nets were passed over, where a reader expects them to be counted: as others are, or as the user said."""
-    told = [row for row in rows if not says_nothing(row.net)]
-    faults = {row.number: fault for row in told if (fault := _fault_of(row.net)) is not None}
-    if not faults or (len(faults) == len(told) and not is_named):
+    named = [row for row in rows if not says_nothing(row.net)]
+    faults = {row.number: fault for row in named if (fault := _fault_of(row.net)) is not None}
+    if not faults or (len(faults) == len(named) and not is_named):
         return
-    head, nets = reading.head("net"), {row.number: row.net for row in told}
+    head, nets = reading.head("net"), {row.number: row.net for row in named}
     if len(faults) > MOST_SINGLE_NOTES:
         first, fault = next(iter(faults.items()))
         yield (
@@ -517,7 +517,7 @@ def _means(rows: Sequence[Row]) -> Iterator[str]:
     if unknown:
         is_one = len(unknown) == 1
         yield (
-            f"{_named_rows(unknown)} {'is a mean' if is_one else 'are means'} over seeds; how many is not told, so "
+            f"{_named_rows(unknown)} {'is a mean' if is_one else 'are means'} over seeds; how many is not given, so "
             f"{'it is' if is_one else 'they are'} not compared"
         )
     if known:

@@ -1,4 +1,4 @@
-"""The journeys as they are written: all experiments are there, every count and mark of them holds."""
+"""The documents as they are written: all experiments are there, every count and mark of them holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flyweight.errors import UsageError
 from flyweight.model.count import count
 from flyweight.recipe import Recipe, flat, keys, load, value_at
-from flyweight.reproductions.document import MARKS, NOT_A_NUMBER, Claim, Step, journey, journeys
+from flyweight.reproductions.document import MARKS, NOT_A_NUMBER, Claim, Step, document, documents
 from flyweight.reproductions.verdicts import INPUT_SHAPE
 
 STEPS = {"000": 5, "001": 10, "002": 14, "003": 18, "004": 1}
@@ -31,21 +31,21 @@ FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
 
 
 def every_step() -> list[Step]:
-    return [step for one in journeys() for step in one.all_steps]
+    return [step for one in documents() for step in one.all_steps]
 
 
 def test_all_experiments_are_there() -> None:
-    """48 experiments in five journeys, and the four runs beside them."""
-    assert {one.name: len(one.steps) for one in journeys()} == STEPS
-    assert {one.name: len(one.related) for one in journeys()} == RELATED
+    """48 experiments in five documents, and the four runs beside them."""
+    assert {one.name: len(one.steps) for one in documents()} == STEPS
+    assert {one.name: len(one.related) for one in documents()} == RELATED
     assert sum(STEPS.values()) == 48
     assert len({step.name for step in every_step()}) == 52
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_every_net_has_the_count_of_its_source(name: str) -> None:
-    """To the digit, what is registered and never used told apart."""
-    costs = {step.name: count(step.recipe.model.net, INPUT_SHAPE) for step in journey(name).all_steps}
+    """To the digit, what is registered and never used counted apart."""
+    costs = {step.name: count(step.recipe.model.net, INPUT_SHAPE) for step in document(name).all_steps}
 
     assert [cost.params for cost in costs.values()] == COUNTS[name]
     for step, cost in costs.items():
@@ -81,9 +81,9 @@ def test_every_key_that_a_step_sets_says_how_sure_it_is() -> None:
 
 
 def test_a_step_is_the_change_against_the_one_it_came_from() -> None:
-    """No step repeats what it inherits, and each comes from an earlier step of its journey but the first."""
+    """No step repeats what it inherits, and each comes from an earlier step of its document but the first."""
     n_changes = 0
-    for one in journeys():
+    for one in documents():
         names = [step.name for step in one.all_steps]
         for step in one.all_steps:
             if step.parent is None:
@@ -99,19 +99,19 @@ def test_a_step_is_the_change_against_the_one_it_came_from() -> None:
 
 
 def _written(name: str, step: str) -> dict[str, Any]:
-    from flyweight.recipe.catalogue import journey_tables
+    from flyweight.recipe.catalogue import document_tables
 
-    tables = journey_tables(name)
+    tables = document_tables(name)
     (found,) = [one for one in (*tables["steps"], *tables.get("related", ())) if one["name"] == step]
     return dict(found["recipe"])
 
 
 def test_every_claim_is_a_figure_or_an_outcome() -> None:
-    """Right answers over images give the accuracy that is told, as far as the document's own output goes."""
+    """Right answers over images give the accuracy that is reported, as far as the document's own output goes."""
     claims = [(step.name, claim) for step in every_step() for claim in step.claims]
     slips = []
     for step, claim in claims:
-        if claim.what == "outcome" or claim.told == NOT_A_NUMBER:
+        if claim.what == "outcome" or claim.reported == NOT_A_NUMBER:
             continue
         assert claim.value > 0
         assert claim.what != "accuracy" or claim.value < 1
@@ -124,7 +124,7 @@ def test_every_claim_is_a_figure_or_an_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "value", "sense", "unit"),
+    ("reported", "value", "sense", "unit"),
     [
         ("95.68 %", 0.9568, "exactly", 0.0001),
         ("about 9.9 %", 0.099, "about", 0.001),
@@ -133,9 +133,9 @@ def test_every_claim_is_a_figure_or_an_outcome() -> None:
         ("22186", 22186, "exactly", 1),
     ],
 )
-def test_a_claim_is_read_as_it_is_told(told: str, value: float, sense: str, unit: float) -> None:
+def test_a_claim_is_read_as_it_is_reported(reported: str, value: float, sense: str, unit: float) -> None:
     """Its figure, how exactly it is meant, and what its last digit is worth."""
-    claim = Claim(what="accuracy", told=told, mark="stated")
+    claim = Claim(what="accuracy", reported=reported, mark="stated")
 
     assert claim.value == pytest.approx(value)
     assert claim.sense == sense
@@ -154,15 +154,15 @@ def test_logs_are_complete() -> None:
 
 
 def test_steps_are_chosen_by_their_name_or_its_end() -> None:
-    """In the order of the journey; a step that is not there is named with all that are."""
-    log = journey("003")
+    """In the order of the document; a step that is not there is named with all that are."""
+    log = document("003")
 
     assert [step.name for step in log.select(["17", "003-2"])] == ["003-2", "003-17"]
     assert len(log.select([])) == 21
     with pytest.raises(UsageError, match=r"no step '19b'.*Did you mean.*Steps are 003-1, 003-2, "):
         log.select(["1", "19b"])
-    with pytest.raises(UsageError, match="Journeys are 000, 001, 002, 003, 004"):
-        journey("005")
+    with pytest.raises(UsageError, match="Documents are 000, 001, 002, 003, 004"):
+        document("005")
 
 
 @pytest.mark.skipif(not FACTS.exists(), reason="the facts lie beside the repository, where they are at hand")
@@ -174,7 +174,7 @@ def test_every_net_is_layer_by_layer_that_of_the_facts() -> None:
     for experiment in found:
         layers = experiment.get("architecture", experiment)["layers"]
         rows = [row for row in count(load(experiment["id"][1:]).model.net, INPUT_SHAPE).rows if row.is_executed]
-        told = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers if layer["params"]]
-        assert [(row.out_shape, row.params) for row in rows if row.params] == told, experiment["id"]
+        reported = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers if layer["params"]]
+        assert [(row.out_shape, row.params) for row in rows if row.params] == reported, experiment["id"]
 
     assert len(found) == 52

@@ -1,0 +1,78 @@
+"""`flyweight journey import`: a table of experiments that somebody else wrote, checked figure by figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flyweight.cli.output import Form, print_rows, talk
+from flyweight.errors import DataError, UsageError
+
+
+def import_table(
+    file: Path,
+    /,
+    *,
+    parameters: str | None = None,
+    accuracy: str | None = None,
+    change: str | None = None,
+    net: str | None = None,
+    step: str | None = None,
+    images: int = 10_000,
+    budget: str | None = None,
+    form: Form | None = None,
+) -> None:
+    """Check a table of experiments in a Markdown file: which figures cannot be right, and which differences are chance.
+
+    Counts are checked by the change and the net, accuracies by the number of images, rows by the row before. Columns
+    are guessed from their headers unless named.
+
+    $ flyweight journey import experiments.md
+
+    $ flyweight journey import experiments.md --accuracy "Val acc" --images 5000 --budget 20k
+
+    Parameters
+    ----------
+    file
+        A Markdown file with a table that has a row, or a column, for each experiment.
+    parameters
+        The header of the column with the parameter counts.
+    accuracy
+        The header of the column with the accuracies to judge.
+    change
+        The header of the column that says what was changed.
+    net
+        The header of the column with the nets, in the notation of flyweight.
+    step
+        The header of the column that names the rows.
+    images
+        How many images the accuracies were measured on.
+    budget
+        The limit on parameters, 20k or 20000.
+    """
+    from flyweight.model.budget import parse_budget
+    from flyweight.reproductions.log_import.doubts import doubts
+    from flyweight.reproductions.log_import.reading import read_table
+
+    limit = parse_budget([budget]).params if budget else None
+    named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
+    table = read_table(_text(file), label=str(file), columns={key: header for key, header in named.items() if header})
+    found = doubts(table, images=images, limit=limit)
+    print_rows([_doubt_row(doubt) for doubt in found], form or Form(), wraps=True)
+    for note in table.notes:
+        talk(note)
+    rows = f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
+    talk(f"{rows} read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{file} must be text in UTF-8, found other bytes.") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}.") from error
+
+
+def _doubt_row(doubt: Any) -> dict[str, Any]:
+    return {"row": doubt.row, "column": doubt.column, "doubt": doubt.kind, "why": doubt.sentence}
