@@ -251,7 +251,7 @@ def test_every_option_is_explained() -> None:
         ("How good it is, measured", "{} kinds are declared", count(sum(one.is_declared for one in KINDS))),
         ("How good it is, measured", "an {} of the faults", part(record.QUICK_FAULTY)),
         ("How good it is, measured", "a {} of the healthy runs", part(record.QUICK_HEALTHY)),
-        ("Exit codes and bad input", "{} means that the command cannot be meant", UsageError.exit_code),
+        ("Exit codes and bad input", "{} means a usage error", UsageError.exit_code),
         ("Exit codes and bad input", "{} means that the recipe does not fit its budget", OverBudgetError.exit_code),
         ("Exit codes and bad input", "{} that images, a notebook", DataError.exit_code),
         ("Exit codes and bad input", "{} that a file cannot be written", MissingError.exit_code),
