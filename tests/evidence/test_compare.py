@@ -175,7 +175,7 @@ def test_without_predictions_the_seeds_still_speak(store):
 
     assert found.verdict.kind == "better"
     assert found.images is None
-    (caution,) = [caution for caution in found.cautions if "predictions.npz" in caution]
+    (caution,) = [caution for caution in found.cautions if "has no predictions" in caution]
     assert "the effect over seeds can" in caution
 
 

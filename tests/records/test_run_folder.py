@@ -199,7 +199,7 @@ def test_what_a_diverged_run_lacks_is_explained(tmp_path, which):
     folder = RunFolder(path=tmp_path / RUN)
     folder.write_end(made_result(status="diverged", test=None), ())
 
-    with pytest.raises(DataError, match=f"run {RUN} diverged, so there is no"):
+    with pytest.raises(DataError, match=f"run {RUN} diverged, so it has no {which}"):
         READ[which](folder)
 
 

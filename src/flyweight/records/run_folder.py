@@ -289,11 +289,11 @@ class RunFolder:
             return f"{run}: its folder {self.path} is not here: it was deleted, or the run was made elsewhere."
         if which not in WRITTEN_AT_START and not self.has("result"):
             return (
-                f"{run} is unfinished, so there is no {NAMES[which]} yet; continue it with: "
+                f"{run} is unfinished, so it has no {which} yet; continue it with: "
                 f"flyweight train --resume {self.run_id}"
             )
         if which in OF_A_TRAINED_NET and (status := self.result().status) != "finished":
-            return f"{run} {status}, so there is no {NAMES[which]}; choose a finished run."
+            return f"{run} {status}, so it has no {which}; choose a finished run."
         return f"{self.file(which)} is missing; restore it, or train again."
 
 
