@@ -14,7 +14,7 @@ from benchmarks.fault_bench.scores import Share, mild_only, of_half, per_kind, s
 
 Rows = list[dict[str, object]]
 
-# What a proof must be below to count among the remedies that surely help.
+# What the p of a trial must be below to count among the remedies that surely help.
 SURE: Final = 0.01
 
 

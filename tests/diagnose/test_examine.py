@@ -487,7 +487,7 @@ def failed_proof(code: str) -> Trial:
 
 
 def test_a_remedy_that_did_not_help_costs_its_finding_the_rank(tiny, store):
-    """What was tried on a run is read from its folder: the finding that was first is then last, with its proof."""
+    """What was tried on a run is read from its folder: the finding that was first is then last, with its trial."""
     record = run(tiny("train.lr=1e30", "protocol.seed_after_split=true"), seed=5, store=store, threads=1)
     before = examine_run(record.id, store).diagnosis.findings
     keep_trials(store.folder(record.id), [failed_proof(before[0].code)])

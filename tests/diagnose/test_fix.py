@@ -308,7 +308,7 @@ def test_by_default_the_newest_run_is_looked_at_and_else_the_recipe_with_probes(
 
 @pytest.mark.slow
 def test_the_doctors_own_rules_lead_to_a_recipe_that_learns(tmp_path, store):
-    """With the real rules, a rate far too high is mended on the way, and the healed recipe reads digits."""
+    """With the real rules, a rate far too high is mended on the way, and the fixed recipe reads digits."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=20.0")
 
     outcome: FixOutcome = fix_recipe(recipe, store=store, seeds=3)

@@ -257,7 +257,7 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
 
 
 def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
-    """Splits that differ from seed to seed tell no figure wrongly: the change is right and costs nothing to prove."""
+    """Splits that differ from seed to seed tell no figure wrongly: the change is right and costs nothing to try."""
     recipe = tiny_recipe(tmp_path, "protocol.seed_after_split=true")
 
     trial = try_remedy(recipe, finding("protocol.seed_after_split=false", gain="honesty"), store=store)
@@ -293,7 +293,7 @@ def test_trials_of_one_recipe_share_its_runs(tmp_path, store):
 
 
 def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
-    """There is no proof until every seed is over; what is finished is kept, and what was stopped is resumed."""
+    """There is no trial until every seed is over; what is finished is kept, and what was stopped is resumed."""
     recipe, seen = tiny_recipe(tmp_path, "train.epochs=12"), list[Event]()
 
     stopped = try_remedy(

@@ -39,7 +39,7 @@ def made_subject(
     )
 
 
-def healed(subject: Subject, changes: Sequence[str]) -> Subject:
+def fixed(subject: Subject, changes: Sequence[str]) -> Subject:
     """The subject before any run of its recipe with these changes."""
     return made_subject(recipe=subject.recipe, overrides=changes)
 

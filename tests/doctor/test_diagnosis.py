@@ -113,7 +113,7 @@ def test_a_symptom_without_a_cause_keeps_its_place(other: Rule) -> None:
 
 
 def test_a_remedy_that_was_tried_and_failed_goes_last() -> None:
-    """Below every note, and with the proof; others keep their order."""
+    """Below every note, and with the trial; others keep their order."""
     rules = [made_rule("F1"), made_rule("F2"), made_rule("N1", "note")]
 
     found = diagnosed(rules, failed("F1"))
@@ -123,7 +123,7 @@ def test_a_remedy_that_was_tried_and_failed_goes_last() -> None:
 
 
 def test_a_remedy_that_helped_keeps_its_rank_and_has_a_proof() -> None:
-    """What is proved is no worse for it, and what was tried of a rule that is silent now is nothing."""
+    """What is shown to help is no worse for it, and what was tried of a rule that is silent now is nothing."""
     helped = Tried(code="F2", has_helped=True, line="98.0 to 99.1 %, p 0.002")
 
     found = diagnosed([made_rule("F1"), made_rule("F2"), made_rule("N1", None)], helped, failed("N1"))

@@ -31,7 +31,7 @@ def values(judgement: Judgement) -> list[object]:
     return [one.value for one in judgement.evidence]
 
 
-def healed_net(judgement: Judgement) -> str:
+def fixed_net(judgement: Judgement) -> str:
     assert judgement.remedy is not None
     return judgement.remedy.changes[0].removeprefix("model.net=")
 
@@ -51,7 +51,7 @@ def test_dropout_too_strong(name: str, strongest: float, kept: float, params: in
 
     assert values(judgement) == [strongest, kept, params]
     assert judgement.severity == "warning"
-    assert healed_net(judgement) == subject.cost.net.replace(f"do{strongest:g}".replace("0.", "."), "do.1")
+    assert fixed_net(judgement) == subject.cost.net.replace(f"do{strongest:g}".replace("0.", "."), "do.1")
 
 
 @pytest.mark.parametrize("name", ["003-14", "003-17", "003-18", "003-19", "004-1", "own/20k-fast", "003-11"])
@@ -73,7 +73,7 @@ def test_many_mild_dropouts_are_taken_out() -> None:
     judgement = judged("RE01", made_subject("c8 r 11(c8p1 r do.1) gap flat fc10"))
 
     assert values(judgement) == [0.1, 0.314, 6_594]
-    assert healed_net(judgement) == "c8 r 11(c8p1 r) gap flat fc10"
+    assert fixed_net(judgement) == "c8 r 11(c8p1 r) gap flat fc10"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_dropout_in_the_wrong_place(text: str, change: str, where: str) -> None:
     judgement = judged("RE02", made_subject(text))
 
     assert (judgement.severity, judgement.evidence[0].what) == ("warning", where)
-    assert healed_net(judgement) == change
+    assert fixed_net(judgement) == change
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_dropout_in_a_short_training() -> None:
 
     assert values(judgement) == [980, 0.25]
     assert judgement.severity == "note"
-    assert healed_net(judgement) == subject.cost.net.replace(" do.25", "")
+    assert fixed_net(judgement) == subject.cost.net.replace(" do.25", "")
 
 
 def test_dropout_has_time_in_a_long_training() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_subjects import (
     LABELS,
-    healed,
+    fixed,
     made_claim,
     made_ending,
     made_history,
@@ -134,7 +134,7 @@ def test_a_fault_is_seen_in_the_recipe_and_gone_with_its_remedy(
     assert judgement.severity == severity
     assert judgement.remedy is not None
     assert_recomputes(judgement, subject)
-    assert judged(code, healed(subject, judgement.remedy.changes)) is None
+    assert judged(code, fixed(subject, judgement.remedy.changes)) is None
 
 
 @pytest.mark.parametrize(("code", "overrides", "severity"), FAULTY)

@@ -70,14 +70,14 @@ def values(judgement: Judgement) -> list[object]:
     return [one.value for one in judgement.evidence]
 
 
-def healed_net(judgement: Judgement) -> str:
+def fixed_net(judgement: Judgement) -> str:
     assert judgement.remedy is not None
     (change,) = judgement.remedy.changes
     assert change.startswith("model.net=")
     return change.removeprefix("model.net=")
 
 
-def healed(subject: Subject, judgement: Judgement) -> Subject:
+def fixed(subject: Subject, judgement: Judgement) -> Subject:
     assert judgement.remedy is not None
     return made_subject(recipe=subject.recipe, overrides=judgement.remedy.changes, data=subject.data)
 
@@ -134,7 +134,7 @@ def check_remedy(subject: Subject, judgement: Judgement) -> bool:
     if judgement.remedy is None:
         assert judgement.advice
         return False
-    before, after = subject.cost, count(healed_net(judgement), subject.data.shape)
+    before, after = subject.cost, count(fixed_net(judgement), subject.data.shape)
     limit = subject.recipe.budget.params
     assert after.net != before.net
     assert after.out_shape == before.out_shape
@@ -203,7 +203,7 @@ def own_remedies(code: str, subject: Subject, most: int = 20) -> Iterator[Subjec
         judgement = RULES[code].judge(subject)
         if judgement is None or judgement.remedy is None:
             return
-        subject = healed(subject, judgement)
+        subject = fixed(subject, judgement)
         assert subject.cost.net not in seen
         seen.add(subject.cost.net)
         yield subject
@@ -212,17 +212,17 @@ def own_remedies(code: str, subject: Subject, most: int = 20) -> Iterator[Subjec
 
 @given(cases_of_stages())
 def test_all_remedies_together_come_to_an_end(subject: Subject) -> None:
-    """Healing the first finding, then the first of what is found then, and so on, never comes back to a net."""
+    """Fixing the first finding, then the first of what is found then, and so on, never comes back to a net."""
     seen = {subject.cost.net}
     for _ in range(60):
         open_ones = [judgement for judgement in said(subject).values() if judgement.remedy is not None]
         if not open_ones:
             return
-        subject = healed(subject, open_ones[0])
+        subject = fixed(subject, open_ones[0])
         assert subject.cost.net not in seen, seen
         seen.add(subject.cost.net)
 
-    raise AssertionError(f"healing never comes to an end: {seen}")
+    raise AssertionError(f"fixing never comes to an end: {seen}")
 
 
 # Who is well
@@ -255,7 +255,7 @@ def test_batch_norm_is_missed_in_four_convolutions_and_not_in_three() -> None:
     judgement = judged("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 c8p1 r flat fc10"))
 
     assert values(judgement) == [4, 5, 0]
-    assert healed_net(judgement) == "c8p1nb bn r m2 2(c8p1nb bn r) m2 c8p1nb bn r flat fc10"
+    assert fixed_net(judgement) == "c8p1nb bn r m2 2(c8p1nb bn r) m2 c8p1nb bn r flat fc10"
     assert is_silent("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 flat fc10"))
     assert is_silent("NE01", made_subject("c8p1 r m2 2(c8p1 r) m2 c8p1 bn r flat fc10"))
 
@@ -268,15 +268,15 @@ def test_batch_norm_without_trained_values_where_the_budget_is_short() -> None:
     tight = judged("NE01", made_subject(text, [f"budget.params={params + 31}"]))
     roomy = judged("NE01", made_subject(text, [f"budget.params={params + 32}"]))
 
-    assert healed_net(roomy) == "c8nb bn r m2 3(c8p1nb bn r) gap flat fc10"
-    assert healed_net(tight) == "c8nb bn0 r m2 3(c8p1nb bn0 r) gap flat fc10"
+    assert fixed_net(roomy) == "c8nb bn r m2 3(c8p1nb bn r) gap flat fc10"
+    assert fixed_net(tight) == "c8nb bn0 r m2 3(c8p1nb bn0 r) gap flat fc10"
 
 
 def test_class_maps_are_not_normalised() -> None:
     """The last layer's answers are scores, not a signal for another layer."""
     judgement = judged("NE01", made_subject("3(c8p1 r) m2 c10/1 gap flat"))
 
-    assert healed_net(judgement) == "3(c8p1nb bn r) m2 c10/1 gap flat"
+    assert fixed_net(judgement) == "3(c8p1nb bn r) m2 c10/1 gap flat"
 
 
 def test_a_bias_before_batch_norm_is_wasted_also_through_a_pool() -> None:
@@ -284,7 +284,7 @@ def test_a_bias_before_batch_norm_is_wasted_also_through_a_pool() -> None:
     judgement = judged("NE02", made_subject("c8 m2 bn r 2(c8p1 bn r) c8p1 r gap flat fc10"))
 
     assert values(judgement)[0] == 24
-    assert healed_net(judgement) == "c8nb m2 bn r 2(c8p1nb bn r) c8p1 r gap flat fc10"
+    assert fixed_net(judgement) == "c8nb m2 bn r 2(c8p1nb bn r) c8p1 r gap flat fc10"
 
 
 def test_a_bias_that_something_else_reads_is_not_wasted() -> None:
@@ -332,8 +332,8 @@ def test_a_linear_layer_is_relieved_by_a_pool_or_an_average() -> None:
     large = judged("NE03", made_subject(recipe=load("001-5")))
     seeing = judged("NE03", made_subject("c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r flat fc200 r fc10"))
 
-    assert healed_net(large) == "c16 r c16 r c10 r m2 c10/1 r c24 r m2 flat fc10 ls"
-    assert healed_net(seeing) == "c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r gap flat fc200 r fc10"
+    assert fixed_net(large) == "c16 r c16 r c10 r m2 c10/1 r c24 r m2 flat fc10 ls"
+    assert fixed_net(seeing) == "c12/5 bn r m2 c12p1 bn r m2 c24p1 bn r c24p1 bn r gap flat fc200 r fc10"
 
 
 def test_pooling_at_the_very_end() -> None:
@@ -342,8 +342,8 @@ def test_pooling_at_the_very_end() -> None:
 
     assert values(judgement) == [100, 9]
     assert judgement.severity == "warning"
-    assert healed_net(judgement) == "c16 r m2 c32 r m2 c64 r flat fc65 r fc10 ls"
-    assert count(healed_net(judgement)).params == 61_461
+    assert fixed_net(judgement) == "c16 r m2 c32 r m2 c64 r flat fc65 r fc10 ls"
+    assert count(fixed_net(judgement)).params == 61_461
 
 
 @pytest.mark.parametrize(
@@ -374,8 +374,8 @@ def test_a_receptive_field_smaller_than_a_digit() -> None:
     judgement = judged("NE05", subject)
 
     assert values(judgement) == [5.0, 28]
-    assert healed_net(judgement) == "c16nb bn r m2 c24nb bn r m2 c24nb bn r gap flat fc10"
-    assert is_silent("NE05", healed(subject, judgement))
+    assert fixed_net(judgement) == "c16nb bn r m2 c24nb bn r m2 c24nb bn r gap flat fc10"
+    assert is_silent("NE05", fixed(subject, judgement))
     assert is_silent("NE05", made_subject("c16nb bn r c24nb bn r flat fc10"))
 
 
@@ -383,7 +383,7 @@ def test_one_pool_more_is_enough_where_it_stands_early() -> None:
     """Five convolutions see 11 pixels; a pool after the second of them makes that 5 + 1 + 3 * 4 = 18."""
     judgement = judged("NE05", made_subject("5(c16p1nb bn r) gap flat fc10"))
 
-    assert healed_net(judgement) == " ".join(["c16p1nb bn r"] * 2 + ["m2"] + ["c16p1nb bn r"] * 3 + ["gap flat fc10"])
+    assert fixed_net(judgement) == " ".join(["c16p1nb bn r"] * 2 + ["m2"] + ["c16p1nb bn r"] * 3 + ["gap flat fc10"])
 
 
 def test_a_receptive_field_larger_than_the_image_too_early() -> None:
@@ -394,8 +394,8 @@ def test_a_receptive_field_larger_than_the_image_too_early() -> None:
     # 3, +1, +4, +2, +8, +4, +16, +16, +48, +48
     assert values(judgement) == [3, 3, 6, 150.0, 28]
     assert judgement.severity == "warning"
-    assert is_silent("NE06", healed(subject, judgement))
-    assert count(healed_net(judgement)).params == subject.cost.params
+    assert is_silent("NE06", fixed(subject, judgement))
+    assert count(fixed_net(judgement)).params == subject.cost.params
 
 
 def test_a_single_convolution_on_a_small_map_ends_many_good_nets() -> None:
@@ -418,7 +418,7 @@ def test_a_width_bottleneck(text: str, widths: list[int], change: str) -> None:
     judgement = judged("NE07", made_subject(text))
 
     assert values(judgement) == widths
-    assert healed_net(judgement) == change
+    assert fixed_net(judgement) == change
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
     some = judged("NE07", made_subject(text, [f"budget.params={params + 5 * 271}"]))
     none = judged("NE07", made_subject(text, [f"budget.params={params}"]))
 
-    assert healed_net(some) == "c14 r m2 c7 r c16 r flat fc10"
+    assert fixed_net(some) == "c14 r m2 c7 r c16 r flat fc10"
     assert none.remedy is None
     assert none.advice
 
@@ -456,7 +456,7 @@ def test_a_bottleneck_is_widened_as_far_as_the_budget_goes() -> None:
 def test_layers_registered_and_never_called(name: str, registered: int, executed: int) -> None:
     """The counts of the documents that two counters told differently; the remedy has one count."""
     judgement = judged("NE08", made_subject(recipe=load(name)))
-    after = count(healed_net(judgement))
+    after = count(fixed_net(judgement))
 
     assert values(judgement) == [2, registered, executed]
     assert judgement.severity == "warning"
@@ -468,14 +468,14 @@ def test_idle_layers_without_parameters_are_a_note() -> None:
     judgement = judged("NE08", made_subject("c8 r 2(unused(r)) +(unused(r) c8p1) gap flat fc10"))
 
     assert judgement.severity == "note"
-    assert healed_net(judgement) == "c8 r +(c8p1) gap flat fc10"
+    assert fixed_net(judgement) == "c8 r +(c8p1) gap flat fc10"
 
 
 def test_a_body_of_nothing_but_idle_layers_is_the_identity() -> None:
     """x + x stays x + x."""
     judgement = judged("NE08", made_subject("c8 r +(unused(c8)) gap flat fc10"))
 
-    assert healed_net(judgement) == "c8 r +(do0) gap flat fc10"
+    assert fixed_net(judgement) == "c8 r +(do0) gap flat fc10"
 
 
 def test_full_resolution_costs_most_of_the_time() -> None:
@@ -488,8 +488,8 @@ def test_full_resolution_costs_most_of_the_time() -> None:
     assert subject.cost.macs == at_full_size + behind
     assert values(judgement) == [3, round(at_full_size / (at_full_size + behind), 3)] == [3, 0.933]
     assert judgement.severity == "warning"
-    assert healed_net(judgement) == "c32p1 r c32p1 r m2 c32p1 r c16 r c16 r c16 r flat fc10 ls"
-    assert count(healed_net(judgement)).params == subject.cost.params
+    assert fixed_net(judgement) == "c32p1 r c32p1 r m2 c32p1 r c16 r c16 r c16 r flat fc10 ls"
+    assert count(fixed_net(judgement)).params == subject.cost.params
 
 
 def test_full_resolution_is_a_note_below_four_fifths() -> None:
@@ -511,7 +511,7 @@ def test_two_layers_without_an_activation_between_are_one() -> None:
     judgement = judged("NE10", made_subject("c8 bn silu m2 c16 bn c16 m2 bn silu flat fc20 fc10"))
 
     assert values(judgement) == ["c16 bn c16", 5, 2]
-    assert healed_net(judgement) == "c8 bn silu m2 c16 bn silu c16 m2 bn silu flat fc20 silu fc10"
+    assert fixed_net(judgement) == "c8 bn silu m2 c16 bn silu c16 m2 bn silu flat fc20 silu fc10"
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,7 @@ def test_every_step_of_the_documents_has_a_log_softmax() -> None:
 
 def test_an_activation_on_the_answers_is_taken_away() -> None:
     """Whatever stands between; leaky ones only scale, and behind class maps it belongs to the design."""
-    assert healed_net(judged("NE12", made_subject("c8 r gap flat 2(fc10 r)"))) == "c8 r gap flat fc10 r fc10"
+    assert fixed_net(judged("NE12", made_subject("c8 r gap flat 2(fc10 r)"))) == "c8 r gap flat fc10 r fc10"
     assert values(judged("NE12", made_subject("c8 r gap flat fc10 bn sigmoid ls"))) == ["fc10 sigmoid"]
     assert is_silent("NE12", made_subject("c8 r gap flat fc10 leaky"))
     assert is_silent("NE12", made_subject("c8 r c10/1 r gap flat"))
@@ -576,13 +576,13 @@ def test_saturating_activations(text: str, speaks: bool) -> None:
 
     assert is_silent("NE14", subject) is not speaks
     if speaks:
-        assert healed_net(judged("NE14", subject)) == re.sub("sigmoid|tanh", "r", text)
+        assert fixed_net(judged("NE14", subject)) == re.sub("sigmoid|tanh", "r", text)
 
 
 def test_few_filters_in_the_first_layer() -> None:
     """A note; as many as fit, up to eight."""
-    assert healed_net(judged("NE15", made_subject("c2 r c8 r gap flat fc10"))) == "c8 r c8 r gap flat fc10"
-    assert healed_net(judged("NE15", made_subject("dw r c8 r gap flat fc10"))) == "dw8 r c8 r gap flat fc10"
+    assert fixed_net(judged("NE15", made_subject("c2 r c8 r gap flat fc10"))) == "c8 r c8 r gap flat fc10"
+    assert fixed_net(judged("NE15", made_subject("dw r c8 r gap flat fc10"))) == "dw8 r c8 r gap flat fc10"
     assert is_silent("NE15", made_subject("c4 r c8 r gap flat fc10"))
 
 
