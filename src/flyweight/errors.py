@@ -1,6 +1,6 @@
-"""What a user can mend: every error says what must hold, what was found, and what to do next.
+"""Errors that a user can correct: each says what must hold, what was found, and what to do next.
 
-The exit codes are the command line's contract; they live here so that Python and the shell agree.
+The exit codes of the command line are here, too, so that Python and the shell agree.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ EXIT_CODES = {
 
 
 class FlyweightError(Exception):
-    """Base of everything a user can mend; `exit_code` is what the command line ends with."""
+    """Base of all errors that a user can correct; `exit_code` is that of the command line."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(FlyweightError):
-    """A name, an option or a recipe that cannot be meant as it stands."""
+    """A name, an option or a recipe that is not valid."""
 
     exit_code = 2
 
 
 class NotationError(UsageError):
-    """A net's text that does not parse, or whose layers do not fit together."""
+    """The text of a net that does not parse, or whose layers do not fit together."""
 
 
 class RecipeError(UsageError):
@@ -51,7 +51,7 @@ class OverBudgetError(FlyweightError):
 
 
 class TargetMissedError(FlyweightError):
-    """A finished run that did not reach the target it was given."""
+    """A finished run that did not reach its target."""
 
     exit_code = 4
 
@@ -63,20 +63,20 @@ class DivergedError(FlyweightError):
 
 
 class DataError(FlyweightError):
-    """A data set, image, record or run file that is not what it must be."""
+    """A data set, image, record or run file that is damaged or has the wrong format."""
 
     exit_code = 6
 
 
 class MissingError(FlyweightError):
-    """Something that must be installed, reachable or writable on this machine, and is not."""
+    """Something on this machine is not installed, not reachable or not writable."""
 
     exit_code = 7
 
 
 @contextmanager
 def needs_torch(what: str) -> Iterator[None]:
-    """Within, a torch that is not installed is one line about `what` with the install line.
+    """A context in which missing torch is an error of one line that names `what` and the install command.
 
     Raises:
         MissingError: there is no torch.
@@ -100,10 +100,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def require_counts(**counts: int | None) -> None:
-    """Seeds are 0 or more (and fit a database's integers); numbers of seeds, threads and processes 1 or more.
+    """Check that seeds are 0 or more (and fit a database's integers), and other counts 1 or more.
 
     Raises:
-        UsageError: the first that is not, by its name.
+        UsageError: the first that is out of range, by its name.
     """
     for name, value in counts.items():
         low, high = (0, 2**31 - 1) if name == "seed" else (1, 10_000)

@@ -51,7 +51,7 @@ def test_a_copy_is_the_text_as_it_was_written(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mine.toml"]
 
 
-def test_a_copy_overwrites_only_when_told(tmp_path: Path) -> None:
+def test_a_copy_overwrites_only_on_request(tmp_path: Path) -> None:
     """A file of the user's is safe until overwriting is asked for."""
     path = tmp_path / "mine.toml"
     path.write_text("mine")
@@ -88,8 +88,8 @@ def test_a_copy_that_cannot_be_meant_says_what_to_try(tmp_path: Path) -> None:
         ("nets:Tiny", False),
     ],
 )
-def test_a_recipe_is_told_from_a_net(given, expected):
-    """What could be a recipe's name or file is one, so that a slip in it is told as such."""
+def test_a_recipe_is_distinguished_from_a_net(given, expected):
+    """What could be a recipe's name or file is one, so that a typing error in it is reported as one."""
     assert is_recipe(given) is expected
 
 

@@ -33,14 +33,14 @@ def test_recipes_shown_load(tmp_path: Path) -> None:
         path = tmp_path / text.splitlines()[0].removeprefix("# ")
         path.write_text(text, encoding="utf-8")
 
-    assert {load(path).name for path in tmp_path.iterdir()} == {"mine", "longer", "as-told"}
+    assert {load(path).name for path in tmp_path.iterdir()} == {"mine", "longer", "as-reported"}
     assert len(shown) == 3
 
 
 def test_every_switch_of_the_protocol_is_explained() -> None:
     """The table of the protocol has a line for each position of each switch that is not the honest one."""
     text = (
-        DOCUMENT.read_text(encoding="utf-8").partition("## Measured otherwise: the protocol")[2].partition("\n## ")[0]
+        DOCUMENT.read_text(encoding="utf-8").partition("## How others measured: the protocol")[2].partition("\n## ")[0]
     )
     explained = re.findall(r"^\| `(\w+) = (?:\"(\w+)\"|true)` \|", text, flags=re.M)
 
@@ -48,7 +48,7 @@ def test_every_switch_of_the_protocol_is_explained() -> None:
     assert len(explained) == len(SENTENCES) == 9
 
 
-def test_faults_shown_are_the_ones_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_shown_are_those_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error message of the documentation is the real one, to the letter."""
     (wrong,), (shown,) = blocks("toml faulty"), blocks("text")
     monkeypatch.chdir(tmp_path)

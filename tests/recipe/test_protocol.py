@@ -28,23 +28,23 @@ params = "20k"
 accuracy = 0.9
 """
 
-HONEST = ProtocolSection()
+CLEAN = ProtocolSection()
 
 # Every switch in every position but the honest one.
 SWITCHES = [
     (name, value)
     for name, field in ProtocolSection.model_fields.items()
     for value in (get_args(field.annotation) or (True,))
-    if value != getattr(HONEST, name)
+    if value != getattr(CLEAN, name)
 ]
 
-# What is told changes, what is trained and how it is honestly measured does not.
+# The reported metrics change; the training and the clean evaluation do not.
 ONLY_TOLD = {"evaluate_augmented", "test_every_epoch", "last_batch_loss", "loss_divided_twice"}
 
 
 def switched(name: str, value: str | bool) -> Recipe:
     recipe = loads(FULL)
-    return recipe.model_copy(update={"protocol": HONEST.model_copy(update={name: value})})
+    return recipe.model_copy(update={"protocol": CLEAN.model_copy(update={name: value})})
 
 
 def test_a_recipe_without_a_protocol_hashes_as_before_there_were_any() -> None:
@@ -63,7 +63,7 @@ def test_every_switch_makes_another_recipe() -> None:
 
 def test_an_explicit_honest_protocol_is_none_at_all() -> None:
     """To write every switch at its default changes neither hash nor words."""
-    lines = "\n".join(f"{name} = {format_value(value)}" for name, value in HONEST.model_dump().items())
+    lines = "\n".join(f"{name} = {format_value(value)}" for name, value in CLEAN.model_dump().items())
 
     written = loads(f"{FULL}[protocol]\n{lines}\n")
 
@@ -73,7 +73,7 @@ def test_an_explicit_honest_protocol_is_none_at_all() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), SWITCHES)
-def test_every_switch_is_told_in_one_sentence(name: str, value: str | bool) -> None:
+def test_every_switch_has_one_sentence(name: str, value: str | bool) -> None:
     """No switch is passed over in silence, and no sentence belongs to none."""
     (sentence,) = protocol_words(switched(name, value))
 
@@ -82,7 +82,7 @@ def test_every_switch_is_told_in_one_sentence(name: str, value: str | bool) -> N
     assert not sentence.endswith((".", ";"))
 
 
-def test_several_switches_are_told_in_the_order_of_the_file() -> None:
+def test_several_switches_are_in_the_order_of_the_file() -> None:
     """The words of a protocol are those of its switches."""
     values = {"loss_divided_twice": True, "evaluate_on": "test", "last_batch_loss": True}
     recipe = loads(FULL).model_copy(update={"protocol": ProtocolSection(**values)})
@@ -94,7 +94,7 @@ def test_several_switches_are_told_in_the_order_of_the_file() -> None:
 
 @pytest.mark.parametrize(("name", "value"), SWITCHES)
 def test_only_what_changes_weights_or_honest_figures_has_an_effect(name: str, value: str | bool) -> None:
-    """A comparison does not credit a switch that changes nothing but what is told."""
+    """A comparison does not credit a switch that changes only reported metrics."""
     (change,) = diff(loads(FULL), switched(name, value))
 
     assert change.key == f"protocol.{name}"

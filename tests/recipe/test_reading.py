@@ -1,4 +1,4 @@
-"""Names, files, parents and overrides: what lies over what, and what is told when it cannot."""
+"""Names, files, parents and overrides: what replaces what, and the errors."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def write(tmp_path: Path):
     return _write
 
 
-def told(path: Path, **more) -> str:
+def error_of(path: Path, **more) -> str:
     with pytest.raises(RecipeError) as caught:
         load(path, **more)
     return str(caught.value)
@@ -64,37 +64,37 @@ def test_parents_are_found_beside_the_file_that_names_them(write) -> None:
 
 
 def test_a_circle_is_refused_with_the_whole_way_round(write) -> None:
-    """Three files that extend each other are told in order."""
+    """Three files that extend each other are listed in order."""
     a = write("a.toml", 'extends = "b.toml"\n')
     write("b.toml", 'extends = "c.toml"\n')
     write("c.toml", 'extends = "./a.toml"\n')
 
-    message = told(a)
+    message = error_of(a)
 
     folder = a.parent.resolve()
     way = " extends ".join(str(folder / name) for name in ("a.toml", "b.toml", "c.toml", "a.toml"))
     assert message == f"a recipe must not extend itself, found {way}."
 
 
-def test_a_missing_parent_is_told_where_it_is_named(write) -> None:
+def test_a_missing_parent_is_located_where_it_is_named(write) -> None:
     """The line of `extends`, and the nearest name or the path that was looked for."""
     by_name = write("a.toml", '# a comment\nextends = "own/20k-fats"\n')
     by_path = write("b.toml", 'extends = "gone.toml"\n')
     by_number = write("c.toml", "extends = 3\n")
 
-    assert f"{by_name}, line 2: extends: there is no recipe 'own/20k-fats'. Did you mean 'own/20k-fast'?" in told(
+    assert f"{by_name}, line 2: extends: there is no recipe 'own/20k-fats'. Did you mean 'own/20k-fast'?" in error_of(
         by_name
     )
-    assert told(by_path).startswith(f"{by_path}, line 1: extends: there is no file {by_path.parent / 'gone.toml'}")
-    assert told(by_number) == f"{by_number}, line 1: extends must be the name or file of a recipe, found 3."
+    assert error_of(by_path).startswith(f"{by_path}, line 1: extends: there is no file {by_path.parent / 'gone.toml'}")
+    assert error_of(by_number) == f"{by_number}, line 1: extends must be the name or file of a recipe, found 3."
 
 
-def test_a_fault_of_a_parent_is_told_in_the_parents_file(write) -> None:
+def test_a_fault_of_a_parent_is_located_in_the_parents_file(write) -> None:
     """Each fault carries the file and line that wrote the value; one that the child mends is gone."""
     parent = write("parent.toml", f'model.net = "{NET}"\n\n[train]\nepochs = 0\nlr = -1\n')
     child = write("child.toml", 'extends = "parent.toml"\n[train]\nepochs = 4\nmomentum = 3\n')
 
-    message = told(child)
+    message = error_of(child)
 
     assert message.splitlines() == [
         "the recipe has 2 faults:",
@@ -143,7 +143,7 @@ def test_a_fault_of_an_override_quotes_the_override(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["train.lr=1\ntrain.x=2", "train.lr=" + "9" * 400, "a" * 3000 + "=1"])
-def test_a_strange_override_is_still_told_in_one_short_line(text: str) -> None:
+def test_a_strange_override_is_still_one_short_line(text: str) -> None:
     """Lines and lengths that nobody means do not fill the screen."""
     with pytest.raises(RecipeError) as caught:
         load("own/8k", overrides=[text])
@@ -153,7 +153,7 @@ def test_a_strange_override_is_still_told_in_one_short_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "expected"),
     [
         ("name = small\n", "line 1, column 8", "Text must stand in quotes"),
         ('name = "a"\n[train\nlr = 1\n', "line 2, column 7", "Expected ']'"),
@@ -163,34 +163,34 @@ def test_a_strange_override_is_still_told_in_one_short_line(text: str) -> None:
     ],
     ids=["no quotes", "open bracket", "twice", "open text", "deep"],
 )
-def test_what_is_not_toml_is_told_in_one_line_with_its_place(text: str, line: str, told: str) -> None:
+def test_what_is_not_toml_is_one_line_with_its_place(text: str, line: str, expected: str) -> None:
     """Line and column, and the mistake that is made most often is named."""
     with pytest.raises(RecipeError) as caught:
         loads(text, label="mine.toml")
 
     assert str(caught.value).startswith("mine.toml")
     assert line in str(caught.value)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_name_is_told_with_the_nearest() -> None:
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     """A slip of the finger, a name without its folder, and a file without .toml are all helped."""
     for given, hint in [("own/20k-fats", "'own/20k-fast'"), ("8k", "'own/8k'"), ("mine", "a file must end in .toml")]:
         with pytest.raises(UsageError, match=f"there is no recipe {given!r}.*{hint}"):
             load(given)
 
 
-def test_files_that_cannot_be_read_are_told_in_one_line(write, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_one_line_of_error(write, tmp_path: Path) -> None:
     """Missing, a folder, not text: a recipe error, never a traceback."""
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "bytes.toml").write_bytes(b"name = '\xff\xfe'")
     null = write("null.toml", 'extends = "a\\u0000.toml"\n')
 
-    assert told(tmp_path / "gone.toml").startswith(f"there is no file {tmp_path / 'gone.toml'}")
-    assert told(tmp_path / "folder.toml").startswith(f"cannot read {tmp_path / 'folder.toml'}: ")
-    assert "must be text in UTF-8" in told(tmp_path / "bytes.toml")
-    assert "is no path that a file can have" in told(null)
+    assert error_of(tmp_path / "gone.toml").startswith(f"there is no file {tmp_path / 'gone.toml'}")
+    assert error_of(tmp_path / "folder.toml").startswith(f"cannot read {tmp_path / 'folder.toml'}: ")
+    assert "must be text in UTF-8" in error_of(tmp_path / "bytes.toml")
+    assert "is not a valid path" in error_of(null)
 
 
 def test_files_written_elsewhere_are_read(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_files_written_elsewhere_are_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xef\xbb\xbf" + f'[model]\r\nnet = "{NET}"\r\n[train]\r\nepochs = 0\r\n'.encode())
 
-    assert told(path).startswith(f"{path}, line 4: train.epochs")
+    assert error_of(path).startswith(f"{path}, line 4: train.epochs")
     assert load(path, overrides=["train.epochs=2"]).model.net == NET
 
 

@@ -106,7 +106,7 @@ def test_hash_is_the_same_for_ever() -> None:
 def test_name_and_description_are_not_part_of_the_hash() -> None:
     """Renaming a recipe does not make it another experiment."""
     recipe = loads(SMALL)
-    renamed = override(recipe, ["name=other", "description=told better"])
+    renamed = override(recipe, ["name=other", "description=better words"])
 
     assert recipe_hash(renamed) == recipe_hash(recipe)
     assert diff(recipe, renamed) == ()
@@ -180,7 +180,7 @@ WRONG = [
     ("target.stop = true", "target.stop needs target.accuracy, such as 0.994"),
     (
         'protocol.shared_transform = "training"\nprotocol.evaluate_on = "test"',
-        "protocol.shared_transform is about the two parts of a split, and protocol.evaluate_on 'test' makes none; ",
+        "protocol.shared_transform needs a split, and protocol.evaluate_on 'test' makes none;",
     ),
     (
         'data.validation = 100\nprotocol.evaluate_on = "train"',
@@ -190,24 +190,24 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), WRONG, ids=[line for line, _ in WRONG])
-def test_a_fault_is_told_in_the_users_words(line: str, told: str) -> None:
+@pytest.mark.parametrize(("line", "expected"), WRONG, ids=[line for line, _ in WRONG])
+def test_a_fault_is_named_in_the_users_words(line: str, expected: str) -> None:
     """One line: where it stands, what must hold, what was found, and what was meant."""
     with pytest.raises(RecipeError) as caught:
         loads(f'name = "small"\nmodel.net = "{NET}"\n{line}\n', label="mine.toml")
 
     assert str(caught.value).startswith("mine.toml, line 3: ")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
 
 
 def test_warmup_of_one_is_fine_where_nothing_warms_up() -> None:
-    """A contradiction is only told where it would change the run."""
+    """A contradiction is only an error where it would change the run."""
     assert override(loads(SMALL), ["train.warmup=1", "train.schedule=constant"]).train.warmup == 1
 
 
-def test_all_faults_are_told_together() -> None:
+def test_all_faults_are_in_one_error() -> None:
     """Missing, unknown, wrong and contradicting keys come in one error, each on its line, and so do overrides."""
     text = """
 [train]
@@ -252,10 +252,10 @@ def test_what_is_no_table_is_no_recipe(data) -> None:
 
 def test_every_key_says_what_it_means_and_what_it_accepts() -> None:
     """Help and documentation are made from these words, so each key has them."""
-    told = keys()
+    found = keys()
 
-    assert len(told) == 58
-    assert all(key.meaning.endswith(".") and key.accepts and key.default for key in told)
+    assert len(found) == 58
+    assert all(key.meaning.endswith(".") and key.accepts and key.default for key in found)
 
 
 def test_recipes_are_read_without_the_heavy_packages() -> None:

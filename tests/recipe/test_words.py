@@ -37,7 +37,7 @@ FAST = load("own/20k-fast")
         ("budget.params=1k", "budget.params 20,000 → 1,000"),
     ],
 )
-def test_a_change_is_told_with_its_unit(override_text: str, words: str) -> None:
+def test_a_change_has_its_unit(override_text: str, words: str) -> None:
     """Old to new; what is off is called off."""
     base = override(FAST, ["augment.rotate=10.0", "train.batch_size=64"])
 
@@ -55,19 +55,19 @@ def test_every_unit_and_factor_belongs_to_a_key() -> None:
     assert set(FACTORS) <= known
 
 
-def test_nothing_is_told_as_nothing() -> None:
+def test_no_change_is_the_word_nothing() -> None:
     """Two equal recipes differ in nothing."""
     assert all_in_words(diff(FAST, FAST)) == "nothing"
 
 
 @given(st.lists(st.sampled_from(["c8", "c16", "bn", "r", "m2", "d.1", "gap", "flat", "fc10"]), min_size=1, max_size=12))
-def test_a_net_that_became_another_is_told_somehow(words: list[str]) -> None:
-    """Never in silence: what is told is empty exactly if nothing changed."""
+def test_a_net_that_became_another_has_a_text(words: list[str]) -> None:
+    """The text is empty exactly if nothing changed."""
     old = "c8 bn r m2 c16 bn r gap flat fc10"
 
-    told = net_in_words(old, " ".join(words))
+    text = net_in_words(old, " ".join(words))
 
-    assert (told == "") == (" ".join(words) == old)
+    assert (text == "") == (" ".join(words) == old)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_net_that_became_another_is_told_somehow(words: list[str]) -> None:
         ("c8 r m2 c16 r flat fc10", "c8 bn r m2 c16 bn r c16 bn r flat fc10", "+bn, +bn +r +c16 +bn"),
     ],
 )
-def test_a_net_is_told_whole_where_steps_would_be_a_riddle(old: str, new: str, words: str) -> None:
+def test_a_net_is_shown_whole_where_many_steps_differ(old: str, new: str, words: str) -> None:
     """More than three steps of which one takes away or adds several words; replacements are read easily."""
     assert net_in_words(old, new) == words
 

@@ -23,7 +23,7 @@ from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, canonical_hash
 from flyweight.recipe import Recipe, diff, override, recipe_hash
-from flyweight.recipe.difference import HONEST
+from flyweight.recipe.difference import CLEAN
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -273,7 +273,7 @@ def _keys(recipe: Recipe, findings: Sequence[Finding]) -> set[str]:
 def _is_switch(recipe: Recipe, findings: Sequence[Finding]) -> bool:
     """Whether remedies only switch the protocol to a clean evaluation: what they give is known before any run."""
     keys = _keys(recipe, findings)
-    return bool(keys) and keys <= HONEST.keys() and together(findings).gain == "honesty"
+    return bool(keys) and keys <= CLEAN.keys() and together(findings).gain == "honesty"
 
 
 def _counts(step: FixStep, *, is_switch: bool, over: set[str]) -> bool:

@@ -27,7 +27,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, data_facts
 from flyweight.model.cost import Cost
 from flyweight.recipe import ProtocolSection, Recipe, diff, override, value_at
-from flyweight.recipe.difference import HONEST
+from flyweight.recipe.difference import CLEAN
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
 
@@ -260,7 +260,7 @@ def _clean_evaluation(setup: _Setup, runs: Sequence[RunRecord], store: Store) ->
     """The trial of a remedy after which figures mean what they say: how far off those are that are reported now."""
     finished = [run for run in runs if run.status == "finished"]
     shown = reported_otherwise(setup.unchanged, setup.keys, finished, store) if finished else ()
-    is_left = any(value_at(setup.changed, key) != HONEST[key] for key in setup.keys if key in HONEST)
+    is_left = any(value_at(setup.changed, key) != CLEAN[key] for key in setup.keys if key in CLEAN)
     return _trial_of(
         setup,
         reported=shown[0].reported if shown else (),

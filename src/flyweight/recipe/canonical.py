@@ -6,9 +6,9 @@ from flyweight.recipe.recipe import Recipe
 
 
 def canonical_form(recipe: Recipe, *, data_name: str, n_held_out: int | None) -> Recipe:
-    """The same from any folder, and whatever a later version holds out by default.
+    """The recipe with an absolute data path and the number of held-out images that its default stands for.
 
-    data_name: a name, or a whole path. n_held_out: training images that validate; None where none are held out.
+    data_name: a name, or an absolute path. n_held_out: training images that validate; None where none are held out.
 
     >>> recipe = Recipe.model_validate({"name": "small", "model": {"net": "flat fc10"}})
     >>> canonical_form(recipe, data_name="mnist", n_held_out=5_000).data.validation

@@ -37,7 +37,7 @@ def document_names() -> tuple[str, ...]:
 
 
 def document_tables(name: str) -> dict[str, Any]:
-    """A document as it is written, as nested tables.
+    """The file of a document as nested tables.
 
     Raises:
         UsageError: no such document.
@@ -87,10 +87,10 @@ def describe(name: str) -> str:
 
 
 def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a packaged recipe to `path`, whole or not at all; an existing file stays unless `overwrite`.
+    """Write a packaged recipe to `path`, completely or not at all; `overwrite` replaces an existing file.
 
     Raises:
-        UsageError: no such recipe, or a path that cannot be meant.
+        UsageError: no such recipe, or a path that is not that of a new .toml file.
         MissingError: the folder cannot be written to.
     """
     content, target = text(name), Path(path)
@@ -109,18 +109,15 @@ def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) ->
 
 
 def _files() -> dict[str, Traversable]:
-    folders = [folder for folder in files("flyweight.recipe").iterdir() if folder.is_dir()]
-    return {
-        f"{folder.name}/{file.name.removesuffix(_SUFFIX)}": file
-        for folder in folders
-        if folder.name != _JOURNEYS
-        for file in folder.iterdir()
-        if file.name.endswith(_SUFFIX)
-    }
+    folders = [one for one in files("flyweight.recipe").iterdir() if one.is_dir() and one.name != _JOURNEYS]
+    return {f"{folder.name}/{name}": file for folder in folders for name, file in _toml_files(folder).items()}
 
 
 def _document_files() -> dict[str, Traversable]:
-    folder = files("flyweight.recipe") / _JOURNEYS
+    return _toml_files(files("flyweight.recipe") / _JOURNEYS)
+
+
+def _toml_files(folder: Traversable) -> dict[str, Traversable]:
     return {file.name.removesuffix(_SUFFIX): file for file in folder.iterdir() if file.name.endswith(_SUFFIX)}
 
 

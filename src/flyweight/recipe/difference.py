@@ -1,4 +1,4 @@
-"""What two recipes do differently, and one number that says whether they do."""
+"""The keys in which two recipes differ, and a hash that is equal where none differs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from flyweight.recipe.recipe import ProtocolSection, Recipe
 
 Value = str | bool | int | float | None
 
-# What only says what a run may cost, is for, how many images are measured at a time, or what is told beside the honest
-# figures: two runs that differ in nothing else do the same.
+# Keys that do not change the training: budgets, the target, the batch size of evaluation, and reported metrics.
 WITHOUT_EFFECT = (
     "budget.",
     "target.accuracy",
@@ -27,13 +26,13 @@ WITHOUT_EFFECT = (
     "protocol.loss_divided_twice",
 )
 
-# Recipes of runs from before there were protocols do not name them.
-HONEST = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump().items()}
+# The keys of a clean evaluation; recipes of runs from before there were protocols do not have them.
+CLEAN = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump().items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One key that differs; None is a value that is off."""
+    """One key that differs; the value None is off."""
 
     key: str
     old: Value
@@ -50,16 +49,16 @@ def diff(old: Recipe, new: Recipe) -> tuple[Change, ...]:
 
 
 def diff_stored(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    """`diff` of two recipes as records keep them; keys that this version does not know count too, and stand last.
+    """`diff` of two recipes as records store them; keys that this version does not know come last.
 
-    A recipe from before there were protocols is one without.
+    A recipe without the section `protocol`, from before it existed, has the protocol of a clean evaluation.
     """
     return diff_flat(flat(old), flat(new))
 
 
 def diff_flat(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
     """`diff_stored` of recipes that are `flat` already: for thousands of them."""
-    keys, old, new = _known_keys(), HONEST | dict(old), HONEST | dict(new)
+    keys, old, new = _known_keys(), CLEAN | dict(old), CLEAN | dict(new)
     differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in IDENTITY]
     differing.sort(key=lambda key: (keys.get(key, len(keys)), key))
     return tuple(Change(key=key, old=old.get(key), new=new.get(key)) for key in differing)
@@ -67,8 +66,8 @@ def diff_flat(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, .
 
 @functools.cache
 def _known_keys() -> dict[str, int]:
-    """The place of each key in the file."""
-    return {key: place for place, key in enumerate(fields_of(Recipe))}
+    """The position of each key in the file."""
+    return {key: position for position, key in enumerate(fields_of(Recipe))}
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_effect(change: Change) -> bool:
-    """Whether a change can alter what a run does; a limit on its seconds can stop it earlier."""
+    """Whether a change can alter the training; a limit on its seconds can, since it can stop it earlier."""
     return change.key == "budget.seconds" or not change.key.startswith(WITHOUT_EFFECT)
 
 
@@ -104,7 +103,7 @@ def value_at(recipe: Recipe, key: str) -> Value:
 def recipe_hash(recipe: Recipe) -> str:
     """SHA-256 (hex) of everything but name and description: equal if and only if `diff` is empty.
 
-    A protocol that is off is left out, so that the recipes of runs that know none keep their hash.
+    The protocol of a clean evaluation is left out, so that recipes from before protocols existed have the same hash.
     """
     values = recipe.model_dump(mode="json", exclude=set(IDENTITY))
     if recipe.protocol == ProtocolSection():

@@ -1,7 +1,7 @@
-"""Everything that is wrong with a recipe, in the user's words and in one error.
+"""All faults of a recipe in one error, in the words of its keys.
 
-Goes in: what pydantic found. Comes out: `Fault` values that say which key, what it must be, and what was
-found; pydantic's own prose stays behind.
+Goes in: the errors of pydantic. Comes out: `Fault` values with the key, what it must be, and what was found; the
+messages of pydantic are not used.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from flyweight.recipe.keys import accepts, bound, fields_of, section_of
 from flyweight.recipe.toml import format_value
 
 Location = tuple[str, ...]
-_LONGEST = 60
-# What other tools call it, where spelling alone does not lead there.
-_ELSEWHERE = {
+_MAX_LENGTH = 60
+# Names that other tools use and whose spelling does not resemble ours.
+_FOREIGN_NAMES = {
     "learning_rate": "train.lr",
     "beta1": "train.momentum",
     "beta_1": "train.momentum",
@@ -32,7 +32,7 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing that is wrong: the key, and the sentence that says so."""
+    """One fault: its key, and a sentence."""
 
     location: Location
     message: str
@@ -40,9 +40,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Origins:
-    """Where the values of a recipe were written, and what was wrong before they could be checked.
+    """Where the values of a recipe were written, and the faults found before the values were checked.
 
-    places: words for a place ("mine.toml, line 4") by location; () is the recipe as a whole.
+    places: the place of each location in words ("mine.toml, line 4"); () is the recipe as a whole.
     """
 
     places: Mapping[Location, str] = field(default_factory=dict)
@@ -70,11 +70,11 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     return [
         Fault(location=location, message=message)
         for detail in error.errors(include_url=False)
-        for location, message in _told(detail, model)
+        for location, message in _messages(detail, model)
     ]
 
 
-def _told(detail: ErrorDetails, model: type[BaseModel]) -> list[tuple[Location, str]]:
+def _messages(detail: ErrorDetails, model: type[BaseModel]) -> list[tuple[Location, str]]:
     location, found = tuple(str(part) for part in detail["loc"]), detail["input"]
     fields = fields_of(model)
     if detail["type"] == "missing":
@@ -101,15 +101,15 @@ def _unknown(key: str, found: Any, model: type[BaseModel]) -> str:
 
 
 def _nearest_key(key: str, known: list[str]) -> str:
-    """A key of the same section that looks alike; else the same word in another section; else one that looks alike."""
+    """A similar key of the same section, else the same word in another section, else any similar key."""
     section, _, word = key.rpartition(".")
     siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
     elsewhere = {one.rpartition(".")[2]: one for one in reversed(known)}
     close = difflib.get_close_matches(word, siblings, n=1)
-    if close and word not in _ELSEWHERE:
+    if close and word not in _FOREIGN_NAMES:
         return f" Did you mean {siblings[close[0]]!r}?"
-    if word in _ELSEWHERE or word in elsewhere:
-        return f" Did you mean {_ELSEWHERE.get(word) or elsewhere[word]!r}?"
+    if word in _FOREIGN_NAMES or word in elsewhere:
+        return f" Did you mean {_FOREIGN_NAMES.get(word) or elsewhere[word]!r}?"
     close = difflib.get_close_matches(word, elsewhere, n=1)
     return f" Did you mean {elsewhere[close[0]]!r}?" if close else " `flyweight recipes --keys` lists them."
 
@@ -118,7 +118,7 @@ def _hint(field: Any, found: Any) -> str:
     if isinstance(found, str):
         words = getattr(field.annotation, "__args__", ())
         return nearest(found, [word for word in words if isinstance(word, str)])
-    # Momentum is from 0 to 1 as well, but nobody gives it in percent: the meaning tells which values are shares.
+    # Momentum is from 0 to 1 as well, but is never given in percent: the description says which values are shares.
     is_share = 1 in (bound(field, "le"), bound(field, "lt")) and re.search("fraction|share", field.description, re.I)
     if is_share and isinstance(found, int | float) and 1 < found <= 100:
         return f" For {found:g} % write {found / 100:g}."
@@ -135,6 +135,6 @@ def show(found: Any) -> str:
 
 
 def brief(text: str) -> str:
-    """A text on one line, and not a long one."""
+    """A text on one line of at most 60 characters."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 3]}..."

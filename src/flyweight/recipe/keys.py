@@ -1,7 +1,7 @@
-"""What may be written in a recipe: every key with its default, what it accepts, and what it means.
+"""The keys of a recipe: each with its default, what it accepts, and what it means.
 
-Goes in: a pydantic model with sections. Comes out: `Key` values, from which the error messages, the
-documentation and `flyweight recipes --keys` are made, so that the three cannot differ.
+Goes in: a pydantic model with sections. Comes out: `Key` values. The error messages, the documentation and
+`flyweight recipes --keys` are made from them, so the three cannot differ.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _bounds(field: FieldInfo) -> str:
             return f" from {low:g} to below {high:g}"
         case {"ge": low, "le": high}:
             return f" from {low:g} to {high:g}"
-    raise AssertionError("every way of bounding a value is named above")
+    raise AssertionError("a field with bounds that no case above names")
 
 
 def bound(field: FieldInfo, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What is known of each optimizer without torch: usual settings, and how it takes a gradient and a weight decay.
+"""Facts of each optimizer that need no torch: usual settings, and how it uses the gradient and the weight decay.
 
 A new optimizer begins here; the type checker then names what is left to do.
 """
@@ -13,7 +13,7 @@ OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerTraits:
-    """is_adaptive: it divides a gradient by its own size, so the size of the loss does not matter.
+    """is_adaptive: gradients are divided by their size, so the scale of the loss has no effect.
 
     is_decay_coupled: weight decay is part of the gradient. usual_lr: with momentum 0.9. swept_lrs: from far too low to
     far too high. usual_weight_decay: as `--set` takes it. strong_weight_decay: against overfitting.

@@ -1,4 +1,4 @@
-"""What a protocol means for the figures of a run, in plain sentences; docs/recipes.md has the reasons."""
+"""What each switch of a protocol changes, as a sentence; docs/recipes.md says why it misleads."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from typing import Final
 
 from flyweight.recipe.recipe import Recipe
 
-# Each value of each switch that is not the honest one, in the order of the file.
+# Each value of each switch that is not that of a clean evaluation, in the order of the file.
 SENTENCES: Final[Mapping[tuple[str, str | bool], str]] = {
-    ("evaluate_on", "test"): "epochs are judged on the test images, and nothing is held out: all training images train",
-    ("evaluate_on", "train"): "epochs are judged on the training images, and nothing is held out: all of them train",
-    ("evaluate_augmented", True): "what is told is measured on images that are augmented as in training",
-    ("shared_transform", "training"): "the validation figures that are told are of augmented images",
-    ("shared_transform", "evaluation"): "training images are not augmented: they share the transform of evaluation",
-    ("test_every_epoch", True): "the test images are measured after every epoch, so that one can be picked by them",
-    ("seed_after_split", True): "each seed splits anew, so that seeds differ in the images that train, too",
-    ("last_batch_loss", True): "the training loss that is told is that of the last batch of an epoch",
-    ("loss_divided_twice", True): "evaluation losses that are told are sums of batch means over the number of images",
+    (
+        "evaluate_on",
+        "test",
+    ): "epochs are evaluated on the test images; nothing is held out, so all training images train",
+    ("evaluate_on", "train"): "epochs are evaluated on the training images; nothing is held out, so all of them train",
+    ("evaluate_augmented", True): "the reported metrics are of images that are augmented as in training",
+    ("shared_transform", "training"): "the reported validation metrics are of augmented images",
+    ("shared_transform", "evaluation"): "training images are not augmented: they share the transform of the evaluation",
+    (
+        "test_every_epoch",
+        True,
+    ): "the test images are evaluated after every epoch, so that the best epoch can be chosen by them",
+    ("seed_after_split", True): "each seed has its own split, so that seeds also differ in the images that train",
+    ("last_batch_loss", True): "the reported training loss is that of the last batch of an epoch",
+    ("loss_divided_twice", True): "reported evaluation losses are sums of batch means divided by the number of images",
 }
 
 
 def protocol_words(recipe: Recipe) -> tuple[str, ...]:
-    """How the figures of a recipe's runs are made otherwise, a sentence for each switch; none where all is honest."""
+    """A sentence for each switch of the protocol that is on; none for a clean evaluation."""
     switches = recipe.protocol.model_dump()
     return tuple(sentence for (switch, value), sentence in SENTENCES.items() if switches[switch] == value)

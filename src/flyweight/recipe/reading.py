@@ -1,7 +1,7 @@
-"""From a name, a file or a text to a `Recipe`, and back to text.
+"""Reads a `Recipe` from a name, a file or a text, and writes it as text.
 
-A file may extend another: its keys are laid over the parent's, so that the file *is* the change. Over both lie
-the `--set` overrides. Where each value was written is remembered until it has been checked.
+A file may extend another: its keys replace those of the parent, so that the file *is* the change. The `--set`
+overrides replace both. The place of each value is stored until it has been checked.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
 from flyweight.recipe.toml import format_toml, key_lines, parse_toml
 
-# Who a recipe is, not what it does: never inherited, hashed or compared.
+# Keys that only name a recipe: never inherited, hashed or compared.
 IDENTITY = ("name", "description")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A text and what it is called. One from the catalogue has no folder: it must stay valid wherever it is copied."""
+    """A text and its name in errors. A recipe of the catalogue has no folder, so that a copy is valid anywhere."""
 
     label: str
     text: str
@@ -55,7 +55,7 @@ class _Layer:
 def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a catalogue name ("own/20k-fast") or of a file that ends in .toml.
 
-    overrides: "key.path=value" texts, laid over the file; a value is TOML, a bare word, or a count such as 20k.
+    overrides: "key.path=value" texts that replace values of the file: TOML, a bare word, or a count such as 20k.
 
     >>> load("own/20k-fast", overrides=["train.lr=0.02", "budget.params=25k"]).budget.params
     25000
@@ -84,10 +84,7 @@ def parent(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = (
 
 
 def draft(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The values of a recipe as nested tables, unchecked: for those who look into one that does not load.
-
-    Values that cannot even be read are none at all.
-    """
+    """The values of a recipe as nested tables, unchecked, also of one that does not load; empty if it is not TOML."""
     try:
         return _overridden(_resolved(_source(name_or_path, Path())), overrides).values
     except UsageError:
@@ -100,7 +97,7 @@ def loads(text: str, *, label: str = "recipe", overrides: Sequence[str] = ()) ->
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with `overrides` laid over it, checked again."""
+    """The recipe with `overrides` applied, checked again."""
     return _overridden(_Layer(values=recipe.model_dump()), overrides).recipe()
 
 
@@ -127,9 +124,9 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError:
-        raise RecipeError(f"{path} must be text in UTF-8, found other bytes.") from None
+        raise RecipeError(f"{path} must be text in UTF-8, found other bytes; save it as UTF-8.") from None
     except ValueError:
-        raise RecipeError(f"{str(path)!r} is no path that a file can have.") from None
+        raise RecipeError(f"{str(path)!r} is not a valid path of a file.") from None
 
 
 def _resolved(source: _Source, children: tuple[str, ...] = ()) -> _Layer:

@@ -1,6 +1,6 @@
 """A recipe: everything that decides what a run does, but its seed. A value: frozen, comparable, TOML in and out.
 
-It knows neither torch nor whether its net can be built or fits its budget; `experiment.plan` tells.
+It imports no torch. Whether its net can be built and fits its budget is the question of `experiment.plan`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _THOUSANDS = {"k": 1_000, "m": 1_000_000}
 
 
 def _count(value: Any) -> Any:
-    """20k and 1.2M as whole numbers; whatever is no such count is left for the type check to refuse."""
+    """20k and 1.2M as whole numbers; the type check refuses what is no such count."""
     match = _SHORT_COUNT.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return value
@@ -41,7 +41,7 @@ def _count(value: Any) -> Any:
 
 
 def _off(value: Any) -> Any:
-    """TOML has no null: the word none takes back what a parent recipe set."""
+    """TOML has no null: the word none removes what a parent recipe set."""
     return None if value == "none" else value
 
 
@@ -54,9 +54,12 @@ _Count = BeforeValidator(_count)
 _Off = BeforeValidator(_off)
 
 Whole = Annotated[int, Strict(), _Count]
-MaybeWhole = Annotated[int | None, Strict(), _Count, _Off]
+Count = Annotated[Whole, Field(ge=1)]
+MaybeCount = Annotated[int | None, Strict(), Field(ge=1), _Count, _Off]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False), AfterValidator(_without_minus_zero)]
-MaybeNumber = Annotated[float | None, Strict(), Field(allow_inf_nan=False), _Off]
+Share = Annotated[Number, Field(ge=0, le=1)]
+PartialShare = Annotated[Number, Field(ge=0, lt=1)]
+MaybeNumber = Annotated[float | None, Strict(), Field(gt=0, allow_inf_nan=False), _Off]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
 
@@ -76,151 +79,132 @@ class ModelSection(_Value):
 class DataSection(_Value):
     """The images, and what is held out of them."""
 
-    name: Text = Field(default="mnist", min_length=1, description="A built-in image set, or a path to your own.")
-    split_seed: Whole = Field(default=0, ge=0, description="The seed of the split into training and validation.")
-    validation: MaybeWhole = Field(
-        default=None,
-        ge=1,
-        description="Images held out of the training images to choose by; none is 5,000, or a sixth of a small set.",
+    name: Text = Field("mnist", min_length=1, description="A built-in image set, or a path to your own.")
+    split_seed: Whole = Field(0, ge=0, description="The seed of the split into training and validation.")
+    validation: MaybeCount = Field(
+        None, description="Training images held out for validation; none is 5,000, or a sixth of a small set."
     )
-    resize: MaybeWhole = Field(
-        default=None, ge=1, le=1024, description="Side of the square, in pixels, that images are resized to."
-    )
-    train_limit: MaybeWhole = Field(
-        default=None, ge=1, description="Use only the first so many images of the training split: for quick tries."
+    resize: MaybeCount = Field(None, le=1024, description="Side of the square, in pixels, that images are resized to.")
+    train_limit: MaybeCount = Field(
+        None, description="Train on the first N images of the training split only: for quick tries."
     )
 
 
 class AugmentSection(_Value):
     """How training images are varied; evaluation images never are."""
 
-    rotate: Number = Field(default=0.0, ge=0, le=180, description="Largest rotation either way, in degrees.")
-    translate: Number = Field(default=0.0, ge=0, le=1, description="Largest shift, as a fraction of the side.")
-    whole_pixels: Flag = Field(default=False, description="Shift by whole pixels only.")
-    scale: Number = Field(
-        default=0.0, ge=0, lt=1, description="Largest change of size, as a fraction: 0.1 is 90 % to 110 %."
-    )
-    shear: Number = Field(default=0.0, ge=0, lt=90, description="Largest shear either way, in degrees.")
-    crop_size: MaybeWhole = Field(
-        default=None, ge=1, description="Side, in pixels, of the centre that is cut out and resized back."
-    )
-    crop_probability: Number = Field(default=0.0, ge=0, le=1, description="Share of the images that are cropped.")
+    rotate: Number = Field(0.0, ge=0, le=180, description="Largest rotation either way, in degrees.")
+    translate: Share = Field(0.0, description="Largest shift, as a fraction of the side.")
+    whole_pixels: Flag = Field(False, description="Shift by whole pixels only.")
+    scale: PartialShare = Field(0.0, description="Largest change of size, as a fraction: 0.1 is 90 % to 110 %.")
+    shear: Number = Field(0.0, ge=0, lt=90, description="Largest shear either way, in degrees.")
+    crop_size: MaybeCount = Field(None, description="Side, in pixels, of the centre that is cut out and resized back.")
+    crop_probability: Share = Field(0.0, description="Share of the images that are cropped.")
     elastic: Number = Field(
-        default=0.0, ge=0, description="Elastic distortion: root mean square of the displacement, in pixels."
+        0.0, ge=0, description="Elastic distortion: root mean square of the displacement, in pixels."
     )
     elastic_smoothness: Number = Field(
-        default=4.0, gt=0, description="Standard deviation, in pixels, of the Gaussian that smooths the distortion."
+        4.0, gt=0, description="Standard deviation, in pixels, of the Gaussian that smooths the distortion."
     )
-    erase_probability: Number = Field(
-        default=0.0, ge=0, le=1, description="Share of the images from which one square is erased."
-    )
-    erase_size: Number = Field(default=0.25, ge=0, le=1, description="Side of that square, as a fraction of the side.")
+    erase_probability: Share = Field(0.0, description="Share of the images from which one square is erased.")
+    erase_size: Share = Field(0.25, description="Side of that square, as a fraction of the side.")
     interpolation: Literal["bilinear", "nearest"] = Field(
-        default="bilinear", description="How a warped image is read between the pixels."
+        "bilinear", description="How a warped image is read between the pixels."
     )
-    probability: Number = Field(
-        default=1.0, ge=0, le=1, description="Share of the images that get the affine and elastic warp."
-    )
+    probability: Share = Field(1.0, description="Share of the images that get the affine and elastic warp.")
 
 
 class TrainSection(_Value):
     """How the net learns."""
 
-    epochs: Whole = Field(default=5, ge=1, description="Passes over the training images.")
-    batch_size: Whole = Field(default=64, ge=1, description="Images a step.")
-    optimizer: OptimizerName = Field(default="sgd", description="The optimizer.")
-    lr: Number = Field(default=0.1, gt=0, description="The highest learning rate.")
-    momentum: Number = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; beta1 of adam and adamw.")
-    nesterov: Flag = Field(default=True, description="Nesterov's momentum, for sgd with momentum.")
-    beta2: Number = Field(default=0.999, ge=0, lt=1, description="Second beta of adam and adamw.")
-    weight_decay: Number = Field(default=0.0, ge=0, description="Weight decay, as the optimizer defines it.")
+    epochs: Count = Field(5, description="Passes over the training images.")
+    batch_size: Count = Field(64, description="Images in each step.")
+    optimizer: OptimizerName = Field("sgd", description="The optimizer.")
+    lr: Number = Field(0.1, gt=0, description="The highest learning rate.")
+    momentum: PartialShare = Field(0.9, description="Momentum of sgd; beta1 of adam and adamw.")
+    nesterov: Flag = Field(True, description="Nesterov's momentum, for sgd with momentum.")
+    beta2: PartialShare = Field(0.999, description="Second beta of adam and adamw.")
+    weight_decay: Number = Field(0.0, ge=0, description="Weight decay, as the optimizer defines it.")
     weight_decay_on: Literal["all", "weights"] = Field(
-        default="weights", description="What decays; weights are tensors of 2 and more dimensions, no bias, no norm."
+        "weights", description="What decays; weights are tensors of 2 and more dimensions, no bias, no norm."
     )
     schedule: Literal["constant", "step", "cosine", "one-cycle", "triangular"] = Field(
-        default="one-cycle", description="How the learning rate moves over the run."
+        "one-cycle", description="How the learning rate changes over the run."
     )
-    warmup: Number = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="Fraction of all steps on the way up: where one-cycle and triangular peak, cosine's warm-up.",
+    warmup: Share = Field(
+        0.2,
+        description="Fraction of all steps in which the rate rises (one-cycle, triangular, and cosine's warm-up).",
     )
-    step_epochs: Whole = Field(default=1, ge=1, description="Epochs between two drops of the step schedule.")
-    gamma: Number = Field(default=0.1, gt=0, le=1, description="Factor of each drop of the step schedule.")
-    final_lr: Number = Field(
-        default=0.0, ge=0, le=1, description="Learning rate at the end, as a fraction of `train.lr`."
+    step_epochs: Count = Field(1, description="Epochs between two drops of the step schedule.")
+    gamma: Number = Field(0.1, gt=0, le=1, description="Factor of each drop of the step schedule.")
+    final_lr: Share = Field(0.0, description="Learning rate at the end, as a fraction of `train.lr`.")
+    label_smoothing: PartialShare = Field(0.0, description="Fraction of each label that is spread over all classes.")
+    ema: PartialShare = Field(0.0, description="Decay per step of the moving average of the weights; 0 is off.")
+    loss_reduction: Literal["mean", "sum"] = Field(
+        "mean", description="Whether the losses of a batch are averaged or added."
     )
-    label_smoothing: Number = Field(
-        default=0.0, ge=0, lt=1, description="Fraction of each label that is spread over all classes."
-    )
-    ema: Number = Field(
-        default=0.0, ge=0, lt=1, description="Decay per step of the moving average of the weights; 0 is off."
-    )
-    loss_reduction: Literal["mean", "sum"] = Field(default="mean", description="How a batch's losses become one.")
-    shuffle: Flag = Field(default=True, description="A new order of the training images every epoch.")
+    shuffle: Flag = Field(True, description="A new order of the training images every epoch.")
     keep: Literal["best", "last"] = Field(
-        default="best", description="The epoch whose weights are the result; best is by validation."
+        "best", description="The epoch whose weights are the result; best is by validation."
     )
-    patience: MaybeWhole = Field(
-        default=None, ge=1, description="Stop after so many epochs without a better validation accuracy."
-    )
+    patience: MaybeCount = Field(None, description="Stop after N epochs without a better validation accuracy.")
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Numbers the step computes in; bfloat16 where the device has it, else float32."
+        "float32", description="Numbers the step computes in; bfloat16 where the device has it, else float32."
     )
-    eval_batch_size: Whole = Field(default=1000, ge=1, description="Images a step when nothing is learnt.")
+    eval_batch_size: Count = Field(1000, description="Images in each step of an evaluation.")
 
 
 class BudgetSection(_Value):
-    """What the run may cost. A limit is inclusive; over it nothing is trained."""
+    """What the run may cost. A limit is inclusive; above it nothing is trained."""
 
-    params: MaybeWhole = Field(default=None, ge=1, description="Trainable values that forward uses.")
-    macs: MaybeWhole = Field(default=None, ge=1, description="Multiplications by weights for one image.")
-    activation: MaybeWhole = Field(default=None, ge=1, description="Bytes of activations at the worst moment, float32.")
-    flash: MaybeWhole = Field(default=None, ge=1, description="Bytes of parameters and buffers, float32.")
-    epochs: MaybeWhole = Field(default=None, ge=1, description="Passes over the training images.")
-    seconds: MaybeNumber = Field(default=None, gt=0, description="Seconds of training.")
+    params: MaybeCount = Field(None, description="Trainable values that forward uses.")
+    macs: MaybeCount = Field(None, description="Multiplications by weights for one image.")
+    activation: MaybeCount = Field(None, description="Largest number of bytes of activations at one time, float32.")
+    flash: MaybeCount = Field(None, description="Bytes of parameters and buffers, float32.")
+    epochs: MaybeCount = Field(None, description="Passes over the training images.")
+    seconds: MaybeNumber = Field(None, description="Seconds of training.")
 
 
 class TargetSection(_Value):
     """What the run is for."""
 
     accuracy: MaybeNumber = Field(
-        default=None, gt=0, le=1, description="Validation accuracy to reach, as a fraction: 0.994 is 99.4 %."
+        None, le=1, description="Validation accuracy to reach, as a fraction: 0.994 is 99.4 %."
     )
-    stop: Flag = Field(default=False, description="End the run at the epoch that reaches it.")
+    stop: Flag = Field(False, description="End the run at the epoch that reaches it.")
 
 
 class ProtocolSection(_Value):
-    """What an experiment that is replayed measured otherwise; all of it is off for an honest one.
+    """How a reproduced experiment was measured where it differs from a clean evaluation; all off by default.
 
-    It changes what is told beside the honest figures, and who trains on what; docs/recipes.md has each with the reason
-    why it misleads.
+    It adds reported metrics to the clean ones, and can change the images that train; docs/recipes.md says why each
+    switch misleads.
     """
 
     evaluate_on: Literal["validation", "test", "train"] = Field(
-        default="validation",
-        description="The images that epochs are judged on; with test or train nothing is held out: all images train.",
+        "validation",
+        description="Images that each epoch is evaluated on; with test or train nothing is held out: all images train.",
     )
     evaluate_augmented: Flag = Field(
-        default=False, description="Tell what validation and test images give when they are augmented as in training."
+        False, description="Report metrics of validation and test images that are augmented as in training."
     )
     shared_transform: Literal["none", "training", "evaluation"] = Field(
-        default="none",
+        "none",
         description="One transform for both parts of the split: training augments the validation images, too; "
         "evaluation takes the augmentation from the training images.",
     )
     test_every_epoch: Flag = Field(
-        default=False, description="Measure the test images after every epoch, so that one can be picked by them."
+        False,
+        description="Evaluate on the test images after every epoch, so that the best epoch can be chosen by them.",
     )
     seed_after_split: Flag = Field(
-        default=False, description="Each seed splits anew: the seed was set when the split had been drawn."
+        False, description="Each seed has its own split, as when the seed is set after the split."
     )
     last_batch_loss: Flag = Field(
-        default=False, description="Tell the loss of an epoch's last batch for the training loss of the epoch."
+        False, description="Report the loss of the last batch as the training loss of the epoch."
     )
     loss_divided_twice: Flag = Field(
-        default=False, description="Tell evaluation losses as the sum of the batch means over the number of images."
+        False, description="Report evaluation losses as the sum of the batch means divided by the number of images."
     )
 
 
@@ -234,7 +218,7 @@ class Recipe(_Value):
         RecipeError: with every fault at once.
     """
 
-    name: Text = Field(min_length=1, description="What the runs are called; a file without it is called by its name.")
+    name: Text = Field(min_length=1, description="Name of the runs; the default is the name of the file.")
     description: Text = Field(default="", description="What the recipe is for, in one line.")
     model: ModelSection
     data: DataSection = DataSection()
@@ -256,8 +240,8 @@ class Recipe(_Value):
         except ValidationError as error:
             found = faults_of(error, cls)
             faults += found
-            # A second look without the faulty values, so that contradictions among the sound ones are told as well.
-            recipe = handler(_sound_part(data, found))
+            # A second check without the faulty values also finds contradictions among the valid ones.
+            recipe = handler(_valid_part(data, found))
         faulty = {fault.location for fault in faults}
         faults += [fault for fault, involved in contradictions(recipe) if not faulty & involved]
         if faults:
@@ -271,77 +255,61 @@ def keys() -> tuple[Key, ...]:
 
 
 def contradictions(recipe: Recipe) -> list[tuple[Fault, set[Location]]]:
-    """Values that are sound alone and cannot be meant together, each with the keys involved."""
-    augment, train, target, protocol = recipe.augment, recipe.train, recipe.target, recipe.protocol
-    found = []
-    if augment.crop_probability > 0 and augment.crop_size is None:
-        found.append(
-            _contradiction(
-                "augment.crop_probability needs augment.crop_size, the side in pixels that is cut out; give it, or 0.",
-                "augment.crop_probability",
-                "augment.crop_size",
-            )
-        )
-    if recipe.data.resize is not None and augment.crop_size is not None and augment.crop_size > recipe.data.resize:
-        found.append(
-            _contradiction(
-                f"augment.crop_size must be at most data.resize, {recipe.data.resize}, found {augment.crop_size}.",
-                "augment.crop_size",
-                "data.resize",
-            )
-        )
-    if train.warmup == 1 and train.schedule not in ("constant", "step"):
-        found.append(
-            _contradiction(
-                f"train.warmup must be below 1 for the {train.schedule} schedule, which would never come down.",
-                "train.warmup",
-                "train.schedule",
-            )
-        )
-    if target.stop and target.accuracy is None:
-        found.append(
-            _contradiction(
-                "target.stop needs target.accuracy, such as 0.994; give it, or set stop to false.",
-                "target.stop",
-                "target.accuracy",
-            )
-        )
-    if protocol.evaluate_on != "validation" and protocol.shared_transform != "none":
-        found.append(
-            _contradiction(
-                "protocol.shared_transform is about the two parts of a split, and protocol.evaluate_on "
-                f'{protocol.evaluate_on!r} makes none; give evaluate_on "validation", or shared_transform "none".',
-                "protocol.shared_transform",
-                "protocol.evaluate_on",
-            )
-        )
-    if protocol.evaluate_on != "validation" and recipe.data.validation is not None:
-        found.append(
-            _contradiction(
-                f"data.validation holds images out, and protocol.evaluate_on {protocol.evaluate_on!r} trains on all; "
-                'give evaluate_on "validation", or leave data.validation out.',
-                "data.validation",
-                "protocol.evaluate_on",
-            )
-        )
-    return found
+    """Values that are valid alone and contradict each other, each with the keys involved."""
+    augment, data, train, target, protocol = recipe.augment, recipe.data, recipe.train, recipe.target, recipe.protocol
+    is_all_training, judged = protocol.evaluate_on != "validation", repr(protocol.evaluate_on)
+    table = (
+        (
+            augment.crop_probability > 0 and augment.crop_size is None,
+            ("augment.crop_probability", "augment.crop_size"),
+            "augment.crop_probability needs augment.crop_size, the side in pixels that is cut out; give it, or 0.",
+        ),
+        (
+            None not in (data.resize, augment.crop_size) and (augment.crop_size or 0) > (data.resize or 0),
+            ("augment.crop_size", "data.resize"),
+            f"augment.crop_size must be at most data.resize, {data.resize}, found {augment.crop_size}.",
+        ),
+        (
+            train.warmup == 1 and train.schedule not in ("constant", "step"),
+            ("train.warmup", "train.schedule"),
+            f"train.warmup must be below 1 for the {train.schedule} schedule, which would never come down.",
+        ),
+        (
+            target.stop and target.accuracy is None,
+            ("target.stop", "target.accuracy"),
+            "target.stop needs target.accuracy, such as 0.994; give it, or set stop to false.",
+        ),
+        (
+            is_all_training and protocol.shared_transform != "none",
+            ("protocol.shared_transform", "protocol.evaluate_on"),
+            f"protocol.shared_transform needs a split, and protocol.evaluate_on {judged} makes none;"
+            ' give evaluate_on "validation", or shared_transform "none".',
+        ),
+        (
+            is_all_training and data.validation is not None,
+            ("data.validation", "protocol.evaluate_on"),
+            f"data.validation holds images out, and protocol.evaluate_on {judged} trains on all;"
+            ' give evaluate_on "validation", or leave data.validation out.',
+        ),
+    )
+    return [_contradiction(message, keys) for is_wrong, keys, message in table if is_wrong]
 
 
-def _contradiction(message: str, *involved: str) -> tuple[Fault, set[Location]]:
-    locations = [tuple(key.split(".")) for key in involved]
+def _contradiction(message: str, keys: tuple[str, ...]) -> tuple[Fault, set[Location]]:
+    locations = [tuple(key.split(".")) for key in keys]
     return Fault(location=locations[0], message=message), set(locations)
 
 
-def _sound_part(data: Any, faults: list[Fault]) -> dict[str, Any]:
+def _valid_part(data: Any, faults: list[Fault]) -> dict[str, Any]:
     """`data` without its faulty values, completed so that it validates."""
-    sound = {key: dict(value) if isinstance(value, dict) else value for key, value in dict(data).items()}
+    valid = {key: dict(value) if isinstance(value, dict) else value for key, value in dict(data).items()}
     for fault in faults:
-        _remove(sound, fault.location)
-    sound.setdefault("name", "unnamed")
-    model = sound.setdefault("model", {})
+        _remove(valid, fault.location)
+    valid.setdefault("name", "unnamed")
+    model = valid.setdefault("model", {})
     if isinstance(model, dict):
         model.setdefault("net", "flat fc10")
-    return sound
+    return valid
 
 
 def _remove(values: dict[str, Any], location: Location) -> None:

@@ -18,7 +18,7 @@ _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of
 
 
 def parse_toml(text: str, label: str) -> dict[str, Any]:
-    """The document as nested dicts; `label` is what the text is called in an error.
+    """The document as nested dicts; `label` names the text in an error.
 
     Raises:
         RecipeError: text that is not TOML, with line and column.
@@ -43,7 +43,7 @@ def _syntax_fault(text: str, label: str, message: str) -> str:
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line (from 1) of each section header and key, for error messages: what it cannot read it leaves out.
+    """The line (from 1) of each section header and key, for error messages; unusual forms are left out.
 
     >>> key_lines('name = "a"\\n[train]\\nlr = 0.1')
     {('name',): 1, ('train',): 2, ('train', 'lr'): 3}

@@ -9,11 +9,11 @@ from typing import Final
 
 from flyweight.recipe.difference import Change, Value
 
-LEAST_IN_COMMON: Final = 0.4  # share of the words of two nets below which the new one is told whole
-MOST_STEPS: Final = 6  # beyond so many, a list of what became of what is longer than the new net, and harder to read
-MOST_MIXED_STEPS: Final = 3  # the same, where a step takes away or adds several words at once
+MIN_IN_COMMON: Final = 0.4  # share of equal words below which the whole new net is shown
+MAX_STEPS: Final = 6  # a list of more steps is longer than the new net, and harder to read
+MAX_MIXED_STEPS: Final = 3  # the same, where a step removes or adds several words
 
-# What a number counts, where its key does not say so; fractions and rates have no unit.
+# Units of numbers whose key does not name one; fractions and rates have none.
 UNITS: Final = {
     "data.resize": "pixels",
     "data.train_limit": "images",
@@ -36,7 +36,7 @@ UNITS: Final = {
 }
 
 
-# Keys that say one thing together: to change several of them is one change.
+# Keys that set one thing together: a change of several of them is one change.
 FACTORS: Final = {
     "augment.crop_size": "crop",
     "augment.crop_probability": "crop",
@@ -61,7 +61,7 @@ FACTORS: Final = {
 
 
 def factor(key: str) -> str:
-    """The one thing that a key belongs to, where several keys say it together: a change of it is one change.
+    """The one thing that a key belongs to, where several keys set it together: a change of it is one change.
 
     >>> factor("train.gamma"), factor("train.schedule"), factor("train.lr")
     ('schedule', 'schedule', 'lr')
@@ -70,7 +70,7 @@ def factor(key: str) -> str:
 
 
 def label(key: str) -> str:
-    """What a key is called among other changes: "train.lr" is lr, "data.name" is data.
+    """The short name of a key in a list of changes: "train.lr" is lr, "data.name" is data.
 
     >>> label("train.lr"), label("model.net"), label("data.name"), label("budget.params")
     ('lr', 'net', 'data', 'budget.params')
@@ -92,18 +92,18 @@ def in_words(change: Change) -> str:
     if change.key == "model.net" and isinstance(change.old, str) and isinstance(change.new, str):
         return f"net {net_in_words(change.old, change.new)}"
     unit = UNITS.get(change.key)
-    return f"{label(change.key)} {_shown(change.key, change.old)} → {_shown(change.key, change.new)}" + (
+    return f"{label(change.key)} {_formatted(change.key, change.old)} → {_formatted(change.key, change.new)}" + (
         f" {unit}" if unit and _is_number(change.new) and not _is_off(change.key, change.new) else ""
     )
 
 
 def all_in_words(changes: Iterable[Change]) -> str:
-    """Several changes in one line; none at all is told too."""
+    """Several changes in one line; "nothing" if there are none."""
     return ", ".join(map(in_words, changes)) or "nothing"
 
 
 def net_in_words(old: str, new: str) -> str:
-    """What became of a net: words added, taken away and replaced, equal ones counted; the new net if little is left.
+    """The change of a net: words added, removed and replaced, equal steps counted; the new net if little is equal.
 
     >>> net_in_words("c8 r m2 c16 r gap flat fc10", "c8 bn r m2 c12 bn r gap flat fc10")
     '+bn (2 times), c16 → c12'
@@ -117,16 +117,16 @@ def net_in_words(old: str, new: str) -> str:
     was, now = old.split(), new.split()
     steps: Counter[str] = Counter()
     if len(was) == len(now) and _share(map(str.__eq__, was, now), len(was)) >= 0.5:
-        # Word by word: looking for what was moved would tell of a net whose widths all changed as taken apart.
+        # Word by word: a matcher would show a net with all widths changed as removed and added words.
         steps.update(f"{one} → {other}" for one, other in zip(was, now, strict=True) if one != other)
     else:
         matcher = difflib.SequenceMatcher(a=was, b=now, autojunk=False)
-        if matcher.ratio() < LEAST_IN_COMMON and was:
+        if matcher.ratio() < MIN_IN_COMMON and was:
             return f"→ {new}"
         for what, start, end, new_start, new_end in matcher.get_opcodes():
             if what != "equal":
                 steps.update(_steps(was[start:end], now[new_start:new_end]))
-    if len(steps) > (MOST_MIXED_STEPS if any(map(_is_of_several_words, steps)) else MOST_STEPS):
+    if len(steps) > (MAX_MIXED_STEPS if any(map(_is_of_several_words, steps)) else MAX_STEPS):
         return f"→ {new}"
     return ", ".join(step if n == 1 else f"{step} ({n} times)" for step, n in steps.items())
 
@@ -136,7 +136,7 @@ def _share(found: Iterable[bool], n: int) -> float:
 
 
 def _steps(gone: list[str], come: list[str]) -> Iterator[str]:
-    """A stretch of a net that became another: word for word as far as both reach, the rest as one."""
+    """A part of a net that became another: word for word up to the shorter length, the rest as one step."""
     replaced = min(len(gone), len(come))
     yield from (f"{old} → {new}" for old, new in zip(gone, come, strict=False))
     rest = [*(f"-{word}" for word in gone[replaced:]), *(f"+{word}" for word in come[replaced:])]
@@ -145,11 +145,11 @@ def _steps(gone: list[str], come: list[str]) -> Iterator[str]:
 
 
 def _is_of_several_words(step: str) -> bool:
-    """Whether a step takes away or adds more than one word; blocks begin with a plus sign, too."""
+    """Whether a step removes or adds more than one word; blocks begin with a plus sign, too."""
     return " " in step and " → " not in step
 
 
-# Augmentations and regularisers at 0 are not there at all; so is everything that is None.
+# None is off, and so is 0 for augmentations and regularisers.
 def _is_off(key: str, value: Value) -> bool:
     can_be_off = key.startswith("augment.") or key in (
         "train.weight_decay",
@@ -165,7 +165,7 @@ def _is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _shown(key: str, value: Value) -> str:
+def _formatted(key: str, value: Value) -> str:
     if _is_off(key, value):
         return "off"
     if isinstance(value, bool):
