@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from flyweight.evidence.compare import Comparison
     from flyweight.evidence.journal import Journal, journal
     from flyweight.execute.process_executor import Processes
-    from flyweight.execute.request import TrainingRequest
     from flyweight.execute.seeds import resume_seeds, run_seeds
     from flyweight.experiment.plan import Plan, examine, plan
     from flyweight.experiment.run import resume, run
@@ -67,7 +66,6 @@ _HOMES = {
     "RunRecord": "flyweight.records.record",
     "Store": "flyweight.records.store",
     "TrainedNet": "flyweight.inference.net",
-    "TrainingRequest": "flyweight.execute.request",
     "build": "flyweight.model.build",
     "compare": "flyweight.studies.results",
     "count": "flyweight.model.count",
@@ -110,7 +108,6 @@ __all__ = [
     "RunRecord",
     "Store",
     "TrainedNet",
-    "TrainingRequest",
     "build",
     "compare",
     "count",

@@ -107,8 +107,8 @@ def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (),
     try:
         return plan(load(name_or_path, overrides=overrides))
     except RecipeError as error:
-        told = str(error).splitlines()
-        faults = tuple(line.strip() for line in (told[1:] or told))
+        lines = str(error).splitlines()
+        faults = tuple(line.strip() for line in (lines[1:] or lines))
     values = draft(name_or_path, overrides=overrides)
     net, data = (values.get(section, {}) for section in ("model", "data"))
     net_text = net.get("net") if isinstance(net, dict) else None
@@ -128,7 +128,7 @@ def budget_overrides(budget: Sequence[str]) -> tuple[str, ...]:
 
 
 def _counted(net: str, source: ImageSource) -> tuple[Cost | None, tuple[str, ...]]:
-    """The cost of a net on a data set, and what keeps it from being one or from answering."""
+    """The cost of a net on a data set, and what is wrong with the net or its output."""
     try:
         sizes = source.sizes
     except UsageError as error:

@@ -1,6 +1,6 @@
 """One run of a recipe, from the plan to the record: the only place where data, net, training and records meet.
 
-A run that diverges or is stopped is a result, not an exception; what happens meanwhile is told to `watch`.
+A run that diverges or is stopped is a result, not an exception; events on the way go to `watch`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def find(selector: str, *, store: Store, study: str | None = None) -> Group[RunR
         UsageError: none or several could be meant; the message lists them.
     """
     if study is not None:
-        store.figures(study=study, purpose=RESULTS)  # an unknown study is told as such
+        store.figures(study=study, purpose=RESULTS)  # an unknown study is an error of its own
     recipe = named_recipe(selector)
     return _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
 
@@ -122,6 +122,6 @@ def _listed(named: Sequence[Group[RunRecord]], reference: Mapping[str, Any]) -> 
     lines = []
     for group in named:
         changes = diff_stored(reference, group.first.recipe)
-        told = all_in_words(changes) if changes else f"{group.first.data_name}, {group.first.data_hash[:SHORT_ID]}"
-        lines.append(f"\n  {group.first.id[:SHORT_ID]}  {group.n} seed{'' if group.n == 1 else 's'}  {told}")
+        changed = all_in_words(changes) if changes else f"{group.first.data_name}, {group.first.data_hash[:SHORT_ID]}"
+        lines.append(f"\n  {group.first.id[:SHORT_ID]}  {group.n} seed{'' if group.n == 1 else 's'}  {changed}")
     return "".join(lines)

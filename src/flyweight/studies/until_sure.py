@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flyweight.records.store import Store
 
 FIRST_LOOK: Final = 3  # seeds a side at least: with two, the spread is hardly known
-DEFAULT_MOST: Final = 10
+DEFAULT_MAX: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def until_sure(
     require_counts(max_seeds=max_seeds)
     first = _side(baseline, store)
     sides = (first, _side(changed, store, known=first.source))
-    looks = _looks(store, sides, part=part, most=max_seeds)
+    looks = _looks(store, sides, part=part, max_seeds=max_seeds)
     if sides[1].parent_hash is None and not _n(sides[1], store):
         # Of two new recipes the changed one comes from the baseline; a journal cannot tell it from who began first.
         sides = (sides[0], replace(sides[1], parent_hash=sides[0].hash))
@@ -127,7 +127,7 @@ def _side(selector: str, store: Store, *, known: ImageSource | None = None) -> _
     return replace(side, parent_hash=runs[0].parent_hash, known_data_hash=runs[0].data_hash) if runs else side
 
 
-def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None) -> list[tuple[int, int]]:
+def _looks(store: Store, sides: Sequence[_Side], *, part: Part, max_seeds: int | None) -> list[tuple[int, int]]:
     """The looks that are left, of the plan on record or of a new one, which is kept."""
     ours, theirs = sides
     if ours.hash == theirs.hash:
@@ -146,29 +146,29 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, most: int | None
     n = (_n(ours, store), _n(theirs, store))
     made = store.notebook.plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part)
     if made is not None:
-        return _left(made, n, most=most, is_turned=made.baseline_hash != ours.hash)
-    most = max(DEFAULT_MOST, *n) if most is None else most
+        return _left(made, n, max_seeds=max_seeds, is_turned=made.baseline_hash != ours.hash)
+    limit = max(DEFAULT_MAX, *n) if max_seeds is None else max_seeds
     # Both sides alike from the first look on: Welch's test keeps its promise less well where they are not.
-    least = max(FIRST_LOOK, *n)
-    if most < least:
-        there = f", since {max(n)} of one side are on record" if max(n) == least else ""
-        raise UsageError(f"--max-seeds must be {least} or more{there}, found {most}.")
-    looks = [(k, k) for k in range(least, most + 1)]
+    fewest = max(FIRST_LOOK, *n)
+    if limit < fewest:
+        there = f", since {max(n)} of one side are on record" if max(n) == fewest else ""
+        raise UsageError(f"--max-seeds must be {fewest} or more{there}, found {limit}.")
+    looks = [(k, k) for k in range(fewest, limit + 1)]
     level = sequential_level(looks)
     store.notebook.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)
     return looks
 
 
-def _left(made: Plan, n: tuple[int, int], *, most: int | None, is_turned: bool) -> list[tuple[int, int]]:
+def _left(made: Plan, n: tuple[int, int], *, max_seeds: int | None, is_turned: bool) -> list[tuple[int, int]]:
     """The looks of a plan from the first that needs as many seeds as there are; at least its last one."""
     looks = [(b, a) if is_turned else (a, b) for a, b in made.looks]
     last = max(looks[-1])
-    if most is not None and most > last:
+    if max_seeds is not None and max_seeds > last:
         raise UsageError(
-            f"--max-seeds must be at most {last}, which was planned when this question was first asked, found {most}; "
-            "a plan made longer after looking would err more often than it says."
+            f"--max-seeds must be at most {last}, which was planned when this question was first asked, found "
+            f"{max_seeds}; a plan made longer after looking would err more often than it says."
         )
-    allowed = [look for look in looks if most is None or max(look) <= most] or looks[:1]
+    allowed = [look for look in looks if max_seeds is None or max(look) <= max_seeds] or looks[:1]
     return [look for look in allowed if look[0] >= n[0] and look[1] >= n[1]] or allowed[-1:]
 
 
