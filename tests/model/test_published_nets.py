@@ -1,7 +1,5 @@
 """The counts of 48 published nets come out to the digit, and what was told wrongly is known."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from published_nets import DOCUMENTS, PUBLISHED, Published
@@ -10,10 +8,10 @@ from torch import Tensor, nn
 from flyweight.model.build import build
 from flyweight.model.count import count
 from flyweight.model.trace import trace
+from nets_of_documents import EXPERIMENTS
 
 # Registered with the net as a batch norm over 20 features, where no layer has 20: no chain of layers can hold it.
 NOT_A_CHAIN = "s004-1"
-FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
 
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda published: published.id)
@@ -83,21 +81,14 @@ def test_idle_layer_that_fits_nowhere_is_found_by_tracing() -> None:
 
 
 def test_table_agrees_with_the_study_of_the_documents() -> None:
-    """Where the study that the table was made from lies beside the repository, every entry is its entry."""
-    yaml = pytest.importorskip("yaml")
-    if not FACTS.exists():
-        pytest.skip("the study of the documents is not beside this repository; the table stands alone")
-    study = yaml.safe_load(FACTS.read_text(encoding="utf-8"))["experiments"]
-
-    assert [one.id for one in PUBLISHED] == [entry["id"] for entry in study]
-    for one, entry in zip(PUBLISHED, study, strict=True):
-        layers = entry["architecture"]
+    """Every entry of the table is the one of the study, layer by layer."""
+    assert [one.id for one in PUBLISHED] == [entry.id for entry in EXPERIMENTS]
+    for one, entry in zip(PUBLISHED, EXPERIMENTS, strict=True):
         cost = count(one.net)
-        shapes = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers["layers"]]
-        assert count(layers["notation"]).params == one.params == layers["params_forward"]
-        assert one.registered_params == layers.get("params_total", layers["params_forward"])
-        assert one.told == (entry["params_reported"]["value"] or entry.get("params_source"))
-        assert [(row.out_shape, row.params) for row in cost.rows if row.is_executed] == shapes
+        assert count(entry.notation).params == one.params == entry.params
+        assert one.registered_params == entry.registered
+        assert one.told == (entry.reported or entry.in_source)
+        assert [(row.out_shape, row.params) for row in cost.rows if row.is_executed] == entry.layers
 
 
 def test_weights_of_a_published_net_answer_ten_classes() -> None:

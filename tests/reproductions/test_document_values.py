@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from flyweight.model.count import count
 from flyweight.recipe import Recipe, flat, keys, load, value_at
 from flyweight.reproductions.document import MARKS, NOT_A_NUMBER, Claim, Step, document, documents
 from flyweight.reproductions.verdicts import INPUT_SHAPE
+from nets_of_documents import BESIDE, EXPERIMENTS
 
 STEPS = {"000": 5, "001": 10, "002": 14, "003": 18, "004": 1}
 RELATED = {"000": 0, "001": 0, "002": 1, "003": 3, "004": 0}
-# What forward uses, by steps in a row; the sums are in the documents' own sources (../shared/facts/AUDIT.md).
+# What forward uses, by steps in a row; the sums are in the documents' own sources.
 COUNTS = {
     "000": [15842] * 3 + [20290] * 2,
     "001": [593200, 130864, 130864, 39594, 25674] + [24498] * 3 + [24638] * 2,
@@ -27,7 +27,6 @@ COUNTS = {
 REGISTERED = {"003-17": 21700, "003-18": 21700, "003-19": 22402, "004-1": 19389}
 # Counts that were typed by hand and are wrong.
 WRONG_COUNTS = {"001-9": 24498, "001-10": 24498, "002-b1": 24245, "003-10": 22186, "003-13": 22186}
-FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
 
 
 def every_step() -> list[Step]:
@@ -165,16 +164,12 @@ def test_steps_are_chosen_by_their_name_or_its_end() -> None:
         document("005")
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the facts lie beside the repository, where they are at hand")
-def test_every_net_is_layer_by_layer_that_of_the_facts() -> None:
-    """Shapes and parameters of all 52 nets against the list that was made from the sources."""
-    yaml = pytest.importorskip("yaml", reason="needs pyyaml to read the facts")
-    facts = yaml.safe_load(FACTS.read_text(encoding="utf-8"))
-    found = [*facts["experiments"], *facts["related_runs_not_in_documents"]]
-    for experiment in found:
-        layers = experiment.get("architecture", experiment)["layers"]
-        rows = [row for row in count(load(experiment["id"][1:]).model.net, INPUT_SHAPE).rows if row.is_executed]
-        reported = [(tuple(layer["out_shape"]), layer["params"]) for layer in layers if layer["params"]]
-        assert [(row.out_shape, row.params) for row in rows if row.params] == reported, experiment["id"]
+def test_every_net_is_layer_by_layer_that_of_the_sources() -> None:
+    """Shapes and parameters of all 52 nets against the list that was made from the documents' sources."""
+    found = (*EXPERIMENTS, *BESIDE)
+    for net in found:
+        rows = [row for row in count(load(net.id[1:]).model.net, INPUT_SHAPE).rows if row.is_executed]
+        reported = [(shape, params) for shape, params in net.layers if params]
+        assert [(row.out_shape, row.params) for row in rows if row.params] == reported, net.id
 
     assert len(found) == 52

@@ -7,7 +7,6 @@ import string
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,7 @@ from flyweight.reproductions.log_import.doubts import KINDS, MNIST_CLASS_COUNTS,
 from flyweight.reproductions.log_import.pipes import pipe_tables
 from flyweight.reproductions.log_import.proportions import p_of_difference, shown_difference
 from flyweight.reproductions.log_import.reading import Row, Table, read_table
-
-FACTS = Path(__file__).parents[3] / "shared" / "facts" / "experiments.yaml"
+from nets_of_documents import EXPERIMENTS
 
 # The figures of the log of 18 rows: change, count as reported, right answers of 10,000.
 LOG_003 = (
@@ -1168,16 +1166,10 @@ def test_where_all_images_right_would_not_do_nothing_is_shown() -> None:
 
 def test_the_facts_of_the_48_experiments_as_tables() -> None:
     """Every count that was reported wrongly is found by counting, and no other."""
-    if not FACTS.exists():
-        pytest.skip("the facts lie beside the repository, and are not there")
-    import yaml
-
-    experiments = yaml.safe_load(FACTS.read_text("utf-8"))["experiments"]
-    told_counts = [one for one in experiments if one["params_reported"]["value"]]
     rows = [
-        [one["id"], one["label"].replace("|", "\\|"), one["architecture"]["notation"].replace("|", "\\|"), f"{count:,}"]
-        for one in told_counts
-        if (count := one["params_reported"]["value"])
+        [one.id, one.label.replace("|", "\\|"), one.notation.replace("|", "\\|"), f"{one.reported:,}"]
+        for one in EXPERIMENTS
+        if one.reported
     ]
     table = read(markdown(["Id", "Change", "Net", "Params"], rows))
     wrong = {table.rows[doubt.row - 1].step for doubt in doubts(table) if doubt.kind == "count"}
