@@ -22,6 +22,16 @@ settings.register_profile("thorough", max_examples=3000, print_blob=True, **_COM
 settings.load_profile(os.environ.get("FLYWEIGHT_HYPOTHESIS", "quick"))
 
 
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 * 2**30
+
+
+def pytest_configure() -> None:
+    """Temporary folders are kept in memory where it is large enough: half of the seconds are waits for a disk."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too, as CI does")
 
