@@ -169,14 +169,14 @@ def test_an_empty_class_folder_is_refused(tmp_path):
     """A class without pictures is named."""
     write_classes(tmp_path, {"ant": 6, "bee": 0})
 
-    assert f"{tmp_path}/bee: must hold pictures" in refused(tmp_path)
+    assert f"{tmp_path}/bee: must have pictures" in refused(tmp_path)
 
 
 def test_one_class_is_refused(tmp_path):
     """There is nothing to tell apart."""
     write_classes(tmp_path, {"ant": 6})
 
-    assert "at least 2, found training images of 1: 'ant'" in refused(tmp_path)
+    assert "at least 2 classes are needed, found training images of 1: 'ant'" in refused(tmp_path)
 
 
 def test_a_class_that_only_the_test_folder_has_is_refused(tmp_path):
@@ -184,7 +184,7 @@ def test_a_class_that_only_the_test_folder_has_is_refused(tmp_path):
     write_classes(tmp_path / "train", {"ant": 2, "bee": 2})
     write_classes(tmp_path / "test", {"ant": 1, "cat": 1})
 
-    assert "cat: a class without training images; the classes are ant, bee" in refused(tmp_path)
+    assert "cat: this class has no training images; the classes are ant, bee" in refused(tmp_path)
 
 
 def test_a_stray_folder_beside_train_is_refused(tmp_path):
@@ -218,7 +218,7 @@ def test_half_an_image_is_refused(tmp_path, form, name):
     write_classes(tmp_path, {"ant": 6, "bee": 6}, (60, 60))
     (tmp_path / "ant" / name).write_bytes(whole[: len(whole) // 2])
 
-    assert f"{name}: not a whole picture" in refused(tmp_path)
+    assert f"{name}: damaged picture" in refused(tmp_path)
 
 
 def png_claiming(width: int, height: int) -> bytes:

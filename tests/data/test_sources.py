@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.downloads import default_cache
 from flyweight.data.sources import load
 from flyweight.errors import DataError, UsageError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 # NOTICE.md beside mnist.npz names the same sums.
 PUBLISHED_MD5 = {
@@ -174,10 +177,10 @@ def test_a_side_out_of_range_is_refused(side):
 
 
 def test_every_named_set_says_where_each_of_its_files_is_and_what_its_checksum_is():
-    """Six names; each download has mirrors, and every place a checksum of the right length."""
+    """Each download has mirrors, and every place a checksum of the right length."""
     digits = {"sha256": 64, "md5": 32}
 
-    assert list(CATALOGUE) == ["mnist", "fashion-mnist", "kmnist", "emnist-letters", "emnist-balanced", "qmnist"]
+    assert len(CATALOGUE) >= 6
     assert [named.name for named in CATALOGUE.values() if named.is_built_in] == ["mnist"]
     for named in CATALOGUE.values():
         assert len(set(named.class_names)) == len(named.class_names)
@@ -189,6 +192,24 @@ def test_every_named_set_says_where_each_of_its_files_is_and_what_its_checksum_i
                 assert int(digest, 16)
                 assert place.url.startswith("http")
     assert len(CATALOGUE["emnist-balanced"].class_names) == 47
+
+
+def test_every_named_set_has_its_row_in_the_documentation():
+    """docs/data.md has a row for each set of the catalogue, with its images, classes and download, and no other."""
+    expected = [
+        (
+            f"`{named.name}`",
+            f"{named.n_train:,} + {named.n_test:,}",
+            str(len(named.class_names)),
+            f"{named.download_megabytes} MB" if named.files else "in the package",
+        )
+        for named in CATALOGUE.values()
+    ]
+
+    section = DOCUMENT.read_text(encoding="utf-8").partition("## By name")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+
+    assert [(name, images, n_classes, size.partition(",")[0]) for name, _, images, n_classes, size in rows] == expected
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -26,12 +26,9 @@ GOLDEN_HASH = "829bc3ccc549e75a80d8ebc8e1ace719bb9d8b79fff89cbc8bb62dbb5c6e2d70"
 
 def a_set(n: int = 30, *, own_validation: int = 0, channels: int = 1):
     shape = (channels, 5, 4)
-    return image_set(
-        name="mine",
-        train=(pictures(n, shape), labels(n)),
-        test=(pictures(6, shape, 1), labels(6)),
-        validation=(pictures(own_validation, shape, 2), labels(own_validation)) if own_validation else None,
-    )
+    sizes = {"train": n, "test": 6} | ({"validation": own_validation} if own_validation else {})
+    pairs = ((pictures(size, shape, number), labels(size)) for number, size in enumerate(sizes.values()))
+    return image_set(name="mine", parts=dict(zip(sizes, pairs, strict=True)))
 
 
 @given(n=st.integers(3, 200), seed=st.integers(0, 2**64), share=st.floats(0, 1))

@@ -1,8 +1,8 @@
-"""Random changes of whole batches of images; nothing here loops over images.
+"""Random changes of batches of images; nothing here loops over images.
 
-What chance decides is a value of its own, `Changes`, drawn for one batch or gathered for all batches of an epoch; what
-it does to images (N, C, H, W) float32 is `changed`. All geometry is one warp (rotation, scale, shear, translation and
-elastic together); the centre crop comes before it, erasing after. Every draw is deterministic from its generator.
+The random draws are a value, `Changes`, of one batch or of all batches of an epoch; `changed` applies them to images
+(N, C, H, W) float32. All geometry is one warp (rotation, scale, shear, translation and elastic together); the centre
+crop comes before it, erasing after. Every draw is deterministic from its generator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Interpolation = Literal["bilinear", "nearest"]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is done to a training batch, all zero (nothing) by default.
+    """The augmentation of a training batch; by default there is none.
 
     rotate: degrees, U(-rotate, rotate). translate: fraction of the side, per axis, in whole pixels when
     `whole_pixels`. scale: factor U(1 - scale, 1 + scale). shear: degrees, along x. elastic: r.m.s. displacement in
@@ -62,13 +62,13 @@ class Augmentation:
 
     @property
     def is_one_warp(self) -> bool:
-        """Pixels are looked up at other places, and nothing else is done."""
+        """Whether the warp is the only change."""
         return self.warps and not (self.crops or self.erase_probability)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What chance makes of N images, a row each; None where the settings have no such change.
+    """The random draws of N images, a row each; None where the settings have no such change.
 
     is_cropped, is_erased: (N,) bool. matrices: (N, 2, 3) float32, as of `affine_matrices`. field: (N, H, W, 2)
     displacements in pixels. corners: (N, 2) float32, top and left of the erased square, whole numbers.
@@ -106,7 +106,7 @@ def changed(images: Tensor, changes: Changes, settings: Augmentation) -> Tensor:
 def draw(
     shape: torch.Size, generator: Generator, settings: Augmentation, *, device: torch.device | str = "cpu"
 ) -> Changes:
-    """The changes of one batch of `shape`. Numbers are drawn on the CPU, so that they do not depend on the device."""
+    """The changes of one batch of `shape`. Numbers are drawn on the CPU, so they do not depend on the device."""
     first = _before_field(shape, generator, settings).to(device)
     return _with_field(_first_changes(first, shape, settings), shape, generator, settings, device)
 
@@ -119,10 +119,10 @@ def draw_epoch(
     batch_size: int,
     device: torch.device | str = "cpu",
 ) -> Changes:
-    """What `draw` gives for each batch of an epoch, one after the other; the elastic field is not in it.
+    """The changes that `draw` gives for each batch of an epoch, concatenated, without the elastic field.
 
-    shape: of all images of the epoch; the last batch may be smaller. seeds: one a batch. With an elastic field, what
-    is drawn after it is missing too, and `draw_rest` completes each batch.
+    shape: of all images of the epoch; the last batch may be smaller. seeds: one for each batch. With an elastic field,
+    the draws after it are missing, too, and `draw_rest` completes each batch.
     """
     generator, first, last = Generator(), [], []
     for step, seed in enumerate(seeds):
@@ -136,7 +136,7 @@ def draw_epoch(
 
 
 def draw_rest(changes: Changes, shape: torch.Size, settings: Augmentation, *, seed: int) -> Changes:
-    """One batch's part of `draw_epoch`, completed with the elastic field, if any, and what is drawn after it."""
+    """One batch of `draw_epoch`, completed with the elastic field, if any, and the draws after it."""
     if changes.matrices is None or not settings.elastic:
         return changes
     generator = Generator().manual_seed(seed)
@@ -216,14 +216,14 @@ def inverse_affine(angle: Tensor, factor: Tensor, slope: Tensor, shift_x: Tensor
 
 
 def affine_grid(matrices: Tensor, shape: torch.Size) -> Tensor:
-    """(N, H, W, 2) places to look at, in pixels from the centre of the image."""
+    """(N, H, W, 2) positions to sample, in pixels from the centre of the image."""
     _, _, height, width = shape
-    places = _places(height, width, matrices.device)
-    return torch.matmul(places, matrices.transpose(1, 2)).view(-1, height, width, 2)
+    positions = _positions(height, width, matrices.device)
+    return torch.matmul(positions, matrices.transpose(1, 2)).view(-1, height, width, 2)
 
 
 def warp(images: Tensor, grid: Tensor, interpolation: Interpolation) -> Tensor:
-    """Look the grid's places up; what lies outside the frame is 0."""
+    """Sample the images at the positions of the grid; outside the frame they are 0."""
     height, width = images.shape[2:]
     to_unit = torch.tensor((2 / width, 2 / height), device=grid.device)
     return F.grid_sample(images, grid * to_unit, interpolation, padding_mode="zeros", align_corners=False)
@@ -269,7 +269,7 @@ def _by_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _places(height: int, width: int, device: torch.device | str) -> Tensor:
+def _positions(height: int, width: int, device: torch.device | str) -> Tensor:
     """(H * W, 3) pixel centres as (x, y, 1), x and y from the middle of the frame."""
     y = torch.arange(height, device=device) - (height - 1) / 2
     x = torch.arange(width, device=device) - (width - 1) / 2

@@ -1,7 +1,7 @@
 """Training batches as pure functions of (seed, epoch, step), from one uint8 tensor that lives on the device.
 
-What chance decides is drawn for a whole epoch, before its first step: a run that resumes in the middle of it draws
-the same, asks for step k and gets the batch that the uninterrupted run would have got, bit for bit.
+All random numbers of an epoch are drawn before its first step: a run that resumes at step k of an epoch draws the same
+numbers and gets the same batch as the uninterrupted run, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flyweight.kernels import warping
 
 
 class Stream(IntEnum):
-    """What a random number is for; each purpose has its own stream of one seed."""
+    """The purpose of a random number; each purpose has its own stream of one seed."""
 
     INITIALISATION = 0
     ORDER = 1
@@ -31,7 +31,7 @@ class Stream(IntEnum):
 
 
 def seeds(seed: int, stream: Stream, *path: int, count: int = 1) -> list[int]:
-    """`count` independent 63-bit seeds for one purpose and place (numpy's SeedSequence, stable by contract)."""
+    """`count` independent 63-bit seeds for one purpose and path (numpy's SeedSequence, stable by contract)."""
     words = np.random.SeedSequence([seed, int(stream), *path]).generate_state(count, np.uint64)
     return [int(word) >> 1 for word in words]
 
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochDraws:
-    """All that chance decides about the images of one epoch, drawn before its first step.
+    """The random draws for the images of one epoch, made before its first step.
 
     order: (n,) int64 rows, step after step, without an image that is left out. changes: of the n images, as of
     `draw_epoch`. Both are on the images' device. seeds: (n_steps,) int64, of the augmentation of each step.
@@ -61,8 +61,8 @@ class EpochDraws:
 class Batches:
     """One data split as batches, shuffled and augmented; `normalise` is the same for training and evaluation.
 
-    images: (N, C, H, W) uint8; labels: (N,) int64; mean, std: per channel, for pixel values in 0..1. rows: which of
-    the images are the split, by default all; they are not copied, so the images may be a memory-mapped file.
+    images: (N, C, H, W) uint8; labels: (N,) int64; mean, std: per channel, for pixel values in 0..1. rows: of the
+    images in the split, by default all; they are not copied, so the images may be a memory-mapped file.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Batches:
         self._drawn: tuple[int, EpochDraws] | None = None
 
     def alike(self, *, batch_size: int, rows: Tensor | None = None, shuffle: bool | None = None) -> Batches:
-        """The same images of the same seed, normalised and augmented alike, in other batches."""
+        """The same images, seed, normalisation and augmentation, in other batches."""
         other = copy.copy(self)
         other.batch_size, other._drawn = batch_size, None
         other.rows = self.rows if rows is None else rows
@@ -104,7 +104,7 @@ class Batches:
         return self.batch(self.draws(epoch), step)
 
     def batch(self, draws: EpochDraws, step: int) -> Batch:
-        """The batch of a step, from what was drawn for its epoch."""
+        """The batch of a step, from the draws of its epoch."""
         part = slice(step * self.batch_size, (step + 1) * self.batch_size)
         rows = draws.order[part]
         shape = torch.Size((len(rows), *self.images.shape[1:]))
@@ -112,7 +112,7 @@ class Batches:
         return Batch(images=self._images(rows, changes), labels=self.labels[rows], rows=rows)
 
     def draws(self, epoch: int) -> EpochDraws:
-        """What chance decides in an epoch: a function of the seed and the epoch alone, kept while the epoch lasts."""
+        """The random draws of an epoch: a function of the seed and the epoch, cached for the last epoch."""
         if self._drawn is None or self._drawn[0] != epoch:
             self._drawn = epoch, self._draw(epoch)
         return self._drawn[1]
@@ -134,7 +134,7 @@ class Batches:
         return EpochDraws(order=order.to(device), seeds=torch.tensor(of_steps), changes=changes)
 
     def _images(self, rows: Tensor, changes: Changes) -> Tensor:
-        """The images of a step, by the kernel where one warp is all that is done to them."""
+        """The images of a step, by the kernel if a warp is their only change."""
         settings = self.augmentation
         if changes.matrices is not None and settings.is_one_warp and warping.can_warp(self.images):
             return warping.warped(

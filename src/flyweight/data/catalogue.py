@@ -1,6 +1,6 @@
-"""The image sets that have a name: what they are, where they come from, and the checksum of every file.
+"""The table of named image sets: their contents, mirrors, and the checksum of every file.
 
-A table and nothing else. The checksums are those that TensorFlow Datasets and torchvision publish for these files.
+The checksums are those that TensorFlow Datasets and torchvision publish for these files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MNIST: Final = "mnist"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a file can be fetched, and the checksum ("sha256:..." or "md5:...") of what is there."""
+    """A URL of a file, and the checksum ("sha256:..." or "md5:...") of the file there."""
 
     url: str
     checksum: str
@@ -23,7 +23,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A file by its name in the cache, and the places to fetch it from, the preferred one first."""
+    """A file by its name in the cache, and the places to download it from, the preferred one first."""
 
     name: str
     places: tuple[Place, ...]
@@ -31,12 +31,11 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSet:
-    """An image set with a name; `files` are what must be fetched, none for what the package brings.
+    """An image set with a name; `files` must be downloaded, none for a set in the package.
 
     members: the four IDX files, by train_images, train_labels, test_images, test_labels; they are files of that name
-    or, where there is an `archive`, inside that zip. first_label: what the files call class 0. is_transposed: rows
-    and columns of the stored images are exchanged. shape (C, H, W), n_train and n_test are known without opening
-    anything.
+    or, where there is an `archive`, inside that zip. first_label: the number of class 0 in the files. is_transposed:
+    rows and columns of the stored images are exchanged. shape: (C, H, W).
     """
 
     name: str
@@ -89,14 +88,14 @@ _FASHION_MIRRORS: Final = (
 _KMNIST_MIRRORS: Final = (
     "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
     "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-    # Its home has been out of reach for weeks at a time; the archive's copy is held by the same checksums.
+    # The home site was unreachable for weeks at a time; the archive's copy has the same checksums.
     "https://web.archive.org/web/2022id_/http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
 )
 _QMNIST_MIRRORS: Final = (
     "https://raw.githubusercontent.com/facebookresearch/qmnist/master/",
     "https://github.com/facebookresearch/qmnist/raw/master/",
 )
-# The university's archive was packed apart from NIST's: the same members, another checksum.
+# The university's archive has the same members as NIST's, packed again: another checksum.
 _EMNIST: Final = RemoteFile(
     name="emnist-gzip.zip",
     places=(
@@ -191,7 +190,7 @@ _SETS: Final = (
         description="handwritten digits and letters: 112,800 + 18,800 images of 28 x 28, 47 classes",
         homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         licence="see its home page",
-        # Small letters that look like their capitals are counted with them.
+        # Small letters that look like their capitals have the class of the capitals.
         class_names=(*_DIGITS, *_CAPITALS, *"abdefghnqrt"),
         download_megabytes=562,
         folder="emnist",

@@ -1,7 +1,7 @@
-"""Files of named image sets, fetched once: mirror by mirror, checked, kept in a cache that several processes share.
+"""Downloads the files of named image sets: mirror by mirror, checked, into a cache that several processes share.
 
-Goes in: a file with its places and a folder. Comes out: a path to a file with the right checksum, or one error. What
-is in the folder under a file's name is whole: downloads become visible only after their checksum was compared.
+Goes in: a file with its places and a folder. Comes out: a path to a file with the right checksum, or one error. A file
+in the folder is complete: a download gets its name only after its checksum was compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from flyweight.data.catalogue import Place, RemoteFile
 from flyweight.errors import DataError, MissingError
@@ -23,13 +23,13 @@ ATTEMPTS: Final = 2
 TIMEOUT_SECONDS: Final = 30
 LOCK_SECONDS: Final = 3600
 
-# identity: .gz files must arrive as they are. NIST answers 403 to agents that are nothing but a library's name.
+# identity: .gz files must not be unpacked on the way. NIST refuses (403) agents that only name a library.
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "Mozilla/5.0 (compatible; flyweight)"}
 _CHUNK: Final = 2**16
 
 
 def default_cache() -> Path:
-    """Where downloads are kept: `FLYWEIGHT_CACHE`, else the platform's cache folder for this user."""
+    """The folder of downloads: `FLYWEIGHT_CACHE`, else the platform's cache folder for this user."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser()
     import platformdirs
@@ -38,13 +38,13 @@ def default_cache() -> Path:
 
 
 def fetch(files: Sequence[RemoteFile], folder: Path, *, attempts: int = ATTEMPTS) -> tuple[Path, ...]:
-    """The paths of `files` in `folder`; what is missing or damaged there is downloaded, each mirror in turn.
+    """The paths of `files` in `folder`; missing or damaged files are downloaded, each mirror in turn.
 
     Raises:
         MissingError: no place could be reached, or the folder cannot be written to.
-        DataError: a place answered, but no place had the file that the checksum asks for.
+        DataError: a place answered, but no place had a file with the right checksum.
     """
-    # Without a lock while all is there: the cache may be read-only.
+    # No lock if all files are there: the cache may be read-only.
     if not all(_is_whole(folder / file.name, file) for file in files):
         with _locked(folder):
             for file in files:
@@ -54,7 +54,7 @@ def fetch(files: Sequence[RemoteFile], folder: Path, *, attempts: int = ATTEMPTS
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
-    """Whether the file is there with a checksum that one of its places promises."""
+    """Whether the file exists, with the checksum of one of its places."""
     if not path.is_file():
         return False
     promised = {place.checksum for place in file.places}
@@ -69,7 +69,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes, swept clean of what a killed one has left behind."""
+    """Lock the folder for this process, and remove what a killed process left in it."""
     import filelock
 
     try:
@@ -85,7 +85,7 @@ def _locked(folder: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise MissingError(
-            f"{folder}: downloads are kept there, and it cannot be written to ({error.strerror or error}). "
+            f"{folder}: the folder of downloads cannot be written to ({error.strerror or error}). "
             f"Set {CACHE_VARIABLE} to a folder with space that you may write to."
         ) from error
 
@@ -103,15 +103,15 @@ def _download(file: RemoteFile, folder: Path, attempts: int) -> None:
                 return
             except requests.HTTPError as error:
                 faults.append(f"{place.url}: {_status(error)}")
-                break  # what a server refuses it will refuse again
+                break  # a server that refuses once will refuse again
             except requests.RequestException as error:
                 faults.append(f"{place.url}: {_reason(error)}")
             except ValueError:  # pooch: the checksum differs
-                faults.append(f"{place.url}: another file than the one with {place.checksum}")
+                faults.append(f"{place.url}: the checksum is not {place.checksum}")
                 is_wrong = True
     tried = "; ".join(dict.fromkeys(faults))
     if is_wrong:
-        raise DataError(f"{file.name}: no place has the file that was expected. Tried {tried}. Nothing was kept.")
+        raise DataError(f"{file.name}: no place has a file with the right checksum. Tried {tried}. Nothing was stored.")
     raise MissingError(
         f"{file.name}: could not be downloaded. Tried {tried}. Check the network and run it again, "
         f"or put the file into {folder} yourself."
@@ -121,7 +121,7 @@ def _download(file: RemoteFile, folder: Path, attempts: int) -> None:
 def _retrieve(place: Place, folder: Path, name: str) -> None:
     import pooch  # type: ignore[import-untyped]  # it brings no types
 
-    pooch.get_logger().setLevel(logging.ERROR)  # what there is to say is said here
+    pooch.get_logger().setLevel(logging.ERROR)  # progress and errors are printed here
     with _progress(name) as progress:
         downloader = pooch.HTTPDownloader(
             progressbar=progress or False, chunk_size=_CHUNK, headers=_HEADERS, timeout=TIMEOUT_SECONDS
@@ -140,38 +140,27 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer in {TIMEOUT_SECONDS} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "cut off half-way"
+        return "ended before the file was complete"
     return "not reachable" if isinstance(error, requests.ConnectionError) else type(error).__name__
 
 
-class Progress(Protocol):
-    """What pooch asks of a progress bar."""
-
-    total: int
-
-    def update(self, n_bytes: int) -> None: ...
-    def reset(self) -> None: ...
-    def close(self) -> None: ...
-
-
 @contextmanager
-def _progress(name: str) -> Iterator[Progress | None]:
-    """A bar on stderr where that is a terminal, else one line."""
+def _progress(name: str) -> Iterator[_RichBar | None]:
+    """A bar on stderr if that is a terminal, else one line."""
     if not sys.stderr.isatty():
         print(f"Downloading {name}", file=sys.stderr)
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Bars(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
         yield _RichBar(bars, name)
 
 
 class _RichBar:
-    """One bar of rich in the form that pooch asks for; pooch sets `total` after the first answer."""
+    """A bar of rich with the methods that pooch calls; pooch sets `total` after the first answer."""
 
     def __init__(self, bars: Any, name: str) -> None:
         self._bars = bars
@@ -194,4 +183,4 @@ class _RichBar:
         self._bars.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Nothing: the bars end with the block that opened them."""
+        """Nothing to do: the bars end with the block that opened them."""

@@ -1,6 +1,6 @@
-"""What is known of images without looking at one, and an image set that is read at most once.
+"""The sizes of an image set, and a set that is read at most once.
 
-Goes in: the name of a set, or a path. Comes out: sizes, which for a named set are known without opening it, and images.
+Goes in: the name of a set, or a path. Comes out: sizes, which for a named set need no file, and images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """n_train: images that train in each epoch. n_validation: images that each epoch is judged on."""
+    """n_train: images that train in each epoch. n_validation: images that each epoch is evaluated on."""
 
     n_train: int
     n_validation: int
@@ -28,7 +28,7 @@ class DataFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SetSizes:
-    """Images of a set as it comes; n_validation: of its own validation part, if it brings one."""
+    """Images of a set before the split; n_validation: of its own validation part, if it has one."""
 
     n_train: int
     n_test: int
@@ -46,12 +46,12 @@ class ImageSource:
 
     @property
     def is_named(self) -> bool:
-        """Whether it is a set of the catalogue, and none of the user's own."""
+        """Whether it is a set of the catalogue, not one of the user's own."""
         return self.name in CATALOGUE
 
     @property
     def canonical_name(self) -> str:
-        """The same from any folder."""
+        """The name, or the absolute path."""
         return self.name if self.is_named else str(Path(self.name).expanduser().resolve())
 
     def is_same(self, other: ImageSource) -> bool:
@@ -60,14 +60,14 @@ class ImageSource:
 
     @cached_property
     def images(self) -> ImageSet:
-        """The images, read when they are first asked for."""
+        """The images, read at the first use."""
         from flyweight.data.sources import load
 
         return load(self.name, resize=self.resize)
 
     @cached_property
     def sizes(self) -> SetSizes:
-        """Known for a named set; one of the user's own is read for it."""
+        """From the catalogue for a named set; another set is read."""
         named = CATALOGUE.get(self.name)
         if named is None:
             return _sizes(self.images)

@@ -1,7 +1,7 @@
-"""A folder of your own as a set of images: IDX files, or pictures with one sub-folder per class.
+"""Reads a folder as a set of images: IDX files, or pictures with one sub-folder per class.
 
-Goes in: a folder. Comes out: an `ImageSet`. Pictures of train/, val/ and test/ are kept apart where those folders are
-there; without a test/ a sixth of each class is held out, the same images every time.
+Goes in: a folder. Comes out: an `ImageSet`. Folders train/, val/ and test/ are its parts; without test/ a sixth of each
+class is held out as test images, the same images every time.
 """
 
 from __future__ import annotations
@@ -36,15 +36,13 @@ _PARTS: Final = {"train": "train", "test": "test", "t10k": "test"} | dict.fromke
 
 
 def read_folder(folder: Path, *, name: str, resize: int | None = None) -> ImageSet:
-    """The images of a folder, whichever of the two layouts it has; only pictures are resized here.
+    """The images of a folder of either layout; only pictures are resized here.
 
     Raises:
-        DataError: an empty folder, another layout, files that are not what they must be, sizes that differ.
+        DataError: an empty folder, another layout, damaged files, sizes that differ.
     """
     files = find_idx(folder)
-    if files:
-        return read_idx_files(files, name=name)
-    return _read_pictures(folder, name=name, resize=resize)
+    return read_idx_files(files, name=name) if files else _read_pictures(folder, name=name, resize=resize)
 
 
 def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
@@ -58,7 +56,7 @@ def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 def find_idx(folder: Path) -> dict[str, Path]:
-    """The IDX files of a folder by what they hold ("train_images", ...); of x and x.gz the unpacked one."""
+    """The IDX files of a folder by their content ("train_images", ...); of x and x.gz the unpacked one."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         match = _IDX_NAME.search(path.name.lower())
@@ -68,22 +66,19 @@ def find_idx(folder: Path) -> dict[str, Path]:
         known = found.setdefault(key, path)
         if path.name not in (known.name, f"{known.name}.gz"):
             raise DataError(
-                f"{folder}: one file must hold the {key.replace('_', ' ')}, found {known.name} and {path.name}; "
+                f"{folder}: one file must have the {key.replace('_', ' ')}, found {known.name} and {path.name}; "
                 "give each set a folder of its own."
             )
     return found
 
 
 def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterable[str] | None = None) -> ImageSet:
-    """The images of IDX files, as `find_idx` names them; labels of several columns (QMNIST) count by their first.
+    """The images of IDX files, by the keys of `find_idx`; of labels with several columns (QMNIST) the first is used.
 
-    Images that are many stay in their files, mapped, where those are not packed.
+    Large images stay in their files, mapped, unless the files are packed.
     """
-    parts = (
-        ("train", "test", "validation")
-        if {"validation_images", "validation_labels"} & set(files)
-        else ("train", "test")
-    )
+    has_validation = bool({"validation_images", "validation_labels"} & set(files))
+    parts = ("train", "test", "validation") if has_validation else ("train", "test")
     missing = [f"{part} {kind}" for part in parts for kind in ("images", "labels") if f"{part}_{kind}" not in files]
     if missing:
         found = ", ".join(path.name for path in files.values())
@@ -94,9 +89,7 @@ def read_idx_files(files: Mapping[str, Path], *, name: str, class_names: Iterabl
         part: (channels_first(read_images(path), str(path)), first_column(read_idx(files[f"{part}_labels"])))
         for part, path in image_paths.items()
     }
-    return image_set(
-        name=name, train=pairs["train"], test=pairs["test"], validation=pairs.get("validation"), class_names=class_names
-    )
+    return image_set(name=name, parts=pairs, class_names=class_names)
 
 
 def first_column(labels: NDArray[Any]) -> NDArray[Any]:
@@ -105,7 +98,7 @@ def first_column(labels: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pictures:
-    """The files of one part, and for each the number of its class."""
+    """The files of one part, each with the number of its class."""
 
     paths: tuple[Path, ...]
     labels: Labels
@@ -116,19 +109,17 @@ def _read_pictures(folder: Path, *, name: str, resize: int | None) -> ImageSet:
     class_names = _class_names(roots["train"])
     parts = {part: _list_pictures(root, class_names) for part, root in roots.items()}
     # All at once: one size and one number of channels for the whole set.
-    images = iter(
-        np.split(_read_images([path for part in parts.values() for path in part.paths], resize), _ends(parts))
-    )
-    pairs = {part: (next(images), listed.labels) for part, listed in parts.items()}
+    images = _read_images([path for part in parts.values() for path in part.paths], resize)
+    ends = np.cumsum([len(part.paths) for part in parts.values()])[:-1]
+    split = zip(parts.items(), np.split(images, ends), strict=True)
+    pairs = {part: (pixels, listed.labels) for (part, listed), pixels in split}
     if "test" not in pairs:
         pairs["train"], pairs["test"] = hold_out_test(*pairs["train"])
-    return image_set(
-        name=name, train=pairs["train"], test=pairs["test"], validation=pairs.get("validation"), class_names=class_names
-    )
+    return image_set(name=name, parts=pairs, class_names=class_names)
 
 
 def _roots(folder: Path) -> dict[str, Path]:
-    """The folder of each part: train/ with what is beside it, or the folder itself as training images."""
+    """The folder of each part: train/ and the folders beside it, or else the folder itself as training images."""
     folders = {path.name.lower(): path for path in _folders(folder)}
     if "train" not in folders:
         return {"train": folder}
@@ -150,7 +141,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
         loose = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
         found = f"{loose:,} pictures without a class" if loose else "neither"
         raise DataError(
-            f"{root}: must hold one sub-folder of pictures per class, or IDX files (train-images-idx3-ubyte, ...), "
+            f"{root}: must have one sub-folder of pictures per class, or IDX files (train-images-idx3-ubyte, ...), "
             f"found {found}."
         )
     return names
@@ -167,16 +158,16 @@ def _list_pictures(root: Path, class_names: tuple[str, ...]) -> _Pictures:
     for folder in _folders(root):
         if folder.name not in class_names:
             raise DataError(
-                f"{folder}: a class without training images; the classes are {', '.join(class_names[:8])}"
+                f"{folder}: this class has no training images; the classes are {', '.join(class_names[:8])}"
                 f"{', ...' if len(class_names) > 8 else ''}."
             )
         found = sorted(_pictures_in(folder), key=lambda path: (natural(path.name), path.name))
         if not found:
-            raise DataError(f"{folder}: must hold pictures ({', '.join(sorted(SUFFIXES))}), found none.")
+            raise DataError(f"{folder}: must have pictures ({', '.join(sorted(SUFFIXES))}), found none.")
         paths += found
         labels += [class_names.index(folder.name)] * len(found)
     if not paths:
-        raise DataError(f"{root}: must hold one sub-folder of pictures per class, found none.")
+        raise DataError(f"{root}: must have one sub-folder of pictures per class, found none.")
     return _Pictures(paths=tuple(paths), labels=np.array(labels, np.int64))
 
 
@@ -188,14 +179,10 @@ def _pictures_in(folder: Path) -> list[Path]:
     ]
 
 
-def _ends(parts: Mapping[str, _Pictures]) -> list[int]:
-    return [int(end) for end in np.cumsum([len(part.paths) for part in parts.values()])[:-1]]
-
-
 def hold_out_test(images: Images, labels: Labels) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
-    """(training pair, test pair): a sixth of each class as test, at least one, the last image of a class excepted.
+    """(training pair, test pair): a sixth of each class, at least one image, is test; a single image stays in training.
 
-    The choice depends on nothing but the order and number of the images, so it is the same on every machine.
+    The choice depends only on the order and number of the images, so it is the same on every machine.
     """
     keys = np.random.PCG64(_TEST_SEED).random_raw(len(labels))
     is_test = np.zeros(len(labels), bool)
@@ -233,10 +220,10 @@ def _read_images(paths: list[Path], resize: int | None) -> Images:
 
 
 def read_picture(path: Path, resize: int | None = None) -> Images:
-    """(H, W, C) uint8 of one picture as it is seen: turned as its camera says, what is transparent black.
+    """(H, W, C) uint8 of one picture: turned upright as its camera says, transparent pixels black.
 
     Raises:
-        DataError: no picture, half a picture, one of a kind that has no 8 bits, a decompression bomb.
+        DataError: no picture, a damaged one, one with other than 8 or 16 bits, a decompression bomb.
     """
     import PIL.Image
     import PIL.ImageOps
@@ -245,7 +232,7 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
         with warnings.catch_warnings():
             # Pillow only warns of a picture up to twice its limit.
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            # A broken tag or a fault in EXIF is no fault in the pixels.
+            # A damaged tag or EXIF entry does not change the pixels.
             warnings.filterwarnings("ignore", category=UserWarning)
             with PIL.Image.open(path) as opened:
                 picture = plain_picture(PIL.ImageOps.exif_transpose(opened), str(path))
@@ -255,9 +242,9 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
         ) from error
     except PIL.UnidentifiedImageError as error:
         raise DataError(f"{path}: must be a picture, found {_beginning(path)}.") from error
-    # What Pillow's decoders raise for damaged files, by its own list of exceptions.
+    # Pillow's decoders raise these for damaged files.
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path}: not a whole picture ({error}).") from error
+        raise DataError(f"{path}: damaged picture ({error}); replace or remove it.") from error
     if resize is not None:
         picture = picture.resize((resize, resize), PIL.Image.Resampling.BILINEAR)
     array: Images = np.asarray(picture, np.uint8)
@@ -265,7 +252,7 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
 
 
 def plain_picture(picture: Image, name: str) -> Image:
-    """The picture as 8-bit grey ("L") or colour ("RGB"); what is transparent is black."""
+    """The picture as 8-bit grey ("L") or colour ("RGB"); transparent pixels are black."""
     import PIL.Image
 
     mode = picture.mode
@@ -281,9 +268,9 @@ def plain_picture(picture: Image, name: str) -> Image:
         raise DataError(f"{name}: pictures must have 8 or 16 bits a channel, found mode {mode}; save it as 8-bit PNG.")
     is_grey = mode in ("LA", "La")
     if is_grey or mode in ("RGBA", "PA", "RGBa") or "transparency" in picture.info:
-        seen = picture.convert("RGBA")
-        black = PIL.Image.new("RGBA", seen.size, (0, 0, 0, 255))
-        return PIL.Image.alpha_composite(black, seen).convert("L" if is_grey else "RGB")
+        colours = picture.convert("RGBA")
+        black = PIL.Image.new("RGBA", colours.size, (0, 0, 0, 255))
+        return PIL.Image.alpha_composite(black, colours).convert("L" if is_grey else "RGB")
     return picture.convert("RGB")
 
 

@@ -1,7 +1,7 @@
 """IDX, the file format of MNIST: a magic number with type and rank, big-endian sizes, then the values.
 
-Goes in: a path, plain or gzipped, or an open stream. Comes out: an array, in memory or mapped, or a DataError that says
-what the file should have held and what it holds. The header is believed only as far as the file bears it out.
+Goes in: a path, plain or gzipped, or an open stream. Comes out: an array, in memory or mapped, or a DataError. The
+sizes in the header are compared with the size of the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     """The array of an IDX file; a name that ends in .gz is unpacked.
 
     Raises:
-        DataError: no IDX file, or one that is shorter or longer than its header says.
+        DataError: no IDX file, or its length differs from its header.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
@@ -38,13 +38,13 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 
 def map_idx(path: Path) -> NDArray[Any]:
-    """The array that `read_idx` gives, its values left in the file until they are looked at.
+    """The array of `read_idx`, mapped: its values stay in the file until they are used.
 
-    What is packed, has more than a byte a value or is not whole is read as ever, or refused in the same words.
+    A file that is packed, damaged or has more than a byte per value is passed to `read_idx`.
     """
     size = mappable_bytes(path)
     if size:
-        # A file that cannot be opened is told by read_idx.
+        # read_idx raises the error of a file that cannot be opened.
         with contextlib.suppress(OSError), path.open("rb") as stream:
             kind, shape = _header(stream, str(path))
             start, n_bytes = stream.tell(), math.prod(shape)
@@ -55,7 +55,7 @@ def map_idx(path: Path) -> NDArray[Any]:
 
 
 def mappable_bytes(path: Path) -> int:
-    """The size of a file that is not packed; 0 of one that is, or is not there."""
+    """The size of a file that is not packed; 0 if it is packed or missing."""
     return path.stat().st_size if path.suffix != ".gz" and path.is_file() else 0
 
 
@@ -65,13 +65,13 @@ def read_idx_stream(stream: BinaryIO, what: str) -> NDArray[Any]:
         kind, shape = _header(stream, what)
         expected = np.dtype(kind).itemsize * math.prod(shape)
         check_size(what, expected)
-        # One byte more is asked for, so that a file that goes on is noticed.
+        # One byte more shows whether the file is longer than its header says.
         values = _read_up_to(stream, expected + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{what}: not a whole gzip file ({error}); fetch or pack it again.") from error
+        raise DataError(f"{what}: damaged gzip file ({error}); download or pack it again.") from error
     if len(values) != expected:
         found = "more" if len(values) > expected else f"{len(values):,} (cut off)"
-        raise DataError(f"{what}: its header {shape} asks for {expected:,} bytes of values, found {found}.")
+        raise DataError(f"{what}: its header {shape} needs {expected:,} bytes of values, found {found}.")
     array = np.frombuffer(values, kind).reshape(shape)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
@@ -91,7 +91,7 @@ def _header(stream: BinaryIO, what: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _read_up_to(stream: BinaryIO, n_bytes: int) -> bytearray:
-    """In pieces, so that memory follows what is really there and not what a header claims."""
+    """In pieces, so that memory use follows the size of the file, not a wrong header."""
     values = bytearray()
     while len(values) < n_bytes and (piece := stream.read(min(_CHUNK, n_bytes - len(values)))):
         values += piece

@@ -1,15 +1,14 @@
-"""A set of labelled images: what every source yields and everything later reads.
+"""A set of labelled images: the result of every source.
 
-Goes in: arrays of a source and its name. Comes out: an `ImageSet` that keeps its promises, or a DataError that says
-which one is broken. Images lie in memory, or, where they are many, in their file, mapped. How that file is laid out is
-not known here.
+Goes in: the arrays of a source and its name. Comes out: a checked `ImageSet`, or a DataError. Images are in memory, or,
+if they are large, in their file, mapped. The format of that file is not known here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO, Final, Literal
@@ -22,8 +21,7 @@ from flyweight.errors import DataError
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-# A device or a resized set holds everything, once as uint8; what is larger is a mistake or an attack (a decompression
-# bomb).
+# A device or a resized set holds all images as uint8; a larger set is a mistake or an attack (a decompression bomb).
 MAX_BYTES: Final = 2 * 2**30
 
 # Images of more bytes than this are mapped where their file lets them: half a gigabyte leaves room for torch and a net
@@ -31,7 +29,7 @@ MAX_BYTES: Final = 2 * 2**30
 # are above it, every set of the catalogue is below.
 MAPPED_ABOVE_BYTES: Final = 2**29
 
-# How much is looked at in one go; counting pixels takes eight times as much for a moment.
+# Bytes that are read at a time; counting pixels needs eight times as much memory.
 _BLOCK_BYTES: Final = 2**20
 
 
@@ -39,8 +37,8 @@ _BLOCK_BYTES: Final = 2**20
 class ImageSet:
     """Images (N, C, H, W) uint8, C 1 or 3, with labels (N,) int64 from 0 to `n_classes` - 1.
 
-    Every class has a training image. `validation_images` and `validation_labels` are there where the source brings a
-    validation split of its own, else None.
+    Every class has a training image. `validation_images` and `validation_labels` are None if the source has no
+    validation images of its own.
     """
 
     name: str
@@ -79,7 +77,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def parts(self) -> tuple[tuple[str, Images, Labels], ...]:
-        """(name, images, labels) of train, of test, and of validation where the set brings its own."""
+        """(name, images, labels) of train, of test, and of validation if the set has its own."""
         parts = [("train", self.train_images, self.train_labels), ("test", self.test_images, self.test_labels)]
         if self.validation_images is not None and self.validation_labels is not None:
             parts.append(("validation", self.validation_images, self.validation_labels))
@@ -87,60 +85,50 @@ class ImageSet:
 
 
 def image_set(
-    *,
-    name: str,
-    train: tuple[Images, NDArray[Any]],
-    test: tuple[Images, NDArray[Any]],
-    validation: tuple[Images, NDArray[Any]] | None = None,
-    class_names: Iterable[str] | None = None,
+    *, name: str, parts: Mapping[str, tuple[Images, NDArray[Any]]], class_names: Iterable[str] | None = None
 ) -> ImageSet:
     """The checked `ImageSet` of (images, labels) pairs: images (N, C, H, W) uint8, labels (N,) of any integer type.
+
+    parts: a pair for "train" and "test", and for "validation" if the set has validation images of its own.
 
     Without `class_names` the classes are those of the training labels, named by their numbers.
 
     Raises:
         DataError: arrays that do not fit together, labels outside the classes, a class without a training image.
     """
-    parts = {"train": train, "validation": validation, "test": test}
-    given = {key: part for key, part in parts.items() if part is not None}
+    given = {key: parts[key] for key in ("train", "validation", "test") if key in parts}
     for key, (images, labels) in given.items():
         _check_pair(name, key, images, labels)
     _check_one_shape(name, {key: images for key, (images, _) in given.items()})
-    names = tuple(class_names) if class_names is not None else _numbered(name, train[1])
+    train_labels = given["train"][1]
+    names = tuple(class_names) if class_names is not None else _numbered(name, train_labels)
     for key, (_, labels) in given.items():
         _check_range(name, key, labels, len(names))
-    _check_classes(name, train[1], names)
-    return ImageSet(
-        name=name,
-        train_images=_images(train[0]),
-        train_labels=_labels(train[1]),
-        test_images=_images(test[0]),
-        test_labels=_labels(test[1]),
-        class_names=names,
-        validation_images=_images(validation[0]) if validation else None,
-        validation_labels=_labels(validation[1]) if validation else None,
-    )
+    _check_classes(name, train_labels, names)
+    # Contiguous and writable: torch shares the memory and warns about arrays that it may not write to.
+    images_of = {f"{key}_images": np.require(images, np.uint8, ["C", "W"]) for key, (images, _) in given.items()}
+    labels_of = {f"{key}_labels": np.require(labels, np.int64, ["C", "W"]) for key, (_, labels) in given.items()}
+    return ImageSet(name=name, class_names=names, **images_of, **labels_of)
 
 
 def check_size(what: str, n_bytes: int) -> None:
-    """Refuse, before anything is unpacked, what says that it holds more than `MAX_BYTES`."""
+    """Refuse, before anything is unpacked, a set of more than `MAX_BYTES`."""
     if n_bytes > MAX_BYTES:
         raise DataError(
-            f"{what}: unpacks to {n_bytes:,} bytes, and at most {MAX_BYTES:,} are read; "
-            "use smaller images (they live in memory as a whole) or fewer of them."
+            f"{what}: must unpack to at most {MAX_BYTES:,} bytes, found {n_bytes:,}; use smaller or fewer images."
         )
 
 
 def is_large(n_bytes: int) -> bool:
-    """Whether so many bytes of images stay in their file, where it lets them be mapped."""
+    """Whether images of that many bytes stay in their file, if it can be mapped."""
     return n_bytes > MAPPED_ABOVE_BYTES
 
 
 def mapped(stream: BinaryIO, *, offset: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C") -> NDArray[Any]:
-    """uint8 values of an open file as an array that is read where it is looked at; the file is never written.
+    """uint8 values of an open file as an array that is read on access; the file is never written.
 
-    Private to the process, and so writable: torch shares the memory and warns about arrays that it may not write to.
-    The caller has made sure that the file holds the values.
+    The array is writable in this process: torch shares the memory and warns about arrays that it may not write to.
+    The caller has checked that the file contains the values.
     """
     return np.asarray(np.memmap(stream, np.uint8, mode="c", offset=offset, shape=shape, order=order))
 
@@ -165,7 +153,7 @@ def _check_pair(name: str, key: str, images: Images, labels: NDArray[Any]) -> No
             f"{name}: each {key} image needs one label, found {len(images):,} images and {len(labels):,} labels."
         )
     if len(images) == 0 or 0 in images.shape:
-        raise DataError(f"{name}: there must be {key} images with pixels in them, found shape {images.shape}.")
+        raise DataError(f"{name}: at least 1 {key} image with pixels is needed, found images of shape {images.shape}.")
 
 
 def _check_one_shape(name: str, images: dict[str, Images]) -> None:
@@ -201,7 +189,7 @@ def _check_classes(name: str, labels: NDArray[Any], names: tuple[str, ...]) -> N
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(
-            f"{name}: telling classes apart needs at least 2, found training images of 1: {names[int(present[0])]!r}."
+            f"{name}: at least 2 classes are needed, found training images of 1: {names[int(present[0])]!r}."
         )
     if len(present) < len(names):
         missing = [names[label] for label in np.setdiff1d(np.arange(len(names)), present)]
@@ -210,12 +198,3 @@ def _check_classes(name: str, labels: NDArray[Any], names: tuple[str, ...]) -> N
             f"{name}: each of the {len(names)} classes needs a training image, found none of "
             f"{', '.join(map(repr, missing[:3]))}{more}. Labels count from 0 without gaps."
         )
-
-
-def _images(images: Images) -> Images:
-    """Contiguous and writable: torch shares the memory and warns about arrays that it may not write to."""
-    return np.require(images, np.uint8, ["C", "W"])
-
-
-def _labels(labels: NDArray[Any]) -> Labels:
-    return np.require(labels, np.int64, ["C", "W"])

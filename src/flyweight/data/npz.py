@@ -1,8 +1,8 @@
-"""One .npz file as a set of images: the layout of Keras's mnist.npz.
+"""Reads an .npz file as a set of images, in the layout of Keras's mnist.npz.
 
 Keys x_train, y_train, x_test, y_test; optionally x_validation, y_validation and class_names. Sizes and types are read
-from the headers before anything is unpacked, and nothing is ever unpickled. Images that are many and not compressed
-stay in the file, mapped.
+from the headers before anything is unpacked, and nothing is ever unpickled. Large uncompressed images stay in the file,
+mapped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from flyweight.errors import DataError
 REQUIRED: Final = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL: Final = ("x_validation", "y_validation", "class_names")
 _CHUNK: Final = 2**20
-# Of the zip format's local file header only the last two are asked for: the lengths of the name and of the extra field.
+# The last two numbers of the zip format's local file header: the lengths of the name and of the extra field.
 _LOCAL_HEADER: Final = struct.Struct("<26x2H")
 
 
@@ -33,7 +33,7 @@ def read_npz(path: Path, *, name: str, class_names: Iterable[str] | None = None)
     """The images of one .npz file.
 
     x_*: uint8 (N, H, W) grey, (N, H, W, 3) or (N, 3, H, W) colour. y_*: integers (N,) or (N, 1).
-    class_names: text (K,), in the order of the labels; an argument of that name goes before it.
+    class_names: text (K,), in the order of the labels; an argument of that name replaces it.
 
     Raises:
         DataError: no .npz file, keys missing, arrays of another type or shape, objects, a decompression bomb.
@@ -41,13 +41,8 @@ def read_npz(path: Path, *, name: str, class_names: Iterable[str] | None = None)
     arrays = _read_arrays(path)
     if class_names is None and "class_names" in arrays:
         class_names = _names(path, arrays["class_names"])
-    return image_set(
-        name=name,
-        train=_pair(path, arrays, "train"),
-        test=_pair(path, arrays, "test"),
-        validation=_pair(path, arrays, "validation") if "x_validation" in arrays else None,
-        class_names=class_names,
-    )
+    parts = {part: _pair(path, arrays, part) for part in ("train", "test", "validation") if f"x_{part}" in arrays}
+    return image_set(name=name, parts=parts, class_names=class_names)
 
 
 def channels_first(images: NDArray[Any], what: str) -> Images:
@@ -80,16 +75,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 else _read_array(archive, info, path)
                 for info in wanted
             }
-    # RuntimeError: a password; NotImplementedError: an unknown way of packing; TokenError: a header that is no Python.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-        ValueError,
-        tokenize.TokenError,
-    ) as error:
+    # RuntimeError: a password, or (NotImplementedError) an unknown compression; TokenError: a header that is no Python.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, tokenize.TokenError) as error:
         raise DataError(
             f"{path}: not a whole .npz file ({' '.join(str(error).split())}); write it again with numpy.savez."
         ) from error
@@ -106,15 +93,10 @@ def _check_keys(path: Path, members: Mapping[str, object]) -> None:
 
 
 def _to_map(wanted: Iterable[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """The members of images that lie in the file as they are, if together they are large."""
-    stored = [
-        info
-        for info in wanted
-        if info.filename.startswith("x_")
-        and info.compress_type == zipfile.ZIP_STORED
-        # Unequal with a password, or when the directory lies: reading finds out.
-        and info.compress_size == info.file_size
-    ]
+    """The members with uncompressed images, if together they are large."""
+    stored = [one for one in wanted if one.filename.startswith("x_") and one.compress_type == zipfile.ZIP_STORED]
+    # The sizes differ with a password, or if the directory is wrong: reading the member then gives the error.
+    stored = [one for one in stored if one.compress_size == one.file_size]
     return stored if is_large(sum(info.file_size for info in stored)) else []
 
 
@@ -128,7 +110,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> 
 
 
 def _map_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, stream: BinaryIO) -> NDArray[Any]:
-    """The array of `_read_array`, left in the file that `stream` has open; its bytes are checked all the same."""
+    """The array of `_read_array`, mapped in the open file `stream`; its checksum is compared as well."""
     with archive.open(info) as member:
         shape, is_fortran, dtype = _checked_header(member, f"{path}: {info.filename}", info.file_size)
         if dtype != np.uint8:
@@ -140,27 +122,22 @@ def _map_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, stre
 
 
 def _start(stream: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin: after its own header, whose extra field is not always the directory's."""
+    """Where the bytes of a member begin: after its own header, whose extra field may differ from the directory's."""
     stream.seek(info.header_offset)
     lengths: tuple[int, int] = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
     return info.header_offset + _LOCAL_HEADER.size + sum(lengths)
 
 
 def _checked_header(stream: IO[bytes], what: str, file_size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran's order, and type.
-
-    A header may claim any shape and numpy would allocate it: the values must fit into the member.
-    """
+    """Shape, whether in Fortran's order, and type; numpy would allocate any shape, so the size is checked first."""
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise DataError(f"{what}: plain arrays are of .npy version 1 or 2, found {version[0]}.")
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise DataError(f"{what}: must have .npy version 1 or 2, found {version[0]}.")
+    shape, is_fortran, dtype = readers[version](stream)
     if dtype.hasobject:
         raise DataError(
-            f"{what}: holds Python objects, which are never unpickled; save plain uint8 and integer arrays."
+            f"{what}: contains Python objects, which are never unpickled; save plain uint8 and integer arrays."
         )
     needed = stream.tell() + math.prod(shape) * dtype.itemsize
     if needed != file_size:

@@ -1,4 +1,4 @@
-"""Image sets by name or path: `load` is the one way in.
+"""Reads image sets by name or path, with `load`.
 
 Goes in: a name of the catalogue, an .npz file, or a folder. Comes out: a checked `ImageSet`. How images are split and
 normalised is not known here.
@@ -31,13 +31,13 @@ MAX_SIDE: Final = 1024
 def load(name_or_path: str | os.PathLike[str], *, cache: Path | None = None, resize: int | None = None) -> ImageSet:
     """The image set of that name (see `CATALOGUE`), or of that .npz file, folder of IDX files or folder of pictures.
 
-    A name goes before a path: write ./mnist for a folder of that name. `cache` is where downloads are kept
-    (`default_cache()` without it). `resize` makes every image a square of that side; without it nothing is resized.
+    A name takes precedence over a path: write ./mnist for a folder of that name. `cache` is the folder of downloads
+    (default: `default_cache()`). `resize` makes every image a square of that side; by default nothing is resized.
 
     Raises:
         UsageError: neither a known name nor a path, or a side out of range.
-        DataError: files that are not what they must be.
-        MissingError: a download that could not be made.
+        DataError: damaged files, or files of another format.
+        MissingError: a download that failed.
     """
     if resize is not None and not 1 <= resize <= MAX_SIDE:
         raise UsageError(f"data.resize must be 1 to {MAX_SIDE} pixels, found {resize}.")
@@ -64,17 +64,14 @@ def _read_archive(path: Path, named: NamedSet) -> ImageSet:
         with zipfile.ZipFile(path) as archive:
             arrays = {key: _read_member(archive, member, path) for key, member in named.members.items()}
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: not a whole zip file ({error}); remove it, and it is fetched again.") from error
-    return image_set(
-        name=named.name,
-        train=_upright(arrays["train_images"], arrays["train_labels"], named, path),
-        test=_upright(arrays["test_images"], arrays["test_labels"], named, path),
-        class_names=named.class_names,
-    )
+        raise DataError(f"{path}: damaged zip file ({error}); remove it, and it is downloaded again.") from error
+    pairs = {part: (arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test")}
+    parts = {part: _upright(images, labels, named, path) for part, (images, labels) in pairs.items()}
+    return image_set(name=named.name, parts=parts, class_names=named.class_names)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
-    """The IDX file of that name in whatever folder of the archive: the mirrors packed it differently."""
+    """The IDX file of that name in any folder of the archive: the mirrors have different folders."""
     found = [member for member in archive.namelist() if member.rpartition("/")[2] == name]
     if not found:
         raise DataError(f"{path}: must hold {name}, found {len(archive.namelist())} other files.")
@@ -91,7 +88,7 @@ def _upright(images: NDArray[Any], labels: NDArray[Any], named: NamedSet, path: 
 def _load_path(name_or_path: str | os.PathLike[str], resize: int | None) -> ImageSet:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        # Path("." ).name is empty: the folder's own name is wanted.
+        # Path(".").name is empty, so the path is resolved first.
         return read_folder(path, name=path.resolve().name, resize=resize)
     if path.is_file():
         if path.suffix != ".npz":
@@ -111,13 +108,7 @@ def resized(images: ImageSet, side: int) -> ImageSet:
     if images.shape[1:] == (side, side):
         return images
     scaled = {part: (_resize_all(pixels, side), labels) for part, pixels, labels in images.parts()}
-    return image_set(
-        name=images.name,
-        train=scaled["train"],
-        test=scaled["test"],
-        validation=scaled.get("validation"),
-        class_names=images.class_names,
-    )
+    return image_set(name=images.name, parts=scaled, class_names=images.class_names)
 
 
 def _resize_all(images: Images, side: int) -> Images:

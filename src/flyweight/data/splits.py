@@ -1,7 +1,7 @@
-"""Which training images train and which validate, and the figures that follow from it.
+"""The split into training and validation images, and the statistics that depend on it.
 
 Goes in: an `ImageSet` and a split seed. Comes out: indices with a hash, statistics of the training images, a summary.
-Only a part that is asked for is copied, and nothing depends on how the images were stored.
+Images are only copied by `train_part` and `validation_part`; nothing depends on how the images were stored.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DEFAULT_VALIDATION: Final = 5000
 class Split:
     """Indices, int64, in random order; the first n of `train` are a random sample of it.
 
-    train: into `train_images`. validation: into `train_images` and disjoint from `train`; or, where the set brings
-    validation images of its own, all of those, into `validation_images` (see `validation_part`). validated_on: held
-    out images, or none: then all training images train, and `validation` indexes the test or the training images.
+    train: into `train_images`. validation: into `train_images` and disjoint from `train`; or, if the set has validation
+    images of its own, all of those, into `validation_images` (see `validation_part`). validated_on: the images that
+    `validation` indexes; with "test" or "train" nothing is held out, so all training images train.
     """
 
     train: Indices
@@ -46,7 +46,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What there is to say about a set and its split; counts are per class, in the order of `class_names`."""
+    """A set and its split in numbers; counts are per class, in the order of `class_names`."""
 
     name: str
     shape: tuple[int, int, int]
@@ -64,13 +64,13 @@ class Summary:
 
 
 def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> Split:
-    """Hold `validation` of the training images out (see `held_out`), the same ones for a seed for ever.
+    """Hold out `validation` of the training images (see `held_out`); a seed always gives the same images.
 
-    A set with validation images of its own validates on those, all of them, and trains on all training images;
-    `validation` is not asked then.
+    A set with validation images of its own validates on all of those and trains on all training images; `validation`
+    is ignored then.
 
     Raises:
-        UsageError: a negative seed, or more images to hold out than may be.
+        UsageError: a negative seed, or too many images to hold out.
     """
     if seed < 0:
         raise UsageError(f"data.split_seed must be 0 or more, found {seed}.")
@@ -94,7 +94,7 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
 
 
 def nothing_held_out(image_set: ImageSet, *, validated_on: Literal["test", "train"]) -> Split:
-    """All training images train, in the order of the file; there is nothing to choose by but what misleads."""
+    """All training images train, in the order of the file; epochs are evaluated on test or training images."""
     labels = image_set.test_labels if validated_on == "test" else image_set.train_labels
     return Split(
         train=np.arange(len(image_set.train_images)), validation=np.arange(len(labels)), validated_on=validated_on
@@ -104,8 +104,8 @@ def nothing_held_out(image_set: ImageSet, *, validated_on: Literal["test", "trai
 def shuffled(n: int, seed: int) -> Indices:
     """0 .. n - 1 in an order that is the same for a seed with every version of numpy.
 
-    The raw stream of PCG64 is fixed by numpy's policy (NEP 19); what `Generator.permutation` makes of it is not.
-    Sorting n random 64-bit keys is a permutation that rests on the stream alone.
+    The raw stream of PCG64 is fixed by numpy's policy (NEP 19); `Generator.permutation` may change. Sorting n random
+    64-bit keys is a permutation that depends only on the raw stream.
 
     >>> shuffled(8, 0).tolist()
     [3, 2, 1, 6, 0, 7, 4, 5]
@@ -113,13 +113,13 @@ def shuffled(n: int, seed: int) -> Indices:
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable").astype(np.int64)
 
 
-def held_out(n_images: int, asked: int | None = None) -> int:
-    """How many training images validate: what was asked, else 5,000, or a sixth where that is fewer.
+def held_out(n_images: int, requested: int | None = None) -> int:
+    """The number of training images that validate: the requested one, else 5,000, or a sixth if that is fewer.
 
     >>> held_out(60_000), held_out(120), held_out(60_000, 100)
     (5000, 20, 100)
     """
-    return asked if asked is not None else min(DEFAULT_VALIDATION, max(1, n_images // 6))
+    return requested if requested is not None else min(DEFAULT_VALIDATION, max(1, n_images // 6))
 
 
 def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
@@ -128,7 +128,7 @@ def train_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
 
 
 def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
-    """The images and labels to validate on: copied out of the training images, or the set's own as they are."""
+    """The images and labels to validate on: copied from the training images, or the set's own, not copied."""
     images, labels = validated_on(image_set, split)
     if np.array_equal(split.validation, np.arange(len(labels))):
         return images, labels
@@ -136,7 +136,7 @@ def validation_part(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
 
 
 def validated_on(image_set: ImageSet, split: Split) -> tuple[Images, Labels]:
-    """What the validation indices of a split count in."""
+    """The images and labels that the validation indices of a split refer to."""
     if split.validated_on == "test":
         return image_set.test_images, image_set.test_labels
     if split.validated_on == "train":
