@@ -213,9 +213,9 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
     bar = Overall({"small": 1.0, "large": 3.0}, {"small": 1, "large": 1}, clock=lambda: now[0])
     assert bar.figures() == "0 of 2 runs"
 
-    bar.reported(Started(run_id="a", seed=0, name="large", params=1, epochs=2))
+    bar.line_for(Started(run_id="a", seed=0, name="large", params=1, epochs=2))
     now[0] = 10.0
-    bar.reported(
+    bar.line_for(
         Stepped(
             run_id="a",
             seed=0,
@@ -242,14 +242,14 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
         seconds=1,
         images_per_second=1,
     )
-    bar.reported(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
+    bar.line_for(EpochDone(run_id="a", seed=0, epochs=2, metrics=metrics))
     assert (
-        bar.reported(Ended(run_id="a", seed=0, status="finished", message=""))
+        bar.line_for(Ended(run_id="a", seed=0, status="finished", message=""))
         == "large seed 0: finished, validation 90.00%"
     )
-    bar.reported(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
+    bar.line_for(Started(run_id="b", seed=1, name="small", params=1, epochs=4, first_epoch=3))
     assert bar.share == pytest.approx(3.5 / 4)
-    bar.reported(Ended(run_id="b", seed=1, status="interrupted", message=""))
+    bar.line_for(Ended(run_id="b", seed=1, status="interrupted", message=""))
     assert bar.figures().startswith("1 of 2 runs")
     assert time_left(5400) == "90 min"
 

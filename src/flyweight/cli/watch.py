@@ -143,7 +143,7 @@ def watching_trials() -> Iterator[Callable[[Event], None]]:
     overall = Overall({}, {})
 
     def tell(event: Event) -> None:
-        line = overall.told(event)
+        line = overall.line_for(event)
         if line:
             talk(line)
 
@@ -177,7 +177,7 @@ def watching_all(work: Mapping[str, float], runs: Mapping[str, int]) -> Iterator
         bar = progress.add_task("", total=1.0, figures=overall.figures())
 
         def show(event: Event) -> None:
-            line = overall.told(event)
+            line = overall.line_for(event)
             if line:
                 progress.print(line, highlight=False)
             progress.update(bar, completed=overall.share, figures=overall.figures())
@@ -202,11 +202,11 @@ class Overall:
         self.n_over = 0
 
     def __call__(self, event: Event) -> None:
-        line = self.told(event)
+        line = self.line_for(event)
         if line:
             talk(f"{line}; {self.figures()}")
 
-    def told(self, event: Event) -> str | None:
+    def line_for(self, event: Event) -> str | None:
         """Take note of an event; words when a run is over."""
         match event:
             case Started():
