@@ -25,12 +25,12 @@ types: $(VENV)/.developed  ## check types
 wheel: $(VENV)/.developed  ## build a wheel into dist/
 	$(BIN)/python -m build --wheel
 
-bench: $(VENV)/.installed  ## measure speed, short, and compare ratios with benchmarks/reference.json
-	$(BIN)/flyweight bench --quick --to benchmarks/latest.json \
-	  $(if $(wildcard benchmarks/reference.json),--against benchmarks/reference.json) $(ARGS)
+bench: $(VENV)/.installed  ## short speed benchmark; compare ratios with benchmarks/reference.json
+	$(BIN)/flyweight bench --quick --out benchmarks/latest.json \
+	  $(if $(wildcard benchmarks/reference.json),--baseline benchmarks/reference.json) $(ARGS)
 
-fault-bench: $(VENV)/.installed  ## plant faults in healthy recipes, count how many the doctor finds; an hour or so
-	$(BIN)/python -m benchmarks.fault_bench --to benchmarks/fault_bench/records.json $(ARGS)
+fault-bench: $(VENV)/.installed  ## plant faults in healthy recipes, count how many the doctor finds; takes about an hour
+	$(BIN)/python -m benchmarks.fault_bench --out benchmarks/fault_bench/records.json $(ARGS)
 
 journeys: $(VENV)/.installed  ## make docs/journeys again, from its own records and the runs on record
 	$(BIN)/flyweight journey report --to docs/journeys $(ARGS)

@@ -1,9 +1,9 @@
-"""How many planted faults the doctor finds: an hour or so on two cores, a few minutes with --quick.
+"""How many planted faults the doctor finds: takes about an hour on two cores, a few minutes with --quick.
 
-    python -m benchmarks.fault_bench --to benchmarks/fault_bench/records.json
+    python -m benchmarks.fault_bench --out benchmarks/fault_bench/records.json
 
-Trains the runs that are not on record yet in a store of its own below the home, examines them and tries remedies. It
-can be stopped and goes on with what is missing. Ranks in the documents' runs need `flyweight journey run` first.
+Trains the missing runs in its own store under --home, examines them and tries remedies. It can be stopped; the same
+command continues it. Ranks in the runs of the documents need `flyweight journey run` first.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from flyweight.execute.signals import stopping_on_signals
 
 
 def fault_bench(
-    *, quick: Annotated[bool, Flag] = False, to: Path | None = None, home: Path | None = None, form: Form | None = None
+    *, quick: Annotated[bool, Flag] = False, out: Path | None = None, home: Path | None = None, form: Form | None = None
 ) -> int:
     """Plant faults in healthy recipes, train them, and count how often the doctor is right.
 
     Parameters
     ----------
     quick
-        One in eight of the faults: enough to see that it works, not to quote.
-    to
-        File of the record. Default: fault-bench.json in the home's folder of benchmarks.
+        Only one in eight of the faults: a check that it works, too inexact to quote.
+    out
+        JSON file for the result. Default: benchmarks/fault-bench.json under --home.
     home
-        Folder of runs and database. Default: FLYWEIGHT_HOME, else the platform's folder for a user's data.
+        Folder of runs and their database. Default: $FLYWEIGHT_HOME, or else the user data folder of this system.
     """
     form, folder = form or Form(), Place(home=home).store().home
     with stopping_on_signals() as stop:
         found = measure(home=folder, quick=quick, on_progress=talk, should_stop=stop)
     if stop():
-        talk("stopped; the runs are kept, and the same command goes on with the others.")
+        talk("stopped; finished runs are stored. Continue with the same command.")
         return stop.exit_code
-    path = write(found, to or folder / "benchmarks" / "fault-bench.json")
-    talk(f"kept in {path}")
+    path = write(found, out or folder / "benchmarks" / "fault-bench.json")
+    talk(f"written to {path}")
     if form.name == "json":
         say_json(found.as_dict())
     elif form.name == "csv":
@@ -56,7 +56,7 @@ def fault_bench(
 def _print_tables(found: FaultBench, form: Form) -> None:
     say(textwrap.fill(tables.summary(found.outcomes), 80))
     if found.is_quick:
-        say("quick: enough to see that it works, not to quote")
+        say("quick: a check that it works, too inexact to quote")
     for title, rows in tables.by_title(found).items():
         say(f"\n### {title}\n" if form.name == "md" else f"\n{title}\n{'-' * len(title)}")
         print_rows(rows, form, gap=1)

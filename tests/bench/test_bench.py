@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy import ndimage
 
 from flyweight.bench.format import WIDTH, formatted_rows, text_tables
 from flyweight.bench.notebook import Notebook, Pictures, loader, plain_net, train_epoch
-from flyweight.bench.record import SECTIONS, Benchmark, keep, measure, read
+from flyweight.bench.record import SECTIONS, Benchmark, measure, read, save
 from flyweight.bench.rows import row, side_by_side, spread
 from flyweight.bench.scaling import start
 from flyweight.bench.task import NET, Images, accuracy, take
@@ -166,7 +167,7 @@ def test_a_benchmark_is_kept_with_its_machine(tmp_path):
     """The record holds every row, the machine and how it was measured, and is read again as the same value."""
     found = measure(["startup"], quick=True)
 
-    path = keep(found, home=tmp_path)
+    path = save(found, home=tmp_path)
 
     kept = json.loads(path.read_text())
     assert kept["is_quick"]
@@ -176,13 +177,26 @@ def test_a_benchmark_is_kept_with_its_machine(tmp_path):
     assert read(path) == found
 
 
+def test_an_older_file_has_the_section_names_of_today(tmp_path):
+    """The section `roofline` was called `limit`."""
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(asdict(made_benchmark("limit"))))
+
+    assert read(path) == made_benchmark("roofline")
+
+
+def made_benchmark(section: str) -> Benchmark:
+    rows = (row(section, "memory copy", "GB/s", [1.0]),)
+    return Benchmark(id="x", is_quick=True, threads=None, seeds=None, cores_taken=0.0, machine={}, rows=rows)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [{"section": "train"}]}', '{"rows": 3}'])
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path, content):
     """The message names the file and the command that makes a right one."""
     path = tmp_path / "other.json"
     path.write_text(content)
 
-    with pytest.raises(DataError, match=r"other\.json.*flyweight bench --to"):
+    with pytest.raises(DataError, match=r"other\.json.*flyweight bench --out"):
         read(path)
     with pytest.raises(DataError, match=r"nothing\.json.*found none"):
         read(tmp_path / "nothing.json")
@@ -201,16 +215,16 @@ def test_text_fits_a_terminal():
     rows = [
         row("train", "flyweight bfloat16, 2 threads", "until ready, s", [1.5, 2.5, 3.5], ratio=1234.5, note=LONG),
         row("train", "notebook, 0 loaders", "s", [], note=LONG),
-        row("limit", "memory copy", "GB/s", [12_345.6], note="short"),
+        row("roofline", "memory copy", "GB/s", [12_345.6], note="short"),
     ]
 
-    (train, limit) = text_tables(rows)
+    (train, roofline) = text_tables(rows)
 
-    assert (train[0], limit[0]) == ("train", "limit")
+    assert (train[0], roofline[0]) == ("train", "roofline")
     assert [one[""] for one in train[1]] == ["(1)", "(1)"]
     assert train[2] == [f"(1) {LONG}"]
-    assert [one[""] for one in limit[1]] == ["short"]
-    assert limit[1][0]["median"] == "12,346"
+    assert [one[""] for one in roofline[1]] == ["short"]
+    assert roofline[1][0]["median"] == "12,346"
     widths = [max(len(name), *(len(one[name]) for one in train[1])) for name in train[1][0]]
     assert sum(widths) + len(widths) - 1 <= WIDTH
     assert len(formatted_rows(rows)) == 3

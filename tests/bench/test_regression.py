@@ -43,7 +43,8 @@ def test_a_ratio_may_not_fall_below_its_share():
 def test_what_only_one_side_has_is_named():
     """A contender that is new or gone is no fall; a section that was not measured now is not missed."""
     stored = replace(
-        benchmark(old=1.0, both=1.0), rows=(*benchmark(old=1.0, both=1.0).rows, row("limit", "x", "%", [1.0], ratio=1))
+        benchmark(old=1.0, both=1.0),
+        rows=(*benchmark(old=1.0, both=1.0).rows, row("roofline", "x", "%", [1.0], ratio=1)),
     )
 
     assert verdicts(benchmark(both=1.0, young=0.1), stored) == {"both": "held", "young": "new", "old": "gone"}

@@ -46,7 +46,7 @@ def test_text_is_a_table_for_each_section(capsys, home):
     assert lines[2].split() == ["contender", "quantity", "median", "quartiles", "n", "ratio"]
     assert max(map(len, lines)) <= 80
     (path,) = (home / "benchmarks").glob("*.json")
-    assert f"kept in {path}" in printed.err
+    assert f"written to {path}" in printed.err
     assert len(read(path).rows) == 3
 
 
@@ -98,12 +98,12 @@ def test_another_machine_is_no_failure(capsys):
 def test_a_whole_comparison_runs(capsys, tmp_path):
     """Measured, kept and held against a stored record whose ratios nothing can reach."""
     reference = tmp_path / "reference.json"
-    run(["bench", "predict", "--quick", "--to", str(reference)])
+    run(["bench", "predict", "--quick", "--out", str(reference)])
     found = json.loads(reference.read_text())
     rows = [{**one, "ratio": one["ratio"] and 1000 * one["ratio"]} for one in found["rows"]]
     reference.write_text(json.dumps({**found, "cores_taken": 0.0, "rows": rows}))
 
-    code = run(["bench", "predict", "--quick", "--against", str(reference), "--to", "new/latest.json"])
+    code = run(["bench", "predict", "--quick", "--baseline", str(reference), "--out", "new/latest.json"])
 
     assert code == 1
     assert "fell" in capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_a_whole_comparison_runs(capsys, tmp_path):
 
 def test_a_reference_that_is_none_is_refused_before_anything_is_measured(capsys, tmp_path):
     """The exit code is that of bad files, and nothing was kept."""
-    code = run([*QUICK, "--against", "nothing.json", "--to", "latest.json"])
+    code = run([*QUICK, "--baseline", "nothing.json", "--out", "latest.json"])
 
     assert code == 6
     assert "nothing.json: must be a record of `flyweight bench`" in capsys.readouterr().err

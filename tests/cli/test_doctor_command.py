@@ -401,7 +401,7 @@ def test_code_that_cannot_be_read_is_one_clear_line(flyweight, name, text):
 
 def test_the_doctor_tells_during_a_run_and_lets_it_finish(flyweight, recipe):
     """What the recipe shows before the first step, what an epoch shows after it; each once."""
-    code, _, err = flyweight("train", recipe, *SLOW, "--doctor", "tell")
+    code, _, err = flyweight("train", recipe, *SLOW, "--doctor", "warn")
 
     assert code == 0
     lines = [line for line in err.splitlines() if "doctor, " in line]
@@ -441,7 +441,7 @@ def test_a_run_that_is_monitored_takes_the_same_steps(flyweight, recipe):
     """The weights are those of the run that nobody watched."""
     flyweight("train", recipe)
     alone = Store.open().get("@latest").id
-    flyweight("train", recipe, "--doctor", "tell")
+    flyweight("train", recipe, "--doctor", "warn")
     watched = Store.open().get("@latest").id
 
     weights = [(Store.open().folder(run).path / "weights.safetensors").read_bytes()[-2000:] for run in (alone, watched)]

@@ -53,7 +53,7 @@ PYTHON = """
     ("work", "options"),
     [
         (COMMAND, []),
-        (COMMAND, ["--doctor", "tell", "--set", "train.lr=0.04", "--study", "one", "--expect", "more"]),
+        (COMMAND, ["--doctor", "warn", "--set", "train.lr=0.04", "--study", "one", "--expect", "more"]),
         (COMMAND, ["--seeds", "2"]),
         (PYTHON, []),
     ],

@@ -24,13 +24,16 @@ from flyweight.records.ids import new_run_id
 
 SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
     "train": train,
-    "limit": roofline,
+    "roofline": roofline,
     "predict": predict,
     "seeds": seeds,
     "scaling": scaling,
     "time-to": time_to,
     "startup": startup,
 }
+
+# Sections of older files by their names of today.
+OLD_NAMES: Final = {"limit": "roofline"}
 
 # Cores taken by others, above which figures are not those of an idle machine.
 BUSY: Final = 0.5
@@ -90,7 +93,7 @@ def measure(
     )
 
 
-def keep(benchmark: Benchmark, *, home: Path) -> Path:
+def save(benchmark: Benchmark, *, home: Path) -> Path:
     """Write it into the home's folder of benchmarks."""
     return write(benchmark, make_folder(home / "benchmarks") / f"{benchmark.id}.json")
 
@@ -105,7 +108,7 @@ def write(benchmark: Benchmark, path: Path) -> Path:
 
 
 def read(path: Path) -> Benchmark:
-    """A benchmark from the file that `keep` or `write` made.
+    """A benchmark from the file that `save` or `write` made.
 
     Raises:
         DataError: no such file, or one that holds something else.
@@ -114,5 +117,5 @@ def read(path: Path) -> Benchmark:
 
 
 def _benchmark(found: dict[str, Any]) -> Benchmark:
-    rows = tuple(Row(**one) for one in found.pop("rows"))
+    rows = tuple(Row(**one | {"section": OLD_NAMES.get(one["section"], one["section"])}) for one in found.pop("rows"))
     return Benchmark(**found, rows=rows)

@@ -1,4 +1,4 @@
-"""`bench limit`: ceilings of this machine, how near a training step comes to them, and where the rest of it goes.
+"""`bench roofline`: limits of this machine, how near a training step comes to them, and the time of its parts.
 
 Ceilings are the largest matrix product and convolution rates of each dtype, as torch's libraries have them, and the
 rate of a memory copy. A step's operations are counted, not measured: `training_flops`.
@@ -27,7 +27,7 @@ from flyweight.train.device import usable_cores
 from flyweight.train.loss import CrossEntropy
 from flyweight.train.step import backward, forward, update
 
-SECTION: Final = "limit"
+SECTION: Final = "roofline"
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GIGA: Final = 1e9
 

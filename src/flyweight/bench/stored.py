@@ -35,10 +35,10 @@ def read_stored(path: Path, made: Callable[[Any], Record], *, command: str, fiel
     except OSError as error:
         raise DataError(
             f"{path}: must be a record of `{command}`, found none ({error.strerror}); "
-            f"`{command} --to {path}` makes one."
+            f"`{command} --out {path}` makes one."
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path}: must be a record of `{command}` with {', '.join(fields)}, found other content ({error}); make "
-            f"it again with `{command} --to {path}`."
+            f"it again with `{command} --out {path}`."
         ) from error

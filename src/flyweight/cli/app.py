@@ -1,6 +1,6 @@
-"""The command line: every verb in one place, and what becomes of errors, pipes and exit codes.
+"""The command line: the table of verbs, error messages and exit codes.
 
-A verb parses, makes one call and prints; it lives in the file of its name.
+Each verb parses its options, makes one call and prints; its code is in the file of the same name.
 """
 
 from __future__ import annotations
@@ -49,39 +49,40 @@ VERBS: Final[dict[str, Any]] = {
     "bench": bench,
 }
 
-OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000  # 700 unless told
+OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000  # Python's default is 700
 
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its documented exit code."""
-    # Reading thousands of records makes nothing but things that stay: to look for cycles among them takes a tenth.
+    """Run one command and exit with its documented exit code."""
+    # Reading thousands of records creates objects that stay alive: searching them for cycles takes a tenth of the time.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     code = run(sys.argv[1:] if arguments is None else arguments)
-    # The interpreter's last collection walks all that was imported: a third of a second with scipy and matplotlib.
+    # The collection at exit visits every imported module: a third of a second with scipy and matplotlib.
     gc.freeze()
     sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """One command; the exit code is one of `flyweight.errors.EXIT_CODES`."""
+    """Run one command and return its exit code, one of `flyweight.errors.EXIT_CODES`."""
     try:
         with needs_torch("this command"):
             code = application()(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except UnknownCommandError as error:
         word, verbs = (error.unused_tokens or [""])[0], list(VERBS)
-        talk(f"flyweight: there is no verb {word!r}.{nearest(word, verbs)} Verbs are {', '.join(verbs)}.")
+        talk(f"flyweight: unknown verb {word!r}.{nearest(word, verbs)} Known verbs: {', '.join(verbs)}.")
         return UsageError.exit_code
     except UnusedCliTokensError as error:
+        words = error.unused_tokens or ()
         talk(
-            f"flyweight: these words have no place here: {' '.join(error.unused_tokens or ())}. An option that may be "
-            "given several times needs its name each time."
+            f"flyweight: unexpected argument{'s' if len(words) > 1 else ''}: {' '.join(words)}. Repeat the name of an "
+            "option before each of its values, as in --set train.lr=0.1 --set train.epochs=5."
         )
         return UsageError.exit_code
     except CycloptsError as error:
-        talk(f"flyweight: {error}\n`flyweight --help` and `flyweight VERB --help` tell what there is.")
+        talk(f"flyweight: {error}\nSee `flyweight --help` or `flyweight VERB --help`.")
         return UsageError.exit_code
     except FlyweightError as error:
         talk(f"flyweight: {error}")
@@ -90,14 +91,14 @@ def run(arguments: Sequence[str]) -> int:
         talk("flyweight: stopped.")
         return 130
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); python would complain once more when it flushes at exit.
+        # The reader closed the pipe (`| head`); Python would report the error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
 
 
 def application() -> App:
-    """All verbs; the examples under a verb's help are those of its docstring."""
+    """The application with all verbs; a verb's help is its docstring."""
     app = App(
         name="flyweight", help=HELP, help_epilogue=_exit_codes(), version=__version__, result_action="return_value"
     )

@@ -1,4 +1,4 @@
-"""`flyweight bench`: how fast this machine trains and predicts, side by side, in one run."""
+"""`flyweight bench`: measure how fast this machine trains and predicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from flyweight.bench.record import Benchmark
     from flyweight.bench.regression import RegressionCheck
 
-Section = Literal["train", "limit", "predict", "seeds", "scaling", "time-to", "startup"]
+Section = Literal["train", "roofline", "predict", "seeds", "scaling", "time-to", "startup"]
 
 
 def bench(
@@ -20,12 +20,12 @@ def bench(
     quick: Annotated[bool, Flag] = False,
     threads: int | None = None,
     seeds: int | None = None,
-    against: Path | None = None,
-    to: Path | None = None,
+    baseline: Path | None = None,
+    out: Path | None = None,
     form: Form | None = None,
     place: Place | None = None,
 ) -> int:
-    """Measure speed side by side.
+    """Measure the speed of training and prediction, and compare it with other libraries.
 
     $ flyweight bench
 
@@ -34,36 +34,37 @@ def bench(
     Parameters
     ----------
     sections
-        What to measure. Default: all of train (against pictures transformed one by one in a DataLoader), limit (the
-        machine's ceilings and where a step's time goes), predict (against eager torch and onnxruntime), seeds (one
-        after the other against side by side), scaling (with images, batch, parameters, threads, epochs), time-to
-        (seconds to 99.0 % and 99.4 %), startup (help, a table, the first line of a training).
+        What to measure. Default: all of train (compared with a DataLoader that transforms one picture at a time),
+        roofline (limits of this machine, and the time of each part of a training step), predict (compared with eager
+        torch and onnxruntime), seeds (one after another or at the same time), scaling (with images, batch size,
+        parameters, threads, epochs), time-to (seconds to 99.0 % and 99.4 % accuracy), startup (time of --help, of a
+        table, and to the first line of a training).
     quick
-        Few and short rounds, two minutes or so in all: enough to see that it works, not to quote.
+        Few and short rounds, about two minutes in total: a check that it works, too inexact to quote.
     threads
-        Threads for the engine. Default: train has rows for 1 and for all cores, limit and predict take all cores,
-        the others what `flyweight train` takes.
+        Threads of flyweight. Default: 1 and all cores in train, all cores in roofline and predict, and otherwise the
+        number that `flyweight train` uses.
     seeds
-        Seeds for seeds and time-to. Default: 5, 2 with --quick.
-    against
-        A record to compare ratios with, never seconds; the exit code is 1 if one fell below 0.6 of the stored one.
-        Ratios of another machine are shown, not judged.
-    to
-        Keep the record in this file. Default: a new one in the home's folder of benchmarks.
+        Number of seeds in the sections seeds and time-to. Default: 5, or 2 with --quick.
+    baseline
+        Earlier result (a file written with --out) to compare ratios with. The exit code is 1 if a ratio is below 0.6
+        of the earlier one. Ratios of another machine are shown but do not count.
+    out
+        Write the result to this JSON file. Default: a new file in the folder benchmarks under --home.
     """
-    from flyweight.bench.record import SECTIONS, keep, measure, read, write
+    from flyweight.bench.record import SECTIONS, measure, read, save, write
     from flyweight.bench.regression import check_regression
 
-    stored = read(against) if against else None
+    stored = read(baseline) if baseline else None
     found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, on_progress=talk)
-    path = write(found, to) if to else keep(found, home=(place or Place()).store().home)
+    path = write(found, out) if out else save(found, home=(place or Place()).store().home)
     comparison = check_regression(found, stored) if stored else None
-    talk(f"kept in {path}")
+    talk(f"written to {path}")
     return print_result(found, comparison, form or Form())
 
 
 def print_result(found: Benchmark, comparison: RegressionCheck | None, form: Form) -> int:
-    """Print what was found, or how it compares; the exit code says whether a ratio fell."""
+    """Print the result or its comparison with the earlier one; the exit code is 1 if a ratio fell."""
     if form.name == "json":
         say_json({**found.as_dict(), **({"regression": comparison.as_dict()} if comparison else {})})
     elif comparison:
@@ -71,7 +72,7 @@ def print_result(found: Benchmark, comparison: RegressionCheck | None, form: For
     else:
         _print(found, form)
     if comparison:
-        talk(f"compared with the stored one: {comparison.summary()}")
+        talk(f"compared with the baseline: {comparison.summary()}")
     return 1 if comparison and comparison.fallen else 0
 
 

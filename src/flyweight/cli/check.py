@@ -1,4 +1,4 @@
-"""`flyweight check`: everything that speaks against a recipe, at once, without training."""
+"""`flyweight check`: all faults of a recipe at once, without training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check(
     budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Tell all that is wrong with a recipe, its net, its data's name and its budget; nothing is trained.
+    """List everything that is wrong with a recipe: keys, net, name of the data, budget. Trains nothing.
 
     $ flyweight check own/20k-fast
 
@@ -27,13 +27,13 @@ def check(
     Parameters
     ----------
     recipe
-        A name that `flyweight recipes` lists, or a TOML file.
+        Name of a recipe (see `flyweight recipes`), or a TOML file.
     changes
-        Change one key first, KEY=VALUE; may be given several times.
+        Change one key of the recipe, as in train.lr=0.05; may be repeated.
     budget
-        Hold it against 20k (parameters), or macs=, activation=, flash=, epochs=; may be given several times.
+        Compare with a budget: 20k (parameters), or macs=, activation=, flash=, epochs=; may be repeated.
     json
-        Print JSON: faults, and what is over budget.
+        Print the faults and exceeded limits as JSON.
     """
     from flyweight.experiment.plan import examine
     from flyweight.recipe import protocol_words
@@ -52,7 +52,7 @@ def check(
         say(found.verdict())
         if found.recipe is not None:
             for sentence in protocol_words(found.recipe):
-                say(f"measured otherwise: {sentence}.")
+                say(f"not a clean evaluation: {sentence}.")
     if found.faults:
         return RecipeError.exit_code
     return OverBudgetError.exit_code if found.overruns else 0

@@ -1,4 +1,4 @@
-"""`flyweight compare`: which of two or more results is better, and how sure that is."""
+"""`flyweight compare`: which of two or more results is better, and how certain that is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
-from flyweight.cli.tracking import Tracking, both, telling
+from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def compare(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
-    """Hold results against each other: what differs, what it costs, what it gives, and how sure that is.
+    """Compare results: what differs, the change in cost and accuracy, and how certain it is.
 
-    A result is all seeds of a recipe; any of its runs names it, and so does the recipe.
+    A result is a recipe with all its seeds. Name it by the recipe or by any of its runs.
 
     $ flyweight compare own/20k-fast own/8k
 
@@ -45,23 +45,23 @@ def compare(
     Parameters
     ----------
     baseline
-        The result that the others are held against: a run, the name of a recipe, or a recipe file.
+        The result to compare the others with: a run, the name of a recipe, or a recipe file.
     changed
-        One or more results.
+        One or more results to compare with it.
     on
-        The images that count: test, or validation to choose by.
+        Images whose accuracy is compared: test, or validation (while you still choose between recipes).
     until_sure
-        Train seeds of both, two runs at a time, until the answer is clear; the plan for it is kept.
+        Train seeds of both recipes until one is clearly better or --max-seeds is reached; the plan is stored.
     max_seeds
-        With --until-sure: at most so many seeds a side, 10 unless told.
+        With --until-sure: maximum number of seeds per recipe. Default: 10.
     study
-        Look for the results in this study; with --until-sure, the study that new runs belong to.
+        Use only the runs of this study; with --until-sure, new runs are added to it.
     device
-        With --until-sure: where to compute.
+        With --until-sure: device to train on.
     at_once
-        With --until-sure: how many seeds train side by side; by default one per core.
+        With --until-sure: number of runs that train at the same time. Default: one per core.
     json
-        Print everything as JSON.
+        Print JSON.
     """
     place = place or Place()
     store = place.store()
@@ -69,7 +69,7 @@ def compare(
         from flyweight.execute.process_executor import Processes
 
         if len(changed) != 1:
-            raise UsageError(f"--until-sure compares two results, found {1 + len(changed)}; ask for them one by one.")
+            raise UsageError(f"--until-sure compares two results, found {1 + len(changed)}; compare them in pairs.")
         comparison, code = _until_sure(
             store,
             tracking,
@@ -81,14 +81,14 @@ def compare(
         )
         comparisons: tuple[Comparison, ...] = () if comparison is None else (comparison,)
         if comparison is None:
-            talk("stopped and saved before there was anything to compare; the same command goes on")
+            talk("stopped and saved before both results had a run; continue with the same command")
     else:
         if max_seeds is not None:
-            raise UsageError("--max-seeds goes with --until-sure; give both or neither.")
+            raise UsageError("--max-seeds needs --until-sure; add it or leave --max-seeds out.")
         from flyweight.studies.results import compare as compare_on_record
 
         comparisons, code = compare_on_record(baseline, *changed, store=store, part=on, study=study), 0
-    _told(comparisons, store, place, as_json=json)
+    _print(comparisons, store, place, as_json=json)
     return code
 
 
@@ -102,12 +102,12 @@ def _until_sure(
     max_seeds: int | None,
     executor: Executor,
 ) -> tuple[Comparison | None, int]:
-    """The comparison, if there was time for one, and the exit code of whoever stopped it."""
+    """The comparison (None if stopped before there was one) and the exit code (of the signal, if it was stopped)."""
     from flyweight.cli.watch import watching
     from flyweight.execute.signals import stopping_on_signals
     from flyweight.studies.until_sure import until_sure
 
-    with telling(tracking, store) as tell, stopping_on_signals() as stop, watching(named=True) as show:
+    with tracked(tracking, store) as track, stopping_on_signals() as stop, watching(named=True) as show:
         comparison = until_sure(
             *sides,
             store=store,
@@ -115,23 +115,22 @@ def _until_sure(
             study=study,
             max_seeds=max_seeds,
             executor=executor,
-            watch=both(show, tell),
-            on_look=_tell,
+            watch=both(show, track),
+            on_look=_print_look,
             should_stop=stop,
         )
     return comparison, stop.exit_code if stop() else 0
 
 
-def _tell(look: Look) -> None:
-    """What a look saw."""
+def _print_look(look: Look) -> None:
     found = look.comparison
     if look.was_stopped:
-        talk(f"stopped at {found.baseline.n} and {found.changed.n} seeds; the same command goes on")
+        talk(f"stopped at {found.baseline.n} and {found.changed.n} seeds; continue with the same command")
         return
-    talk(f"look {look.number} of {look.of}, {found.baseline.n} and {found.changed.n} seeds: {found.verdict.sentence}")
+    talk(f"test {look.number} of {look.of}, {found.baseline.n} and {found.changed.n} seeds: {found.verdict.sentence}")
 
 
-def _told(comparisons: tuple[Comparison, ...], store: Store, place: Place, *, as_json: bool) -> None:
+def _print(comparisons: tuple[Comparison, ...], store: Store, place: Place, *, as_json: bool) -> None:
     from flyweight.report.comparison.page import write_comparison
     from flyweight.report.comparison.text import comparison_text
 

@@ -1,4 +1,4 @@
-"""`flyweight data`: what images there are, and what a set looks like."""
+"""`flyweight data`: the known image sets, and statistics of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def data(
     recipe: Annotated[str, Parameter(show_default=False)] = "own/20k-fast",
     form: Form | None = None,
 ) -> None:
-    """List the image sets that have a name, or tell all about one: counts, mean, standard deviation, pictures.
+    """List the known image sets, or describe one: counts, mean, standard deviation, pictures.
 
     $ flyweight data
 
@@ -36,17 +36,17 @@ def data(
     Parameters
     ----------
     name
-        A named set, an .npz file, a folder of IDX files, or a folder with one folder of pictures per class.
+        A known set, an .npz file, a folder of IDX files, or a folder with one subfolder of pictures per class.
     resize
-        Make every image a square of this side, in pixels.
+        Resize every image to a square with sides of this many pixels.
     validation
-        Images held out of the training images: 5,000 unless told, or a sixth of a small set.
+        Number of training images held out for validation. Default: 5,000, or a sixth of a small set.
     split_seed
-        Decides which.
+        Seed that chooses the validation images.
     pictures
-        Also write a grid of images per class, and a preview of the augmentation, as PNG files into this folder.
+        Also write PNG files into this folder: example images of each class, and a preview of the augmentation.
     recipe
-        Whose augmentation is previewed; own/20k-fast unless told otherwise.
+        With --pictures: recipe whose augmentation is previewed. Default: own/20k-fast.
     """
     form = form or Form()
     if name is None:
@@ -61,7 +61,7 @@ def data(
         say_json(vars(found) | {"sizes": found.sizes})
     else:
         if form.name == "text":
-            say(_told(found))
+            say(_description(found))
         print_rows(_counts(found), form)
     if pictures is not None:
         _write_pictures(image_set, pictures, recipe)
@@ -96,7 +96,7 @@ def _named_sets() -> list[dict[str, Any]]:
 
 
 def _counts(found: Summary) -> list[dict[str, Any]]:
-    """Images per class and part, and their sums."""
+    """Images per class and split, and their sums."""
     rows: list[dict[str, Any]] = [
         {"class": name} | {part: counts[number] for part, counts in found.counts.items()}
         for number, name in enumerate(found.class_names)
@@ -104,7 +104,7 @@ def _counts(found: Summary) -> list[dict[str, Any]]:
     return [*rows, {"class": "all"} | found.sizes]
 
 
-def _told(found: Summary) -> str:
+def _description(found: Summary) -> str:
     channels, height, width = found.shape
     return (
         f"{found.name}: {len(found.class_names)} classes, {channels}x{height}x{width} (channels, height, width)\n"

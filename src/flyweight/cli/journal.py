@@ -1,4 +1,4 @@
-"""`flyweight journal`: the log of a study, written from the records, and the notes that people add to it."""
+"""`flyweight journal`: the log of a study, written from its runs, and notes that people add."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def show(
     form: Form | None = None,
     place: Place | None = None,
 ) -> None:
-    """Print the log of a study: what each step changed, what came out, and how sure its effect is.
+    """Print the log of a study: what each step changed, its result, and how certain its effect is.
 
-    Effects are against the recipe that a step was changed from, and their verdicts allow for how many steps there are.
+    Each step is compared with the recipe it was changed from. The verdicts account for the number of steps.
 
     $ flyweight journal
 
@@ -39,13 +39,13 @@ def show(
     Parameters
     ----------
     study
-        A study (`flyweight train --study NAME` puts runs into one); default: all runs that people asked for.
+        Name of a study (runs join one by `flyweight train --study NAME`). Default: all runs that you started.
     on
-        The images that count: test, or validation to choose by.
+        Images whose accuracy is shown: test, or validation (while you still choose between recipes).
     purpose
-        Only runs made for this, as in `flyweight runs`; default: run, and in a study its reproductions too.
+        Only runs made for this purpose (see `flyweight runs --help`). Default: run, and in a study also reproduction.
     html
-        Write a page with small pictures and print where it lies.
+        Write an HTML page with small plots, and print its path.
     """
     from flyweight.evidence.journal import journal as journal_of
     from flyweight.report.journal.page import write_journal
@@ -56,11 +56,11 @@ def show(
     found = journal_of(store, study, part=on, purpose=purpose)
     if html:
         if form.name != "text":
-            raise UsageError(f"one format must be chosen, found --html and --{form.name}; leave one out.")
+            raise UsageError(f"only one output format is possible, found --html and --{form.name}; keep one of them.")
         say(str(write_journal(store, found)))
         return
     if not found.rows and not store.runs(limit=1):
-        talk("no runs yet; `flyweight train` makes one.")
+        talk("no runs yet; start one with: flyweight train")
     match form.name:
         case "json":
             say_json(found.as_dict())
@@ -83,24 +83,24 @@ def note(
     author: str | None = None,
     place: Place | None = None,
 ) -> None:
-    """Write into the log of a study what you expect of a step, or what you think now that you have seen it.
+    """Add a note to the log of a study: what you expect of a step, or what you conclude from its result.
 
-    What was written before is kept on record and no longer shown.
+    A new note replaces the one shown before; the old one stays in the database.
 
     $ flyweight journal note @latest --before "half the rate, the same accuracy"
 
     Parameters
     ----------
     run
-        Any run of the step, or the name or file of its recipe.
+        A run of the step, or its recipe (name or file).
     before
-        What you expect. `flyweight train --expect` writes it before the run begins.
+        What you expect. `flyweight train --expect` writes it before the run starts.
     after
-        What you think it shows.
+        What you conclude.
     study
-        The study whose log it belongs to; that of the run unless told.
+        Study whose log the note belongs to. Default: the study of the run.
     author
-        Who writes; FLYWEIGHT_AUTHOR or the name you are logged in as unless told.
+        Author of the note. Default: $FLYWEIGHT_AUTHOR, or else your login name.
     """
     from flyweight.records.author import author_or_default
     from flyweight.studies.results import runs_of_step
@@ -109,11 +109,11 @@ def note(
     texts = {"before": before, "after": after}
     given = {kind: text.strip() for kind, text in texts.items() if text is not None}
     if not given or not all(given.values()):
-        raise UsageError('a note needs words: give --before "..." or --after "...".')
+        raise UsageError('the note is empty; add --before "..." or --after "...".')
     step = runs_of_step(run, store=store, study=study)
     studies = sorted({one.study for one in step if one.study is not None})
     if study is None and len(studies) > 1:
-        raise UsageError(f"{run} is in the studies {', '.join(studies)}; say which with --study.")
+        raise UsageError(f"{run} is in the studies {', '.join(studies)}; choose one with --study.")
     study = study if study is not None else next(iter(studies), None)
     for kind, text in given.items():
         written = store.notebook.write_note(

@@ -1,4 +1,4 @@
-"""Where words go: results on stdout, talk on stderr, in the form that was asked for."""
+"""Printing: results on stdout, messages on stderr, in the requested format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from flyweight.tables import as_csv, as_markdown, as_text, table_of
 
 FormatName = Literal["text", "json", "md", "csv"]
 
-Flag = Parameter(negative="")
+Flag = Parameter(negative="", show_default=False)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How the result is printed; text unless told otherwise."""
+    """How the result is printed. Default: text."""
 
     json: Annotated[bool, Flag] = False
     "Print JSON."
@@ -37,19 +37,19 @@ class Form:
     def name(self) -> FormatName:
         chosen: list[FormatName] = [name for name in ("json", "md", "csv") if getattr(self, name)]
         if len(chosen) > 1:
-            raise UsageError(f"one format must be chosen, found --{' and --'.join(chosen)}; leave all but one out.")
+            raise UsageError(f"only one output format is possible, found --{' and --'.join(chosen)}; keep one of them.")
         return chosen[0] if chosen else "text"
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where runs are kept."""
+    """Where runs are stored."""
 
     home: Path | None = None
-    "Folder of runs and database. Default: FLYWEIGHT_HOME, else the platform's place for a user's data."
+    "Folder of runs and their database. Default: $FLYWEIGHT_HOME, or else the user data folder of this system."
     database: str | None = None
-    "Address of another database, postgresql://... or sqlite:///FILE. Default: FLYWEIGHT_DATABASE, else in the home."
+    "Another database: postgresql://... or sqlite:///FILE. Default: $FLYWEIGHT_DATABASE, or else the one in --home."
 
     def store(self) -> Any:
         from flyweight.records.store import Store
@@ -57,23 +57,23 @@ class Place:
         return Store.open(self.database, home=self.home)
 
     def options(self) -> str:
-        """What must be added to a command that is to look in the same place."""
+        """The same options as text, to add to a suggested command."""
         given = {"--home": self.home, "--database": self.database}
         return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
 
 
 def talk(text: str) -> None:
-    """Say something that is not a result."""
+    """Print a message on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
-    """Print a result."""
+    """Print a result on stdout."""
     print(text.rstrip("\n"))
 
 
 def say_json(value: object) -> None:
-    """Print a result for a program: strict JSON, so a figure that is no number is null."""
+    """Print a result as strict JSON; NaN and infinity become null."""
     print(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -88,9 +88,9 @@ def _strict(value: object) -> object:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, wraps: bool = False) -> None:
-    """Rows that share their keys, as a table of text, Markdown or CSV, or as JSON.
+    """Print rows with equal keys as a text, Markdown or CSV table, or as JSON.
 
-    gap: blanks between columns of text. wraps: whether its last column runs on below itself.
+    gap: spaces between the columns of a text table. wraps: whether its last column is wrapped.
     """
     if form.name == "json":
         say_json(rows)
@@ -106,5 +106,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, w
 
 
 def terminal_width() -> int:
-    """Columns that a text may fill: more than 100 are hard to read."""
+    """Width of the terminal, from 80 to 100 columns: longer lines are hard to read."""
     return min(100, max(80, get_terminal_size().columns))

@@ -1,4 +1,4 @@
-"""`flyweight predict`: what a trained net reads in pictures of one's own."""
+"""`flyweight predict`: classify pictures with a trained net."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def predict(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> None:
-    """Classify pictures with a trained net, and show what the net was given to see.
+    """Classify your own pictures with a trained net, and show the images that the net received.
 
-    For a net of handwritten digits or letters each picture is turned light on dark, cropped and centred as those of
-    MNIST were; for others it is taken as it is, in the net's size.
+    For nets of handwritten digits or letters, each picture is made light on dark, cropped and centred like the images
+    of MNIST. For other nets it is only resized.
 
     $ flyweight predict @best seven.png
 
@@ -29,16 +29,16 @@ def predict(
     Parameters
     ----------
     run
-        A run's id or the beginning of it, @latest, or @best (by validation); or a file of weights.
+        Id of a run or the start of it, @latest, @best (highest validation accuracy), or a file of weights.
     images
-        Picture files; of handwriting, one digit or letter each.
+        Picture files; for handwriting, one digit or letter per picture.
     inputs
-        Also save what the net was given to see, as PNG files in this folder.
+        Also save the images that the net received, as PNG files in this folder.
     json
         Print JSON.
     """
     if not images:
-        raise UsageError("predict needs at least one picture file, found none.")
+        raise UsageError("no picture files given; expected: flyweight predict RUN PICTURE...")
     from flyweight.inference.net import load
     from flyweight.inference.predict import save_seen
 

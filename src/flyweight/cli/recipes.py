@@ -1,4 +1,4 @@
-"""`flyweight recipes` and `flyweight copy`: what there is to train, and one of them as a file of one's own."""
+"""`flyweight recipes` and `flyweight copy`: list recipes, and write one to a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from flyweight.cli.output import Flag, Form, print_rows, say, talk
 
 
 def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) -> None:
-    """List our own recipes, or every key that a recipe may have. The steps of `flyweight journey` are recipes, too.
+    """List the recipes of flyweight, or every key that a recipe can have.
+
+    The steps of the reproduced documents are recipes too: `flyweight journey` lists them.
 
     $ flyweight recipes
 
@@ -18,7 +20,7 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
     Parameters
     ----------
     keys
-        List the keys of a recipe instead: what each accepts, its default, and what it means.
+        List the keys of a recipe instead: accepted values, default and meaning.
     """
     form = form or Form()
     if keys:
@@ -35,7 +37,8 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
     print_rows(rows, form)
     first, *_, last = document_names()
-    talk(f"and {len(names()) - len(rows)} steps of the documents {first} to {last}: `flyweight journey` lists them.")
+    n_others = len(names()) - len(rows)
+    talk(f"and {n_others} recipes of the reproduced documents {first} to {last}: see `flyweight journey`.")
 
 
 def _print_keys(form: Form) -> None:
@@ -51,18 +54,18 @@ def _print_keys(form: Form) -> None:
 
 
 def copy(recipe: str, file: Path, /, *, overwrite: Annotated[bool, Flag] = False) -> None:
-    """Write a recipe to a file of your own, to change and to train.
+    """Write a recipe to a file that you can change and train.
 
     $ flyweight copy own/20k-fast mine.toml
 
     Parameters
     ----------
     recipe
-        A name that `flyweight recipes` lists.
+        Name of a recipe (see `flyweight recipes`).
     file
-        Where to; ends in .toml.
+        The file to write; its name ends in .toml.
     overwrite
-        Replace a file that is there.
+        Replace an existing file.
     """
     from flyweight.recipe import copy as copy_recipe
 

@@ -1,4 +1,4 @@
-"""`flyweight runs` and `flyweight report`: what was trained, and one run in full."""
+"""`flyweight runs` and `flyweight report`: the list of runs, and one run in full."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
 
-MOST_LISTED: Final = 20
+DEFAULT_LIMIT: Final = 20
 
 
 def runs(
@@ -22,7 +22,7 @@ def runs(
     form: Form | None = None,
     place: Place | None = None,
 ) -> None:
-    """List the runs that people asked for, newest first; `--purpose` shows the others.
+    """List the runs that you started, newest first; --purpose shows others.
 
     $ flyweight runs
 
@@ -35,16 +35,16 @@ def runs(
     name
         Only runs of this recipe.
     status
-        Only runs that stand so.
+        Only runs with this status.
     study
         Only runs of this study.
     purpose
-        Only runs made for this: run (a person asked for it), trial (it tries a change), remedy (a recipe that the
-        doctor fixed), reproduction (a step of a document), certification; or all.
+        Why a run was made: run (you started it), trial (to test a change), remedy (recipe fixed by the doctor),
+        reproduction (step of a document), certification, or all.
     limit
-        At most so many: 20 unless told, and all with --out.
+        Maximum number of runs. Default: 20, and all with --out.
     out
-        Write them into this file instead, one row a run with every key of its recipe; .csv, .json or .parquet.
+        Write the runs to this .csv, .json or .parquet file instead, one row per run with every key of its recipe.
     """
     from flyweight.report.run.summary import run_rows, short_run_rows
 
@@ -52,8 +52,9 @@ def runs(
     store.mark_lost()
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
-    most = limit if limit is not None or out is not None else MOST_LISTED
-    records = store.runs(name=name, status=status, study=study, purpose=purpose, limit=most)
+    if limit is None and out is None:
+        limit = DEFAULT_LIMIT
+    records = store.runs(name=name, status=status, study=study, purpose=purpose, limit=limit)
     if out is not None:
         from flyweight.trackers import write_table
 
@@ -64,11 +65,11 @@ def runs(
         known = sorted({record.name for record in store.runs(purpose=purpose)})
         if others:
             purposes = sorted({record.purpose for record in others})
-            talk(f"no such runs of purpose {purpose}; there are of {', '.join(purposes)}: add --purpose {purposes[0]}.")
+            talk(f"no matching runs of purpose {purpose}; there are runs of --purpose {' and '.join(purposes)}.")
         elif known:
-            talk(f"no such runs; there are runs of {', '.join(known)}.")
+            talk(f"no matching runs; there are runs of {', '.join(known)}.")
         else:
-            talk("no runs yet; `flyweight train` makes one.")
+            talk("no runs yet; start one with: flyweight train")
     form = form or Form()
     print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form, gap=1)
 
@@ -80,7 +81,7 @@ def report(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> None:
-    """Write a run's pictures and its page, and print its summary, and that of the seeds beside it.
+    """Write the report page of a run, and print a summary of the run and of the seeds trained with it.
 
     $ flyweight report @best
 
@@ -89,9 +90,9 @@ def report(
     Parameters
     ----------
     run
-        A run's id or the beginning of it, @latest, or @best (by validation).
+        Id of a run or the start of it, @latest, or @best (highest validation accuracy).
     json
-        Print the run's figures as JSON.
+        Print the results of the run as JSON.
     """
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary

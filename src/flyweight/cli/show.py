@@ -1,4 +1,4 @@
-"""`flyweight show`: what a net or a recipe costs, layer by layer, and what would make it fit."""
+"""`flyweight show`: the cost of a net or a recipe, layer by layer, and edits that fit it to a budget."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show(
     budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     form: Form | None = None,
 ) -> None:
-    """Print a net's layers with their cost, and where it is over a budget the edits that get it under.
+    """Print the layers of a net with their cost, and edits that bring it under a budget.
 
     $ flyweight show "c8nb bn r m2 c16nb bn r gap flat fc10" --budget 2k
 
@@ -31,13 +31,13 @@ def show(
     Parameters
     ----------
     net
-        A net in our notation, an own module as file:Class, a recipe's name, or a recipe's file.
+        A net in notation, your own module as FILE:CLASS, the name of a recipe, or a recipe file.
     input
-        Shape of the images, CHANNELSxHEIGHTxWIDTH; 1x28x28, or that of the recipe's data.
+        Shape of the images, CHANNELSxHEIGHTxWIDTH. Default: that of the recipe's data, or else 1x28x28.
     changes
-        Change one key of the recipe first, KEY=VALUE; may be given several times.
+        Change one key of the recipe, as in train.lr=0.05; may be repeated.
     budget
-        Hold it against 20k (parameters), or macs=, activation=, flash=; may be given several times.
+        Compare with a budget: 20k (parameters), or macs=, activation=, flash=, as in macs=1M; may be repeated.
     """
     from flyweight.experiment.resolved import source_of
     from flyweight.model import table
@@ -47,15 +47,15 @@ def show(
     from flyweight.model.notation import is_own_module
     from flyweight.recipe import dumps, is_recipe, load, protocol_words
 
-    resolved, measured, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
+    resolved, differences, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
     if is_recipe(net):
         recipe = load(net, overrides=changes)
         shape = shape or source_of(recipe).sizes.shape
         limits = Budget(**recipe.budget.model_dump()).with_limits(limits)
         net, resolved = recipe.model.net, dumps(recipe)
-        measured = [f"  {sentence}" for sentence in protocol_words(recipe)]
+        differences = [f"  {sentence}" for sentence in protocol_words(recipe)]
     elif changes:
-        raise UsageError("--set changes a recipe, found a net; change the net's text instead.")
+        raise UsageError(f"--set changes a recipe, and {net!r} is a net; change the text of the net instead.")
     cost = count(net, shape or (1, 28, 28))
     helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
     match (form or Form()).name:
@@ -67,10 +67,10 @@ def show(
             say(table.cost_csv(cost, limits))
         case _:
             say(table.cost_text(cost, limits, helpful))
-            if measured:
-                say("\n".join(["\nmeasured otherwise:", *measured]))
+            if differences:
+                say("\n".join(["\ndifferences from clean evaluation:", *differences]))
             if resolved:
-                say("\nrecipe, resolved:\n\n" + resolved)
+                say("\nresolved recipe:\n\n" + resolved)
 
 
 def _shape(text: str | None) -> Shape | None:

@@ -1,4 +1,4 @@
-"""`--track` and `flyweight sync`: runs told to the trackers that people already use."""
+"""`--track` and `flyweight sync`: send runs to MLflow, TensorBoard or Weights & Biases."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ TrackerName = Literal["mlflow", "tensorboard", "wandb"]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """Who else is told of runs."""
+    """The trackers that runs are sent to."""
 
     track: Annotated[tuple[TrackerName, ...], Parameter(negative="", show_default=False)] = ()
-    "Tell mlflow, tensorboard or wandb of the runs as they happen; may be repeated. Default: FLYWEIGHT_TRACK."
+    "Also send the runs to mlflow, tensorboard or wandb while they train; may be repeated. Default: $FLYWEIGHT_TRACK."
 
     def names(self) -> tuple[str, ...]:
-        """Those given, else those that FLYWEIGHT_TRACK lists with commas."""
+        """The given trackers, or else those in FLYWEIGHT_TRACK, separated by commas."""
         listed = os.environ.get("FLYWEIGHT_TRACK", "").split(",")
         return self.track or tuple(name.strip() for name in listed if name.strip())
 
 
 @contextmanager
-def telling(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event], None]]:
-    """A function that has the trackers read what is on record after an event; leaving waits for them a while.
+def tracked(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event], None]]:
+    """A function that sends the records to the trackers after each event; at the end it waits for them a while.
 
-    Around it Ctrl-C ends the program as usual: the runs are over by then, and what waits is sent by `sync`.
+    Ctrl-C during that wait ends the program: the runs are over by then, and `sync` sends the rest later.
     """
     names = (tracking or Tracking()).names()
     if not names:
@@ -53,7 +53,7 @@ def telling(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event
 
 
 def both(first: Callable[[Event], None], second: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Tell two of each event."""
+    """A function that passes each event to both."""
 
     def watch(event: Event) -> None:
         first(event)
@@ -67,7 +67,7 @@ def sync(
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
-    """Send to trackers what could not be sent when it happened.
+    """Send what --track could not send to the trackers while runs trained.
 
     $ flyweight sync
 
@@ -76,9 +76,9 @@ def sync(
     Parameters
     ----------
     trackers
-        mlflow, tensorboard or wandb; all unless told.
+        Trackers to send to. Default: all that have something waiting.
     json
-        Print what was sent and what still waits as JSON.
+        Print what was sent and what is still waiting as JSON.
     """
     from dataclasses import asdict
 

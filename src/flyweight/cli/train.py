@@ -1,4 +1,4 @@
-"""`flyweight train`: from a recipe to trained, measured and recorded nets."""
+"""`flyweight train`: train a recipe, evaluate the net and record the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
-from flyweight.cli.tracking import Tracking, both, telling
+from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
 
@@ -46,12 +46,12 @@ def train(
     at_once: int | None = None,
     study: str | None = None,
     expect: str | None = None,
-    doctor: Literal["off", "tell", "stop"] = "off",
+    doctor: Literal["off", "warn", "stop"] = "off",
     tracking: Tracking | None = None,
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
-    """Train a recipe, measure the net, and keep everything.
+    """Train a recipe, evaluate the net, and store the run with its report.
 
     $ flyweight train own/20k-fast --seeds 5
 
@@ -62,29 +62,29 @@ def train(
     Parameters
     ----------
     recipe
-        A name that `flyweight recipes` lists, or a TOML file; own/20k-fast unless told.
+        Name of a recipe (see `flyweight recipes`), or a TOML file. Default: own/20k-fast.
     seed
-        Decides initialisation, order, augmentation and dropout; with --seeds, the first of them.
+        Seed of initialisation, image order, augmentation and dropout; with --seeds, the first seed.
     seeds
-        Train so many seeds side by side, one thread each, and report mean and interval.
+        Train this many seeds at the same time, one thread each, and report the mean and its 95 % interval.
     changes
-        Change one key of the recipe, KEY=VALUE, as in train.lr=0.05; may be given several times.
+        Change one key of the recipe, as in train.lr=0.05; may be repeated.
     budget
-        Refuse what needs more: 20k (parameters), or macs=, activation=, flash=, epochs=, seconds=; may be repeated.
+        Refuse a recipe over this: 20k (parameters), or macs=, activation=, flash=, epochs=, seconds=; may be repeated.
     resume
-        Go on with a stopped run, to the same end that it would have had; the seeds beside it go on too.
+        Continue a stopped run (id, or @latest) and its other seeds; the weights are the same as without the stop.
     device
-        Where to compute.
+        Device to train on; auto takes a GPU if there is one.
     threads
-        Threads for a single run, 1 unless told: a small net does not fill two. Other numbers round differently.
+        Threads for a single run; other numbers change rounding. Default: 1, which is enough for a small net.
     at_once
-        How many seeds train side by side; by default one per core.
+        With --seeds: number of runs that train at the same time. Default: one per core.
     study
-        Put the runs into this study, whose log `flyweight journal NAME` prints.
+        Add the runs to this study; `flyweight journal NAME` prints its log.
     expect
-        What you expect of it, for the journal: written before the first run begins.
+        Note for the journal, written before the first run starts: what you expect.
     doctor
-        Let the doctor look at each epoch: tell what it finds, or stop at a fault too; the run can be resumed.
+        Check each epoch for faults: warn only, or also stop the run at a fault (--resume continues it).
     json
         Print the results as JSON.
     """
@@ -99,8 +99,8 @@ def train(
     if resume is not None:
         options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
-        found = _go_on(resume, store, tracking, executor, monitor=monitor)
-        return _told(*found, place=place, as_json=json)
+        found = _resume(resume, store, tracking, executor, monitor=monitor)
+        return _report(*found, place=place, as_json=json)
     overrides = (*changes, *budget_overrides(budget))
     resolved = plan(load(recipe or DEFAULT_RECIPE, overrides=overrides)).require()
     _announce(resolved, seeds)
@@ -112,22 +112,22 @@ def train(
     else:
         all_seeds = range(seed, seed + seeds)
         found = _several(resolved, store, tracking, lineage, executor, seeds=all_seeds, monitor=monitor)
-    return _told(*found, place=place, as_json=json)
+    return _report(*found, place=place, as_json=json)
 
 
 class Lineage(TypedDict):
-    """Where a run stands in a journal, as `run` and `run_seeds` take it."""
+    """The place of a run in a journal: arguments of `run` and `run_seeds`."""
 
     study: str | None
     parent_hash: str | None
 
 
 def _lineage(resolved: ResolvedRecipe, parent: Recipe | None, study: str | None) -> Lineage:
-    """The study, and the recipe that was changed if anything was."""
+    """The study, and the hash of the recipe that was changed, if any."""
     from flyweight.experiment.resolved import canonical_hash
 
     if study is not None and study.strip() in ("", "note"):  # `journal note` is a verb
-        raise UsageError(f"--study must be a name and not 'note', found {study!r}; leave it out for none.")
+        raise UsageError(f"--study must be a name other than 'note', found {study!r}; leave it out for no study.")
     changed = None if parent is None else canonical_hash(parent, resolved.source)
     return {"study": study, "parent_hash": None if changed == resolved.hash else changed}
 
@@ -136,15 +136,15 @@ def _note_expectation(resolved: ResolvedRecipe, text: str, store: Store, study: 
     from flyweight.records.author import author_or_default
 
     if not text.strip():
-        raise UsageError("--expect needs words, found none; leave it out to say nothing.")
+        raise UsageError("the text of --expect is empty; write what you expect, or leave it out.")
     store.notebook.write_note(resolved.hash, "before", text.strip(), author=author_or_default(), study=study)
 
 
 def _refuse_with_resume(options: Mapping[str, object]) -> None:
-    """A resumed run has its recipe and seed; changing them would make it another run."""
+    """A resumed run keeps its recipe and seed."""
     given = [name for name, value in options.items() if value]
     if given:
-        raise UsageError(f"--resume goes on with a run as it began, found {', '.join(given)} too; leave it out.")
+        raise UsageError(f"--resume continues a run with its own settings; leave out {', '.join(given)}.")
 
 
 def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
@@ -157,7 +157,7 @@ def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
     announce_compiling()
 
 
-def _monitor(doctor: Literal["off", "tell", "stop"]) -> MakeMonitor | None:
+def _monitor(doctor: Literal["off", "warn", "stop"]) -> MakeMonitor | None:
     if doctor == "off":
         return None
     from flyweight.diagnose.monitor import monitor
@@ -205,7 +205,7 @@ def _several(
     return records, stop
 
 
-def _go_on(
+def _resume(
     selector: str,
     store: Store,
     tracking: Tracking | None,
@@ -230,16 +230,16 @@ def _go_on(
 
 @contextmanager
 def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
-    """Someone to tell what happens, and something that asks to stop at Ctrl-C."""
+    """A function that shows and tracks events, and a flag that Ctrl-C sets."""
     from flyweight.cli.watch import watching
     from flyweight.execute.signals import stopping_on_signals
 
-    with telling(tracking, store) as tell, stopping_on_signals() as stop, watching() as show:
-        yield both(show, tell), stop
+    with tracked(tracking, store) as track, stopping_on_signals() as stop, watching() as show:
+        yield both(show, track), stop
 
 
-def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
-    """Report every run that is over, print the result, and find the exit code."""
+def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
+    """Write the reports of completed runs, print the results, and return the exit code."""
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
 
@@ -256,36 +256,36 @@ def _told(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_j
     elif results:
         say(group_summary(results, options=place.options()))
     if stop():
-        _say_how_to_go_on(records, place)
+        _print_resume_command(records, place)
         return stop.exit_code
-    stopped = _say_who_was_stopped(records, place)
+    stopped = _print_stopped_by_doctor(records, place)
     return _exit_code(results, place) or stopped
 
 
-def _say_how_to_go_on(records: Sequence[RunRecord], place: Place) -> None:
-    """The command that finishes what was stopped; a finished seed names its group as well as a stopped one."""
+def _print_resume_command(records: Sequence[RunRecord], place: Place) -> None:
+    """The command that finishes the stopped runs; any run of a group of seeds resumes the group."""
     stopped = [record for record in records if record.status == "interrupted"]
     if stopped:
         talk(f"stopped and saved: {', '.join(record.id for record in stopped)}")
     named = [*stopped, *(record for record in records if record.group_id is not None)]
     if named:
-        talk(f"go on with: flyweight train --resume {named[0].id}{place.options()}")
+        talk(f"continue with: flyweight train --resume {named[0].id}{place.options()}")
 
 
-def _say_who_was_stopped(records: Sequence[RunRecord], place: Place) -> int:
-    """Why the doctor ended runs, where to read more, and how to go on in spite of it; 0 where it ended none."""
+def _print_stopped_by_doctor(records: Sequence[RunRecord], place: Place) -> int:
+    """Why the doctor stopped runs, and the commands for details and for continuing; 0 if it stopped none."""
     stopped = [record for record in records if record.status == "interrupted"]
     for record in stopped:
         talk(f"flyweight: run {record.id} {record.message}.")
     if not stopped:
         return 0
     talk(f"why: flyweight doctor {stopped[0].id}{place.options()}")
-    talk(f"go on all the same: flyweight train --resume {stopped[0].id}{place.options()}")
+    talk(f"continue anyway: flyweight train --resume {stopped[0].id}{place.options()}")
     return FlyweightError.exit_code
 
 
 def _exit_code(results: Sequence[RunResult], place: Place) -> int:
-    """Diverged before target missed before done; a target is held against the mean over the seeds."""
+    """Diverged comes before target missed; a target is compared with the mean over the seeds."""
     from flyweight.report.run.summary import judged_on
 
     diverged = [result for result in results if result.status == "diverged"]
@@ -299,8 +299,6 @@ def _exit_code(results: Sequence[RunResult], place: Place) -> int:
     target = results[0].target
     shares = [result.validation.accuracy for result in results if result.validation is not None]
     if target is not None and fmean(shares) < target:
-        talk(
-            f"flyweight: {judged_on(results[0])} must reach {target:.2%}, found {fmean(shares):.2%}; the runs are kept."
-        )
+        talk(f"flyweight: {judged_on(results[0])} must reach {target:.2%}, found {fmean(shares):.2%}; runs are stored.")
         return TargetMissedError.exit_code
     return 0

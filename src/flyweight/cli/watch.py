@@ -1,4 +1,4 @@
-"""What a person sees while nets train: a live bar per run on a terminal, one plain line per epoch elsewhere."""
+"""Progress of trainings: a live bar per run on a terminal, one plain line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-# What epochs are judged on, in a line that has little room; a protocol may have it otherwise.
+# Split that epochs are evaluated on, as a short label.
 JUDGED_ON: Final = {"validation": "validation", "test": "test", "train": "training set"}
 
 
 def announce_compiling() -> None:
-    """Say what is about to take a while, once on a machine."""
+    """Announce that the kernels are compiled, which happens once per machine."""
     from flyweight.kernels.library import is_to_be_built
 
     if is_to_be_built():
-        talk("compiling the kernels for this processor, which takes some ten seconds, once ...")
+        talk("compiling the kernels for this processor (once, about ten seconds) ...")
 
 
 @contextmanager
 def watching(*, named: bool = False) -> Iterator[Callable[[Event], None]]:
-    """A function that shows what it is told, on stderr, as fits what stderr is.
+    """A function that shows events on stderr, as bars on a terminal and as lines elsewhere.
 
-    named: call a run by its recipe too, where runs of several go side by side.
+    named: whether the label of a run has the name of its recipe, for runs of several recipes.
     """
     lines = Lines(named=named)
     if not sys.stderr.isatty():
@@ -42,7 +42,7 @@ def watching(*, named: bool = False) -> Iterator[Callable[[Event], None]]:
 
 
 class Lines:
-    """One plain line when a run starts, per epoch, and when it ends otherwise than finished."""
+    """One plain line when a run starts, per epoch, and when it ends without finishing."""
 
     def __init__(self, *, named: bool = False) -> None:
         self.named = named
@@ -54,7 +54,7 @@ class Lines:
         match event:
             case Started():
                 self.judged_on[event.run_id] = event.judged_on
-                again = f", going on in epoch {event.first_epoch}" if event.first_epoch > 1 else ""
+                again = f", continues with epoch {event.first_epoch}" if event.first_epoch > 1 else ""
                 talk(f"{label}  run {event.run_id}{again}")
             case EpochDone():
                 talk(self.epoch_line(event, label))
@@ -66,14 +66,14 @@ class Lines:
                 talk(f"{label}  {status}: {event.message}" if event.message else f"{label}  {status}")
 
     def label(self, event: Event) -> str:
-        """What a run is called: its seed, which the first event of a run may put after the name of its recipe."""
+        """The seed of a run, after the name of its recipe if `named`."""
         seed = f"seed {event.seed}"
         if isinstance(event, Started):
             self.labels[event.run_id] = f"{event.name} {seed}" if self.named else seed
         return self.labels.get(event.run_id, seed)
 
     def epoch_line(self, event: EpochDone, label: str) -> str:
-        """Loss and accuracy of an epoch, in less than 80 columns where the label is a seed."""
+        """Loss and accuracy of an epoch, in less than 80 columns if the label is a seed."""
         line, judged_on = event.metrics, self.judged_on.get(event.run_id, "validation")
         return (
             f"{label}  epoch {line.epoch}/{event.epochs}  "
@@ -83,20 +83,20 @@ class Lines:
 
 
 def found_line(event: Found, label: str) -> str:
-    """What the doctor found, and when."""
+    """A finding of the doctor, with epoch and step."""
     step = "" if event.step is None else f", step {event.step}"
     when = f"epoch {event.epoch}{step}" if event.epoch else "before the run"
     return f"{label}  doctor, {when}: {event.code} {event.severity}, {event.title}"
 
 
 def reused_line(event: Reused) -> str:
-    """Which run stands for one that was asked for, and what decided its bits."""
+    """The earlier run that is used instead of a new one, with its fingerprint."""
     known = ", ".join(f"{name} {value}" for name, value in event.fingerprint.items())
-    return f"{event.name} seed {event.seed}: run {event.run_id} on record is used, computed elsewhere ({known})"
+    return f"{event.name} seed {event.seed}: uses the earlier run {event.run_id}, computed with {known}"
 
 
 class _Bars:
-    """A bar for each run, and its epochs' lines above them."""
+    """A bar for each run, with the lines of its epochs above."""
 
     def __init__(self, progress: Progress, lines: Lines) -> None:
         self.progress = progress
@@ -131,7 +131,7 @@ class _Bars:
                     self.lines(event)
 
     def remove(self, run_id: str) -> None:
-        """Take the bar of a run away."""
+        """Remove the bar of a run."""
         bar = self.bars.pop(run_id, None)
         if bar is not None:
             self.progress.remove_task(bar)
@@ -139,16 +139,16 @@ class _Bars:
 
 @contextmanager
 def watching_trials() -> Iterator[Callable[[Event], None]]:
-    """A line when a run is over, and a bar for each that is not on a terminal: for runs that only serve an answer."""
+    """A line when a run ends and, on a terminal, a bar for each run in progress: for trials."""
     overall = Overall({}, {})
 
-    def tell(event: Event) -> None:
+    def log(event: Event) -> None:
         line = overall.line_for(event)
         if line:
             talk(line)
 
     if not sys.stderr.isatty():
-        yield tell
+        yield log
         return
     with _progress() as progress:
         bars = _Bars(progress, Lines(named=True))
@@ -158,16 +158,16 @@ def watching_trials() -> Iterator[Callable[[Event], None]]:
                 bars(event)
             elif isinstance(event, Ended):
                 bars.remove(event.run_id)
-            tell(event)
+            log(event)
 
         yield show
 
 
 @contextmanager
 def watching_all(work: Mapping[str, float], runs: Mapping[str, int]) -> Iterator[Callable[[Event], None]]:
-    """One bar over many runs with the time that is left, or a line when a run ends where stderr is no terminal.
+    """On a terminal, one bar for many runs with the time left; elsewhere, a line when a run ends.
 
-    work: what one run of a recipe costs, by the recipe's name, in any unit. runs: how many of it there are to do.
+    work: cost of one run of each recipe, in any unit. runs: number of runs of each recipe.
     """
     overall = Overall(work, runs)
     if not sys.stderr.isatty():
@@ -186,7 +186,7 @@ def watching_all(work: Mapping[str, float], runs: Mapping[str, int]) -> Iterator
 
 
 class Overall:
-    """How far many runs are, and how long the rest takes at the pace so far."""
+    """Progress of many runs, and the time left at the average speed so far."""
 
     def __init__(
         self, work: Mapping[str, float], runs: Mapping[str, int], clock: Callable[[], float] = time.monotonic
@@ -207,7 +207,7 @@ class Overall:
             talk(f"{line}; {self.figures()}")
 
     def line_for(self, event: Event) -> str | None:
-        """Take note of an event; words when a run is over."""
+        """Count an event; returns a line when a run ends."""
         match event:
             case Started():
                 self.names[event.run_id], self.judged_on[event.run_id] = event.name, JUDGED_ON[event.judged_on]
@@ -230,11 +230,11 @@ class Overall:
 
     @property
     def share(self) -> float:
-        """Of all the work, by what the runs cost."""
+        """The completed share of all work, weighted by the cost of the runs."""
         return self._done(self.shares) / self.total if self.total else 1.0
 
     def seconds_left(self) -> float | None:
-        """At the pace so far; None before anything is done."""
+        """At the average speed so far; None before anything is done."""
         done = self._done(self.shares)
         pace = (done - self._done(self.first)) / max(self.clock() - self.began, 1e-9)
         return (self.total - done) / pace if pace > 0 else None
@@ -248,7 +248,7 @@ class Overall:
 
 
 def time_left(seconds: float) -> str:
-    """As a person would say it.
+    """Seconds as rounded text.
 
     >>> time_left(42), time_left(1500), time_left(9000)
     ('42 s', '25 min', '2 h 30 min')
