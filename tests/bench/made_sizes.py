@@ -7,7 +7,7 @@ from flyweight.bench.sizes import Size
 TINY = Size(
     rounds=2,
     steps=2,
-    whole_steps=0,
+    full_run_steps=0,
     test_images=100,
     matrix_sides=(64, 128),
     bulk_images=100,

@@ -198,7 +198,7 @@ def test_a_file_that_is_no_benchmark_is_refused(tmp_path, content):
 
     with pytest.raises(DataError, match=r"other\.json.*flyweight bench --out"):
         read(path)
-    with pytest.raises(DataError, match=r"nothing\.json.*found none"):
+    with pytest.raises(DataError, match=r"nothing\.json.*cannot read"):
         read(tmp_path / "nothing.json")
 
 

@@ -1,4 +1,4 @@
-"""Every section at its smallest: the rows that it promises, and figures that agree with one another."""
+"""Each section at its smallest size has its rows, and their values agree with one another."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from flyweight.bench.rows import Row
 from flyweight.bench.scaling import drawn_pixels, mapped_pixels, scaling, start, widened, write_pixels
 from flyweight.bench.seeds import seeds
 from flyweight.bench.task import NET, STEPS_PER_EPOCH, digits
-from flyweight.bench.time_to import Arrival, Run, whole_run
-from flyweight.bench.train import Taken, fastest_first, rows, train
+from flyweight.bench.time_to import Run, RunSeconds, complete_run
+from flyweight.bench.train import Timing, fastest_first, rows, train
 from flyweight.model.count import count
 
 
@@ -41,9 +41,9 @@ def test_a_steps_operations_are_torchs_own_count():
 
 
 def test_train_compares_with_the_fastest_notebook():
-    """It stands first with ratio 1; rates, seconds and ratios of all contenders are those of the same rounds."""
+    """It comes first with ratio 1; rates, seconds and ratios of all contenders are those of the same rounds."""
     made = {
-        name: Taken(until_ready=3.0, warm_up=1.0, rounds=[seconds, seconds], peak_bytes=10**8, accuracy=0.5)
+        name: Timing(until_ready=3.0, warm_up=1.0, rounds=[seconds, seconds], peak_bytes=10**8, accuracy=0.5)
         for name, seconds in {"notebook, 0 loaders": 4.0, "notebook, 2 loaders": 2.0, "flyweight": 0.5}.items()
     }
 
@@ -60,8 +60,8 @@ def test_train_compares_with_the_fastest_notebook():
     assert ours["test accuracy %"].ratio is None
 
 
-def test_limit_accounts_for_a_whole_step():
-    """Shares are the step's rate over the ceilings, and the parts with the overhead are the step."""
+def test_roofline_accounts_for_a_complete_step():
+    """Shares are the rate of the step over the limits, and the parts with the overhead are the step."""
     figures = medians(roofline(TINY, threads=1))
 
     assert figures["memory copy", "GB/s"] > 0
@@ -77,34 +77,34 @@ def test_limit_accounts_for_a_whole_step():
 
 
 @pytest.mark.slow
-def test_predict_compares_answers():
-    """Eager torch stands first; what is not installed is a row that says so."""
+def test_predict_compares_predictions():
+    """Eager torch comes first; a missing package is a row that says so."""
     found = predict(TINY, threads=1)
 
     assert [one.contender for one in found if one.ratio is not None][:2] == ["eager torch", "flyweight"]
     (note,) = (one.note for one in found if one.contender == "flyweight" and one.quantity == "images/s")
-    assert note.startswith("100 of 100 predictions the same")
+    assert note.startswith("100 of 100 predictions equal")
     others = [one for one in found if one.contender == "onnxruntime"]
     assert len(others) == 2
     assert all(one.median or "not installed" in one.note for one in others)
 
 
-def test_contenders_of_predict_answer_the_same():
-    """The same weights in a notebook's net and in ours give the same probabilities, in any number of images."""
+def test_contenders_of_predict_agree():
+    """The same weights in the net of a notebook and in ours give equal probabilities for any number of images."""
     images = digits(count=0, test_count=50)
     weights = [tensor.numpy() for tensor in new_net().state_dict().values()]
 
-    answers = {
+    probabilities = {
         maker.__name__: maker(images, weights=weights, threads=1)(images.test_images) for maker in (eager, engine)
     }
 
-    assert np.allclose(answers["eager"], answers["engine"], atol=1e-5)
-    assert np.allclose(answers["engine"].sum(1), 1, atol=1e-5)
-    assert agreement({"a": answers["eager"], "b": 1 - answers["eager"]})["b"].startswith("0 of 50")
+    assert np.allclose(probabilities["eager"], probabilities["engine"], atol=1e-5)
+    assert np.allclose(probabilities["engine"].sum(1), 1, atol=1e-5)
+    assert agreement({"a": probabilities["eager"], "b": 1 - probabilities["eager"]})["b"].startswith("0 of 50")
 
 
 def test_mapped_images_are_the_drawn_ones(tmp_path: Path):
-    """A file of pixels trains as memory does: the first steps leave the same weights."""
+    """A mapped file gives the same weights as images in memory."""
     path = write_pixels(tmp_path / "pixels", 300)
     assert np.array_equal(mapped_pixels(path, 300), drawn_pixels(300))
     assert isinstance(mapped_pixels(path, 300), np.memmap)
@@ -118,7 +118,7 @@ def test_mapped_images_are_the_drawn_ones(tmp_path: Path):
 
 
 def test_widths_grow_from_a_thousand_parameters_to_a_million():
-    """As what `growth` measures says of itself."""
+    """As the comment in `scaling` says."""
     params = [count(widened(width)).params for width in (1, 2, 4, 8, 16, 32)]
 
     assert params == sorted(params)
@@ -127,21 +127,21 @@ def test_widths_grow_from_a_thousand_parameters_to_a_million():
 
 
 def test_a_whole_run_arrives_after_its_data_is_ready():
-    """From process start is later than from data, and the accuracy is that of the record."""
-    found = whole_run(None, epochs=1, seed=0, train_limit=128, threads=1, began=time.monotonic() - 5)
+    """Seconds from the start include those from the data; the accuracy is that of the record."""
+    found = complete_run(None, epochs=1, seed=0, train_limit=128, threads=1, began=time.monotonic() - 5)
 
-    assert found.arrival.from_start > found.arrival.from_data + 5 > 5
+    assert found.seconds.from_start > found.seconds.from_data + 5 > 5
     assert 0 < found.accuracy < 1
 
 
-def test_a_target_is_reached_by_the_shortest_schedule_that_is_there_on_average():
-    """Seeds that are not there are told; a target that no schedule reaches has no seconds."""
+def test_a_target_is_reached_by_the_shortest_schedule_with_this_mean():
+    """The note counts the seeds that reached it; a target that no schedule reaches has no seconds."""
 
     def runs(seconds: float, *accuracies: float) -> list[Run]:
-        arrival = Arrival(from_start=seconds + 1, from_data=seconds)
-        return [Run(arrival=arrival, accuracy=accuracy) for accuracy in accuracies]
+        times = RunSeconds(from_start=seconds + 1, from_data=seconds)
+        return [Run(seconds=times, accuracy=accuracy) for accuracy in accuracies]
 
-    notebook = [Arrival(from_start=101, from_data=100)]
+    notebook = [RunSeconds(from_start=101, from_data=100)]
     found = list(
         time_to.rows(
             notebook,
@@ -156,13 +156,13 @@ def test_a_target_is_reached_by_the_shortest_schedule_that_is_there_on_average()
     assert (reached.median, reached.ratio) == (10.0, 10.0)
     assert "3 epochs, 1 of 2 seeds at 99.0 %" in reached.note
     assert (never.median, never.ratio, never.rounds) == (None, None, 0)
-    assert "99.15 % at most" in never.note
+    assert "99.15 %" in never.note
     assert by_name["own/20k-fast, 4 epochs", "test accuracy %"].median == pytest.approx(99.15)
 
 
 @pytest.mark.slow
 def test_seeds_give_the_same_results_side_by_side():
-    """Both ways train the same; a ratio is only given where training is most of it."""
+    """Both ways give the same results; without enough training there is no ratio."""
     found = seeds(TINY, threads=1)
 
     assert [one.contender for one in found] == ["one after the other", "side by side"]
@@ -171,20 +171,20 @@ def test_seeds_give_the_same_results_side_by_side():
 
 
 @pytest.mark.slow
-def test_growth_measures_every_point():
+def test_scaling_measures_every_point():
     """Each series has seconds and memory for each of its points, and its slopes in its first rows."""
     found = scaling(TINY, threads=1)
 
     points = [2, 2, 2, 1, 2]
     assert len(found) == 2 * sum(points)
     assert len([one for one in found if one.note.startswith("slope")]) == 8
-    assert [one.contender for one in found if "pages of files" in one.note] == ["1,024 images, mapped"]
+    assert [one.contender for one in found if "mapped files" in one.note] == ["1,024 images, mapped"]
     assert all(one.median is not None and one.median > 0 for one in found)
 
 
 @pytest.mark.slow
 def test_time_to_runs_every_schedule():
-    """Each seed of each schedule is a run of its own, beside rounds of the notebook's way."""
+    """Each seed of each schedule is a run, in turns with rounds of the notebook."""
     found = time_to.time_to(TINY, threads=1)
 
     figures = {(one.contender, one.quantity): one for one in found}
@@ -195,14 +195,14 @@ def test_time_to_runs_every_schedule():
 
 @pytest.mark.slow
 def test_train_measures_every_contender():
-    """Two notebooks and our two precisions, each in steps, and one of either from process start to five epochs."""
-    found = train(replace(TINY, whole_steps=2), threads=1)
+    """Two notebooks and two precisions of flyweight in rounds of steps, and the fastest of either for five epochs."""
+    found = train(replace(TINY, full_run_steps=2), threads=1)
 
     names = [one.contender for one in found if one.quantity == "s/epoch"]
     assert [name.split(",")[0] for name in names] == ["notebook"] * 2 + ["flyweight float32", "flyweight bfloat16"]
     assert all(one.rounds == TINY.rounds for one in found if one.quantity == "images/s")
     assert all(one.median > 50 for one in found if one.quantity == "peak MB")
-    whole = [one.contender for one in found if one.quantity == "5 epochs run, s"]
-    assert whole[0] == names[0]
-    assert whole[1] in names[2:]
+    full = [one.contender for one in found if one.quantity == "5 epochs run, s"]
+    assert full[0] == names[0]
+    assert full[1] in names[2:]
     assert len([one for one in found if one.quantity == "1 epoch, test %"]) == 2

@@ -446,7 +446,8 @@ def test_a_record_that_holds_something_else_is_refused_in_one_line(tmp_path, nam
     with pytest.raises(DataError) as told:
         read(path)
 
-    assert str(told.value).startswith(f"{path}: must be a record of `python -m benchmarks.fault_bench`")
+    assert str(told.value).startswith(f"{path}: ")
+    assert "python -m benchmarks.fault_bench" in str(told.value)
     assert "\n" not in str(told.value)
 
 
@@ -457,7 +458,7 @@ def test_a_file_that_is_no_json_is_refused_in_one_line(tmp_path, content):
     path.write_bytes(content)
 
     for one in (path, tmp_path, tmp_path / "gone.json"):
-        with pytest.raises(DataError, match="must be a record of `python -m benchmarks") as told:
+        with pytest.raises(DataError, match="a result of `python -m benchmarks") as told:
             read(one)
         assert "\n" not in str(told.value)
 

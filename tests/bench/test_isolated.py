@@ -1,4 +1,4 @@
-"""A process of its own keeps what it holds, gives back values and errors, and its memory is its own."""
+"""An isolated process keeps its object, returns values and errors, and its memory is measured alone."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ def seen(name: str) -> str | None:
     return os.environ.get(name)
 
 
-def test_it_holds_what_it_made_between_questions():
-    """Each question finds what the one before left."""
+def test_it_keeps_its_object_between_calls():
+    """Each call sees the changes of the one before."""
     with IsolatedProcess(counter, start=1) as process:
-        assert process.ask(count, by=2) == 3
-        assert process.ask(count, by=2) == 5
+        assert process.call(count, by=2) == 3
+        assert process.call(count, by=2) == 5
         assert process.startup_seconds > 0
 
 
-def test_errors_come_back_as_they_are():
-    """From making and from being asked; the text of the traceback is with them, and the process goes on."""
+def test_errors_are_raised_in_the_caller():
+    """From the start and from calls, with the text of the traceback; the process continues."""
     with pytest.raises(UsageError, match="found nothing"):
         IsolatedProcess(refuse)
     with IsolatedProcess(counter, start=1) as process:
         with pytest.raises(UsageError, match="found nothing") as caught:
-            process.ask(refuse)
+            process.call(refuse)
         assert "in refuse" in caught.value.__notes__[0]
-        assert process.ask(count, by=1) == 2
+        assert process.call(count, by=1) == 2
 
 
-def test_a_process_that_dies_is_an_error_of_ours():
-    """Its exit code is in the error, also for whoever asks again."""
+def test_a_process_that_dies_is_a_clear_error():
+    """Its exit code is in the error, also in a later call."""
     with IsolatedProcess(counter, start=1) as process:
         for _ in range(2):
-            with pytest.raises(FlyweightError, match="by itself with code 3"):
-                process.ask(end)
+            with pytest.raises(FlyweightError, match="with code 3"):
+                process.call(end)
 
 
 def test_its_memory_is_its_own():
-    """What the parent once held does not count as the child's, as the kernel's own figure would have it."""
+    """Memory that the parent once held does not count, as it would with getrusage."""
     held = bytearray(b"x" * BIG)
     del held
 
@@ -70,12 +70,12 @@ def test_its_memory_is_its_own():
         assert 0 <= process.file_bytes <= process.peak_bytes
 
 
-def test_its_environment_can_lack_what_ours_has(monkeypatch):
-    """A variable is kept from it, and stays where it was."""
+def test_environment_variables_can_be_removed_for_it(monkeypatch):
+    """The parent keeps them."""
     monkeypatch.setenv("FLYWEIGHT_TEST_WORD", "here")
 
     with IsolatedProcess(counter, start=1, without=["FLYWEIGHT_TEST_WORD", "FLYWEIGHT_NEVER_SET"]) as process:
-        assert process.ask(environment_word, name="FLYWEIGHT_TEST_WORD") is None
+        assert process.call(environment_word, name="FLYWEIGHT_TEST_WORD") is None
     assert once(seen, name="FLYWEIGHT_TEST_WORD") == "here"
     assert os.environ["FLYWEIGHT_TEST_WORD"] == "here"
 

@@ -115,7 +115,7 @@ def test_a_reference_that_is_none_is_refused_before_anything_is_measured(capsys,
     code = run([*QUICK, "--baseline", "nothing.json", "--out", "latest.json"])
 
     assert code == 6
-    assert "nothing.json: must be a record of `flyweight bench`" in capsys.readouterr().err
+    assert "nothing.json: cannot read a result of `flyweight bench`" in capsys.readouterr().err
     assert not Path("latest.json").exists()
 
 

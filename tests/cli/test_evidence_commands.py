@@ -91,7 +91,7 @@ def test_compare_as_json_has_every_figure(flyweight, study):
         (["tiny"], "needs two results, found one"),
         (["tiny", "lo"], "no run 'lo'"),
         (["tiny", "tiny"], "its runs are seeds of one result"),
-        (["tiny", "low", "--max-seeds", "4"], "--max-seeds goes with --until-sure"),
+        (["tiny", "low", "--max-seeds", "4"], "--max-seeds needs --until-sure"),
         (["tiny", "low", "low", "--until-sure"], "--until-sure compares two results, found 3"),
         (["tiny", "low", "--study", "rate"], "Did you mean 'rates'"),
         (["tiny", "low", "--until-sure", "--max-seeds", "2"], "--max-seeds must be 3 or more"),

@@ -1,4 +1,4 @@
-"""The engine as a contender: some steps at a time, as `flyweight train` would take them."""
+"""The engine as a contender: takes the same steps as `flyweight train`, some at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flyweight.train.training import start
 
 
 class Engine:
-    """A training of `net` on `images`, ready for its first step."""
+    """A training of `net` on `images`."""
 
     def __init__(
         self,
@@ -48,19 +48,19 @@ class Engine:
         )
 
     def take(self, *, steps: int) -> None:
-        """So many steps of the loop, on into the next epoch where one ends; nothing is validated."""
-        asked = iter(range(1, steps + 1))
-        # No epoch is the last before the steps are done, even if each has a single one.
+        """Take this many steps, across the ends of epochs, without validation."""
+        steps_taken = iter(range(1, steps + 1))
+        # Late enough that training never ends before the steps are taken, even with one step per epoch.
         last = self.training.epoch + steps
-        status = self._fit(epochs=last, validate=_not_measured, should_stop=lambda: next(asked) == steps)
+        status = self._fit(epochs=last, validate=_not_measured, should_stop=lambda: next(steps_taken) == steps)
         assert status == "interrupted", status
 
     def epochs(self, *, count: int) -> None:
-        """So many whole epochs, each validated on the test images."""
+        """Train this many epochs, each validated on the test images."""
         self._fit(epochs=self.training.epoch - 1 + count, validate=self.evaluate)
 
     def evaluate(self, model: nn.Module) -> Evaluation:
-        """What the engine makes of the test images."""
+        """The evaluation of `model` on the test images."""
         images = self.images
         return evaluate(
             model,
@@ -89,7 +89,7 @@ def start_engine(
 
 
 def new_net(net: str = NET) -> nn.Module:
-    """The net with its first weights, the same each time."""
+    """The net with its initial weights, always the same."""
     return build(net, SHAPE, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,4 +1,4 @@
-"""Rows for people: figures short, notes beside the row where there is room for them."""
+"""Rows as tables for people: rounded numbers, short notes in the row, long notes below."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flyweight.tables import WIDTH, display_width
 
 
 def formatted_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """All columns, for a table that may be as wide as it must."""
+    """All columns, for a table of any width."""
     return [{"section": row.section, **_figures(row), "note": row.note} for row in rows]
 
 
 def text_tables(rows: Sequence[Row]) -> list[tuple[str, list[dict[str, Any]], list[str]]]:
-    """(section, its rows, its long notes): a note of its row stays there if it is short, else its number does."""
+    """(section, its rows, its long notes); a row with a long note has the number of the note instead."""
     sections = dict.fromkeys(row.section for row in rows)
     return [(name, *_with_notes([row for row in rows if row.section == name])) for name in sections]
 
@@ -41,7 +41,7 @@ def _figures(row: Row) -> dict[str, str]:
 
 
 def number(value: float | None) -> str:
-    """Three digits that mean something, or all of a whole number's.
+    """Three significant digits, or all digits of the integer part.
 
     >>> [number(value) for value in (12345.6, 12.34, 0.01234, None)]
     ['12,346', '12.3', '0.0123', '']

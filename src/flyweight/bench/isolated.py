@@ -1,8 +1,7 @@
-"""A contender in a process of its own: its start is measured, its memory is its own, and so is its environment.
+"""A contender in its own process, so that its start and its memory can be measured.
 
-Nothing that one contender sets up (threads, allocator, variables that libraries read when they load) reaches another.
-What is asked of a process is a function of a module, called there with what the process holds; results and errors
-come back as values.
+Settings of one contender (threads, allocator, variables that libraries read when they load) do not affect another. A
+call sends a module-level function to the process, which calls it with its object; results and errors are returned.
 """
 
 from __future__ import annotations
@@ -30,52 +29,52 @@ SECONDS_TO_END: Final = 10.0
 
 
 class IsolatedProcess(Generic[Held]):
-    """A fresh Python process that holds what `make(**settings)` gave, until it is closed.
+    """A new Python process that holds the object returned by `make(**settings)` until it is closed.
 
-    startup_seconds: from nothing until `make` is done, with all that had to be imported for it. without: names of
-    environment variables that the process must not see.
+    startup_seconds: from the start of the process until `make` has returned, imports included. without: environment
+    variables that are removed for the process.
 
     Raises:
-        FlyweightError: the process ended by itself. And whatever `make` raises.
+        FlyweightError: the process ended unexpectedly. Errors of `make` are raised as they are.
     """
 
     def __init__(self, make: Callable[..., Held], /, *, without: Sequence[str] = (), **settings: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        # Not a daemon: loaders and seeds are processes that it starts in its turn.
+        # Not a daemon: it starts processes itself, for loaders and seeds.
         self._process = context.Process(target=_serve, args=(theirs, make, settings), daemon=False)
         began = time.perf_counter()
         with _ignoring_ctrl_c(), _environment_without(without):
             self._process.start()
         theirs.close()
         try:
-            self._answer()
+            self._result()
         except BaseException:
             self.close(at_once=True)
             raise
         self.startup_seconds = time.perf_counter() - began
 
-    def ask(self, work: Callable[..., Found], /, **settings: Any) -> Found:
-        """What `work(held, **settings)` returns or raises there."""
+    def call(self, work: Callable[..., Found], /, **settings: Any) -> Found:
+        """Call `work(held, **settings)` in the process; returns or raises what it does."""
         try:
             self._pipe.send((work, settings))
         except ConnectionError:
             raise self._ended() from None
-        found: Found = self._answer()
-        return found
+        result: Found = self._result()
+        return result
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that the process has held so far, without that of processes which it started."""
-        return self.ask(_peak_bytes)
+        """The peak memory of the process so far, without its child processes."""
+        return self.call(_peak_bytes)
 
     @property
     def file_bytes(self) -> int:
-        """Of what it holds now, the pages of files, which the system takes back when others need them; 0 if unknown."""
-        return self.ask(_file_bytes)
+        """Memory of mapped files now, which the system can reclaim; 0 if unknown."""
+        return self.call(_file_bytes)
 
     def close(self, *, at_once: bool = False) -> None:
-        """Let the process come to its end; `at_once` does not wait until it has answered."""
+        """End the process; with `at_once`, do not wait for the current call."""
         self._pipe.close()
         if at_once:
             self._process.terminate()
@@ -92,7 +91,7 @@ class IsolatedProcess(Generic[Held]):
     ) -> None:
         self.close(at_once=error is not None)
 
-    def _answer(self) -> Any:
+    def _result(self) -> Any:
         try:
             error, found = self._pipe.recv()
         except (EOFError, ConnectionError):
@@ -104,21 +103,20 @@ class IsolatedProcess(Generic[Held]):
     def _ended(self) -> FlyweightError:
         self._process.join()
         return FlyweightError(
-            f"a process of the benchmark ended by itself with code {self._process.exitcode} (a negative code is "
-            "a signal, -9 often means too little memory); "
-            "close what else needs memory, or measure with --quick."
+            f"a process of the benchmark ended unexpectedly with code {self._process.exitcode} (a negative code is a "
+            "signal; -9 often means that memory ran out). Close other programs, or measure with --quick."
         )
 
 
 def once(work: Callable[..., Found], /, **settings: Any) -> Found:
-    """What `work(**settings)` returns in a process of its own, which is over then."""
+    """The result of `work(**settings)`, called in its own process."""
     with IsolatedProcess(work, **settings) as process:
-        found: Found = process.ask(_itself)
-        return found
+        result: Found = process.call(_held)
+        return result
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], settings: dict[str, Any]) -> None:
-    """The life of such a process: make, report it, answer until nobody asks any more."""
+    """Runs in the process: create the object, then handle calls until the pipe is closed."""
     error, found = _tried(functools.partial(make, **settings))
     with suppress(EOFError, ConnectionError):
         pipe.send((error, None))
@@ -131,17 +129,17 @@ def _tried(work: Callable[[], Any]) -> tuple[Exception | None, Any]:
     try:
         return None, work()
     except Exception as error:
-        # A traceback does not travel between processes, its text does.
+        # A traceback cannot be sent between processes, its text can.
         error.add_note(traceback.format_exc())
         return error, None
 
 
-def _itself(held: Any) -> Any:
+def _held(held: Any) -> Any:
     return held
 
 
 def _peak_bytes(_held: object) -> int:
-    """Of this process; the system's own figure for it also counts, on Linux, what its parent held when it began."""
+    """Peak memory of this process. On Linux, getrusage also counts memory of the parent at the start."""
     found = _status_bytes("VmHWM")
     if found is None:
         from flyweight.train.device import peak_memory_bytes
@@ -155,7 +153,7 @@ def _file_bytes(_held: object) -> int:
 
 
 def _status_bytes(field: str) -> int | None:
-    """What Linux says of this process; None elsewhere."""
+    """A field of /proc/self/status; None on other systems than Linux."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
@@ -166,7 +164,7 @@ def _status_bytes(field: str) -> int | None:
 
 @contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    """For the process that starts meanwhile: the terminal sends Ctrl-C to all, and this process ends the others."""
+    """A process started here ignores Ctrl-C, which the terminal sends to all processes; the parent ends it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -1,8 +1,7 @@
-"""Training the way course notebooks do it: pictures turned and shifted one by one with Pillow, fed by a DataLoader.
+"""Training as in course notebooks: Pillow rotates and shifts one picture at a time, and a DataLoader feeds them.
 
-This is the other side of the comparison, written from what the documents describe (document 003, experiment 17): a
-plain net in eager float32, the plain memory layout, torch's own number of threads. No torchvision is needed for it, and
-nothing of our engine is used.
+Written after document 003, experiment 17: a plain net in eager float32 with the default memory layout and torch's
+default number of threads. It needs no torchvision and uses nothing of the engine.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from flyweight.bench.task import BATCH_SIZE, LR, MOMENTUM, ROTATE, TRANSLATE, Im
 
 Pair = tuple[Tensor, int]
 
-# What our program may have set for itself before torch loads, and a notebook has not.
-NOT_A_NOTEBOOKS: Final = ("GOMP_SPINCOUNT",)
+# Environment variables that flyweight sets before torch loads, and a notebook does not.
+SET_BY_FLYWEIGHT: Final = ("GOMP_SPINCOUNT",)
 
 
 class Pictures(Dataset[Pair]):
@@ -80,7 +79,7 @@ def _convolution(channels: int, filters: int) -> tuple[nn.Module, ...]:
 
 
 class Notebook:
-    """The notebook's way at work, some steps at a time; `workers` processes prepare pictures beside the training."""
+    """The notebook as a contender; `workers` processes prepare the pictures."""
 
     def __init__(self, images: Images, *, workers: int) -> None:
         torch.manual_seed(0)
@@ -93,7 +92,7 @@ class Notebook:
         self._losses = self._train(loader(pictures, batch_size=BATCH_SIZE, workers=workers))
 
     def take(self, *, steps: int) -> None:
-        """So many steps, on into the next epoch where one ends."""
+        """Take this many steps, across the ends of epochs."""
         for _loss in islice(self._losses, steps):
             pass
 
@@ -104,7 +103,7 @@ class Notebook:
 
 
 def start_notebook(*, count: int | None = None, test_count: int | None = None, workers: int) -> Notebook:
-    """The notebook's way over the first `count` digits."""
+    """The notebook over the first `count` digits."""
     return Notebook(digits(count=count, test_count=test_count), workers=workers)
 
 
@@ -116,7 +115,7 @@ def loader(pictures: Pictures, *, batch_size: int, workers: int) -> DataLoader[P
 
 
 def train_epoch(model: nn.Module, batches: DataLoader[Pair], optimizer: torch.optim.Optimizer) -> Iterator[float]:
-    """One step after the other; yields the loss of each, read at once as the documents do."""
+    """Yields the loss of each step, read immediately as in the documents."""
     model.train()
     for images, labels in batches:
         optimizer.zero_grad()

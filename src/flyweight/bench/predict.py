@@ -1,8 +1,7 @@
 """`predict`: how fast a trained net predicts, in bulk and one image at a time.
 
-Plain eager torch stands first; the engine is `train.evaluate`, which every figure of a run comes from; onnxruntime
-joins where it is installed with what the export needs. All have the same weights and threads, and their predictions are
-compared.
+Plain eager torch comes first; the engine is `train.evaluate`, which evaluates every run; onnxruntime takes part if it
+and the packages for the export are installed. All have equal weights and threads, and their predictions are compared.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from torch import nn
 
 from flyweight.bench.engine import new_net, start_engine
 from flyweight.bench.isolated import IsolatedProcess, once
-from flyweight.bench.notebook import NOT_A_NOTEBOOKS, plain_net
+from flyweight.bench.notebook import SET_BY_FLYWEIGHT, plain_net
 from flyweight.bench.rows import Row, row, side_by_side
 from flyweight.bench.sizes import Size
 from flyweight.bench.task import BATCH_SIZE, SHAPE, Images, digits, plain_probabilities
@@ -44,26 +43,26 @@ Weights = list[np.ndarray]
 
 
 def predict(size: Size, *, threads: int | None) -> list[Row]:
-    """Rows for the images a second in bulk and the microseconds of one image."""
+    """Rows for images per second in bulk, and microseconds for one image."""
     makers: dict[str, Callable[..., Predict]] = {"eager torch": eager, "flyweight": engine}
-    absent = [name for name in FOR_ONNXRUNTIME if find_spec(name) is None]
-    if not absent:
+    missing = [name for name in FOR_ONNXRUNTIME if find_spec(name) is None]
+    if not missing:
         makers["onnxruntime"] = onnxruntime
     weights = once(trained_weights, steps=size.steps)
     rows = _take_turns(makers, size, weights=weights, threads=threads or usable_cores())
-    note = f"not measured: {', '.join(absent)} not installed"
-    return rows + [row(SECTION, "onnxruntime", quantity, [], note=note) for quantity in (BULK, SINGLE) if absent]
+    note = f"not measured: {', '.join(missing)} not installed"
+    return rows + [row(SECTION, "onnxruntime", quantity, [], note=note) for quantity in (BULK, SINGLE) if missing]
 
 
 def trained_weights(steps: int) -> Weights:
-    """The weights of a net that has learnt something."""
+    """The weights of a net after a short training."""
     training = start_engine(count=steps * BATCH_SIZE, threads=usable_cores())
     training.take(steps=steps)
     return [tensor.numpy().copy() for tensor in training.model.state_dict().values()]
 
 
 class Predictor:
-    """A net that is ready, with the images that it is given: (N, 1, 28, 28) uint8."""
+    """A loaded net with its input images, (N, 1, 28, 28) uint8."""
 
     def __init__(self, predict: Predict, images: np.ndarray) -> None:
         self.predict, self.images = predict, images
@@ -86,14 +85,14 @@ def _start_predictor(*, maker: Callable[..., Predict], count: int, weights: Weig
 
 
 def eager(images: Images, *, weights: Weights, threads: int) -> Predict:
-    """Plain torch: float32, the plain memory layout, no gradients."""
+    """Plain torch: float32, default memory layout, no gradients."""
     torch.set_num_threads(threads)
     net = _filled(plain_net(), weights)
     return functools.partial(plain_probabilities, net, mean=images.mean, std=images.std)
 
 
 def engine(images: Images, *, weights: Weights, threads: int) -> Predict:
-    """The evaluation of the engine; it also counts the loss, for which the labels are made up."""
+    """The evaluation of the engine; it also computes the loss, here with labels of 0."""
     devices.prepare(threads=threads)
     net = devices.settle(_filled(new_net(), weights), torch.device("cpu"))
     labels = torch.zeros(len(images.test_images), dtype=torch.int64)
@@ -109,7 +108,7 @@ def engine(images: Images, *, weights: Weights, threads: int) -> Predict:
 
 
 def onnxruntime(images: Images, *, weights: Weights, threads: int) -> Predict:
-    """A session over what torch exports, with batches as `plain_probabilities` has them."""
+    """A session of the net exported by torch, with the batches of `plain_probabilities`."""
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -130,9 +129,9 @@ def onnxruntime(images: Images, *, weights: Weights, threads: int) -> Predict:
 
 
 def _export(net: nn.Module, path: Path) -> None:
-    """Any number of images at a time, to probabilities."""
+    """Export with any batch size, from images to probabilities."""
     to_probabilities = nn.Sequential(net, nn.Softmax(1)).eval()
-    # The exporter tells of torchvision, which is not needed, and of what it will have to change in itself.
+    # The exporter warns about torchvision, which is not needed, and about its own deprecations.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
@@ -159,19 +158,19 @@ def _take_turns(
         opened = {
             name: stack.enter_context(
                 IsolatedProcess(
-                    _start_predictor, without=() if maker is engine else NOT_A_NOTEBOOKS, maker=maker, **settings
+                    _start_predictor, without=() if maker is engine else SET_BY_FLYWEIGHT, maker=maker, **settings
                 )
             )
             for name, maker in makers.items()
         }
-        bulk = {name: functools.partial(process.ask, Predictor.in_bulk) for name, process in opened.items()}
+        bulk = {name: functools.partial(process.call, Predictor.in_bulk) for name, process in opened.items()}
         single = {
-            name: functools.partial(process.ask, Predictor.one_by_one, count=size.single_images)
+            name: functools.partial(process.call, Predictor.one_by_one, count=size.single_images)
             for name, process in opened.items()
         }
         bulk_seconds = alternate(bulk, rounds=size.rounds)
         single_seconds = alternate(single, rounds=size.rounds)
-        notes = agreement({name: process.ask(Predictor.probabilities) for name, process in opened.items()})
+        notes = agreement({name: process.call(Predictor.probabilities) for name, process in opened.items()})
     rates = (
         row(SECTION, name, BULK, [size.bulk_images / taken for taken in seconds], note=notes[name])
         for name, seconds in bulk_seconds.items()
@@ -184,13 +183,13 @@ def _take_turns(
 
 
 def agreement(predictions: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """In words, how many predictions are those of the first, and how far probabilities are from its own."""
+    """How many predictions equal those of the first, and the largest difference of probabilities, as a note."""
     first, *others = predictions
     notes = {first: ""}
     for name in others:
         same = int((predictions[name].argmax(1) == predictions[first].argmax(1)).sum())
         distance = np.abs(predictions[name] - predictions[first]).max()
         notes[name] = (
-            f"{same:,} of {len(predictions[name]):,} predictions the same, probabilities within {distance:.1e}"
+            f"{same:,} of {len(predictions[name]):,} predictions equal, probabilities differ by at most {distance:.1e}"
         )
     return notes

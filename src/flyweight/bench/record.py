@@ -1,4 +1,4 @@
-"""A benchmark as a record: the machine, the settings, the rows; stored as JSON and read again."""
+"""The result of a benchmark: machine, settings and rows, stored as JSON."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
 # Sections of older files by their names of today.
 OLD_NAMES: Final = {"limit": "roofline"}
 
-# Cores taken by others, above which figures are not those of an idle machine.
+# With more cores than this taken by other programs, the machine does not count as idle.
 BUSY: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What one run of `flyweight bench` found.
+    """The result of one `flyweight bench`.
 
-    cores_taken: usable cores that others kept busy when it began. machine: see `train.device.describe`.
-    threads, seeds: as given, None for what each section takes by itself.
+    cores_taken: usable cores that other programs used at the start. machine: see `train.device.describe`.
+    threads, seeds: as given; None for the default of each section.
     """
 
     id: str
@@ -67,17 +67,19 @@ def measure(
     seeds: int | None = None,
     on_progress: Callable[[str], None] = lambda _words: None,
 ) -> Benchmark:
-    """Measure the named sections; `on_progress` gets a line for each step.
+    """Measure the named sections; `on_progress` gets a line for each.
 
     Raises:
-        UsageError: no threads or seeds. FlyweightError: a process of the benchmark ended by itself.
+        UsageError: fewer than 1 thread or seed. FlyweightError: a process of the benchmark ended unexpectedly.
     """
     require_counts(threads=threads, seeds=seeds)
     size = QUICK if quick else FULL
     size = replace(size, seeds=seeds) if seeds else size
     taken = cores_taken()
     if taken > BUSY:
-        on_progress(f"others keep {taken:.1f} of these cores busy: figures will not be those of an idle machine")
+        on_progress(
+            f"note: other programs use {taken:.1f} of these cores, so speeds will be lower than on an idle machine"
+        )
     rows: list[Row] = []
     for name in dict.fromkeys(names):
         on_progress(f"measuring {name} ...")
@@ -94,24 +96,24 @@ def measure(
 
 
 def save(benchmark: Benchmark, *, home: Path) -> Path:
-    """Write it into the home's folder of benchmarks."""
+    """Write the result to the folder `benchmarks` of the home."""
     return write(benchmark, make_folder(home / "benchmarks") / f"{benchmark.id}.json")
 
 
 def write(benchmark: Benchmark, path: Path) -> Path:
-    """Write it as a JSON file of that name.
+    """Write the result to this JSON file.
 
     Raises:
-        UsageError, MissingError: the folder cannot be made.
+        UsageError, MissingError: the folder cannot be created.
     """
     return write_stored(benchmark.as_dict(), path)
 
 
 def read(path: Path) -> Benchmark:
-    """A benchmark from the file that `save` or `write` made.
+    """Read a file written by `save` or `write`.
 
     Raises:
-        DataError: no such file, or one that holds something else.
+        DataError: there is no such file, or its content is not a benchmark.
     """
     return read_stored(path, _benchmark, command="flyweight bench", fields=[field.name for field in fields(Benchmark)])
 

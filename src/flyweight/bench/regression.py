@@ -1,7 +1,7 @@
-"""A benchmark against a stored one: ratios, never seconds.
+"""The regression check: compare the ratios of a benchmark, not its seconds, with those of an earlier one.
 
-A ratio compares two things that were measured in turns on one machine, so it says something about the code. Those of
-another machine, or of a run of another length, are shown beside each other and not judged.
+A ratio compares two contenders that were measured in turns on one machine, so a change is caused by the code. Ratios of
+another machine, or of a benchmark of another length, are shown but not judged.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any, Final, Literal
 from flyweight.bench.record import BUSY, Benchmark
 from flyweight.bench.rows import Row
 
-# Rounds of a few steps scatter, more so where others use the machine too; what falls further than this has a reason. A
-# smaller loss is for the full benchmark on an idle machine to show. Busy cores flatter us: the same code was 1.4 times
-# as fast as the notebook's way, whose threads wait for one another, and 8.4 times while another program kept cores busy
-# (n=1 each). So a stored record from a busy machine is not judged by.
+# Short rounds vary, more so on a busy machine; a larger drop than this has a cause. Smaller drops need the full
+# benchmark on an idle machine. Busy cores inflate our ratio: the same code was 1.4 times as fast as the notebook, whose
+# threads wait for one another, and 8.4 times as fast while another program used the cores (n=1 each). So an earlier
+# result from a busy machine is not used to judge.
 MIN_SHARE: Final = 0.6
 
-# Contenders that are not this package: which of the notebooks is the faster, and so stands at 1, is a matter of luck.
+# Contenders that are not this package. Which notebook is the fastest, and so has the ratio 1, is chance.
 OTHERS: Final = ("notebook", "eager torch", "onnxruntime")
 
-# What makes a machine another one; versions are not among them, for what they change is what one wants to see.
+# Values that identify a machine; versions are not among them, since their effect is what the check should show.
 MACHINE: Final = ("processor", "architecture", "system", "cores", "cpu_capability", "device")
 
-Judgement = Literal["held", "fell", "not judged", "new", "gone"]
+Judgement = Literal["ok", "fell", "not judged", "new", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One ratio, stored and now; `new` and `gone` are those of one side alone."""
+    """One ratio, stored and now; `new` and `missing` ratios are in only one of the two."""
 
     section: str
     contender: str
@@ -52,9 +52,9 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionCheck:
-    """All ratios of both.
+    """The verdicts on all ratios.
 
-    `differences` say in words why they are not judged, and are empty where they are; `caution`, what to think of first.
+    differences: why the ratios are not judged; empty if they are. caution: advice before acting on a fallen ratio.
     """
 
     caution: str
@@ -69,18 +69,18 @@ class RegressionCheck:
         return {**asdict(self), "min_share": MIN_SHARE}
 
     def summary(self) -> str:
-        """What came out, in a sentence."""
+        """The result in one sentence."""
         if self.differences:
             return f"not judged: {'; '.join(self.differences)}"
-        judged = [one for one in self.verdicts if one.verdict in ("held", "fell")]
+        judged = [one for one in self.verdicts if one.verdict in ("ok", "fell")]
         if not judged:
-            return "nothing judged: the two have no ratio in common"
-        found = f"{len(self.fallen)} of {len(judged)} ratios fell below {MIN_SHARE} of the stored one"
+            return "nothing judged: the two results have no ratio in common"
+        found = f"{len(self.fallen)} of {len(judged)} ratios fell below {MIN_SHARE} of the baseline"
         return f"{found}; {self.caution}" if self.fallen and self.caution else found
 
 
 def check_regression(now: Benchmark, stored: Benchmark) -> RegressionCheck:
-    """Compare the ratios of now with the stored ones, in the sections that were measured now."""
+    """Compare the ratios of the sections in `now` with the stored ones."""
     differences = tuple(_differences(now, stored))
     sections = {row.section for row in now.rows}
     before = _ratios(row for row in stored.rows if row.section in sections)
@@ -97,7 +97,7 @@ def check_regression(now: Benchmark, stored: Benchmark) -> RegressionCheck:
         for key in dict.fromkeys((*after, *before))
         for section, contender, quantity in (key,)
     )
-    caution = "others kept cores busy, so measure again first" if now.cores_taken > BUSY else ""
+    caution = "other programs used the cores, so measure again first" if now.cores_taken > BUSY else ""
     return RegressionCheck(caution=caution, differences=differences, verdicts=verdicts)
 
 
@@ -109,19 +109,19 @@ def _differences(now: Benchmark, stored: Benchmark) -> Iterator[str]:
     for name in MACHINE:
         here, there = now.machine.get(name), stored.machine.get(name)
         if here != there:
-            yield f"{name} is {here}, stored was {there}"
+            yield f"{name} is {here}, and was {there} in the baseline"
     if stored.cores_taken > BUSY:
-        yield f"others kept {stored.cores_taken:.1f} cores busy while the stored one was measured"
+        yield f"other programs used {stored.cores_taken:.1f} cores while the baseline was measured"
     if now.is_quick != stored.is_quick:
-        yield f"this was {_length(now)}, stored was {_length(stored)}"
+        yield f"this is {_length(now)}, and the baseline is {_length(stored)}"
     for name in ("threads", "seeds"):
         here, there = getattr(now, name), getattr(stored, name)
         if here != there:
-            yield f"--{name} was {here or 'not given'}, stored was {there or 'not given'}"
+            yield f"--{name} is {here or 'not given'}, and was {there or 'not given'} in the baseline"
 
 
 def _length(benchmark: Benchmark) -> str:
-    return "a quick one" if benchmark.is_quick else "a full one"
+    return "a quick benchmark" if benchmark.is_quick else "a full benchmark"
 
 
 def _ratios(rows: Iterator[Row]) -> dict[tuple[str, str, str], float]:
@@ -132,7 +132,7 @@ def _judgement(stored: float | None, now: float | None, *, is_judged: bool) -> J
     if stored is None:
         return "new"
     if now is None:
-        return "gone"
+        return "missing"
     if not is_judged:
         return "not judged"
-    return "fell" if now < MIN_SHARE * stored else "held"
+    return "fell" if now < MIN_SHARE * stored else "ok"

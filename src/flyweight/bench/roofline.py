@@ -1,7 +1,7 @@
 """`bench roofline`: limits of this machine, how near a training step comes to them, and the time of its parts.
 
-Ceilings are the largest matrix product and convolution rates of each dtype, as torch's libraries have them, and the
-rate of a memory copy. A step's operations are counted, not measured: `training_flops`.
+The limits are the highest rates of matrix products and convolutions that torch reaches for each dtype, and the rate of
+a memory copy. The operations of a step are counted, not measured: `training_flops`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SECTION: Final = "roofline"
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GIGA: Final = 1e9
 
-# A convolution that a library does well: 3 x 3, as many channels in as out, wide enough to fill any register.
+# A convolution that libraries compute fast: 3 x 3, as many channels in as out, enough to fill any register.
 CHANNELS, SIDE, IMAGES = 64, 28, 64
-# Larger than any cache that we know of.
+# Larger than any known cache.
 COPIED_BYTES: Final = 256 * 2**20
 WARM_UP: Final = 3
 
@@ -42,11 +42,11 @@ PARTS: Final = ("augmentation", "forward", "backward", "optimizer")
 
 
 def training_flops(net: str, input_shape: tuple[int, int, int] = (1, 28, 28)) -> int:
-    """Floating-point operations by weights of one training step, for one image.
+    """Floating-point operations of the weights in one training step, for one image.
 
-    Forward takes 2 for each MAC (multiply, add); backward as many for the gradient of the weights and as many for
-    that of the input, which the first layer with weights does not need. What `count` does not count (bias, batch norm,
-    pooling) is not counted here.
+    Forward takes 2 per MAC (multiply, add); backward takes 2 for the gradient of the weights and 2 for that of the
+    input, which the first layer with weights does not need. Bias, batch norm and pooling are not counted, as in
+    `count`.
 
     >>> training_flops("flat fc10", (1, 2, 2))
     160
@@ -56,7 +56,7 @@ def training_flops(net: str, input_shape: tuple[int, int, int] = (1, 28, 28)) ->
 
 
 def roofline(size: Size, *, threads: int | None) -> list[Row]:
-    """Rows for the ceilings, for the share of each that a step reaches, and for the parts of a step."""
+    """Rows for the limits, the share of each that a step reaches, and the parts of a step."""
     return once(_measured, size=size, threads=threads or usable_cores())
 
 
@@ -75,7 +75,7 @@ def _measured(size: Size, threads: int) -> list[Row]:
 
 
 def _ceilings(size: Size) -> dict[str, tuple[list[float], str]]:
-    """GFLOP/s and a note by name."""
+    """GFLOP/s and a note for each limit."""
     found: dict[str, tuple[list[float], str]] = {}
     for name, dtype in DTYPES.items():
         products = {side: product_rates(side, dtype, rounds=size.rounds) for side in size.matrix_sides}
@@ -104,7 +104,7 @@ def convolution_rates(dtype: torch.dtype, *, rounds: int) -> list[float]:
 
 
 def copy_rates(*, rounds: int) -> list[float]:
-    """GB/s of a copy, what is read and what is written counted."""
+    """GB/s of a memory copy, counting bytes read and bytes written."""
     source = torch.zeros(COPIED_BYTES, dtype=torch.uint8)
     target = torch.zeros_like(source)
     return [2 * COPIED_BYTES / seconds / GIGA for seconds in _timed(lambda: target.copy_(source), rounds)]
@@ -117,14 +117,14 @@ def _timed(work: Callable[[], object], rounds: int) -> list[float]:
 
 
 def step_seconds(engine: Engine, *, steps: int, rounds: int) -> list[float]:
-    """Seconds of one step in steady state, a figure for each round of `steps`."""
+    """Seconds of one step after warm-up, one value for each round of `steps`."""
     take = functools.partial(engine.take, steps=steps)
     take()
     return [seconds_of(take) / steps for _ in range(rounds)]
 
 
 def _shares(precision: Precision, seconds: list[float], peaks: dict[str, float]) -> Iterator[Row]:
-    """A step's own rate, and which share it is of the ceilings: of float32's too, which is what many would know."""
+    """The rate of a step, and its share of the limits of its own precision and of float32."""
     name = f"step {precision}"
     rates = [training_flops(NET) * BATCH_SIZE / taken / GIGA for taken in seconds]
     yield row(SECTION, name, "images/s", [BATCH_SIZE / taken for taken in seconds])
@@ -136,9 +136,9 @@ def _shares(precision: Precision, seconds: list[float], peaks: dict[str, float])
 
 
 def _part_rows(engine: Engine, seconds: list[float], size: Size) -> Iterator[Row]:
-    """What the parts take when each is done by itself; the overhead is what a step takes more than all of them.
+    """Milliseconds of each part measured separately; the overhead is the rest of the step.
 
-    It is below 0 where the loop does two parts at the same time.
+    The overhead is negative if the loop does two parts at the same time.
     """
     step = 1000 * spread(seconds)[1]
     parts = part_seconds(engine, steps=size.steps)
@@ -159,7 +159,7 @@ def _percent(share: float) -> str:
 
 
 def part_seconds(engine: Engine, *, steps: int) -> dict[str, list[float]]:
-    """Seconds of each part of a step, a figure for each of `steps` steps after some that do not count."""
+    """Seconds of each part of a step, one value for each of `steps` steps after the warm-up."""
     engine.model.train()
     taken: dict[str, list[float]] = {name: [] for name in PARTS}
     for step in range(-WARM_UP, steps):
@@ -171,7 +171,7 @@ def part_seconds(engine: Engine, *, steps: int) -> dict[str, list[float]]:
 
 
 def _one_step(engine: Engine, step: int) -> tuple[float, ...]:
-    """What the loop does in a step, with a look at the clock after each part."""
+    """Seconds of each part of one training step."""
     training = engine.training
     clock = [time.perf_counter()]
     batch = engine.batches(training.epoch, step)

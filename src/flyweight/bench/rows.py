@@ -1,4 +1,4 @@
-"""What a benchmark found, one figure a row; all sections give rows of this one kind."""
+"""The rows of a benchmark: one quantity of one contender per row, in all sections."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 class Row:
     """One quantity of one contender; `quantity` names its unit.
 
-    median, quartile_low, quartile_high: over `rounds` values, None where there was nothing to measure. ratio: how many
-    times better than the first contender of the same quantity, or which share of a limit; None where neither means
-    anything. `note` says what else belongs to the figure.
+    median, quartile_low, quartile_high: over `rounds` values; None if nothing could be measured. ratio: how many times
+    better than the first contender of the same quantity, or the share of a limit; None if neither has a meaning.
     """
 
     section: str
@@ -44,7 +43,7 @@ def row(
     ratio: float | None = None,
     note: str = "",
 ) -> Row:
-    """The row of some measured values; none of them is a figure that could not be had, and `note` says why."""
+    """The row of the measured values; if there are none, `note` says why."""
     low, median, high = spread(values) if values else (None, None, None)
     return Row(
         section=section,
@@ -60,7 +59,7 @@ def row(
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """(lower quartile, median, upper quartile); of one value, that value three times.
+    """(lower quartile, median, upper quartile); a single value stands for all three.
 
     >>> spread([5.0, 1.0, 3.0, 2.0, 10.0])
     (2.0, 3.0, 5.0)
@@ -72,7 +71,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def side_by_side(rows: Iterable[Row], *, more_is_better: bool = False) -> list[Row]:
-    """The rows of one quantity, each with how many times better it is than the first.
+    """The rows of one quantity with their ratios: how many times better each is than the first.
 
     >>> found = side_by_side([row("x", "a", "s", [4.0]), row("x", "b", "s", [2.0])])
     >>> [one.ratio for one in found]

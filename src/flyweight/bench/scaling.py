@@ -1,8 +1,7 @@
-"""`scaling`: seconds and memory of the engine as images, batch, parameters, threads and epochs grow.
+"""`scaling`: time and memory of the engine for growing images, batch size, parameters, threads and epochs.
 
-Each point of a series is a process of its own, so that its memory is its own too. How a series grows stands in
-the note of its first row: the slope of a straight line through the logarithms, 1 for "twice as much takes twice as
-long" and 0 for "flat".
+Each point of a series has its own process, so that its memory can be measured. The note of the first row has the slope
+of the series on logarithmic axes: 1 means that twice as much takes twice as long, 0 means no growth.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from flyweight.train.device import DEFAULT_THREADS, usable_cores
 
 SECTION: Final = "scaling"
 
-# One net in several widths: 1 is about a thousand parameters, 32 about a million.
+# Width of the net in the other series: 1 has about a thousand parameters, 32 about a million.
 SMALL_WIDTH: Final = 4
 BASE_IMAGES: Final = 4096
 TEST_IMAGES: Final = 1000
 ROUNDS: Final = 3
-# Images are drawn in pieces of so many, so that a million of them need no second million while they are written.
+# Images are drawn and written in pieces of this many, to save memory.
 PIECE: Final = 10_000
 CLASSES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one process of a series measured: `x` is what grows, `values` are those of its quantity, per round.
+    """One process of a series. `x`: the quantity that grows; `values`: seconds per round.
 
-    file_bytes: how much of its memory are pages of files.
+    file_bytes: memory of mapped files.
     """
 
     name: str
@@ -66,7 +65,7 @@ def scaling(size: Size, *, threads: int | None) -> list[Row]:
 
 
 def widened(width: int) -> str:
-    """A small net, every layer `width` times as wide as its narrowest form.
+    """A small net with the widths of all layers multiplied by `width`.
 
     >>> [count(widened(width)).params for width in (1, 32)]
     [1030, 889738]
@@ -75,7 +74,7 @@ def widened(width: int) -> str:
 
 
 def slope(x: list[float], y: list[float]) -> float:
-    """Of the straight line through the logarithms: y grows like x to this power.
+    """Slope of a line through the logarithms: y grows like x to this power.
 
     >>> round(slope([1, 10, 100], [3, 300, 30_000]), 6)
     2.0
@@ -84,7 +83,7 @@ def slope(x: list[float], y: list[float]) -> float:
 
 
 def _series(quantity: str, points: Iterator[Point], *, is_compared: bool = False) -> Iterator[Row]:
-    """The seconds of all points, then their memory; only what does the same work is compared."""
+    """The seconds of all points, then their memory; `is_compared` where all points do the same work."""
     found = list(points)
     seconds = [row(SECTION, point.name, quantity, point.values) for point in found]
     memory = [row(SECTION, point.name, "peak MB", [point.peak_bytes / MEGABYTE], note=_pages(point)) for point in found]
@@ -96,7 +95,7 @@ def _series(quantity: str, points: Iterator[Point], *, is_compared: bool = False
 def _pages(point: Point) -> str:
     if not point.is_mapped:
         return ""
-    return f"{point.file_bytes / MEGABYTE:,.0f} MB are pages of files, which the system takes back when it needs them"
+    return f"{point.file_bytes / MEGABYTE:,.0f} MB are mapped files, which the system can reclaim"
 
 
 def _slope_words(points: list[Point], rows: list[Row]) -> str:
@@ -108,7 +107,7 @@ def _slope_words(points: list[Point], rows: list[Row]) -> str:
 
 
 def _by_images(size: Size, threads: int) -> Iterator[Point]:
-    """An epoch reckoned from its first step, which also draws the order of all images, and its later ones."""
+    """Seconds of an epoch, computed from its first step, which also shuffles all images, and from later steps."""
     with tempfile.TemporaryDirectory() as folder:
         for count in size.scaling_images:
             path = write_pixels(Path(folder) / "pixels", count) if count > size.mapped_beyond else None
@@ -143,29 +142,29 @@ def _by_threads(size: Size) -> Iterator[Point]:
         yield _later(_point(counted(threads, "thread"), threads, make, steps=size.scaling_steps))
 
 
-def thread_counts(most: int) -> list[int]:
-    """1, 2, 4 and so on, and the most that there are.
+def thread_counts(maximum: int) -> list[int]:
+    """Powers of 2 below the maximum, and the maximum.
 
     >>> thread_counts(6)
     [1, 2, 4, 6]
     """
-    return sorted({min(2**power, most) for power in range(most.bit_length() + 1)})
+    return sorted({min(2**power, maximum) for power in range(maximum.bit_length() + 1)})
 
 
 def _by_epochs(size: Size, threads: int) -> Iterator[Point]:
-    """Whole epochs, validated, of so few images that there can be many."""
+    """Complete epochs with validation, of few images to make many epochs possible."""
     count = size.scaling_steps * BATCH_SIZE
     for epochs in size.scaling_epochs:
         with IsolatedProcess(start, count=count, threads=threads) as process:
-            seconds = seconds_of(functools.partial(process.ask, Engine.epochs, count=epochs))
+            seconds = seconds_of(functools.partial(process.call, Engine.epochs, count=epochs))
             yield Point(name=counted(epochs, "epoch"), x=epochs, values=[seconds], peak_bytes=process.peak_bytes)
 
 
 def _point(name: str, x: float, make: Callable[..., Engine], *, steps: int) -> Point:
-    """The seconds of the first step, and then of one step as each later round has it."""
+    """Seconds of the first step, and the mean seconds of a step in each later round."""
     with IsolatedProcess(make) as process:
-        first = seconds_of(functools.partial(process.ask, Engine.take, steps=1))
-        take = functools.partial(process.ask, Engine.take, steps=steps)
+        first = seconds_of(functools.partial(process.call, Engine.take, steps=1))
+        take = functools.partial(process.call, Engine.take, steps=steps)
         later = [seconds_of(take) / steps for _ in range(ROUNDS)]
         return Point(
             name=name, x=x, values=[first, *later], peak_bytes=process.peak_bytes, file_bytes=process.file_bytes
@@ -173,7 +172,7 @@ def _point(name: str, x: float, make: Callable[..., Engine], *, steps: int) -> P
 
 
 def _later(point: Point) -> Point:
-    """The milliseconds of a step, without those of the first."""
+    """Milliseconds of a step, without the first."""
     return replace(point, values=[1000 * seconds for seconds in point.values[1:]])
 
 
@@ -185,7 +184,7 @@ def start(
     batch_size: int = BATCH_SIZE,
     threads: int,
 ) -> Engine:
-    """The engine over made images, in memory or mapped from the file `path`."""
+    """The engine over random images, in memory or mapped from the file `path`."""
     pixels = drawn_pixels(count) if path is None else mapped_pixels(path, count)
     images = Images(
         images=pixels,
@@ -199,12 +198,12 @@ def start(
 
 
 def drawn_pixels(count: int) -> np.ndarray:
-    """(count, 1, 28, 28) uint8, noise."""
+    """Random noise, (count, 1, 28, 28) uint8."""
     return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), np.uint8)
 
 
 def write_pixels(path: Path, count: int) -> Path:
-    """The same as a file of bytes, a piece at a time."""
+    """Write random noise to a file."""
     with path.open("wb") as file:
         for start_of_piece in range(0, count, PIECE):
             file.write(drawn_pixels(min(PIECE, count - start_of_piece)).tobytes())
@@ -212,5 +211,5 @@ def write_pixels(path: Path, count: int) -> Path:
 
 
 def mapped_pixels(path: Path, count: int) -> np.ndarray:
-    """(count, 1, 28, 28) uint8, read from the file as it is needed; what is written stays in memory."""
+    """(count, 1, 28, 28) uint8, read from the file when needed; changes stay in memory."""
     return np.memmap(path, np.uint8, "c", shape=(count, *SHAPE))

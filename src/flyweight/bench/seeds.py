@@ -1,4 +1,4 @@
-"""`seeds`: several seeds of own/20k-fast one after the other, against all of them side by side."""
+"""`seeds`: several seeds of own/20k-fast one after the other, compared with all at the same time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECTION: Final = "seeds"
 
 
 def seeds(size: Size, *, threads: int | None) -> list[Row]:
-    """Rows for the seconds of all seeds, of one epoch each, from the first start to the last record."""
+    """Rows for the seconds of all seeds together, one epoch each."""
     return once(_measured, size=size, threads=threads)
 
 
@@ -39,7 +39,7 @@ def _measured(size: Size, threads: int | None) -> list[Row]:
         def work(name: str) -> None:
             records = ways[name](store, should_stop)
             if should_stop():
-                raise FlyweightError("the benchmark was stopped before it had trained all seeds; measure again.")
+                raise FlyweightError("the benchmark was stopped before all seeds were trained; measure again.")
             correct[name] = [record.test_correct for record in records]
 
         seconds = alternate(
@@ -52,7 +52,7 @@ def _measured(size: Size, threads: int | None) -> list[Row]:
         row(SECTION, name, f"s, {size.seeds} seeds", taken, note=_agreement(first, correct[name]))
         for name, taken in seconds.items()
     ]
-    # With few images the start of processes is most of it, and a ratio would be of that.
+    # With few images most of the time is the start of processes, so a ratio would mean little.
     return side_by_side(rows) if size.train_limit is None else rows
 
 
@@ -60,7 +60,7 @@ Way = Callable[[Store, Callable[[], bool]], Sequence[RunRecord]]
 
 
 def _ways(recipe: Recipe, numbers: range, threads: int | None) -> dict[str, Way]:
-    """One after the other as `flyweight train` does it, the same with all cores for each, and side by side."""
+    """One after the other as in `flyweight train`, the same with all cores, and all seeds at the same time."""
 
     def one_after_the_other(n_threads: int | None) -> Way:
         return lambda store, should_stop: [
@@ -80,4 +80,4 @@ def _ways(recipe: Recipe, numbers: range, threads: int | None) -> dict[str, Way]
 
 def _agreement(first: list[int | None], others: list[int | None]) -> str:
     same = sum(one == other for one, other in zip(first, others, strict=True))
-    return f"{same} of {len(first)} seeds with the same test result as the first way"
+    return f"{same} of {len(first)} seeds have the test result of the first row"

@@ -1,4 +1,4 @@
-"""How much is measured: all sections read their sizes here."""
+"""How much each section measures."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from flyweight.bench.task import STEPS_PER_EPOCH
 class Size:
     """rounds of `steps` steps each; seeds for `seeds` and `time-to`.
 
-    whole_steps: of an epoch of all images, of which the `train` section really runs five from process start; 0 reckons
-    them from the rounds. test_images: those that measure accuracy. train_limit: training images of a seed, None for
-    all. epochs: schedules that `time-to` runs. matrix_sides: of square matrix products. single_images: how many are
-    read one by one. scaling_*: the points of `scaling`, threads up to `scaling_threads` or all cores; more images than
+    full_run_steps: steps of a complete epoch, of which the `train` section runs five; 0 only estimates them from the
+    rounds. test_images: number that measures accuracy. train_limit: training images of a seed, None for all. epochs:
+    schedules of `time-to`. matrix_sides: of square matrix products. single_images: number predicted one at a time.
+    scaling_*: the points of `scaling`, with up to `scaling_threads` threads or all cores; more images than
     `mapped_beyond` are read from a file.
     """
 
     rounds: int
     steps: int
-    whole_steps: int
+    full_run_steps: int
     test_images: int
     matrix_sides: tuple[int, ...]
     bulk_images: int
@@ -42,7 +42,7 @@ class Size:
 FULL: Final = Size(
     rounds=7,
     steps=60,
-    whole_steps=STEPS_PER_EPOCH,
+    full_run_steps=STEPS_PER_EPOCH,
     test_images=10_000,
     matrix_sides=(512, 1024, 2048),
     bulk_images=10_000,
@@ -62,7 +62,7 @@ FULL: Final = Size(
 QUICK: Final = Size(
     rounds=3,
     steps=8,
-    whole_steps=0,
+    full_run_steps=0,
     test_images=1000,
     matrix_sides=(1024,),
     bulk_images=1000,

@@ -1,4 +1,4 @@
-"""`startup`: how soon the program says something; every command is a process of its own."""
+"""`startup`: seconds until a command prints something; each command is a new process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAINING: Final = ("train", "own/20k-fast", "--set", "data.train_limit=64", "--s
 
 
 def startup(size: Size, *, threads: int | None) -> list[Row]:
-    """Rows for the seconds until help and a table are there, and the first line of a training."""
+    """Rows for the seconds of --help, of a table, and until the first line of a training."""
     with_threads = ("--threads", str(threads)) if threads else ()
     with tempfile.TemporaryDirectory() as home:
         seconds = alternate(
@@ -36,12 +36,12 @@ def startup(size: Size, *, threads: int | None) -> list[Row]:
 
 
 def until_end(words: Sequence[str]) -> None:
-    """Run a command and read all that it prints."""
+    """Run a command to its end."""
     subprocess.run([*PROGRAM, *words], capture_output=True, check=True)  # noqa: S603  # our own program
 
 
 def until_first_line(words: Sequence[str]) -> None:
-    """Run a command until it says something, on stderr as trainings do, and end it there."""
+    """Run a command until it prints a line on stderr, and end it."""
     command = [*PROGRAM, *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:  # noqa: S603
         assert process.stderr is not None

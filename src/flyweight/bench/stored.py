@@ -1,4 +1,4 @@
-"""Records of benchmarks as JSON files: written whole, and read again, or refused in one clear line."""
+"""Results of benchmarks as JSON files."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ Record = TypeVar("Record")
 
 
 def write_stored(values: object, path: Path) -> Path:
-    """Write values as a JSON file of that name.
+    """Write values to this JSON file.
 
     Raises:
-        UsageError, MissingError: the folder cannot be made.
+        UsageError, MissingError: the folder cannot be created.
     """
     make_folder(path.parent)
     write_json(path, values)
     return path
 
 
-def read_stored(path: Path, made: Callable[[Any], Record], *, command: str, fields: Iterable[str]) -> Record:
-    """What `made` makes of the JSON of a file; `command` writes such files, and their tables have these `fields`.
+def read_stored(path: Path, convert: Callable[[Any], Record], *, command: str, fields: Iterable[str]) -> Record:
+    """Read a JSON file and convert it with `convert`; `command` and `fields` (its keys) are for the error message.
 
     Raises:
-        DataError: no such file, or one that holds something else.
+        DataError: there is no such file, or its content is something else.
     """
     try:
-        return made(json.loads(path.read_text(encoding="utf-8")))
+        return convert(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(
-            f"{path}: must be a record of `{command}`, found none ({error.strerror}); "
-            f"`{command} --out {path}` makes one."
+            f"{path}: cannot read a result of `{command}` ({error.strerror}); create one with: {command} --out {path}"
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{path}: must be a record of `{command}` with {', '.join(fields)}, found other content ({error}); make "
-            f"it again with `{command} --out {path}`."
+            f"{path}: must be a result of `{command}` with the keys {', '.join(fields)}; cannot read it ({error}). "
+            f"Create a new one with: {command} --out {path}"
         ) from error

@@ -1,7 +1,6 @@
-"""The work that is measured: what document 003, experiment 17, trains, and on what.
+"""The benchmarked task: the net and training of document 003, experiment 17.
 
-Both sides of a comparison take what they share from here: images, batch size, augmentation, learning rate. How either
-side works is not known here.
+All contenders share these images, batch size, augmentation and learning rate.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from flyweight.data import sources
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
 
-# The net as it ran, with its rotation (degrees), shift (fraction of the side) and batch size.
+# The net of the document, with its rotation (degrees), shift (fraction of the side) and batch size.
 NET: Final = (
     "c14p1 bn r c14p1 bn r c14p1 bn r m2 do.1 c24p1 bn r c24p1 bn r m2 do.1 c16p1 bn r c16p1 bn r gap flat do.1 "
     "fc50 r fc10"
@@ -61,7 +60,7 @@ def digits(*, count: int | None = None, test_count: int | None = None) -> Images
 
 
 class Contender(Protocol):
-    """A training that is taken on by so many steps at a time, on into the next epoch where one ends."""
+    """A training that advances by a given number of steps, across the ends of epochs."""
 
     @property
     def model(self) -> nn.Module: ...
@@ -73,12 +72,12 @@ class Contender(Protocol):
 
 
 def take(contender: Contender, *, steps: int) -> None:
-    """As a function, which one process may ask of another."""
+    """`contender.take` as a function that can be sent to another process."""
     contender.take(steps=steps)
 
 
 def accuracy(contender: Contender) -> float:
-    """Which fraction of its test images a contender reads, computed in the plainest way."""
+    """The test accuracy of a contender (0 to 1), computed with `plain_probabilities`."""
     images = contender.images
     found = plain_probabilities(contender.model, images.test_images, mean=images.mean, std=images.std)
     return float((found.argmax(1) == images.test_labels).mean())

@@ -1,4 +1,4 @@
-"""Contenders take turns, so that whatever else the machine does meets all of them."""
+"""Contenders take turns, so that other load of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 def alternate(
     contenders: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """The seconds of each contender, which work once per round, in turn, after `warm_up` rounds that do not count.
+    """Seconds of each contender per round; they run in turn, after `warm_up` rounds that do not count.
 
     >>> found = alternate({"a": lambda: None, "b": lambda: None}, rounds=3)
     >>> [len(seconds) for seconds in found.values()]
@@ -25,7 +25,7 @@ def alternate(
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long it took."""
+    """Seconds of one call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
