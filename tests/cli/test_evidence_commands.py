@@ -167,7 +167,7 @@ def test_a_note_goes_to_the_study_of_the_run_that_is_named(flyweight, study, tmp
 
     assert flyweight("journal", "note", first.id, "--after", "one")[0] == 0
     code, _, err = flyweight("journal", "note", "tiny", "--after", "two")
-    assert (code, "is in the studies more, rates; say which with --study" in err) == (2, True)
+    assert (code, "is in the studies more, rates; choose one with --study" in err) == (2, True)
     assert flyweight("journal", "note", "tiny", "--after", "two", "--study", "more")[0] == 0
     stopped = Store.open().start(**{**STARTED, "study": "stopped"})
     assert flyweight("journal", "note", stopped.id, "--before", "three")[0] == 0
