@@ -164,8 +164,8 @@ def test_probabilities_are_shares_of_the_images():
         assert 0.26 < changed < 0.34
 
 
-def test_an_elastic_field_is_smooth_and_as_strong_as_asked():
-    """Displacements have the asked r.m.s. in pixels and the correlation of a Gaussian of the asked width."""
+def test_an_elastic_field_is_smooth_and_as_strong_as_requested():
+    """Displacements have the requested r.m.s. in pixels and the correlation of a Gaussian of the asked width."""
     field = elastic_field(torch.Size((400, 1, 28, 28)), generator(), pixels=1.5, smoothness=4)
 
     assert field.shape == (400, 28, 28, 2)
@@ -191,7 +191,7 @@ def test_an_elastic_warp_is_what_scipy_makes_of_each_image(images):
 
 
 def test_erasing_sets_one_square_inside_the_frame_to_zero():
-    """Every image loses exactly one square of the asked side, over all channels."""
+    """Every image loses exactly one square of the requested side, over all channels."""
     images = torch.ones((200, 3, 12, 16))
 
     found = augment(images, generator(), Augmentation(erase_probability=1.0, erase_size=0.25))

@@ -35,7 +35,7 @@ def idx_folder(tmp_path, name: str, content: bytes):
 IMAGES = "train-images-idx3-ubyte"
 
 
-def test_a_wrong_magic_number_is_told_with_what_was_found(tmp_path):
+def test_a_wrong_magic_number_is_refused_with_what_was_found(tmp_path):
     """The four bytes that are there are shown beside those that must be."""
     message = refused(idx_folder(tmp_path, IMAGES, b"\x89PNG" + bytes(40)))
 
@@ -114,7 +114,7 @@ def test_whatever_the_bytes_are_reading_ends_in_an_array_or_a_data_error(tmp_pat
 
 
 def test_missing_idx_files_are_named(tmp_path):
-    """What is missing and what is there are both told."""
+    """The error has the missing and the found arrays."""
     folder = write_files(tmp_path / "set", idx_files())
     (folder / "t10k-labels-idx1-ubyte").unlink()
 
@@ -133,7 +133,7 @@ def test_two_sets_in_one_folder_are_not_guessed_at(tmp_path):
 
 
 def test_labels_outside_the_classes_are_refused(tmp_path):
-    """A test label that no training image has is told with its range."""
+    """A test label that no training image has is refused with its range."""
     path = write_npz(tmp_path / "bad.npz", y_test=np.array([0, 1, 2, 0, 1, 9], np.uint8))
 
     assert "test labels must be 0 to 2 for 3 classes, found 0 to 9" in refused(path)
@@ -184,7 +184,7 @@ def test_arrays_that_do_not_fit_are_refused_with_what_was_found(tmp_path, change
 
 
 def test_missing_arrays_are_named(tmp_path):
-    """An .npz of another layout is told which keys it needs and which it has."""
+    """The error of an .npz of another layout has the needed and the found keys."""
     np.savez(tmp_path / "other.npz", images=pictures(3), labels=labels(3))
 
     message = refused(tmp_path / "other.npz")

@@ -51,7 +51,7 @@ def test_an_epoch_shows_every_image_once(n, batch_size):
     assert len(set(seen)) == len(seen) == n - (n % batch_size == 1)
 
 
-def test_any_step_can_be_asked_for_alone():
+def test_any_step_can_be_computed_alone():
     """The batch of epoch 2, step 2 is the same after a full epoch as out of the blue."""
     walked, jumped = batches(augmentation=ROTATED), batches(augmentation=ROTATED)
     for epoch in (1, 2):

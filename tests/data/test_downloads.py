@@ -106,7 +106,7 @@ def test_a_good_file_is_fetched_once(site, tmp_path):
 
 
 def test_a_wrong_checksum_is_a_data_error_and_nothing_is_kept(site, tmp_path):
-    """Expected sum and place are told, exit code 6, and the cache stays empty."""
+    """The error has the expected checksum and the place, exit code 6, and the cache stays empty."""
     site.files["/a"] = b"something else"
 
     with pytest.raises(DataError) as caught:
@@ -236,7 +236,7 @@ def test_four_processes_fetch_a_file_once(site, tmp_path):
     assert site.asked == ["/a"]
 
 
-def test_a_cache_that_cannot_be_made_is_told_with_the_variable_that_moves_it(site, tmp_path):
+def test_a_cache_that_cannot_be_made_is_refused_with_the_variable_that_moves_it(site, tmp_path):
     """Here a file stands where the folder should be."""
     (tmp_path / "taken").write_bytes(b"")
 

@@ -130,7 +130,7 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path):
     assert read_picture(tmp_path / "turned.jpg").shape == (6, 4, 1)
 
 
-def test_pictures_of_two_sizes_are_told_by_name_and_resized_only_when_asked(tmp_path):
+def test_pictures_of_two_sizes_are_refused_by_name_and_resized_only_on_request(tmp_path):
     """The message names both files, both sizes and data.resize; with it they are read."""
     write_classes(tmp_path, {"ant": 6}, (5, 4))
     write_classes(tmp_path, {"bee": 6}, (8, 9))

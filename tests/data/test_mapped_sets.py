@@ -252,7 +252,7 @@ def test_values_that_are_not_plain_bytes_are_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.gz", "."])
-def test_a_file_that_cannot_be_mapped_because_it_is_not_there_is_told(tmp_path, name):
+def test_a_file_that_cannot_be_mapped_because_it_is_missing_is_refused(tmp_path, name):
     """In the words of the reader."""
     with pytest.raises(DataError, match="cannot be read"):
         map_idx(tmp_path / name)

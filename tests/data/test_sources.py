@@ -133,7 +133,7 @@ def test_the_fingerprint_changes_with_a_pixel_a_label_and_the_order(tmp_path):
     assert len(prints) == len(changes)
 
 
-def test_images_are_resized_only_when_asked(tmp_path):
+def test_images_are_resized_only_on_request(tmp_path):
     """data.resize makes every image of every part that square; a flat image stays flat."""
     flat = np.full((12, 5, 4), 77, np.uint8)
     path = write_npz(tmp_path / "flat.npz", x_train=flat)
@@ -144,7 +144,7 @@ def test_images_are_resized_only_when_asked(tmp_path):
     assert load(path, resize=8).test_images.shape == (6, 1, 8, 8)
 
 
-def test_an_unknown_name_is_told_with_the_nearest_known_one():
+def test_an_unknown_name_is_refused_with_the_nearest_known_one():
     """A misspelt name is a usage error (exit code 2) that lists what there is."""
     with pytest.raises(UsageError, match=r"'minst'.*Did you mean 'mnist'\? Known: mnist, fashion-mnist") as caught:
         load("minst")

@@ -173,7 +173,7 @@ def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, cal
     """How it was measured otherwise, what it told, and nothing that is called validation and was not held out."""
     text = run_summary(with_protocol(judged_on=judged_on, kept="best"), folder)
 
-    assert lines_of(text, "measured").startswith(f"otherwise: epochs are judged on the {called}, and nothing")
+    assert lines_of(text, "measured").startswith(f"otherwise: evaluated on the {called}, and nothing")
     assert "of the last batch of an epoch" in lines_of(text, "measured")
     told = lines_of(text, "told")
     assert told.startswith("epoch 5: train 91.66%, loss 0.1287 of the last batch; ")
@@ -221,7 +221,7 @@ def test_seeds_with_a_protocol_are_told_and_measured(judged_on, called):
 
     assert lines_of(text, "test").startswith("99.50 ± 0.10% (n=3)")
     assert "95.78 ± 0.10% (n=3)" in lines_of(text, "told")
-    assert f"epochs are judged on the {called}" in lines_of(text, "measured")
+    assert f"evaluated on the {called}" in lines_of(text, "measured")
     assert f"(best by {called})" in text
     assert "validation" not in text
     assert max(map(len, text.splitlines())) <= 80
