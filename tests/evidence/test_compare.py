@@ -14,7 +14,7 @@ from recorded import BASE, N_TEST, hash_of, record_seeds, rights
 from scipy import stats
 
 from flyweight.errors import UsageError
-from flyweight.evidence.ablation import bridges
+from flyweight.evidence.ablation import ablation_path
 from flyweight.evidence.compare import compare
 from flyweight.evidence.groups import groups
 from flyweight.recipe import Recipe, diff, factor, override
@@ -109,7 +109,7 @@ def test_one_seed_against_many_is_no_verdict_either(store):
     assert "5 and 1 seeds" in found.verdict.sentence
 
 
-def test_several_changes_are_confounded_and_bridged(store):
+def test_several_changes_are_confounded_and_have_an_ablation_path(store):
     """The recipes between change one factor a step, and together make the whole way."""
     changes = ("train.lr=0.2", "train.epochs=6", "augment.rotate=7.0", "train.schedule=step", "train.gamma=0.5")
     record_seeds(store, GOOD)
@@ -120,19 +120,19 @@ def test_several_changes_are_confounded_and_bridged(store):
     assert found.verdict.kind == "confounded"
     assert found.verdict.sentence.startswith("confounded: rotate, epochs, lr and schedule changed together")
     ends = [Recipe.model_validate(group.first.recipe) for group in (found.baseline, found.changed)]
-    way = [ends[0], *found.bridges, ends[1]]
+    way = [ends[0], *found.ablation_path, ends[1]]
     steps = [{factor(change.key) for change in diff(old, new)} for old, new in pairwise(way)]
     assert [len(step) for step in steps] == [1, 1, 1, 1]
     assert set().union(*steps) == {"lr", "epochs", "rotate", "schedule"}
-    assert len({bridge.name for bridge in found.bridges}) == 3
+    assert len({bridge.name for bridge in found.ablation_path}) == 3
 
 
-def test_a_bridge_that_would_be_no_recipe_is_left_out():
+def test_a_recipe_of_the_path_that_would_be_none_is_left_out():
     """From a crop of 30 in 32 pixels to one of 24 in 28 there is no way over a crop of 30 in 28."""
     old = override(BASE, ["data.resize=32", "augment.crop_size=30", "augment.crop_probability=0.5"])
     new = override(old, ["data.resize=28", "augment.crop_size=24"])
 
-    assert bridges(new.model_dump(), diff(old, new)) == ()
+    assert ablation_path(new.model_dump(), diff(old, new)) == ()
 
 
 def test_a_change_without_effect_confounds_nothing(store):
@@ -145,7 +145,7 @@ def test_a_change_without_effect_confounds_nothing(store):
 
     assert len(found.changes) == 3
     assert found.verdict.kind == "better"
-    assert found.bridges == ()
+    assert found.ablation_path == ()
 
 
 def test_images_are_counted_as_the_runs_answered_them(store):
@@ -175,8 +175,8 @@ def test_without_predictions_the_seeds_still_speak(store):
 
     assert found.verdict.kind == "better"
     assert found.images is None
-    (caution,) = [caution for caution in found.cautions if "has no predictions" in caution]
-    assert "the effect over seeds can" in caution
+    (caveat,) = [caveat for caveat in found.caveats if "has no predictions" in caveat]
+    assert "the effect over seeds needs none" in caveat
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 half of one"])
@@ -189,7 +189,7 @@ def test_damaged_predictions_are_told_not_trusted(store, content):
     found = compared(store, "train.lr=0.2")
 
     assert found.images is None
-    assert any("must hold a row of probabilities" in caution for caution in found.cautions)
+    assert any("must hold a row of probabilities" in caveat for caveat in found.caveats)
 
 
 def test_a_pickle_among_the_predictions_is_never_loaded(store):
@@ -201,7 +201,7 @@ def test_a_pickle_among_the_predictions_is_never_loaded(store):
     found = compared(store, "train.lr=0.2")
 
     assert found.images is None
-    assert any("must hold a row of probabilities" in caution for caution in found.cautions)
+    assert any("must hold a row of probabilities" in caveat for caveat in found.caveats)
 
 
 def test_figures_that_cannot_be_read_are_told(store):
@@ -212,7 +212,7 @@ def test_figures_that_cannot_be_read_are_told(store):
 
     found = compared(store, "train.lr=0.2")
 
-    assert any("base: 1 run without readable figures" in caution for caution in found.cautions)
+    assert any("base: 1 run without readable figures" in caveat for caveat in found.caveats)
     assert {line.baseline for line in found.cost if line.name == "weights"} == {6_304}
 
 
@@ -235,7 +235,7 @@ def test_other_splits_are_refused_on_validation_and_told_on_test(store):
     with pytest.raises(UsageError, match="validated on the same images"):
         compared(store, "data.split_seed=1", part="validation")
 
-    assert any("different splits" in caution for caution in compared(store, "data.split_seed=1").cautions)
+    assert any("different splits" in caveat for caveat in compared(store, "data.split_seed=1").caveats)
 
 
 def test_a_result_is_not_compared_with_itself(store):
@@ -257,7 +257,7 @@ def test_what_else_differed_is_told(store):
     record_seeds(store, [0], *changes, first_seed=6, status="diverged", environment=other)
     record_seeds(store, [0], *changes, first_seed=7, status="interrupted")
 
-    told = "\n".join(compared(store, *changes).cautions)
+    told = "\n".join(compared(store, *changes).caveats)
 
     assert "threads differ: 1 and 2" in told
     assert "torch differ: 2.13.0 and 2.12.0" in told
@@ -268,12 +268,12 @@ def test_what_else_differed_is_told(store):
     assert "1 run not over or without a result" in told
 
 
-def test_a_longer_training_that_is_the_change_needs_no_caution(store):
+def test_a_longer_training_that_is_the_change_needs_no_caveat(store):
     """It is what was asked about."""
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.epochs=6")
 
-    assert compared(store, "train.epochs=6").cautions == ()
+    assert compared(store, "train.epochs=6").caveats == ()
 
 
 def test_a_side_that_diverged_has_no_effect(store):
@@ -304,7 +304,7 @@ def test_a_plan_lowers_the_level_for_good(store):
     assert (after.effect.effect, after.effect.p) == (before.effect.effect, before.effect.p)
     assert after.effect.low < 0 < before.effect.low
     assert after.verdict.kind == "no evidence"
-    assert any("plan of 2 looks" in caution for caution in after.cautions)
+    assert any("2 planned tests" in caveat for caveat in after.caveats)
 
 
 def test_a_plan_that_looked_at_other_images_is_told(store):
@@ -317,7 +317,7 @@ def test_a_plan_that_looked_at_other_images_is_told(store):
     found = compared(store, "train.lr=0.2", part="validation")
 
     assert found.plan is None
-    assert any("looked at the test images; it does not hold for these" in caution for caution in found.cautions)
+    assert any("looked at the test images; it does not hold for these" in caveat for caveat in found.caveats)
 
 
 def test_the_same_records_give_the_same_comparison(store):

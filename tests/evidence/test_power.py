@@ -103,8 +103,8 @@ def test_a_planted_effect_is_found_with_the_seeds_that_were_asked_for(true_sd: f
 def test_what_no_number_of_seeds_shows_is_told_by_none() -> None:
     """No effect, or one that needs more than the most one would train."""
     assert seeds_needed(0.0, 0.001) is None
-    assert seeds_needed(0.0001, 0.001, most=100) is None
-    assert seeds_needed(0.0001, 0.001, most=2_000) == 1571
+    assert seeds_needed(0.0001, 0.001, max_n=100) is None
+    assert seeds_needed(0.0001, 0.001, max_n=2_000) == 1571
 
 
 @pytest.mark.parametrize("sd", [0.0, -0.001, math.nan, math.inf])

@@ -112,7 +112,7 @@ def rendered_width(page: Path, width: int) -> int:
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_verdict_is_told_in_80_columns(known, kind):
-    """Both sides, what changed, the verdict and each caution, whatever came out; pipes get the same."""
+    """Both sides, what changed, the verdict and each caveat, whatever came out; pipes get the same."""
     _, comparison = known[kind]
 
     text = comparison_text(comparison)
@@ -120,7 +120,7 @@ def test_every_verdict_is_told_in_80_columns(known, kind):
     told = " ".join(text.split())
     for expected in ("baseline own/base", "changed own/base with", "what", comparison.verdict.sentence):
         assert " ".join(expected.split()) in told
-    assert all(" ".join(caution.split()) in told for caution in comparison.cautions)
+    assert all(" ".join(caveat.split()) in told for caveat in comparison.caveats)
 
 
 def test_figures_are_those_of_the_comparison(known):
@@ -133,7 +133,7 @@ def test_figures_are_those_of_the_comparison(known):
         "lr 0.1 → 0.05",
         "+1.26 points on the 1,000 test images, 95% interval +1.11 to +1.41, p < 0.001 (Welch's t test over seeds)",
         "p = 0.008; 5 and 5 seeds can give no less than 0.0079",
-        "13 read by most seeds now and not before, 1 the other way round",
+        "13 newly correct in most seeds, 1 newly wrong",
         "cost the same parameters and MACs verdict better",
     ):
         assert expected in text
@@ -255,7 +255,7 @@ def test_missing_and_damaged_folders_are_told(store, damage):
 
     page = write_comparison(store, comparison)
 
-    missing = "cannot be told; the cautions say why" if damage == "gone" else "13 of the clearest 14 cannot be shown"
+    missing = "is not known; the notes say why" if damage == "gone" else "13 of the clearest 14 cannot be shown"
     assert missing in Page(page).words
     assert (page.parent / "images.png").exists() == (damage != "gone")
     assert (page.parent / "curves.png").exists()

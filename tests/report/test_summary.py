@@ -175,10 +175,10 @@ def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, cal
 
     assert lines_of(text, "measured").startswith(f"otherwise: evaluated on the {called}, and nothing")
     assert "of the last batch of an epoch" in lines_of(text, "measured")
-    told = lines_of(text, "told")
-    assert told.startswith("epoch 5: train 91.66%, loss 0.1287 of the last batch; ")
-    assert "95.68% of 10,000, loss 0.0049 (the honest figures are above)" in told
-    assert ("training images again 95.68%" in told) == (judged_on == "train")
+    reported = lines_of(text, "reported")
+    assert reported.startswith("epoch 5: train 91.66%, loss 0.1287 of the last batch; ")
+    assert "95.68% of 10,000, loss 0.0049 (the clean figures are above)" in reported
+    assert ("training images again 95.68%" in reported) == (judged_on == "train")
     assert f"(the best by {called})" in text
     assert "validation" not in text
     assert "99.40%" in lines_of(text, "test")
@@ -186,7 +186,7 @@ def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, cal
 
 
 def test_a_protocol_that_holds_images_out_keeps_the_line_of_validation(folder):
-    """Its validation images are unseen, so their honest figure is shown as ever, and the told one beside it."""
+    """Its validation images are unseen, so their clean figure is shown as ever, and the reported one beside it."""
     epoch = ReportedEpoch(
         epoch=20,
         train=ReportedTraining(accuracy=0.99, loss=0.03),
@@ -198,29 +198,29 @@ def test_a_protocol_that_holds_images_out_keeps_the_line_of_validation(folder):
     text = run_summary(with_protocol(judged_on="validation", protocol=words, reported=epoch), folder)
 
     assert lines_of(text, "validation").startswith("99.40%")
-    assert lines_of(text, "told") == (
+    assert lines_of(text, "reported") == (
         "epoch 20: train 99.00%, loss 0.0300; validation 98.00% of 10,000, loss 0.0612; test 99.40% of 10,000, "
-        "loss nan (the honest figures are above)"
+        "loss nan (the clean figures are above)"
     )
 
 
 def test_a_diverged_run_with_a_protocol_tells_its_last_epoch(folder):
-    """There is something told, and no honest figure above it."""
+    """There is something reported, and no clean figure above it."""
     nothing = {"best_epoch": None, "train": None, "validation": None, "test": None}
 
     text = run_summary(with_protocol(status="diverged", **nothing), folder)
 
-    assert lines_of(text, "told").endswith("(there are no honest figures)")
+    assert lines_of(text, "reported").endswith("(there are no clean figures)")
     assert "otherwise" in text
 
 
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_seeds_with_a_protocol_are_told_and_measured(judged_on, called):
-    """The spread of what was told stands beside the honest one; no seed has a validation figure."""
+    """The spread of what was reported stands beside the clean one; no seed has a validation figure."""
     text = group_summary([with_protocol(seed, judged_on=judged_on) for seed in (0, 10, 20)])
 
     assert lines_of(text, "test").startswith("99.50 ± 0.10% (n=3)")
-    assert "95.78 ± 0.10% (n=3)" in lines_of(text, "told")
+    assert "95.78 ± 0.10% (n=3)" in lines_of(text, "reported")
     assert f"evaluated on the {called}" in lines_of(text, "measured")
     assert f"(best by {called})" in text
     assert "validation" not in text

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     pass
 
 
-def bridges(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Recipe, ...]:
+def ablation_path(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Recipe, ...]:
     """The recipes from the baseline to the changed one, one factor a step, both ends left out.
 
     changed: the changed recipe as stored. Changes that cannot be meant without one another go together.
@@ -29,12 +29,12 @@ def bridges(changed: Mapping[str, Any], changes: Sequence[Change]) -> tuple[Reci
         undone = [change for name in names[done:] for change in steps[name] if change not in idle]
         between = _undo(end, undone)
         if between is not None:
-            told = ", ".join(names[:done])
+            changed_so_far = ", ".join(names[:done])
             found.append(
                 between.model_copy(
                     update={
                         "name": f"{end.name}-step{done}-{names[done - 1]}",
-                        "description": f"Between two recipes that differ in more: only {told} changed.",
+                        "description": f"Between two recipes that differ in more: only {changed_so_far} changed.",
                     }
                 )
             )

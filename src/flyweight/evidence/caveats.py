@@ -14,7 +14,7 @@ from flyweight.records.results import RunResult
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
-# What changes the last digits of a run, and so its answer to a few images, without being a change of the recipe.
+# What changes the last digits of a run, and so its prediction of a few images, without being a change of the recipe.
 ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
 
 
@@ -71,14 +71,14 @@ def without_figures(group: Group[RunRecord], results: Sequence[RunResult]) -> tu
 
 
 def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
-    """That seeds were added until the answer was clear, which makes every single look worth less."""
+    """That seeds were added until the result was clear, which makes every single test worth less."""
     if plan is None or effect is None:
         return ()
     last = max(plan.looks[-1])
-    told = f"seeds were added by a plan of {len(plan.looks)} looks: an answer needs p of at most {plan.level:.3f}"
+    planned = f"{len(plan.looks)} planned test{'' if len(plan.looks) == 1 else 's'}, threshold p <= {plan.level:.3g}"
     n = max(effect.n_a, effect.n_b)
     end = "; these are more seeds than planned" if n > last else "; the plan has come to its end" if n == last else ""
-    return (told + end,)
+    return (planned + end,)
 
 
 def planned_elsewhere(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from flyweight.errors import DataError, UsageError
-from flyweight.evidence.ablation import bridges
+from flyweight.evidence.ablation import ablation_path
 from flyweight.evidence.caveats import of_runs, planned, planned_elsewhere, without_figures
 from flyweight.evidence.effect import (
     Bootstrapped,
@@ -54,7 +54,7 @@ class CostLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDifference:
-    """An image that one side reads more often than the other: the share of seeds that answer it rightly."""
+    """An image that one side classifies right more often than the other, with the share of seeds that do."""
 
     index: int
     label: int
@@ -83,8 +83,8 @@ class Comparison:
 
     effect: accuracy of the changed side less that of the baseline, as a fraction, on the images of `part`.
     level: the p below which the effect counts as shown; lower than 0.05 where seeds were added by a plan.
-    images: None where predictions are missing; `cautions` says which.
-    bridges: recipes between the two, each one change further, that would tell what each of several changes did.
+    images: None where predictions are missing; `caveats` says which.
+    ablation_path: recipes between the two, each one change further, to show what each of several changes did.
     """
 
     part: Part
@@ -98,8 +98,8 @@ class Comparison:
     permutation: Permuted | None
     images: ImageEvidence | None
     outlook: Outlook | None
-    cautions: tuple[str, ...]
-    bridges: tuple[Recipe, ...]
+    caveats: tuple[str, ...]
+    ablation_path: tuple[Recipe, ...]
     verdict: Verdict
 
     @property
@@ -128,8 +128,8 @@ class Comparison:
             "permutation": None if self.permutation is None else asdict(self.permutation),
             "images": None if self.images is None else asdict(self.images),
             "outlook": None if self.outlook is None else asdict(self.outlook),
-            "cautions": list(self.cautions),
-            "bridges": [bridge.model_dump(mode="json") for bridge in self.bridges],
+            "caveats": list(self.caveats),
+            "ablation_path": [recipe.model_dump(mode="json") for recipe in self.ablation_path],
             "verdict": asdict(self.verdict),
         }
 
@@ -140,12 +140,12 @@ class Comparison:
             for name, group in zip(self.names(), (self.baseline, self.changed), strict=True)
         ]
         changes = html.escape(", ".join(map(in_words, self.changes)) or "nothing")
-        cautions = "".join(f"<li>{html.escape(caution)}</li>" for caution in self.cautions)
+        caveats = "".join(f"<li>{html.escape(caveat)}</li>" for caveat in self.caveats)
         return (
             f"<table><thead><tr><th>recipe</th><th>{self.part} accuracy</th></tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table>"
             f"<p>changed: {changes}</p><p><b>{html.escape(self.verdict.sentence)}</b></p>"
-            + (f"<ul>{cautions}</ul>" if cautions else "")
+            + (f"<ul>{caveats}</ul>" if caveats else "")
         )
 
 
@@ -166,7 +166,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     results = _results(store, baseline), _results(store, changed)
     images, missing = _image_evidence(store, baseline, changed, part, level)
     factors = tuple(dict.fromkeys(factor(change.key) for change in changes if has_effect(change)))
-    between = bridges(changed.first.recipe, changes) if len(factors) > 1 else ()
+    between = ablation_path(changed.first.recipe, changes) if len(factors) > 1 else ()
     verdict = _verdict(effect, baseline, changed, level=level, factors=factors, outlook=outlook, images=images)
     if verdict.kind == "confounded" and between:
         verdict = replace(verdict, sentence=f"{verdict.sentence}; to credit one, run {_counted(len(between))} between")
@@ -182,7 +182,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
         permutation=_permutation(baseline, changed, part),
         images=images,
         outlook=outlook,
-        cautions=(
+        caveats=(
             *of_runs(baseline, changed, changes),
             *planned(plan, effect),
             *planned_elsewhere(store, baseline, changed, part),
@@ -190,7 +190,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
             *without_figures(changed, results[1]),
             *missing,
         ),
-        bridges=between,
+        ablation_path=between,
         verdict=verdict,
     )
 
@@ -291,9 +291,9 @@ def _verdict(
 
 
 def _two_nets(found: McNemar) -> str:
-    """What the images tell of two single nets, which is less than anything about their recipes."""
-    told = "these two nets differ" if found.p <= LEVEL else "these two nets cannot be told apart"
-    return f"{told} on these images (exact McNemar test, {p_value(found.p)})"
+    """What the images say about two single nets, which is less than anything about their recipes."""
+    differ = "these two nets differ" if found.p <= LEVEL else "these two nets cannot be distinguished"
+    return f"{differ} on these images (exact McNemar test, {p_value(found.p)})"
 
 
 def _cost(
@@ -337,14 +337,14 @@ def _median(results: Sequence[RunResult], name: str) -> float | None:
 def _image_evidence(
     store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, level: float
 ) -> tuple[ImageEvidence | None, tuple[str, ...]]:
-    """What the images tell, or the caution that says what cannot be told."""
+    """What the images say, or the caveat that says what is not known."""
     if not baseline.runs or not changed.runs:
         return None, ()
     try:
         folders = [store.folder(run.id) for group in (baseline, changed) for run in group.runs]
         both = correct_by_run(folders, part)
     except DataError as error:
-        lacking = "the images that differ and the bootstrap cannot be told, the effect over seeds can"
+        lacking = "no list of images that differ and no bootstrap; the effect over seeds needs none"
         return None, (f"{lacking}: {error}",)
     n = baseline.n
     return _on_images(replace(both, correct=both.correct[:n]), replace(both, correct=both.correct[n:]), level), ()

@@ -397,7 +397,7 @@ def _flags(steps: Sequence[Figures], rows: Sequence[Row], openings: int, part: P
     if part == "test" and len(rows) > 1 and openings > 1:
         found.append(
             f"the test set was opened {openings} times for {len(rows)} steps: choose by --on validation, since the "
-            "best of many test figures is partly luck"
+            "best of many test figures is partly chance"
         )
     lengths = {row.epochs for row in rows if row.n}
     if len(lengths) > 1:

@@ -62,14 +62,14 @@ def seeds_needed(
     degrees_of_freedom: float | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
-    most: int = 1000,
+    max_n: int = 1000,
 ) -> int | None:
-    """How many seeds a group an effect needs to be shown with the given power; None when more than `most`.
+    """How many seeds a group an effect needs to be shown with the given power; None when more than `max_n`.
 
-    An sd from few seeds is itself a guess. Told its degrees of freedom (n_a + n_b - 2 for `Effect.sd`), this asks for
+    An sd from few seeds is itself a guess. Given its degrees of freedom (n_a + n_b - 2 for `Effect.sd`), this asks for
     as many seeds as keep the promise on average over all the true spreads that could have given this sd, which is on
-    average over the luck of the pilot too (Julious and Owen 2006, here for Welch's test and any n). From pilots of 3
-    and 3 seeds an effect is found in 81 % or more, whatever its size; taking their sd at its word, in 69 %.
+    average over the sampling error of the pilot too (Julious and Owen 2006, here for Welch's test and any n). From
+    pilots of 3 and 3 seeds an effect is found in 81 % or more, whatever its size; taking their sd at its word, in 69 %.
 
     That is for new seeds. Those of the pilot may be used again, but then this was a second look: testing it once more
     at 0.05 would err in up to 6.6 % (see `sequential.sequential_level`).
@@ -85,7 +85,7 @@ def seeds_needed(
     if degrees_of_freedom is not None and not degrees_of_freedom > 0:
         raise ValueError(f"degrees_of_freedom must be above 0, or None for a known sd, found {degrees_of_freedom}.")
     distances = abs(effect) / (sd * _possible_spreads(degrees_of_freedom))
-    counts = range(2, most + 1)
+    counts = range(2, max_n + 1)
     place = bisect_left(counts, power, key=lambda n: float(_found(distances * math.sqrt(n / 2), n, alpha).mean()))
     return counts[place] if place < len(counts) else None
 

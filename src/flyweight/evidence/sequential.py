@@ -36,10 +36,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     if wrong := [p for p, _ in tested if not 0 <= p <= 1]:
         raise ValueError(f"holm needs p values within 0..1, found {wrong}.")
     adjusted: list[float | None] = [None] * len(p_values)
-    least = 0.0
+    smallest = 0.0
     for rank, (p, place) in enumerate(sorted(tested)):
-        least = max(least, min(1.0, (len(tested) - rank) * p))
-        adjusted[place] = least
+        smallest = max(smallest, min(1.0, (len(tested) - rank) * p))
+        adjusted[place] = smallest
     return adjusted
 
 
@@ -72,20 +72,21 @@ def sequential_level(looks: Sequence[tuple[int, int]], *, alpha: float = 0.05) -
 
 @lru_cache(maxsize=64)
 def _level(looks: tuple[tuple[int, int], ...], alpha: float) -> float:
-    least = _least_p_values(looks, alpha, np.random.default_rng(1977))
-    careful = alpha - 2 * math.sqrt(alpha * (1 - alpha) / PATHS)  # the simulation's own luck is not to cost anybody
-    return min(alpha, float(np.quantile(least, max(careful, 0.0))))  # few seeds are careful: no reason to ask for less
+    smallest = _smallest_p_values(looks, alpha, np.random.default_rng(1977))
+    # Careful by the simulation's own sampling error, which must not cost anybody; few seeds are careful themselves.
+    careful = alpha - 2 * math.sqrt(alpha * (1 - alpha) / PATHS)
+    return min(alpha, float(np.quantile(smallest, max(careful, 0.0))))
 
 
-def _least_p_values(looks: tuple[tuple[int, int], ...], alpha: float, generator: np.random.Generator) -> Floats:
+def _smallest_p_values(looks: tuple[tuple[int, int], ...], alpha: float, generator: np.random.Generator) -> Floats:
     """(PATHS,) smallest p over all looks at two groups of one distribution; 1 for those that stay above alpha."""
     a, b = _Group(generator), _Group(generator)
-    least = np.ones(PATHS)
+    smallest = np.ones(PATHS)
     for n_a, n_b in looks:
         a.grow(n_a)
         b.grow(n_b)
-        _lower(least, a, b, alpha)
-    return least
+        _lower(smallest, a, b, alpha)
+    return smallest
 
 
 class _Group:
@@ -107,8 +108,8 @@ class _Group:
         self.n = n
 
 
-def _lower(least: Floats, a: _Group, b: _Group, alpha: float) -> None:
-    """Lower `least` in place to Welch's p at this look where that is below alpha."""
+def _lower(smallest: Floats, a: _Group, b: _Group, alpha: float) -> None:
+    """Lower `smallest` in place to Welch's p at this look where that is below alpha."""
     from scipy.special import ndtri, stdtr  # type: ignore[import-untyped]
 
     of_a, of_b = a.squares / ((a.n - 1) * a.n), b.squares / ((b.n - 1) * b.n)
@@ -117,4 +118,4 @@ def _lower(least: Floats, a: _Group, b: _Group, alpha: float) -> None:
     near = np.flatnonzero(t >= -ndtri(alpha / 2))
     of_a, of_b = of_a[near], of_b[near]
     degrees_of_freedom = (of_a + of_b) ** 2 / (of_a**2 / (a.n - 1) + of_b**2 / (b.n - 1))
-    least[near] = np.minimum(least[near], 2 * stdtr(degrees_of_freedom, -t[near]))
+    smallest[near] = np.minimum(smallest[near], 2 * stdtr(degrees_of_freedom, -t[near]))

@@ -1,4 +1,4 @@
-"""What of a run is told to others: records go in, plain names and values come out; what is not known is left out."""
+"""What of a run is sent to trackers: records go in, plain names and values come out; what is not known is left out."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def tracking(
 ) -> Iterator[Callable[[str], None]]:
     """A function to be called with the id of each run that has news: when it starts, after an epoch, when it ends.
 
-    It returns at once; a thread per tracker reads the records and sends them. A tracker that fails is told of once, in
+    It returns at once; a thread per tracker reads the records and sends them. A tracker that fails is reported once, in
     one line to `warn`, from its thread, and never stops what happens within. At the end what is under way is waited
     for, at most `wait_seconds`; what is left then is for `sync`.
 
@@ -96,7 +96,7 @@ def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...
 
 
 def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None]) -> SyncReport:
-    """Send what waits to the named trackers, by default to all; a tracker that still fails is told of once.
+    """Send what waits to the named trackers, by default to all; a tracker that still fails is reported once.
 
     A run that is still at work is left to its own process; one whose process is gone is first closed as lost.
 
@@ -134,20 +134,20 @@ class _Courier:
         self._change = threading.Condition()
         self._is_closing = False
         self._has_warned = False
-        # A daemon: a tracker that never answers does not keep the program from ending.
+        # A daemon: a tracker that never responds does not keep the program from ending.
         self._thread = threading.Thread(target=self._work, name=f"to {name}", daemon=True)
         self._thread.start()
 
     def note(self, run_id: str) -> None:
         """Take note that a run has news."""
-        with suppress(OSError):  # the thread tries again, and tells of it
+        with suppress(OSError):  # the thread tries again, and reports it
             _mark(self._store.home, self._name, run_id)
         with self._change:
             self._noted[run_id] = self._news[run_id] = None
             self._change.notify()
 
     def close(self) -> None:
-        """Bring what is left, and once more what is not all there: a run that an error ended was told of by nobody."""
+        """Bring what is left, and once more what is not all there: a run that an error ended was reported by nobody."""
         with self._change:
             left = {parcel.run_id for parcel in pending(self._store.home, [self._name])}
             self._news |= {run_id: None for run_id in self._noted if run_id in left}

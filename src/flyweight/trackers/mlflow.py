@@ -58,7 +58,7 @@ class MlflowRuns:
             os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient
 
-        # It tells of each new table, on the terminal of a person who asked for a training.
+        # It reports each new table, on the terminal of a person who asked for a training.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         folder = home / "trackers"
         address = os.environ.get("MLFLOW_TRACKING_URI")

@@ -108,7 +108,7 @@ def _hparams_value(tag: str, **info: Any) -> Any:
 
 
 def _grow(path: Path, content: bytes) -> None:
-    """Append what is new, so that a TensorBoard that reads along sees it; replace what tells another story."""
+    """Append what is new, so that a TensorBoard that reads along sees it; replace what differs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     there = path.read_bytes() if path.exists() else b""
     if not content.startswith(there):

@@ -24,7 +24,7 @@ class Tracker(Protocol):
         """Let go of what is still open."""
 
 
-# Made with the home, under which what belongs to a tracker lies in `trackers/`.
+# Made with the home, under which `trackers/` holds what belongs to a tracker.
 TRACKERS: Final[dict[str, Callable[[Path], Tracker]]] = {
     "mlflow": MlflowRuns,
     "tensorboard": TensorBoardFiles,

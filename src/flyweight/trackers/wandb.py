@@ -12,7 +12,7 @@ from typing import Any, Final
 from flyweight.records.record import EpochRecord, RunRecord
 from flyweight.trackers.content import asked, collection, epoch_ends, identity, label, measured, results
 
-# Nothing of the machine is told but what the record says, and nothing is said on the terminal.
+# Nothing of the machine is sent but what the record says, and nothing is said on the terminal.
 SETTINGS: Final = {
     "silent": True,
     "console": "off",

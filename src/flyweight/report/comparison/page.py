@@ -66,7 +66,7 @@ def write_comparison(store: Store, comparison: Comparison, folder: Path | None =
             write_bytes(folder / f"{name}.png", pictures[name])
         else:
             (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier comparison that had it
-    for path, recipe in zip(recipe_files(comparison, folder), comparison.bridges, strict=True):
+    for path, recipe in zip(recipe_files(comparison, folder), comparison.ablation_path, strict=True):
         write_text(path, dumps(recipe))
     write_json(folder / "comparison.json", comparison.as_dict())
     write_text(folder / PAGE, _page(store, comparison, folder, pictures, pixels, options))
@@ -102,9 +102,9 @@ def _page(
         inlined={name: base64.b64encode(pictures.get(name, b"")).decode() for name in PICTURES},
         images_note=_images_note(comparison, pixels),
         seeds=_seeds(store, comparison, folder),
-        bridges=[
+        ablation_path=[
             (path.name, recipe)
-            for path, recipe in zip(recipe_files(comparison, folder), comparison.bridges, strict=True)
+            for path, recipe in zip(recipe_files(comparison, folder), comparison.ablation_path, strict=True)
         ],
         training=training_commands(comparison, folder, options),
         again=_again(store, comparison, options),
@@ -131,7 +131,7 @@ def _side(label: str, name: str, group: Group[RunRecord], part: str) -> dict[str
 
 @dataclass(frozen=True, kw_only=True)
 class Test:
-    """One way to ask whether the difference is more than luck, with its answer and what it means."""
+    """One way to ask whether the difference is more than chance, with its result and what it means."""
 
     name: str
     reach: str
@@ -186,7 +186,7 @@ def _tests(comparison: Comparison) -> list[Test]:
                 name="McNemar's exact test of two nets",
                 reach="",
                 p=p_value(nets.p),
-                means="Only the images on which these two nets disagree can tell them apart: the first alone reads "
+                means="Only the images on which these two nets disagree can distinguish them: the first alone gets "
                 f"{nets.only_a} of them, the second {nets.only_b}. It says nothing about other seeds of the recipes.",
             )
         )
@@ -249,7 +249,7 @@ def _stretches(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _between(comparison: Comparison, folder: Path, options: str) -> list[str]:
     """The commands that compare each recipe of the way with the one before it."""
-    if not comparison.bridges:
+    if not comparison.ablation_path:
         return []
     ours, theirs = named_sides(comparison)
     way = [ours, *(shlex.quote(str(path)) for path in recipe_files(comparison, folder)), theirs]
@@ -347,18 +347,18 @@ def _images_note(comparison: Comparison, pixels: Mapping[int, NDArray[np.uint8]]
     """What the picture shows, and which images it should show and cannot."""
     images = comparison.images
     if images is None:
-        return "Which images they read differently cannot be told; the cautions say why."
+        return "Which images they classify differently is not known; the notes say why."
     if not images.differing:
         return "Most seeds of both read the same images."
-    told = f"{images.gained:,} images are read now and were not before, {images.lost:,} the other way round."
+    counted = f"{images.gained:,} images are newly correct, {images.lost:,} newly wrong."
     if comparison.part != "test":
-        return f"{told} They cannot be shown: run folders keep images of the test set alone."
+        return f"{counted} They cannot be shown: run folders keep images of the test set alone."
     if pixels:
-        told += " Above each: what it is, and how many seeds read it, before → now; the clearest first."
+        counted += " Above each: its class, and how many seeds classify it right, before → now; the clearest first."
     missing = len(images.differing) - len(pixels)
     if missing:
-        told += (
+        counted += (
             f" {missing} of the clearest {len(images.differing)} cannot be shown: they are not among the 100 most "
             "confident mistakes that a run folder keeps, or a folder is not here."
         )
-    return told
+    return counted

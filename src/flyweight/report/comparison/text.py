@@ -23,7 +23,7 @@ from flyweight.tables import WIDTH, display_width, padded, plain
 if TYPE_CHECKING:
     pass
 
-FEWEST_SEEDS: Final = 3  # below, a bridge would tell no more than the comparison it is to explain
+FEWEST_SEEDS: Final = 3  # below, a recipe of the path shows no more than the comparison itself
 UNANSWERED: Final = ("one seed", "no evidence")
 ENOUGH_SEEDS: Final = 10  # what `flyweight compare --until-sure` adds seeds up to
 
@@ -39,19 +39,19 @@ def comparison_text(comparison: Comparison, *, page: Path | None = None, options
     options: what the commands shown need beside their files, as " --home elsewhere".
     """
     lines: Lines = [
-        *_told_changes(comparison),
-        *_told_effect(comparison),
-        *_told_images(comparison),
-        *_told_cost(comparison),
+        *_changes(comparison),
+        *_effect(comparison),
+        *_images(comparison),
+        *_cost(comparison),
         ("verdict", comparison.verdict.sentence),
-        *(("note", caution) for caution in comparison.cautions),
+        *(("note", caveat) for caveat in comparison.caveats),
     ]
     return "\n".join(
         [
-            *_told_sides(comparison),
+            *_sides(comparison),
             *(hanging(label, text) for label, text in lines),
-            *_told_bridges(comparison, page, options),
-            *_told_more_seeds(comparison, options),
+            *_ablation(comparison, page, options),
+            *_more_seeds(comparison, options),
             *([] if page is None else [margin("files") + str(page)]),
         ]
     )
@@ -63,7 +63,7 @@ def newest(group: Group[Any]) -> str:
     return found
 
 
-def _told_sides(comparison: Comparison) -> list[str]:
+def _sides(comparison: Comparison) -> list[str]:
     """Name and accuracy of both, below each other where they fit."""
     names = [plain(name) for name in comparison.names()]
     figures = [spread(group, comparison.part) for group in (comparison.baseline, comparison.changed)]
@@ -78,20 +78,20 @@ def _told_sides(comparison: Comparison) -> list[str]:
     ]
 
 
-def _told_changes(comparison: Comparison) -> Lines:
+def _changes(comparison: Comparison) -> Lines:
     if not comparison.changes:
         return [("what", "nothing in the recipe; the images were split otherwise")]
     return [("what" if place == 0 else "", in_words(change)) for place, change in enumerate(comparison.changes)]
 
 
-def _told_effect(comparison: Comparison) -> Lines:
+def _effect(comparison: Comparison) -> Lines:
     effect, images, permuted = comparison.effect, comparison.images, comparison.permutation
     if effect is None:
         return []
-    told = f"{points(effect.effect)} on the {count(comparison):,} {comparison.part} images"
+    words = f"{points(effect.effect)} on the {count(comparison):,} {comparison.part} images"
     if effect.p is not None:
-        told += f", {interval(effect, level=comparison.level)}, {p_value(effect.p)} (Welch's t test over seeds)"
-    found = [("effect", told)]
+        words += f", {interval(effect, level=comparison.level)}, {p_value(effect.p)} (Welch's t test over seeds)"
+    found = [("effect", words)]
     if images is not None and images.bootstrap is not None:
         reach = range_in_points(images.bootstrap.low, images.bootstrap.high)
         sure = confidence(comparison.level)
@@ -104,45 +104,45 @@ def _told_effect(comparison: Comparison) -> Lines:
     return found
 
 
-def _told_images(comparison: Comparison) -> Lines:
+def _images(comparison: Comparison) -> Lines:
     images = comparison.images
     if images is None:
         return []
     if not images.gained and not images.lost:
-        return [("images", "none is read by one side and not by the other")]
-    whose = "" if comparison.baseline.n == comparison.changed.n == 1 else "by most seeds "
-    return [("images", f"{images.gained:,} read {whose}now and not before, {images.lost:,} the other way round")]
+        return [("images", "both sides classify the same ones right")]
+    whose = "" if comparison.baseline.n == comparison.changed.n == 1 else " in most seeds"
+    return [("images", f"{images.gained:,} newly correct{whose}, {images.lost:,} newly wrong")]
 
 
-def _told_cost(comparison: Comparison) -> Lines:
-    """What both sides have on record and differ in; that the nets cost the same is told too."""
+def _cost(comparison: Comparison) -> Lines:
+    """What both sides have on record and differ in; and that the nets cost the same."""
     known = {line.name for line in comparison.cost if line.baseline is not None and line.changed is not None}
     costs = [cost for cost in costs_of(comparison.cost) if cost.name in known]
     same = [cost.name for cost in costs if cost.is_same and cost.name in ("parameters", "MACs")]
-    told = [f"the same {' and '.join(same)}"] if same else []
-    told += [
+    costs_words = [f"the same {' and '.join(same)}"] if same else []
+    costs_words += [
         f"{cost.name} {cost.baseline} → {cost.changed}" + (f" ({cost.ratio})" if cost.ratio else "")
         for cost in costs
         if not cost.is_same
     ]
-    return [("cost" if place == 0 else "", text) for place, text in enumerate(told)]
+    return [("cost" if place == 0 else "", text) for place, text in enumerate(costs_words)]
 
 
-def _told_bridges(comparison: Comparison, page: Path | None, options: str) -> list[str]:
-    if not comparison.bridges:
+def _ablation(comparison: Comparison, page: Path | None, options: str) -> list[str]:
+    if not comparison.ablation_path:
         return []
     if page is None:
-        names = ", ".join(recipe.name for recipe in comparison.bridges)
-        return [hanging("try", f"the recipes between the two, to tell what each change did: {names}")]
+        names = ", ".join(recipe.name for recipe in comparison.ablation_path)
+        return [hanging("try", f"the recipes between the two, to see what each change did: {names}")]
     commands = training_commands(comparison, page.parent, options)
     return [
-        hanging("try", "to tell what each change did, train what lies between the two:"),
+        hanging("try", "to see what each change did, train the recipes between the two:"),
         *(margin("") + command for command in commands),
     ]
 
 
-def _told_more_seeds(comparison: Comparison, options: str) -> list[str]:
-    """How to go on where the seeds at hand did not answer, as far as nobody has planned it yet."""
+def _more_seeds(comparison: Comparison, options: str) -> list[str]:
+    """How to go on where the seeds at hand are too few, unless a plan for more exists."""
     n = max(comparison.baseline.n, comparison.changed.n)
     if comparison.plan is not None or comparison.verdict.kind not in UNANSWERED or n >= ENOUGH_SEEDS:
         return []
@@ -184,16 +184,16 @@ def training_commands(comparison: Comparison, folder: Path, options: str) -> lis
 
 
 def recipe_files(comparison: Comparison, folder: Path) -> list[Path]:
-    """A file for each bridge; the number keeps two of one name apart, and in the order of the way."""
+    """A file for each recipe of the path; the number keeps two of one name apart, and in order."""
     return [
         folder / "recipes" / f"{number}-{file_name(recipe.name)}.toml"
-        for number, recipe in enumerate(comparison.bridges, 1)
+        for number, recipe in enumerate(comparison.ablation_path, 1)
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A cost of both sides as shown, and how much more the changed one costs, where that can be told."""
+    """A cost of both sides as shown, and how much more the changed one costs, where that is known."""
 
     name: str
     baseline: str

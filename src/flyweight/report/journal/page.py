@@ -85,7 +85,7 @@ def write_journal(store: Store, journal: Journal, path: Path | None = None) -> P
 
 
 def _page_name(study: str | None) -> str:
-    """Two studies never share a page: where a name had to be altered, or is "all", a piece of its hash tells it."""
+    """Two studies never share a page: where a name had to be altered, or is "all", a piece of its hash says so."""
     if study is None:
         return "all"
     safe = file_name(study)

@@ -23,7 +23,7 @@ from flyweight.report.rendering import render
 from flyweight.report.run import plots
 from flyweight.report.run.summary import confusions, judged_on, reported
 
-MOST_CONFUSIONS: Final = 6
+MAX_CONFUSIONS: Final = 6
 
 TITLES: Final = {
     "curves": "How it learned",
@@ -90,7 +90,7 @@ def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes]) -
         parts=[_part(split, found, result) for split in SPLITS if (found := result.figures(split)) is not None],
         judged_on=judged_on(result),
         protocol=result.protocol,
-        told=reported(result.reported, judged_on=result.judged_on),
+        reported=reported(result.reported, judged_on=result.judged_on),
         confusions=_confusions(folder, result),
         pictures=[(name, title, inlined[name]) for name, title in TITLES.items() if name in inlined],
         layers=[layer for layer in result.layers if layer["is_executed"]],
@@ -103,7 +103,7 @@ def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes]) -
 def _confusions(folder: RunFolder, result: RunResult) -> list[tuple[str, str, int]]:
     if result.test is None:
         return []
-    return confusions(folder.predictions("test"), result.class_names, most=MOST_CONFUSIONS)
+    return confusions(folder.predictions("test"), result.class_names, n=MAX_CONFUSIONS)
 
 
 def _part(name: Split, figures: Figures, result: RunResult) -> Part:

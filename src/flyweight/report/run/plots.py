@@ -1,6 +1,6 @@
 """Pictures of a run and of an image set: arrays go in, PNG bytes come out.
 
-Colours are those of Okabe and Ito (2008), which colour-blind people can tell apart. Nothing is read or written here.
+Colours are those of Okabe and Ito (2008), which colour-blind people can distinguish. Nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
     """Validation error by epoch of results beside each other: a name and, seed by seed, {epoch: accuracy} for each.
 
     The line is the mean of the seeds that reached an epoch, the band reaches from the best to the worst of them. The
-    scale is logarithmic, as in `curves`; an error of 0, which it has no place for, stands at half the least other.
+    scale is logarithmic, as in `curves`; an error of 0, which it has no place for, stands at half the smallest other.
     """
     figure = new_figure(9.6, 3.8)
     (axes,) = figure.subplots(1, 1, squeeze=False).flat
@@ -275,7 +275,7 @@ def _band(axes: Axes, seeds: Sequence[Mapping[int, float]], colour: str, *, floo
         axes.vlines(places, low, high, color=colour, linewidth=5, alpha=0.25)
     else:
         axes.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0)
-    # The second result is told apart by its marks and dashes too, in print and by those who see no colours.
+    # The second result is distinguished by its marks and dashes too, in print and by those who see no colours.
     is_first = colour == BLUE
     (line,) = axes.plot(
         places,
@@ -290,7 +290,7 @@ def _band(axes: Axes, seeds: Sequence[Mapping[int, float]], colour: str, *, floo
 
 
 def _least_error(seeds: Sequence[Mapping[int, float]]) -> float:
-    """Half the least error in percent that is not 0, for those that are."""
+    """Half the smallest error in percent that is not 0, for those that are."""
     found = [100 * (1 - accuracy) for seed in seeds for accuracy in seed.values() if accuracy < 1]
     return min(found) / 2 if found else 0.01
 

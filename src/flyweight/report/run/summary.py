@@ -25,7 +25,7 @@ from flyweight.records.results import (
 from flyweight.records.run_folder import RunFolder
 from flyweight.tables import WIDTH
 
-MOST_CONFUSIONS: Final = 3
+MAX_CONFUSIONS: Final = 3
 LABEL_WIDTH: Final = 11
 
 # What images are called that a protocol judges the epochs on: they are no validation images.
@@ -54,7 +54,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
         _line("seconds", _seconds(result)),
         _line("test set", "opened once" if result.test_openings == 1 else f"opened {result.test_openings} times"),
     ]
-    lines.append(_line("lies in", str(folder.path)))
+    lines.append(_line("folder", str(folder.path)))
     if folder.has("report"):
         lines.append(_line("report", str(folder.file("report"))))
     if result.test is not None:
@@ -212,12 +212,12 @@ def spread(accuracies: Sequence[float]) -> str:
 
 
 def confusions(
-    predictions: Predictions, names: Sequence[str], *, most: int = MOST_CONFUSIONS
+    predictions: Predictions, names: Sequence[str], *, n: int = MAX_CONFUSIONS
 ) -> list[tuple[str, str, int]]:
     """The most frequent mistakes: (true class, predicted class, how often), more than once each."""
     counts = predictions.confusion()
     np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    order = np.argsort(-counts, axis=None, kind="stable")[:n]
     places = [divmod(int(place), len(names)) for place in order]
     return [(names[true], names[read], int(counts[true, read])) for true, read in places if counts[true, read] > 1]
 
@@ -235,8 +235,8 @@ def _lines(label: str, text: str) -> list[str]:
 def _otherwise(result: RunResult) -> list[str]:
     """What the figures of a run with a protocol must be read with, and what it reports beside the clean evaluation."""
     words = reported(result.reported, judged_on=result.judged_on)
-    beside = "there are no honest figures" if result.test is None else "the honest figures are above"
-    return [*_measured_otherwise(result), *(_lines("told", f"{words} ({beside})") if words else [])]
+    beside = "there are no clean figures" if result.test is None else "the clean figures are above"
+    return [*_measured_otherwise(result), *(_lines("reported", f"{words} ({beside})") if words else [])]
 
 
 def _measured_otherwise(result: RunResult) -> list[str]:
@@ -248,7 +248,7 @@ def _reported_by_seeds(finished: Sequence[RunResult]) -> list[str]:
     if not tests:
         return []
     accuracies = spread([test.accuracy for test in tests if test is not None])
-    return _lines("told", f"{_reported_name(finished[0].judged_on)} {accuracies} (the honest figures are above)")
+    return _lines("reported", f"{_reported_name(finished[0].judged_on)} {accuracies} (the clean figures are above)")
 
 
 def _cost(result: RunResult) -> str:
