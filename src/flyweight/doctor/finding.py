@@ -5,6 +5,7 @@ Values only. How a remedy is tried is not known here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -49,6 +50,26 @@ class Judgement:
     remedy: Remedy | None = None
     advice: str = ""
     is_symptom: bool = False
+
+
+def judgement(
+    severity: Severity,
+    *evidence: Evidence,
+    changes: Sequence[str] = (),
+    gain: Gain = "accuracy",
+    expected: str = "",
+    advice: str = "",
+    fallback: str = "",
+    is_symptom: bool = False,
+) -> Judgement:
+    """A judgement whose remedy is `changes`, if there are any. fallback: the advice where there are none."""
+    return Judgement(
+        severity=severity,
+        evidence=evidence,
+        remedy=Remedy(changes=tuple(changes), gain=gain, expected=expected) if changes else None,
+        advice=advice or ("" if changes else fallback),
+        is_symptom=is_symptom,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from functools import cached_property
 from itertools import islice
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Gain, Judgement, Remedy, Severity
 from flyweight.doctor.subject import Subject
 from flyweight.errors import NotationError
 from flyweight.model.budget import Budget, overruns
@@ -142,18 +141,11 @@ def _different(nets: Iterable[Net]) -> Iterator[Net]:
             yield net
 
 
-def remedy(net: Written, *, gain: Gain, expected: str) -> Remedy:
-    """The remedy that is a changed net."""
-    return Remedy(changes=(f"model.net={net.cost.net}",), gain=gain, expected=expected)
+def net_change(net: Written | None) -> tuple[str, ...]:
+    """The change of a recipe to this net; none without a net."""
+    return () if net is None else (f"model.net={net.cost.net}",)
 
 
-def judgement(
-    severity: Severity, *evidence: Evidence, better: Written | None, gain: Gain, expected: str, advice: str
-) -> Judgement:
-    """What a rule says that has a changed net as remedy; advice where there is no such net."""
-    return Judgement(
-        severity=severity,
-        evidence=evidence,
-        remedy=None if better is None else remedy(better, gain=gain, expected=expected),
-        advice="" if better else advice,
-    )
+def first_change(subject: Subject, *nets: Net) -> tuple[str, ...]:
+    """The change of a recipe to the first of the nets that `counted` lets pass; none if there is no such net."""
+    return net_change(next(counted(subject, nets), None))

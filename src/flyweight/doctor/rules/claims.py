@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Judgement
+from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -29,11 +29,7 @@ def _contradicted_claims(subject: Subject) -> Judgement | None:
             fact(f"{claim.what}, as said: {claim.where}", known.claims[number].said),
             fact(f"{claim.what}, on record", known.claims[number].found),
         ]
-    return Judgement(
-        severity="fault",
-        evidence=tuple(evidence),
-        advice="Write what was measured, with the number of images and of seeds.",
-    )
+    return judgement("fault", *evidence, advice="Write what was measured, with the number of images and of seeds.")
 
 
 def _several_changes(subject: Subject) -> Judgement | None:
@@ -41,12 +37,10 @@ def _several_changes(subject: Subject) -> Judgement | None:
     if parent is None or len(parent.factors) < 2:
         return None
     factors = Known(subject).parent.factors
-    return Judgement(
-        severity="note",
-        evidence=(
-            fact("changes at once", call(len, factors)),
-            *(fact(f"change {number + 1}", factors[number]) for number in range(len(parent.factors))),
-        ),
+    return judgement(
+        "note",
+        fact("changes at once", call(len, factors)),
+        *(fact(f"change {number + 1}", factors[number]) for number in range(len(parent.factors))),
         advice=f"Change one thing at a time: run {parent.name} again with each of these changes alone.",
     )
 
@@ -64,14 +58,12 @@ def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
     z = gained / error if error.value else None
     if z is not None and abs(z.value) >= NORMAL_95:
         return None
-    return Judgement(
-        severity="note",
-        evidence=(
-            fact("right test images", test.correct),
-            fact("right test images before the change", parent.correct),
-            fact("points gained", 100 * gained),
-            *((fact("standard errors gained", z),) if z is not None else ()),
-        ),
+    return judgement(
+        "note",
+        fact("right test images", test.correct),
+        fact("right test images before the change", parent.correct),
+        fact("points gained", 100 * gained),
+        *((fact("standard errors gained", z),) if z is not None else ()),
         advice="Train more seeds of both, and compare them on the same images, before the change is kept.",
     )
 

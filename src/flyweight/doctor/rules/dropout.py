@@ -7,8 +7,8 @@ from functools import reduce
 from math import prod
 from typing import Final, cast
 
-from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import Step, Written, counted, judgement, written, written_out
+from flyweight.doctor.finding import Judgement, judgement
+from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -59,10 +59,9 @@ def too_strong(subject: Subject) -> Judgement | None:
         fact("strongest dropout", strongest),
         fact("share of the values that passes all dropouts", call(round, kept, 3)),
         fact("parameters", known.cost.params),
-        better=_weaker(subject, net),
-        gain="accuracy",
+        changes=net_change(_weaker(subject, net)),
         expected="The net learns with most of itself, and fits its images better.",
-        advice="Make it weaker, or leave it out.",
+        fallback="Make it weaker, or leave it out.",
     )
 
 
@@ -107,10 +106,9 @@ def misplaced(subject: Subject) -> Judgement | None:
         "warning" if _p(strongest) >= LEAST_MISPLACED else "note",
         fact(f"dropout {place}", _quantity(known, strongest)),
         fact("the layer", known.row(strongest.row).name),
-        better=next(counted(subject, [_without(net, found)]), None),
-        gain="accuracy",
+        changes=first_change(subject, _without(net, found)),
         expected="Training sees what evaluation sees, and no logit is lost.",
-        advice="Put it behind the activation of a layer that no batch norm follows, or leave it out.",
+        fallback="Put it behind the activation of a layer that no batch norm follows, or leave it out.",
     )
 
 
@@ -157,10 +155,9 @@ def in_short_training(subject: Subject) -> Judgement | None:
         "note",
         fact("steps of the training", known.steps),
         fact("strongest dropout", _strongest(known, slowing)),
-        better=next(counted(subject, [_without(net, slowing)]), None),
-        gain="accuracy",
+        changes=first_change(subject, _without(net, slowing)),
         expected="The net gets further in the same number of steps.",
-        advice="Leave it out, or train longer.",
+        fallback="Leave it out, or train longer.",
     )
 
 

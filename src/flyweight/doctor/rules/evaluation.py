@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, best_accuracy, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
@@ -37,14 +37,12 @@ def _judged_on_training_images(subject: Subject) -> Judgement | None:
     if subject.ending is not None and subject.ending.test is not None:
         test = known.result.test
         evidence.append(fact("accuracy on the real test images", test.correct / test.count))
-    return Judgement(
-        severity="fault",
-        evidence=tuple(evidence),
-        remedy=Remedy(
-            changes=("protocol.evaluate_on=validation",),
-            gain="honesty",
-            expected="The figure is of images that the net has never seen.",
-        ),
+    return judgement(
+        "fault",
+        *evidence,
+        changes=("protocol.evaluate_on=validation",),
+        gain="honesty",
+        expected="The figure is of images that the net has never seen.",
     )
 
 
@@ -60,16 +58,16 @@ def _judged_on_test_images(subject: Subject) -> Judgement | None:
         changes.append("protocol.test_every_epoch=false")
     if not changes:
         return None
-    return Judgement(
-        # Of one epoch none is chosen, whatever keep and patience say: the evaluation is clean as long as no other run
-        # is compared with it.
-        severity="fault" if epochs > 1 else "note",
-        evidence=(*evidence, fact("looks at the test images", known.train.epochs), *_optimism(subject)),
-        remedy=Remedy(
-            changes=tuple(changes),
-            gain="honesty",
-            expected="Validation images choose, and the test figure is one look: lower by what the choice had added.",
-        ),
+    return judgement(
+        # With one epoch nothing is chosen, whatever keep and patience say: the evaluation is clean as long as no other
+        # run is compared with it.
+        "fault" if epochs > 1 else "note",
+        *evidence,
+        fact("looks at the test images", known.train.epochs),
+        *_optimism(subject),
+        changes=changes,
+        gain="honesty",
+        expected="Validation images choose, and the test figure is one look: lower by what the choice had added.",
     )
 
 
@@ -123,14 +121,11 @@ def _no_shuffle(subject: Subject) -> Judgement | None:
             fact("classes in a shuffled batch", shuffled),
             fact("how mixed batches are, shuffled ones being 1", mixed),
         ]
-    return Judgement(
-        severity=severity,
-        evidence=tuple(evidence),
-        remedy=Remedy(
-            changes=("train.shuffle=true",),
-            gain="accuracy",
-            expected="Batches differ between epochs and hold all classes, so that no class is forgotten.",
-        ),
+    return judgement(
+        severity,
+        *evidence,
+        changes=("train.shuffle=true",),
+        expected="Batches differ between epochs and hold all classes, so that no class is forgotten.",
     )
 
 
@@ -139,17 +134,13 @@ def _seed_after_split(subject: Subject) -> Judgement | None:
     # Where nothing is held out there is no split that a seed could come too late for.
     if not protocol.seed_after_split or protocol.evaluate_on != "validation":
         return None
-    return Judgement(
-        severity="fault",
-        evidence=(
-            fact("the seed is set after the split", known.recipe.protocol.seed_after_split),
-            fact("images that validate", known.data.n_validation),
-        ),
-        remedy=Remedy(
-            changes=("protocol.seed_after_split=false",),
-            gain="honesty",
-            expected="All seeds train on the same images, and their spread is that of the training alone.",
-        ),
+    return judgement(
+        "fault",
+        fact("the seed is set after the split", known.recipe.protocol.seed_after_split),
+        fact("images that validate", known.data.n_validation),
+        changes=("protocol.seed_after_split=false",),
+        gain="honesty",
+        expected="All seeds train on the same images, and their spread is that of the training alone.",
     )
 
 
@@ -159,18 +150,14 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
     if not is_choice or subject.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
         return None
     changes = ["train.keep=last"] * (train.keep == "best") + ["train.patience=none"] * (train.patience is not None)
-    return Judgement(
-        severity="note",
-        evidence=(
-            fact("images that validate", known.data.n_validation),
-            fact("epochs", known.recipe.train.epochs),
-            fact("points that one image is worth", 100 / known.data.n_validation),
-        ),
-        remedy=Remedy(
-            changes=tuple(changes),
-            gain="honesty",
-            expected="Nothing is chosen, so the validation figure of the run is not that of its luckiest epoch.",
-        ),
+    return judgement(
+        "note",
+        fact("images that validate", known.data.n_validation),
+        fact("epochs", known.recipe.train.epochs),
+        fact("points that one image is worth", 100 / known.data.n_validation),
+        changes=changes,
+        gain="honesty",
+        expected="Nothing is chosen, so the validation figure of the run is not that of its luckiest epoch.",
     )
 
 

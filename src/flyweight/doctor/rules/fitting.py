@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, call, fact, lowest
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -66,25 +66,15 @@ def overfitting(subject: Subject) -> Judgement | None:
         best = call(lowest, losses)
         if losses.value[-1] > best.value > 0:
             evidence += (fact("validation loss at the end, over its lowest", losses[-1] / best),)
-    remedy = _against_overfitting(subject)
-    return Judgement(
-        severity=severity,
-        evidence=evidence,
-        remedy=remedy,
-        advice="" if remedy else "Bring more images, vary them more, or take a smaller net.",
-    )
-
-
-def _against_overfitting(subject: Subject) -> Remedy | None:
-    """Weight decay where there is little; augmentation is another rule's remedy, where it is off."""
+    # Augmentation, where it is off, is the remedy of RE04.
     train = subject.recipe.train
-    wanted = optimizer_traits(train.optimizer).strong_weight_decay
-    if train.weight_decay >= wanted:
-        return None
-    return Remedy(
-        changes=(f"train.weight_decay={wanted:g}",),
-        gain="accuracy",
+    decay = optimizer_traits(train.optimizer).strong_weight_decay
+    return judgement(
+        severity,
+        *evidence,
+        changes=[f"train.weight_decay={decay:g}"] * (train.weight_decay < decay),
         expected="Smaller weights learn fewer images by heart; the gap shrinks.",
+        fallback="Bring more images, vary them more, or take a smaller net.",
     )
 
 
@@ -105,25 +95,14 @@ def underfitting(subject: Subject) -> Judgement | None:
     if subject.history and len(subject.history) > 1:
         seen = known.metrics.train_accuracy
         evidence.append(fact("training accuracy gained in the last epoch", seen[-1] - seen[-2]))
-    return Judgement(
-        severity="warning",
-        evidence=tuple(evidence),
-        remedy=_against_underfitting(subject),
+    epochs, max_epochs = 2 * subject.recipe.train.epochs, subject.recipe.budget.epochs
+    return judgement(
+        "warning",
+        *evidence,
+        changes=[f"train.epochs={epochs}"] * (max_epochs is None or epochs <= max_epochs),
+        expected="More passes over the images, if time is what it lacks; a wider net, if it is not.",
         advice="Mend what stands above this first; if nothing does, the net is too small or the run too short.",
         is_symptom=True,
-    )
-
-
-def _against_underfitting(subject: Subject) -> Remedy | None:
-    """Twice the epochs, where a budget lets them be."""
-    most = subject.recipe.budget.epochs
-    epochs = subject.recipe.train.epochs * 2
-    if most is not None and epochs > most:
-        return None
-    return Remedy(
-        changes=(f"train.epochs={epochs}",),
-        gain="accuracy",
-        expected="More passes over the images, if time is what it lacks; a wider net, if it is not.",
     )
 
 
@@ -142,9 +121,9 @@ def worse_on_test(subject: Subject) -> Judgement | None:
     *_, difference, sure = (float(one.value) for one in evidence)
     if difference < TEST_GAP or sure < SURE_TEST_GAP:
         return None
-    return Judgement(
-        severity="warning",
-        evidence=evidence,
+    return judgement(
+        "warning",
+        *evidence,
         advice="Look at test images beside training images: their labels, their classes, where things stand in them.",
         is_symptom=True,
     )

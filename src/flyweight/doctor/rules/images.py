@@ -6,11 +6,10 @@ Where the protocol makes one part of another on purpose, the rules of evaluation
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import hypot
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement
+from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.probes import ImageProbe
 from flyweight.doctor.quantity import Known, call, count_below, equal, fact, index_of
 from flyweight.doctor.rule import Rule
@@ -42,8 +41,7 @@ def _validation_in_train(subject: Subject) -> Judgement | None:
 
 
 def _test_in_train(subject: Subject) -> Judgement | None:
-    judgement = _shared(subject, "test", "train")
-    return judgement and replace(judgement, evidence=(*judgement.evidence, *_test_is_training(subject)))
+    return _shared(subject, "test", "train", *_test_is_training(subject))
 
 
 def _test_is_training(subject: Subject) -> tuple[Evidence, ...]:
@@ -68,20 +66,19 @@ def _test_in_validation(subject: Subject) -> Judgement | None:
     return _shared(subject, "test", "validation")
 
 
-def _shared(subject: Subject, part: str, other: str) -> Judgement | None:
+def _shared(subject: Subject, part: str, other: str, *more: Evidence) -> Judgement | None:
     """Images of `part` that `other` has, too: a fault where they can move the figure, a note where they are a few."""
     images = Known(subject).images
     copies, n = getattr(images, f"{part}_in_{other}"), images.n[part]
     if not copies.value or not n.value:
         return None
     share = copies / n
-    return Judgement(
-        severity="fault" if share.value > SHARED_SHARE else "note",
-        evidence=(
-            fact(f"{part} images that are among the {other} images", copies),
-            fact(f"{part} images", n),
-            fact("share of them", share),
-        ),
+    return judgement(
+        "fault" if share.value > SHARED_SHARE else "note",
+        fact(f"{part} images that are among the {other} images", copies),
+        fact(f"{part} images", n),
+        fact("share of them", share),
+        *more,
         advice=f"Take the copies out of the {other} images, or bring {part} images that are new.",
     )
 
@@ -106,9 +103,9 @@ def _parts_look_otherwise(subject: Subject) -> Judgement | None:
             ),
             fact(f"standard deviation of {part} images over that of training images", sd[part] / sd["train"]),
         ]
-    return Judgement(
-        severity="fault",
-        evidence=tuple(evidence),
+    return judgement(
+        "fault",
+        *evidence,
         advice="Make all parts from the files in the same way: the same range, background, cut and size.",
     )
 
@@ -128,13 +125,11 @@ def _rare_class(subject: Subject) -> Judgement | None:
     if not _has_rare_class(subject.images.class_counts):
         return None
     counts = Known(subject).images.class_counts
-    return Judgement(
-        severity="warning",
-        evidence=(
-            *_smallest_class(subject),
-            fact("training images of the largest class", call(max, counts)),
-            fact("smallest over largest", call(min, counts) / call(max, counts)),
-        ),
+    return judgement(
+        "warning",
+        *_smallest_class(subject),
+        fact("training images of the largest class", call(max, counts)),
+        fact("smallest over largest", call(min, counts) / call(max, counts)),
         advice="Bring more images of the rare class, and look at the accuracy of each class, not only at that of all.",
     )
 
@@ -146,9 +141,10 @@ def _few_images_of_a_class(subject: Subject) -> Judgement | None:
     if not counts or min(counts) >= FEW_IMAGES or _has_rare_class(counts):
         return None
     few = call(count_below, Known(subject).images.class_counts, FEW_IMAGES)
-    return Judgement(
-        severity="warning",
-        evidence=(*_smallest_class(subject), fact(f"classes with fewer than {FEW_IMAGES} training images", few)),
+    return judgement(
+        "warning",
+        *_smallest_class(subject),
+        fact(f"classes with fewer than {FEW_IMAGES} training images", few),
         advice="Bring more images of that class, raise data.train_limit where it is set, or augment.",
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.probes import StartProbe
 from flyweight.doctor.quantity import Known, Quantity, call, count_numbers, fact, mean
 from flyweight.doctor.rule import Rule
@@ -60,14 +60,12 @@ def too_high(subject: Subject) -> Judgement | None:
         found = True
     if not found:
         return None
-    return Judgement(
-        severity=_how_bad(subject),
-        evidence=(*evidence, *_largest_update(known)),
-        remedy=Remedy(
-            changes=(f"train.lr={_lower_lr(subject):.3g}",),
-            gain="accuracy",
-            expected="The loss falls from the first steps on, and the net learns.",
-        ),
+    return judgement(
+        _how_bad(subject),
+        *evidence,
+        *_largest_update(known),
+        changes=(f"train.lr={_lower_lr(subject):.3g}",),
+        expected="The loss falls from the first steps on, and the net learns.",
         # Where the sum of a batch's losses multiplies a rate that is not high by itself, the sum is the cause.
         is_symptom=_is_momentum(subject)
         or (_is_summed(subject) and _mean_effective(subject).value <= _highest(subject)),
@@ -100,20 +98,15 @@ def too_low(subject: Subject) -> Judgement | None:
         )
     if not found:
         return None
-    return Judgement(
-        severity="fault" if is_short else "warning",
-        evidence=(
-            _lr(known),
-            fact("steps", known.steps),
-            fact("sum of all learning rates, momentum counted", way),
-            *_tried(known, "1", "10"),
-            *_largest_update(known),
-        ),
-        remedy=Remedy(
-            changes=(f"train.lr={_higher_lr(subject):.3g}",),
-            gain="accuracy",
-            expected="The weights move far enough to learn in the same number of steps.",
-        ),
+    return judgement(
+        "fault" if is_short else "warning",
+        _lr(known),
+        fact("steps", known.steps),
+        fact("sum of all learning rates, momentum counted", way),
+        *_tried(known, "1", "10"),
+        *_largest_update(known),
+        changes=(f"train.lr={_higher_lr(subject):.3g}",),
+        expected="The weights move far enough to learn in the same number of steps.",
     )
 
 
@@ -129,19 +122,16 @@ def summed(subject: Subject) -> Judgement | None:
         fact("learning rate that a mean would need for the same steps", train.lr * train.batch_size),
     )
     if not _is_sgd(subject):
-        return Judgement(
-            severity="note",
-            evidence=evidence,
+        return judgement(
+            "note",
+            *evidence,
             advice="Adam divides by the size of the gradient, so the sum changes next to nothing; a mean is clearer.",
         )
-    return Judgement(
-        severity="fault",
-        evidence=evidence,
-        remedy=Remedy(
-            changes=("train.loss_reduction=mean", f"train.lr={_mean_lr(subject):.3g}"),
-            gain="accuracy",
-            expected="Steps no longer grow with the batch, and the rate means what it says.",
-        ),
+    return judgement(
+        "fault",
+        *evidence,
+        changes=("train.loss_reduction=mean", f"train.lr={_mean_lr(subject):.3g}"),
+        expected="Steps no longer grow with the batch, and the rate means what it says.",
     )
 
 
@@ -152,22 +142,17 @@ def momentum_and_lr(subject: Subject) -> Judgement | None:
     train, known = subject.recipe.train, Known(subject)
     momentum = known.recipe.train.momentum
     usual = min(train.lr * (1 - train.momentum) / (1 - USUAL_MOMENTUM), train.lr)
-    return Judgement(
-        severity="fault" if _mean_effective(subject).value > _highest(subject) else "warning",
-        evidence=(
-            _lr(known),
-            fact("momentum", momentum),
-            fact("learning rate that the momentum makes of it", known.recipe.train.lr / (1 - momentum)),
-            fact("steps that the momentum averages over", 1 / (1 - momentum)),
-            fact("steps", known.steps),
-        ),
-        remedy=Remedy(
-            changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
-            if train.lr / (1 - USUAL_MOMENTUM) <= _highest(subject) / 2
-            else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_SGD / 2):.3g}"),
-            gain="accuracy",
-            expected="Steps stop overshooting, and the run can slow down in time.",
-        ),
+    return judgement(
+        "fault" if _mean_effective(subject).value > _highest(subject) else "warning",
+        _lr(known),
+        fact("momentum", momentum),
+        fact("learning rate that the momentum makes of it", known.recipe.train.lr / (1 - momentum)),
+        fact("steps that the momentum averages over", 1 / (1 - momentum)),
+        fact("steps", known.steps),
+        changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
+        if train.lr / (1 - USUAL_MOMENTUM) <= _highest(subject) / 2
+        else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_SGD / 2):.3g}"),
+        expected="Steps stop overshooting, and the run can slow down in time.",
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import reduce
 from typing import Final, cast
 
-from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import Step, Written, counted, judgement, rows_of, written, written_out
+from flyweight.doctor.finding import Judgement, judgement
+from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, rows_of, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
@@ -67,10 +67,9 @@ def batch_norm_missing(subject: Subject) -> Judgement | None:
         fact("convolutions", convolutions),
         fact("layers with weights", weights),
         fact("layers that normalise", norms),
-        better=normalised(subject),
-        gain="accuracy",
+        changes=net_change(normalised(subject)),
         expected="The net learns faster, and bears higher learning rates.",
-        advice="Normalise after each convolution, before its activation; that needs two parameters a filter, which "
+        fallback="Normalise after each convolution, before its activation; that needs two parameters a filter, which "
         "thinner layers can pay for.",
     )
 
@@ -108,12 +107,10 @@ def bias_before_batch_norm(subject: Subject) -> Judgement | None:
         "warning" if share.value > WASTED else "note",
         fact("parameters that change nothing", wasted),
         fact("their share of all parameters", call(round, share, 4)),
-        better=next(
-            counted(subject, [rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})]), None
-        ),
+        changes=first_change(subject, rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})),
         gain="cost",
         expected=f"The same function with {wasted.value:,} parameters fewer.",
-        advice="Leave the bias out (nb) of each layer that batch norm follows.",
+        fallback="Leave the bias out (nb) of each layer that batch norm follows.",
     )
 
 
@@ -147,10 +144,9 @@ def no_activation(subject: Subject) -> Judgement | None:
         fact(f"from {first[0].row.name} to {first[-1].row.name}", _text(subject, first)),
         fact("layers with weights", _count(subject, WEIGHTS)),
         fact("activations", _count(subject, ACTIVATIONS)),
-        better=_activated(subject, net, pairs),
-        gain="accuracy",
+        changes=net_change(_activated(subject, net, pairs)),
         expected="Each layer adds to what the net can tell apart, for no parameter.",
-        advice="Put an activation such as r between them.",
+        fallback="Put an activation such as r between them.",
     )
 
 
@@ -219,10 +215,9 @@ def activation_on_logits(subject: Subject) -> Judgement | None:
     return judgement(
         "warning",
         fact(f"{shown[0].row.name} and what follows it", _text(subject, shown)),
-        better=next(counted(subject, [rewritten(net.net, {step.path: () for step in found})]), None),
-        gain="accuracy",
+        changes=first_change(subject, rewritten(net.net, {step.path: () for step in found})),
         expected="Wrong classes can be given low scores, so the loss falls lower.",
-        advice="Let the output of the last layer go to the loss as it is.",
+        fallback="Let the output of the last layer go to the loss as it is.",
     )
 
 
@@ -252,10 +247,9 @@ def saturating_activations(subject: Subject) -> Judgement | None:
         fact("sigmoids", _count(subject, ("sigmoid",))),
         fact("hyperbolic tangents", _count(subject, ("tanh",))),
         fact("layers that normalise", _count(subject, NORMS)),
-        better=next(counted(subject, [rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))]), None),
-        gain="accuracy",
+        changes=first_change(subject, rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))),
         expected="Gradients reach the first layers, which learn, too.",
-        advice="Use an activation that does not saturate, such as ReLU, or batch norm before each.",
+        fallback="Use an activation that does not saturate, such as ReLU, or batch norm before each.",
     )
 
 
@@ -276,9 +270,9 @@ def log_softmax_before_loss(subject: Subject) -> Judgement | None:
     executed = [row for row in subject.cost.rows if row.is_executed]
     if not executed or executed[-1].kind != "log_softmax":
         return None
-    return Judgement(
-        severity="note",
-        evidence=(fact("the last layer", Known(subject).row(executed[-1]).layer),),
+    return judgement(
+        "note",
+        fact("the last layer", Known(subject).row(executed[-1]).layer),
         advice="Nothing has to change; without it the net predicts the same classes and learns the same.",
     )
 
@@ -294,10 +288,10 @@ def never_called(subject: Subject) -> Judgement | None:
         fact("layers never called", call(len, known.layers_never_called)),
         fact("parameters registered", known.cost.registered_params),
         fact("parameters that forward uses", known.cost.params),
-        better=None if net is None else next(counted(subject, [_without_unused(net.net)]), None),
+        changes=first_change(subject, *([_without_unused(net.net)] if net else [])),
         gain="cost",
         expected=f"The same function; {unused:,} parameters fewer are stored, and one count is true of all.",
-        advice="Call these layers in forward, or leave them out of the net.",
+        fallback="Call these layers in forward, or leave them out of the net.",
     )
 
 

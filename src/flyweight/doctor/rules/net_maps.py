@@ -8,8 +8,8 @@ from itertools import combinations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import Step, Written, counted, judgement, written_out
+from flyweight.doctor.finding import Judgement, judgement
+from flyweight.doctor.nets import Step, Written, counted, net_change, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
@@ -81,10 +81,9 @@ def pooling_at_the_end(subject: Subject) -> Judgement | None:
         "warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
         fact("places of the last map before it is pooled", before[1] * before[2]),
         fact("places that are left", after[1] * after[2]),
-        better=_pooled_earlier(subject, net),
-        gain="accuracy",
+        changes=net_change(_pooled_earlier(subject, net)),
         expected="The last layer knows more of where its parts were found.",
-        advice="Pool between two convolutions instead, where the next one can use what is left.",
+        fallback="Pool between two convolutions instead, where the next one can use what is left.",
     )
 
 
@@ -206,10 +205,9 @@ def receptive_field_small(subject: Subject) -> Judgement | None:
         "warning",
         fact(f"pixels that a unit of {widest.name} sees, a side", known.row(widest).receptive_field[axis]),
         fact("pixels of the image, a side", known.data.shape[axis + 1]),
-        better=_seeing_more(subject, net),
-        gain="accuracy",
+        changes=net_change(_seeing_more(subject, net)),
         expected="Before the average each unit sees whole shapes, not strokes.",
-        advice="Pool earlier, or add a convolution, or take larger kernels; or flatten instead of averaging, so that "
+        fallback="Pool earlier, or add a convolution, or take larger kernels; or flatten instead of averaging, so that "
         "the last layer sees all places.",
     )
 
@@ -274,10 +272,9 @@ def receptive_field_large_early(subject: Subject) -> Judgement | None:
         fact("convolutions that look around", call(len, spatial)),
         fact(f"receptive field of {last.name} in pixels", known.row(last).receptive_field[0]),
         fact("pixels of the image, a side", known.data.shape[1]),
-        better=_pooled_later(subject, net, late),
-        gain="accuracy",
+        changes=net_change(_pooled_later(subject, net, late)),
         expected="Convolutions work where there is still something to look around.",
-        advice="Pool or stride later, or leave out the convolutions on the smallest maps.",
+        fallback="Pool or stride later, or leave out the convolutions on the smallest maps.",
     )
 
 
@@ -353,10 +350,10 @@ def full_resolution(subject: Subject) -> Judgement | None:
         "warning" if share.value > MOST_OF_ALL else "note",
         fact("convolutions on maps nearly as large as the image", call(len, full)),
         fact("their share of all multiplications", call(round, share, 3)),
-        better=better,
+        changes=net_change(better),
         gain="cost",
         expected=f"{saved:.0%} of the multiplications less, so shorter steps.",
-        advice="Pool after the first or second convolution, or give one of them a stride of 2.",
+        fallback="Pool after the first or second convolution, or give one of them a stride of 2.",
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import Final
 
-from flyweight.doctor.finding import Judgement
-from flyweight.doctor.nets import Step, Written, counted, judgement, rows_of, written
+from flyweight.doctor.finding import Judgement, judgement
+from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, rows_of, written
 from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
@@ -60,10 +60,10 @@ def linear_eats_budget(subject: Subject) -> Judgement | None:
         fact(f"parameters of {heavy.name}", params),
         fact("its share of all parameters", call(round, share, 3)),
         *evidence,
-        better=better,
+        changes=net_change(better),
         gain="cost",
         expected=f"{saved:,} parameters fewer; accuracy may change a little.",
-        advice="Make the map smaller before it is flattened, by a stride or a pool between convolutions, or give the "
+        fallback="Make the map smaller before it is flattened, by a stride or a pool between convolutions, or give the "
         "linear layer fewer inputs.",
     )
 
@@ -156,10 +156,9 @@ def width_bottleneck(subject: Subject) -> Judgement | None:
         fact(f"values that {name} passes on to {next_name}", after.in_shape[0]),
         fact(f"values that {next_name} makes of them", after.out_shape[0]),
         fact("classes", known.data.n_classes),
-        better=_widened(subject, net, step, following),
-        gain="accuracy",
+        changes=net_change(_widened(subject, net, step, following)),
         expected=f"What the layers before have found reaches those behind {name}.",
-        advice="Take parameters from the layers around it and give them to this one.",
+        fallback="Take parameters from the layers around it and give them to this one.",
     )
 
 
@@ -226,10 +225,9 @@ def few_filters(subject: Subject) -> Judgement | None:
     return judgement(
         "note",
         fact(f"filters of {first.name}", Known(subject).row(first).out_shape[0]),
-        better=next(counted(subject, _with_more_filters(net)), None) if net else None,
-        gain="accuracy",
+        changes=first_change(subject, *(_with_more_filters(net) if net else ())),
         expected="Later layers have more kinds of edges to put together.",
-        advice="Give it a few filters more, and take them from later layers, which cost more.",
+        fallback="Give it a few filters more, and take them from later layers, which cost more.",
     )
 
 

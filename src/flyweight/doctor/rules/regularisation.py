@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Judgement, Remedy
+from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.quantity import Known, call, fact, mean
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.fitting import FITTED, training_gap
@@ -47,14 +47,12 @@ def no_augmentation(subject: Subject) -> Judgement | None:
     if found is None:
         return None
     severity, gap = found
-    return Judgement(
-        severity=severity,
-        evidence=(*gap, fact("looks at each image, all alike", Known(subject).recipe.train.epochs)),
-        remedy=Remedy(
-            changes=MILD,
-            gain="accuracy",
-            expected="The gap shrinks; training accuracy falls a little and validation accuracy rises.",
-        ),
+    return judgement(
+        severity,
+        *gap,
+        fact("looks at each image, all alike", Known(subject).recipe.train.epochs),
+        changes=MILD,
+        expected="The gap shrinks; training accuracy falls a little and validation accuracy rises.",
     )
 
 
@@ -96,14 +94,11 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
         evidence.append(fact("accuracy on clean training images minus that on augmented ones", gap))
     if not over:
         return None
-    return Judgement(
-        severity="warning",
-        evidence=tuple(evidence),
-        remedy=Remedy(
-            changes=tuple(f"augment.{key}={MILDER[key]}" for key in over if key in MILDER),
-            gain="accuracy",
-            expected="The net spends its few parameters on what test images look like.",
-        ),
+    return judgement(
+        "warning",
+        *evidence,
+        changes=tuple(f"augment.{key}={MILDER[key]}" for key in over if key in MILDER),
+        expected="The net spends its few parameters on what test images look like.",
     )
 
 
@@ -120,17 +115,12 @@ def too_strong_decay(subject: Subject) -> Judgement | None:
     is_strong = train.weight_decay > 0.01 if is_divided else shrinking.value > MOST_SHRINKING
     if not is_strong or train.weight_decay < 0.002:
         return None
-    return Judgement(
-        severity="fault",
-        evidence=(
-            fact("weight decay", known.recipe.train.weight_decay),
-            fact("how often decay alone shrinks the weights by a factor of e in this run", shrinking),
-        ),
-        remedy=Remedy(
-            changes=(f"train.weight_decay={traits.usual_weight_decay}",),
-            gain="accuracy",
-            expected="Weights may grow to what the images need.",
-        ),
+    return judgement(
+        "fault",
+        fact("weight decay", known.recipe.train.weight_decay),
+        fact("how often decay alone shrinks the weights by a factor of e in this run", shrinking),
+        changes=(f"train.weight_decay={traits.usual_weight_decay}",),
+        expected="Weights may grow to what the images need.",
     )
 
 
@@ -141,17 +131,12 @@ def too_strong_smoothing(subject: Subject) -> Judgement | None:
     if smoothing.value <= MOST_SMOOTHING:
         return None
     left = 1 - smoothing + smoothing / known.data.n_classes
-    return Judgement(
-        severity="warning",
-        evidence=(
-            fact("label smoothing", smoothing),
-            fact("share of a label that is left to the right class", left),
-        ),
-        remedy=Remedy(
-            changes=("train.label_smoothing=0.05",),
-            gain="accuracy",
-            expected="The loss tells right from wrong again.",
-        ),
+    return judgement(
+        "warning",
+        fact("label smoothing", smoothing),
+        fact("share of a label that is left to the right class", left),
+        changes=("train.label_smoothing=0.05",),
+        expected="The loss tells right from wrong again.",
     )
 
 

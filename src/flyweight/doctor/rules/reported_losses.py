@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.quantity import Known, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.last_reported import last_judged, last_reported
@@ -19,18 +19,14 @@ def _divided_twice(subject: Subject) -> Judgement | None:
     if not subject.recipe.protocol.loss_divided_twice or subject.recipe.train.batch_size == 1:
         return None
     recipe = Known(subject).recipe
-    return Judgement(
-        severity="fault",
-        evidence=(
-            fact("losses are divided twice", recipe.protocol.loss_divided_twice),
-            fact("images in a batch", recipe.train.batch_size),
-            *_both_losses(subject),
-        ),
-        remedy=Remedy(
-            changes=("protocol.loss_divided_twice=false",),
-            gain="honesty",
-            expected="The reported loss is the mean per image, larger by about the size of a batch.",
-        ),
+    return judgement(
+        "fault",
+        fact("losses are divided twice", recipe.protocol.loss_divided_twice),
+        fact("images in a batch", recipe.train.batch_size),
+        *_both_losses(subject),
+        changes=("protocol.loss_divided_twice=false",),
+        gain="honesty",
+        expected="The reported loss is the mean per image, larger by about the size of a batch.",
     )
 
 
@@ -54,19 +50,15 @@ def _last_batch(subject: Subject) -> Judgement | None:
         return None
     known = Known(subject)
     n_train, batch_size = known.data.n_train, known.recipe.train.batch_size
-    return Judgement(
-        severity="fault",
-        evidence=(
-            fact("the training loss is that of the last batch", known.recipe.protocol.last_batch_loss),
-            fact("images in the last batch", n_train - (known.steps_per_epoch - 1) * batch_size),
-            fact("images in an epoch", n_train),
-            *_batch_and_epoch(subject),
-        ),
-        remedy=Remedy(
-            changes=("protocol.last_batch_loss=false",),
-            gain="honesty",
-            expected="The training loss is the mean over the epoch, and jumps no more than the net does.",
-        ),
+    return judgement(
+        "fault",
+        fact("the training loss is that of the last batch", known.recipe.protocol.last_batch_loss),
+        fact("images in the last batch", n_train - (known.steps_per_epoch - 1) * batch_size),
+        fact("images in an epoch", n_train),
+        *_batch_and_epoch(subject),
+        changes=("protocol.last_batch_loss=false",),
+        gain="honesty",
+        expected="The training loss is the mean over the epoch, and jumps no more than the net does.",
     )
 
 

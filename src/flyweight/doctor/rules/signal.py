@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import log
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy
-from flyweight.doctor.nets import remedy
+from flyweight.doctor.finding import Evidence, Judgement, judgement
+from flyweight.doctor.nets import net_change
 from flyweight.doctor.quantity import Known, Quantity, call, fact, index_of, total
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import has_norm
@@ -63,9 +63,9 @@ def reported_share(subject: Subject) -> Judgement | None:
 
 
 def _constant(*evidence: Evidence) -> Judgement:
-    return Judgement(
-        severity="fault",
-        evidence=evidence,
+    return judgement(
+        "fault",
+        *evidence,
         advice="Mend what stands above this first: a constant prediction has a cause, mostly the learning rate.",
         is_symptom=True,
     )
@@ -80,13 +80,11 @@ def flat_line(subject: Subject) -> Judgement | None:
     chance = call(log, known.data.n_classes)
     if loss.value < STILL_CHANCE * chance.value or accuracy.value > 3 / subject.data.n_classes:
         return None
-    return Judgement(
-        severity="fault",
-        evidence=(
-            fact("training loss of the last epoch", loss),
-            fact("loss of knowing nothing, ln(classes)", chance),
-            fact("validation accuracy", accuracy),
-        ),
+    return judgement(
+        "fault",
+        fact("training loss of the last epoch", loss),
+        fact("loss of knowing nothing, ln(classes)", chance),
+        fact("validation accuracy", accuracy),
         advice="Mend what stands above this first: nothing has been learnt yet, whatever the net could do.",
         is_symptom=True,
     )
@@ -108,15 +106,14 @@ def dead_channels(subject: Subject) -> Judgement | None:
     layer = max(shares, key=lambda one: shares[one], default="")
     if not layer or shares[layer] < DEAD:
         return None
-    return Judgement(
-        severity="fault" if shares[layer] > 0.9 else "warning",
-        evidence=(
-            fact(f"channels of {layer}", trained.channels[layer]),
-            fact("of them zero on every image", trained.dead_channels[layer]),
-            fact("images looked at", trained.n),
-            fact("dead channels in all layers", call(total, trained.dead_channels)),
-        ),
-        remedy=_norm_remedy(subject, "Channels are centred before they are cut at zero, so hardly any dies."),
+    return judgement(
+        "fault" if shares[layer] > 0.9 else "warning",
+        fact(f"channels of {layer}", trained.channels[layer]),
+        fact("of them zero on every image", trained.dead_channels[layer]),
+        fact("images looked at", trained.n),
+        fact("dead channels in all layers", call(total, trained.dead_channels)),
+        changes=_with_norm(subject),
+        expected="Channels are centred before they are cut at zero, so hardly any dies.",
         advice="Lower the learning rate: a step that is too long pushes channels below zero for good.",
         is_symptom=True,
     )
@@ -128,12 +125,11 @@ def vanishing(subject: Subject) -> Judgement | None:
     layer = min(ratios, key=lambda one: float(ratios[one].value), default="")
     if not layer or ratios[layer].value >= FADED:
         return None
-    return Judgement(
-        severity="fault" if ratios[layer].value < FADED / 100 else "warning",
-        evidence=_gradient_evidence(subject, layer, ratios[layer]),
-        remedy=_norm_remedy(
-            subject, "The gradient keeps its size from layer to layer, and the first layers learn, too."
-        ),
+    return judgement(
+        "fault" if ratios[layer].value < FADED / 100 else "warning",
+        *_gradient_evidence(subject, layer, ratios[layer]),
+        changes=_with_norm(subject),
+        expected="The gradient keeps its size from layer to layer, and the first layers learn, too.",
         advice="Use activations that do not saturate (r, silu), batch norm, or fewer layers.",
     )
 
@@ -152,10 +148,11 @@ def exploding(subject: Subject) -> Judgement | None:
         evidence = (fact("loss of the first step", first), fact("loss of knowing nothing, ln(classes)", chance))
     if layer:
         evidence += _gradient_evidence(subject, layer, ratios[layer])
-    return Judgement(
-        severity="fault",
-        evidence=evidence,
-        remedy=_norm_remedy(subject, "Each layer starts from values of one size, so nothing grows through the layers."),
+    return judgement(
+        "fault",
+        *evidence,
+        changes=_with_norm(subject),
+        expected="Each layer starts from values of one size, so nothing grows through the layers.",
         advice="Put batch norm behind the convolutions, or use fewer layers or branches.",
     )
 
@@ -181,10 +178,9 @@ def _gradient_evidence(subject: Subject, layer: str, ratio: Quantity) -> tuple[E
     )
 
 
-def _norm_remedy(subject: Subject, expected: str) -> Remedy | None:
-    """Batch norm behind every convolution, where the net has none and its text is ours."""
-    found = None if has_norm(subject) else normalised(subject)
-    return remedy(found, gain="accuracy", expected=expected) if found else None
+def _with_norm(subject: Subject) -> tuple[str, ...]:
+    """Batch norm after every convolution, where the net has none and is written in notation."""
+    return () if has_norm(subject) else net_change(normalised(subject))
 
 
 RULES: Final[tuple[Rule, ...]] = (

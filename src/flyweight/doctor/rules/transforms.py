@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy
+from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.quantity import Known, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
@@ -32,23 +32,20 @@ def _augmented_evaluation(subject: Subject) -> Judgement | None:
     if protocol.shared_transform == "training":
         evidence.append(fact("the transform that both parts share", known.shared_transform))
         changes.append("protocol.shared_transform=none")
-    is_asked = bool(changes) and _augments(subject.recipe)
+    is_augmented = bool(changes) and _augments(subject.recipe)
     differ = 0 if reads is None else reads.evaluation_differ
-    if not differ and (not is_asked or _should_have_differed(subject)):
+    if not differ and (not is_augmented or _should_have_differed(subject)):
         return None
-    remedy = None
-    if is_asked:
+    if is_augmented:
         evidence += [*_amounts(subject), *reported_and_clean_accuracy(subject)]
-        remedy = Remedy(
-            changes=tuple(changes),
-            gain="honesty",
-            expected="The figure is of the images as they are: mostly higher, and the same at every look.",
-        )
-    return Judgement(
-        severity="fault",
-        evidence=(*evidence, *_reads(subject, "evaluation")),
-        remedy=remedy,
-        advice="" if remedy else "Read evaluation images without any random change.",
+    return judgement(
+        "fault",
+        *evidence,
+        *_reads(subject, "evaluation"),
+        changes=changes if is_augmented else (),
+        gain="honesty",
+        expected="The figure is of the images as they are: mostly higher, and the same at every look.",
+        fallback="Read evaluation images without any random change.",
     )
 
 
@@ -61,17 +58,14 @@ def _lost_augmentation(subject: Subject) -> Judgement | None:
         return None
     if not is_shared and not _should_have_differed(subject):
         return None
-    shared = fact("the transform that both parts share", Known(subject).recipe.protocol.shared_transform)
-    back = Remedy(
-        changes=("protocol.shared_transform=none",),
-        gain="accuracy",
+    return judgement(
+        "fault",
+        fact("the transform that both parts share", Known(subject).recipe.protocol.shared_transform),
+        *_amounts(subject),
+        *_reads(subject, "training"),
+        changes=["protocol.shared_transform=none"] * is_shared,
         expected="Training images are varied again: their accuracy falls, and that of new images rises.",
-    )
-    return Judgement(
-        severity="fault",
-        evidence=(shared, *_amounts(subject), *_reads(subject, "training")),
-        remedy=back if is_shared else None,
-        advice="" if is_shared else "The augmentation is too small to change a pixel: make it larger, or leave it out.",
+        fallback="The augmentation is too small to change a pixel: make it larger, or leave it out.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-from flyweight.doctor.finding import Evidence, Judgement, Remedy, Severity
+from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, call, count_below, fact
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
@@ -50,17 +50,12 @@ def too_few(subject: Subject) -> Judgement | None:
     if subject.history:
         evidence.append(fact("training accuracy of the last epoch", known.metrics.train_accuracy[-1]))
     changes = _more_updates(subject)
-    return Judgement(
-        severity=_how_bad(subject),
-        evidence=tuple(evidence),
-        remedy=Remedy(
-            changes=changes,
-            gain="accuracy",
-            expected="The same images give several times as many updates, and the net has time to learn.",
-        )
-        if changes
-        else None,
-        advice="" if changes else "Train for more epochs than the budget allows now, or on more images.",
+    return judgement(
+        _how_bad(subject),
+        *evidence,
+        changes=changes,
+        expected="The same images give several times as many updates, and the net has time to learn.",
+        fallback="Train for more epochs than the budget allows now, or on more images.",
     )
 
 
@@ -110,14 +105,11 @@ def stops_early(subject: Subject) -> Judgement | None:
         evidence += [fact("epochs between drops", train.step_epochs), fact("factor of a drop", train.gamma)]
     if subject.history and len(subject.history) == train.epochs.value:
         evidence += _gain_evidence(known, stopped.value)
-    return Judgement(
-        severity="fault" if stopped.value > 2 * LONGEST_STOP else "warning",
-        evidence=tuple(evidence),
-        remedy=Remedy(
-            changes=_one_cycle(subject),
-            gain="accuracy",
-            expected="Every epoch learns, and the rate is low only when the run ends.",
-        ),
+    return judgement(
+        "fault" if stopped.value > 2 * LONGEST_STOP else "warning",
+        *evidence,
+        changes=_one_cycle(subject),
+        expected="Every epoch learns, and the rate is low only when the run ends.",
     )
 
 
@@ -139,19 +131,14 @@ def never_anneals(subject: Subject) -> Judgement | None:
     if last.value < NOT_ANNEALED * highest.value or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
         return None
     is_low = optimizer_traits(train.optimizer).is_adaptive and train.lr <= LOW_ADAM
-    return Judgement(
-        severity="note" if is_low else "warning",
-        evidence=(
-            fact("learning rate at the end", last),
-            fact("highest learning rate", highest),
-            fact("schedule", known.recipe.train.schedule),
-            fact("steps", known.steps),
-        ),
-        remedy=Remedy(
-            changes=_one_cycle(subject),
-            gain="accuracy",
-            expected="The last steps are small, and the weights come to rest in the valley instead of circling in it.",
-        ),
+    return judgement(
+        "note" if is_low else "warning",
+        fact("learning rate at the end", last),
+        fact("highest learning rate", highest),
+        fact("schedule", known.recipe.train.schedule),
+        fact("steps", known.steps),
+        changes=_one_cycle(subject),
+        expected="The last steps are small, and the weights come to rest in the valley instead of circling in it.",
     )
 
 
@@ -164,19 +151,14 @@ def cut_short(subject: Subject) -> Judgement | None:
     is_short = subject.ending.status == "finished" and len(history) < train.epochs
     if not is_short or not keys or history[-1].lr < STILL_HIGH * train.lr:
         return None
-    return Judgement(
-        severity="warning",
-        evidence=(
-            fact("epochs done", call(len, known.metrics.epoch)),
-            fact("epochs asked for", known.recipe.train.epochs),
-            fact("learning rate at the end", known.metrics.lr[-1]),
-            fact("highest learning rate", known.recipe.train.lr),
-        ),
-        remedy=Remedy(
-            changes=tuple(keys),
-            gain="accuracy",
-            expected="The schedule comes to its end, where most of the last points are won.",
-        ),
+    return judgement(
+        "warning",
+        fact("epochs done", call(len, known.metrics.epoch)),
+        fact("epochs asked for", known.recipe.train.epochs),
+        fact("learning rate at the end", known.metrics.lr[-1]),
+        fact("highest learning rate", known.recipe.train.lr),
+        changes=keys,
+        expected="The schedule comes to its end, where most of the last points are won.",
     )
 
 
