@@ -71,14 +71,12 @@ def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="CL01",
-        title="A claim that the record contradicts",
+        title="A claim contradicted by the record",
         needs=("claims",),
         judge=_contradicted_claims,
-        explanation=(
-            "A figure that somebody wrote of this run is not the one on record. Whoever builds on it keeps what does "
-            "not work or drops what does. Figures copied from the record, with their images and seeds, help because "
-            "anybody can check them."
-        ),
+        explanation="A figure that somebody wrote about this run differs from the recorded one. Decisions based on it "
+        "keep what does not work or drop what does. Copy figures from the record, with the number of images and "
+        "seeds, so that anybody can check them.",
         source="document 002, trial 3b: reported as more than 95 %, printed as 92.40 %",
     ),
     Rule(
@@ -86,23 +84,19 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Several things changed at once",
         needs=("parent",),
         judge=_several_changes,
-        explanation=(
-            "More than one thing differs between this run and the one that it was changed from. What became better or "
-            "worse belongs to all the changes together, and one of them may hide the harm of another. A run for each "
-            "change alone helps, because only then a difference has one possible cause."
-        ),
+        explanation="This run differs from the one before it in more than one way. Any gain or loss belongs to all "
+        "the changes together, and one may hide the harm of another. Run each change alone, so that a difference has "
+        "one possible cause.",
         source="document 003, step 17: rate, dropout and layers in one step",
     ),
     Rule(
         code="CL03",
-        title="A change that shows nothing",
+        title="A change without a clear effect",
         needs=("parent", "ending"),
         judge=_change_that_shows_nothing,
-        explanation=(
-            "This run and the one that it was changed from differ by no more than the sampling error of the test "
-            "images. A change that is kept for such a difference may be worth nothing, or even do harm. More seeds of "
-            "both help, because luck averages out and what is left belongs to the change."
-        ),
+        explanation="This run and the one before the change differ by no more than the sampling error of the test "
+        "images. The change may have no effect, or even do harm. Train more seeds of both: chance averages out, and "
+        "the effect of the change remains.",
         source="test of two proportions, pooled; document 003: 8 of its 17 changes",
     ),
 )

@@ -191,35 +191,28 @@ RULES: Final[tuple[Rule, ...]] = (
         code="RE01",
         title="Dropout too strong",
         judge=too_strong,
-        explanation=(
-            "Dropout sets a part of the values to zero in each training step, so that the net cannot rely on any of "
-            "them. A small net needs all that it has, and what several dropouts leave is the product of what each "
-            "leaves, so that it learns slowly and never fits even its training images. Use a tenth or less, or none: "
-            "nets of few parameters overfit little, and varied images help them more."
-        ),
+        explanation="Dropout zeroes part of the values in each training step, so that the net cannot rely on any of "
+        "them. Several dropouts multiply, and a small net then learns slowly and does not even fit its training "
+        "images. Use a tenth or less, or none: small nets overfit little, and augmentation helps them more.",
         source="Srivastava et al. 2014, JMLR 15",
     ),
     Rule(
         code="RE02",
         title="Dropout in the wrong place",
         judge=misplaced,
-        explanation=(
-            "Dropout changes the spread of the values while training and leaves them alone in evaluation. Straight "
-            "before batch norm, that makes the remembered spread wrong for evaluation; on the logits, right classes "
-            "are struck out by chance; on the image, pixels are lost before anything has looked at them. Put it behind "
-            "the activation before the last linear layer, where many values say the same, or leave it out."
-        ),
+        explanation="Dropout changes the spread of values in training but not in evaluation. Directly before batch "
+        "norm it makes the stored variance wrong for evaluation; on the logits it drops the right class by chance; on "
+        "the image it deletes pixels before any layer has seen them. Put it after the activation before the last "
+        "linear layer, or remove it.",
         source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134",
     ),
     Rule(
         code="RE03",
         title="Dropout in a short training",
         judge=in_short_training,
-        explanation=(
-            "Dropout makes each step learn with another part of the net, so a net takes longer to learn with it. It "
-            "pays against overfitting, which needs many passes over the images, and this training is over before that. "
-            "Leave it out, or train longer."
-        ),
+        explanation="With dropout each step trains a different part of the net, so learning takes longer. It helps "
+        "against overfitting, which takes many epochs, and this training is too short for that. Remove it, or train "
+        "longer.",
         source="Srivastava et al. 2014, section 6",
     ),
 )

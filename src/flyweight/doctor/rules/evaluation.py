@@ -164,59 +164,46 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV03",
-        title="Judged on the images that train",
+        title="Evaluated on the training images",
         judge=_judged_on_training_images,
-        explanation=(
-            "The images that judge the run are those that it trains on. A net can learn them by heart, so the figure "
-            "says nothing about new images and hides overfitting altogether. Images that are held out of training "
-            "help, because nothing but the skill of the net can be right about them."
-        ),
+        explanation="The run is evaluated on its own training images. A net can memorise them, so the figure says "
+        "nothing about new images and hides overfitting. Evaluate on images held out of training.",
         source="document 002: 95.39 % are 57,232 of the 60,000 training images",
     ),
     Rule(
         code="EV04",
-        title="Judged on the test images",
+        title="Test images evaluated during training",
         judge=_judged_on_test_images,
-        explanation=(
-            "The test images are looked at while there is still something to choose: an epoch, or the next change. The "
-            "best of many looks is lucky as well as good, so the figure is higher than what new images would give. Let "
-            "validation images choose and open the test images once at the end, because then luck had no chance to be "
-            "picked."
-        ),
+        explanation="The test images are evaluated while there is still something to choose: an epoch, or the next "
+        "change. The best of many evaluations is partly chance, so the figure is higher than on new images. Choose by "
+        "validation images and evaluate the test images once, at the end.",
         source="document 003, step 17: 99.49 % by the test images, 99.40 % at the epoch that validation picks",
     ),
     Rule(
         code="EV05",
         title="Training images always in the same order",
         judge=_no_shuffle,
-        explanation=(
-            "The training images come in the order of the file in every epoch. The same neighbours share a batch each "
-            "time, and where the file is sorted the net forgets one class while it learns the next. A new order every "
-            "epoch makes each batch a fair sample of all images, so that its step helps all classes."
-        ),
+        explanation="The training images come in the same order in every epoch. The same images always share a batch, "
+        "and if the file is sorted the net forgets one class while it learns the next. A new order every epoch makes "
+        "each batch a random sample of all classes.",
         source="documents 000 to 002; Bottou 2012, Stochastic gradient descent tricks",
     ),
     Rule(
         code="EV06",
         title="Seed set after the split",
         judge=_seed_after_split,
-        explanation=(
-            "The split into training and validation images is drawn before the seed is set. Two runs differ in the "
-            "images that train and judge as well, so a run cannot be repeated and the spread of seeds mixes two kinds "
-            "of luck. A split with a fixed seed of its own helps, because then only the training varies."
-        ),
+        explanation="The split into training and validation images is drawn before the seed is set. Runs then differ "
+        "in their images as well, so no run can be repeated and the spread over seeds mixes two sources of chance. "
+        "Give the split its own fixed seed, so that only the training varies.",
         source="document 003: every step that has a split",
     ),
     Rule(
         code="EV10",
-        title="An epoch chosen by few validation images",
+        title="Epoch chosen on few validation images",
         judge=_noisy_choice,
-        explanation=(
-            "The epoch that is kept is the best by a small number of validation images. Late epochs differ by less "
-            "than the sampling error of so few images, so the best one is mostly the luckiest, and its accuracy is too "
-            "high. Keep the last epoch of a schedule that comes to rest, or hold out more images, because a choice "
-            "needs more evidence than luck can give."
-        ),
+        explanation="The epoch was chosen by its accuracy on a small number of validation images. Late epochs differ "
+        "by less than the sampling error of so few images, so the choice is mostly chance and its accuracy is too "
+        "high. Keep the last epoch of a schedule that decays to zero, or hold out more images.",
         source="binomial error of an accuracy",
     ),
 )

@@ -135,33 +135,27 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Overfitting",
         needs=("ending",),
         judge=overfitting,
-        explanation=(
-            "The net classifies the images that it was trained on better than others, by more than chance can explain. "
-            "What it knows beyond is learnt by heart and of no use for new images. More varied images (augmentation), "
-            "weight decay or a smaller net turn it to what images have in common."
-        ),
+        explanation="The net classifies its training images better than other images, by more than chance can "
+        "explain. The excess is memorised and does not help with new images. Augmentation, more weight decay or a "
+        "smaller net reduce it.",
     ),
     Rule(
         code="FI02",
         title="Underfitting",
         needs=("ending",),
         judge=underfitting,
-        explanation=(
-            "The net does not even fit the images that it was trained on. It cannot be better on new ones, so what it "
-            "lacks is not variety but capacity, time or a working step. Mend what hinders its learning first, then "
-            "train longer or give it more channels."
-        ),
+        explanation="The net does not even fit its training images, so it cannot do better on new ones. It lacks "
+        "capacity, training time or a working setup, not variety of images. Fix what hinders learning first, then "
+        "train longer or add channels.",
     ),
     Rule(
         code="FI03",
-        title="Far worse on the test images than on validation",
+        title="Test accuracy far below validation accuracy",
         needs=("ending",),
         judge=worse_on_test,
-        explanation=(
-            "Validation and test images should be two samples of the same, so a net does about equally well on both. A "
-            "difference far beyond chance says that they are not: other classes, other labels, or things that stand "
-            "elsewhere. Until that is known neither figure tells what the net will do."
-        ),
+        explanation="Validation and test images should be two samples of the same kind, with about equal accuracy. A "
+        "difference far beyond chance means they are not: other classes, other labels, or objects in other positions. "
+        "Until the cause is known, neither figure predicts accuracy on new images.",
         source="Newcombe 1998, interval of a difference of proportions",
     ),
 )

@@ -165,39 +165,31 @@ def _smallest_class(subject: Subject) -> tuple[Evidence, ...]:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="DA01",
-        title="Validation images that train, too",
+        title="Validation images among the training images",
         needs=("images",),
         judge=_validation_in_train,
-        explanation=(
-            "Images that validate are among those that train, pixel for pixel. The net can know them by heart, so the "
-            "validation figure is too high and the epoch or recipe that overfits most is chosen. Parts without a "
-            "common image help, because then only skill can be right."
-        ),
+        explanation="Some validation images are also training images, pixel for pixel. The net can memorise them, so "
+        "validation accuracy is too high and the choice favours overfitting. Use parts without common images.",
         source="Barz and Denzler 2020, Do we train on test data?",
     ),
     Rule(
         code="DA02",
-        title="Test images that train, too",
+        title="Test images among the training images",
         needs=("images",),
         judge=_test_in_train,
-        explanation=(
-            "Images of the test set are among those that train, pixel for pixel, or the test set is the training set. "
-            "The net can know them by heart, so the test figure is higher than what new images would give. Test images "
-            "that were never trained on help, because only they stand for the images to come."
-        ),
+        explanation="Some test images are also training images, pixel for pixel, or the test set is the training set. "
+        "The net can memorise them, so test accuracy is higher than on new images. Test on images that were never "
+        "trained on.",
         source="document 002 (all of them); Barz and Denzler 2020, Do we train on test data?",
     ),
     Rule(
         code="DA03",
-        title="Parts of the data that look otherwise",
+        title="Parts of the data differ in brightness or contrast",
         needs=("images",),
         judge=_parts_look_otherwise,
-        explanation=(
-            "Validation or test images are brighter, darker or of another contrast than the images that train. The net "
-            "learns one kind and is asked about another, so it fails on images that it would know if they had been "
-            "prepared alike. The same range, background and size for all parts helps, because then only the content "
-            "differs."
-        ),
+        explanation="Validation or test images are brighter, darker or of other contrast than the training images. "
+        "The net learned one kind and is evaluated on another, so it fails on images it would recognise if prepared "
+        "alike. Use the same range, background and size for all parts.",
         source="LeCun et al. 1998, Efficient backprop: inputs of one mean and one spread",
     ),
     Rule(
@@ -205,11 +197,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="A class with far fewer training images",
         needs=("images",),
         judge=_rare_class,
-        explanation=(
-            "One class has far fewer training images than another. Hardly any step is about it, so the net predicts "
-            "the large classes in its place, and the accuracy over all images hardly shows it. More images of the rare "
-            "class help, because every class then has its share in the steps."
-        ),
+        explanation="One class has far fewer training images than another. It has little weight in the training, so "
+        "the net predicts the large classes instead, and the overall accuracy hardly shows it. Add images of the rare "
+        "class.",
         source="Buda et al. 2018, A systematic study of the class imbalance problem",
     ),
     Rule(
@@ -217,21 +207,16 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Very few training images of a class",
         needs=("images",),
         judge=_few_images_of_a_class,
-        explanation=(
-            "There are only a handful of training images of a class. The net learns these images by heart and not what "
-            "they have in common, so new images of the class are mostly misread. More images help most, and "
-            "augmentation helps somewhat, because both show the class in more of its forms."
-        ),
+        explanation="A class has only a handful of training images. The net memorises them instead of what they have "
+        "in common, so new images of the class are mostly misclassified. More images help most, and augmentation "
+        "helps somewhat.",
     ),
     Rule(
         code="DA06",
-        title="Test images that validate, too",
+        title="Test images among the validation images",
         needs=("images",),
         judge=_test_in_validation,
-        explanation=(
-            "Images of the test set are among those that validate, pixel for pixel. Epochs and recipes are chosen by "
-            "them before the test, so the test figure has some of the luck of that choice in it. Parts without a "
-            "common image help, because the test then meets a net that nobody has fitted to it."
-        ),
+        explanation="Some test images are also validation images, pixel for pixel. Epochs and recipes are chosen on "
+        "them before the test, so part of the test figure is chance in that choice. Use parts without common images.",
     ),
 )

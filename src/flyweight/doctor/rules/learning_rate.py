@@ -293,46 +293,36 @@ RULES: Final[tuple[Rule, ...]] = (
         code="LR01",
         title="Learning rate too high",
         judge=too_high,
-        explanation=(
-            "The learning rate says how far each step moves the weights against the gradient. Steps that are too long "
-            "jump over the valley that they should walk down, so the loss grows or stops being a number, and the net "
-            "ends with one prediction for all images. A rate ten or a hundred times lower lets the loss fall from the "
-            "start."
-        ),
+        explanation="The learning rate sets how far each step moves the weights. Steps that are too long overshoot "
+        "the minimum, so the loss grows or becomes NaN, and the net ends up predicting one class. Try a rate ten or a "
+        "hundred times lower.",
         source="Smith 2017, Cyclical learning rates; document 002, steps 1a to 2c",
     ),
     Rule(
         code="LR02",
         title="Learning rate too low",
         judge=too_low,
-        explanation=(
-            "The learning rate says how far each step moves the weights against the gradient. With steps that are too "
-            "short the run is over before the net has got anywhere, which looks like a net that cannot learn. A higher "
-            "rate covers the same way in fewer steps, at no cost."
-        ),
+        explanation="The learning rate sets how far each step moves the weights. With steps that are too short the "
+        "run ends before the net has learned anything, as if it could not learn. A higher rate gets as far in fewer "
+        "steps, at no cost.",
         source="Smith 2017, Cyclical learning rates",
     ),
     Rule(
         code="LR03",
         title="Loss summed over the batch",
         judge=summed,
-        explanation=(
-            "A batch's losses are added up here and not averaged, so the gradient is as many times larger as the batch "
-            "has images. The learning rate that really acts is the written one times the batch size, and it changes "
-            "when the batch does. With the mean a rate keeps its meaning for every batch size."
-        ),
+        explanation="The losses of a batch are summed, not averaged, so the gradient grows with the batch size. The "
+        "effective learning rate is the given one times the batch size, and changes with it. With the mean, a rate "
+        "works for every batch size.",
         source="document 000, steps 1 and 2",
     ),
     Rule(
         code="LR04",
         title="Momentum and learning rate too high together",
         judge=momentum_and_lr,
-        explanation=(
-            "Momentum lets a step go on in the steps that follow it, so the rate that acts is the written one divided "
-            "by one minus the momentum. A momentum near one makes a usual rate many times too high, and the weights "
-            "run on long after the gradient has turned. Momentum 0.9 with the usual rate, or a rate lowered by the "
-            "same factor, keeps the steps in bounds."
-        ),
+        explanation="With momentum each step continues in the next ones, so the effective rate is the learning rate "
+        "divided by one minus the momentum. Near one this makes a usual rate far too high, and the weights overshoot. "
+        "Use momentum 0.9 with a usual rate, or lower the rate by the same factor.",
         source="Goh 2017, Why momentum really works",
     ),
 )

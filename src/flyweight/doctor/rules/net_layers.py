@@ -332,81 +332,62 @@ RULES: Final[tuple[Rule, ...]] = (
         code="NE01",
         title="No batch norm in a deep net",
         judge=batch_norm_missing,
-        explanation=(
-            "Each layer multiplies the size of the signal that it passes on, and nothing in this net brings it back to "
-            "one scale. Later layers see inputs that grow, shrink and shift while the earlier ones learn, so that only "
-            "small steps are safe and learning is slow. Batch norm after each convolution keeps mean and spread of "
-            "every channel where the next layer expects them, at the price of two parameters a channel."
-        ),
+        explanation="Each layer scales its input, and nothing in this net restores one scale. The inputs of later "
+        "layers grow, shrink and shift while earlier layers learn, so only small steps are safe and learning is slow. "
+        "Batch norm after each convolution fixes mean and variance of every channel, for two parameters per channel.",
         source="Ioffe and Szegedy 2015, arXiv 1502.03167",
     ),
     Rule(
         code="NE02",
         title="Bias before batch norm",
         judge=bias_before_batch_norm,
-        explanation=(
-            "A bias adds the same value everywhere in its channel, and the batch norm behind it subtracts the mean of "
-            "the channel. So the bias never reaches the next layer: it is counted, stored and trained for nothing. "
-            "Leave it out and spend the parameters elsewhere, because the shift of the batch norm does what the bias "
-            "was for."
-        ),
+        explanation="A bias adds the same value everywhere in its channel, and the batch norm after it subtracts the "
+        "mean of the channel. So the bias has no effect: it is counted, stored and trained for nothing. Remove it; "
+        "the shift of the batch norm does its work.",
         source="Ioffe and Szegedy 2015, section 3.2",
     ),
     Rule(
         code="NE08",
         title="Layers registered and never called",
         judge=never_called,
-        explanation=(
-            "These layers belong to the net as it is stored, but what the net computes does not pass through them. "
-            "They learn nothing and contribute nothing, and they make the count of parameters ambiguous: some tools "
-            "count them, others do not. Leave them out if they are a leftover, or call them if they were meant to be "
-            "there."
-        ),
+        explanation="These layers are stored with the net, but its output does not depend on them. They learn "
+        "nothing, and make the parameter count ambiguous, because some tools count them and others do not. Remove "
+        "them if they are leftovers, or call them if they were meant to be used.",
         source="document 003, step 17; document 004",
     ),
     Rule(
         code="NE10",
         title="No activation between two layers",
         judge=no_activation,
-        explanation=(
-            "A convolution or linear layer is a linear map, and two linear maps in a row are one linear map. So the "
-            "second layer costs parameters and time, but the two together cannot tell more apart than one could. An "
-            "activation between them, after the batch norm if there is one, makes them two steps, and it costs no "
-            "parameter."
-        ),
+        explanation="Convolutions and linear layers are linear maps, and two linear maps in a row are one linear map. "
+        "So the second layer costs parameters and time, but adds no expressive power. An activation between them, "
+        "after the batch norm if there is one, costs no parameters.",
         source="Goodfellow, Bengio and Courville 2016, chapter 6",
     ),
     Rule(
         code="NE11",
         title="Log-softmax before cross entropy",
         judge=log_softmax_before_loss,
-        explanation=(
-            "The cross entropy loss applies a log-softmax to what it is given, so here it is applied twice. The second "
-            "does nothing, because the probabilities of a log-softmax add up to one already: loss, gradients and "
-            "predictions are the same. It is harmless, and can be left out for a shorter net."
-        ),
+        explanation="The cross entropy loss already applies a log-softmax, so here it is applied twice. The second "
+        "one has no effect: loss, gradients and predictions are the same. It is harmless, and can be removed for a "
+        "shorter net.",
         source="definition of the log-softmax",
     ),
     Rule(
         code="NE12",
         title="Activation on the logits",
         judge=activation_on_logits,
-        explanation=(
-            "The last layer gives a score to each class, and an activation behind it bends or cuts these scores. "
-            "Scores that are cut get no gradient, and the net cannot say that a class is very unlikely, so some "
-            "classes may never be learnt. Take the activation away: the loss is made for scores of any sign and size."
-        ),
+        explanation="The last layer gives each class a score, and an activation after it bends or clips these scores. "
+        "Clipped scores get no gradient, and the net cannot mark a class as very unlikely, so some classes may never "
+        "be learned. Remove the activation: the loss expects scores of any sign and size.",
     ),
     Rule(
         code="NE14",
         title="Saturating activations in a deep net",
         judge=saturating_activations,
-        explanation=(
-            "A sigmoid or hyperbolic tangent is flat for large inputs, and where it is flat the gradient is nearly "
-            "zero. Gradients are multiplied from layer to layer on their way back, so that next to nothing is left of "
-            "them at the first layers, which hardly learn. ReLU has slope one wherever it is on, and batch norm before "
-            "an activation keeps inputs in the middle, where there is a slope."
-        ),
+        explanation="Sigmoid and tanh are flat for large inputs, where their gradient is nearly zero. Gradients are "
+        "multiplied from layer to layer, so little is left at the first layers, which hardly learn. ReLU has slope "
+        "one for positive inputs, and batch norm before an activation keeps inputs where it has a slope.",
         source="Glorot and Bengio 2010",
     ),
 )

@@ -415,48 +415,36 @@ RULES: Final[tuple[Rule, ...]] = (
         code="NE04",
         title="Pooling at the very end",
         judge=pooling_at_the_end,
-        explanation=(
-            "The last pool makes a small map smaller still, just before the linear layer that would have read it. What "
-            "it throws away has been computed for nothing, and where a part of the digit was found is lost to the one "
-            "layer that could use it. Pool earlier, between two convolutions: that makes the later ones see more of "
-            "the image and cost less, and leaves the last map as it is."
-        ),
+        explanation="The last pool shrinks an already small map just before the linear layer reads it. The discarded "
+        "values were computed for nothing, and the linear layer loses the positions of what was found. Pool earlier, "
+        "between two convolutions: later layers then see more of the image and cost less.",
         source="document 002, steps 3a to 4",
     ),
     Rule(
         code="NE05",
-        title="Receptive field smaller than what is to be recognised",
+        title="Receptive field smaller than the object",
         judge=receptive_field_small,
-        explanation=(
-            "Before the average over all places, each unit sees only a small window of the image. So the net counts "
-            "strokes and corners without ever seeing how they stand to each other, and things made of the same parts "
-            "look alike. A pool or stride earlier widens the window of all later layers at once, and costs no "
-            "parameters."
-        ),
+        explanation="Before the average over all positions, each unit sees only a small window of the image. The net "
+        "then counts strokes and corners without their arrangement, so objects made of the same parts look alike. An "
+        "earlier pool or stride enlarges the windows of all later layers, without parameters.",
         source="Luo et al. 2016, arXiv 1701.04128",
     ),
     Rule(
         code="NE06",
         title="Receptive field larger than the image too early",
         judge=receptive_field_large_early,
-        explanation=(
-            "The map has shrunk so far that each window covers all of it, while much of the net is still to come. "
-            "These layers see mostly padding and have nothing left to look around at, so that their parameters add "
-            "little. Shrink the map later, or move the layers to where it is larger, so that their windows find "
-            "something new."
-        ),
+        explanation="The map is so small that each window covers all of it, with much of the net still to come. These "
+        "layers see mostly padding and find no new context, so their parameters add little. Shrink the map later, or "
+        "move these layers to where it is larger.",
         source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
     ),
     Rule(
         code="NE09",
         title="Most of the time is spent at full resolution",
         judge=full_resolution,
-        explanation=(
-            "A convolution is computed at every place of its map, so its time grows with the area of the map. Here "
-            "several layers run before the map gets smaller, and most of a training step goes into them. A pool or a "
-            "stride one layer earlier makes all layers behind it about four times as fast, and what is saved can go "
-            "into more channels or more epochs."
-        ),
+        explanation="A convolution is computed at every position of its map, so its time grows with the area. Here "
+        "several layers run before the map gets smaller, and take most of the time of a training step. A pool or "
+        "stride one layer earlier makes all later layers about four times as fast.",
         source="He and Sun 2015, arXiv 1412.1710",
     ),
 )

@@ -244,35 +244,28 @@ def _with_more_filters(net: Written) -> Iterator[Net]:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="NE03",
-        title="A linear layer eats the budget",
+        title="Most parameters in one linear layer",
         judge=linear_eats_budget,
-        explanation=(
-            "A linear layer behind a flatten has a weight for every place of the map, every channel and every output. "
-            "So most parameters of this net sit in one layer that knows nothing of neighbourhood, where they overfit "
-            "easily and are missing in the convolutions. A smaller map before the flatten, or the average over all "
-            "places, does the same work for a fraction of the parameters, though it may know less of where things are."
-        ),
+        explanation="A linear layer after a flatten has one weight for every position, channel and output. So most "
+        "parameters are in one layer that ignores neighbourhood and overfits easily. A smaller map before the "
+        "flatten, or global average pooling, needs far fewer parameters, but keeps less about positions.",
         source="Lin, Chen and Yan 2013, arXiv 1312.4400",
     ),
     Rule(
         code="NE07",
         title="A width bottleneck",
         judge=width_bottleneck,
-        explanation=(
-            "One layer has far fewer channels than the layers before and after it. What the earlier layers have found "
-            "must pass through it, and what does not fit is lost to all later layers, however wide they are. Make it "
-            "about as wide as its neighbours, and take the parameters from them if the budget is tight."
-        ),
+        explanation="One layer has far fewer channels than the layers before and after it. Everything earlier layers "
+        "found must pass through it, and what does not fit is lost, however wide later layers are. Make it about as "
+        "wide as its neighbours, and take the parameters from them if the budget is tight.",
         source="Szegedy et al. 2015, arXiv 1512.00567, section 2",
     ),
     Rule(
         code="NE15",
         title="Very few filters in the first layer",
         judge=few_filters,
-        explanation=(
-            "The first convolution has hardly any filters, so the net sees the image through hardly any kinds of "
-            "edges. What none of them responds to is invisible to all later layers. Filters of the first layer are the "
-            "cheapest of the net, because an image has few channels, so a few more of them cost little."
-        ),
+        explanation="The first convolution has very few filters, so the net detects very few kinds of edges. What "
+        "none of them responds to is lost to all later layers. Filters of the first layer are cheap, because an image "
+        "has few channels, so add a few.",
     ),
 )

@@ -146,43 +146,34 @@ RULES: Final[tuple[Rule, ...]] = (
         title="No augmentation, and a gap between training and validation",
         needs=("ending",),
         judge=no_augmentation,
-        explanation=(
-            "Without augmentation every epoch shows the same pixels, and the net begins to know them by heart. It does "
-            "better on its training images than on new ones, and the gap grows with each epoch. Small rotations and "
-            "shifts make every look a new one, at no cost in parameters."
-        ),
+        explanation="Without augmentation every epoch shows the same pixels, and the net memorises them. It does "
+        "better on its training images than on new ones, and the gap grows with each epoch. Small rotations and "
+        "shifts vary the images, without parameters.",
         source="document 003, steps 14 to 18",
     ),
     Rule(
         code="RE05",
         title="Augmentation too strong",
         judge=too_strong_augmentation,
-        explanation=(
-            "Augmentation shows images in ways in which new ones may come. When it goes further than that, a small net "
-            "spends its parameters on images that nobody will ever show it, and some become another class. Milder "
-            "changes leave it room for what counts."
-        ),
+        explanation="Augmentation should produce images that may really occur. Beyond that, a small net spends its "
+        "parameters on images that never occur, and some images turn into another class. Use milder changes.",
     ),
     Rule(
         code="RE06",
         title="Weight decay too strong",
         judge=too_strong_decay,
-        explanation=(
-            "Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. When it "
-            "pulls more than the images push, little of what is learnt remains, and in the end nothing. A decay a "
-            "hundred times weaker still keeps weights from growing without need."
-        ),
+        explanation="Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. "
+        "If this pull is stronger than that of the images, the net keeps little of what it learns. A decay a hundred "
+        "times weaker still keeps the weights small.",
         source="Loshchilov and Hutter 2019, Decoupled weight decay",
     ),
     Rule(
         code="RE07",
         title="Label smoothing too strong",
         judge=too_strong_smoothing,
-        explanation=(
-            "Label smoothing takes a part of each label from the right class and spreads it over all. A little of it "
-            "keeps a net from being too sure; much of it leaves hardly a difference between right and wrong. Five to "
-            "ten per cent are usual."
-        ),
+        explanation="Label smoothing takes part of each label from the right class and spreads it over all classes. A "
+        "little keeps a net from being overconfident; too much leaves hardly any difference between right and wrong. "
+        "Five to ten per cent are usual.",
         source="Szegedy et al. 2016",
     ),
 )

@@ -82,23 +82,18 @@ RULES: Final[tuple[Rule, ...]] = (
         code="EV07",
         title="Evaluation loss divided twice",
         judge=_divided_twice,
-        explanation=(
-            "The loss of a batch is a mean over its images already, and the sum of these means is divided by the "
-            "number of images. What is reported is too small by about the size of a batch, so it looks far better than "
-            "it is and compares with nothing. Add up the losses of the single images and divide once, because then "
-            "batches of every size give the same figure."
-        ),
+        explanation="The loss of a batch is already a mean over its images, and the sum of these means is divided by "
+        "the number of images again. The reported loss is too small by about the batch size, and cannot be compared "
+        "with any other. Sum the losses of the images and divide once.",
         source="documents 000 (0.0049 for about 0.157) and 002 (0.0001 for about 0.1)",
     ),
     Rule(
         code="EV08",
         title="Training loss of the last batch only",
         judge=_last_batch,
-        explanation=(
-            "The training loss of an epoch is that of its last batch alone. A few images are luck, so it jumps between "
-            "epochs while the net gets better, and no gap to the validation loss can be read from it. The mean over "
-            "the epoch is steady and costs nothing, because every loss in it has been computed anyway."
-        ),
+        explanation="The training loss of an epoch is that of its last batch alone. A few images vary by chance, so "
+        "the loss jumps between epochs while the net improves, and shows no gap to the validation loss. The mean over "
+        "the epoch is stable and free, because all these losses are computed anyway.",
         source="document 003, and 000, 002 and 004 as well",
     ),
 )

@@ -189,11 +189,8 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Same prediction for every image",
         needs=("predictions",),
         judge=constant_prediction,
-        explanation=(
-            "The net predicts one class whatever it is shown. Its accuracy is then the share of that class among the "
-            "images, which looks like a result and is none. It comes of weights that were thrown far away or never "
-            "moved, so the cause is to be mended and not the net."
-        ),
+        explanation="The net predicts the same class for every image. Its accuracy is just the share of that class, "
+        "and says nothing about learning. The weights diverged or never moved, so look for the cause there.",
         source="document 002, steps 1a to 2c",
     ),
     Rule(
@@ -201,11 +198,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Dead channels",
         needs=("trained",),
         judge=dead_channels,
-        explanation=(
-            "A ReLU gives zero for everything below zero, and a channel that is below zero on all images gives nothing "
-            "and gets no gradient to come back. Its parameters are paid for and lost. Lower learning rates and batch "
-            "norm keep channels alive."
-        ),
+        explanation="ReLU outputs zero for every negative input, and a channel that is negative on all images outputs "
+        "nothing and gets no gradient. Its parameters are wasted. Lower learning rates and batch norm keep channels "
+        "alive.",
         source="Lu et al. 2020, Dying ReLU and initialization",
     ),
     Rule(
@@ -213,11 +208,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Gradients fade on their way to the first layers",
         needs=("start",),
         judge=vanishing,
-        explanation=(
-            "The gradient is passed from the last layer to the first and multiplied at each. Activations that are flat "
-            "at both ends, and many layers, make it so small that the first layers hardly learn. ReLU and batch norm "
-            "keep its size."
-        ),
+        explanation="The gradient is multiplied at each layer on its way from the last to the first. Saturating "
+        "activations and many layers make it so small that the first layers hardly learn. ReLU and batch norm "
+        "preserve its size.",
         source="Glorot and Bengio 2010",
     ),
     Rule(
@@ -225,11 +218,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Activations or gradients grow from layer to layer",
         needs=("start",),
         judge=exploding,
-        explanation=(
-            "Each layer or branch can make values a little larger, and many of them in a row make them huge. The first "
-            "loss is then far above that of a guess, and the first steps throw the weights about. Batch norm brings "
-            "values back to one size after every layer."
-        ),
+        explanation="Each layer or branch can make values a little larger, and many in a row make them huge. The "
+        "initial loss is then far above chance, and the first steps are much too large. Batch norm rescales the "
+        "values after every layer.",
         source="He et al. 2015; Hanin and Rolnick 2018, How to start training",
     ),
     Rule(
@@ -237,22 +228,18 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Nothing learnt yet",
         needs=("history",),
         judge=flat_line,
-        explanation=(
-            "A net that knows nothing has the loss of a guess, the logarithm of the number of classes. After a whole "
-            "epoch this one is no better than that, so the steps did not help at all. The learning rate, the number of "
-            "updates and the net's activations are the places to look."
-        ),
+        explanation="An untrained net has the loss of a random guess, the logarithm of the number of classes. After a "
+        "whole epoch the loss is no better, so the steps had no effect. Check the learning rate, the number of "
+        "updates and the activations.",
     ),
     Rule(
         code="SI06",
-        title="Reported accuracy is the share of a class",
+        title="Reported accuracy equals the share of one class",
         needs=("reported",),
         judge=reported_share,
-        explanation=(
-            "As many images were classified correctly as there are of one class, to the image. That is what a net gets "
-            "that gives this class to all of them, as one does whose weights are no numbers any more. Look for what "
-            "broke the training, and take the figure for none."
-        ),
+        explanation="The number of correct predictions is exactly the number of images of one class. This is what a "
+        "net gets if it predicts that class for every image, for example because its weights are NaN. Find what broke "
+        "the training, and do not use the figure.",
         source="document 002, steps 1a to 2c",
     ),
 )

@@ -116,25 +116,21 @@ def _reads(subject: Subject, kind: str) -> tuple[Evidence, ...]:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="EV01",
-        title="Evaluation through the training transforms",
+        title="Evaluation images are augmented",
         judge=_augmented_evaluation,
-        explanation=(
-            "Images that evaluate the net pass through the random changes that are meant for training images. The "
-            "figure is of harder images that change from one look to the next, so it is mostly too low and two looks "
-            "disagree. Images as they are give a figure that means the same for every epoch and every net."
-        ),
+        explanation="The evaluation images are randomly changed like training images. They are harder and differ at "
+        "each evaluation, so the figure is usually too low and two evaluations disagree. Evaluate the unchanged "
+        "images: the figure then means the same for every epoch and net.",
         source="documents 000 and 002 (test), 003, steps 12 and 13 (validation)",
     ),
     Rule(
         code="EV02",
-        title="Augmentation that never reaches the training images",
+        title="Training images are not augmented",
         judge=_lost_augmentation,
-        explanation=(
-            "The recipe asks for varied training images and they come as they are, mostly because both parts of a "
-            "split share one data set and its transform. The net sees the same pixels in every epoch and learns them "
-            "by heart, and something else, such as a missing dropout, gets the blame. A transform for each part helps, "
-            "because varied images cannot be learnt by heart."
-        ),
+        explanation="The recipe asks for augmentation, but the training images come unchanged, usually because both "
+        "parts of a split share one data set and its transform. The net sees the same pixels in every epoch and "
+        "memorises them, and something else, such as missing dropout, gets the blame. Give each part its own "
+        "transform.",
         source="document 003, from step 14 on",
     ),
 )

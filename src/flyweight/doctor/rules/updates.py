@@ -184,33 +184,27 @@ RULES: Final[tuple[Rule, ...]] = (
         code="ST01",
         title="Too few updates of the weights",
         judge=too_few,
-        explanation=(
-            "The weights change once a batch, so the number of updates is the number of batches in the whole run. With "
-            "large batches and few epochs there are so few that no net can get anywhere, however many parameters it "
-            "has. Smaller batches make more updates from the same images; more epochs do it, too."
-        ),
+        explanation="The weights are updated once per batch. With large batches and few epochs there are too few "
+        "updates for any net to learn, whatever its size. Smaller batches give more updates from the same images; so "
+        "do more epochs.",
         source="document 002, step 2d; Masters and Luschi 2018, Revisiting small batch training",
     ),
     Rule(
         code="ST02",
-        title="Schedule stops the learning early",
+        title="Schedule lowers the learning rate too early",
         judge=stops_early,
-        explanation=(
-            "A schedule lowers the learning rate as the run goes on. When it drops too far too soon the weights stand "
-            "still for the rest of the epochs, which cost time and change nothing. A schedule that comes down only "
-            "towards the end lets every epoch count."
-        ),
+        explanation="A schedule lowers the learning rate during the run. If it drops too far too early, the weights "
+        "hardly change in the remaining epochs, and that time is wasted. Use a schedule that reaches low rates only "
+        "near the end.",
         source="document 003, steps 4 to 7",
     ),
     Rule(
         code="ST03",
         title="Learning rate never comes down",
         judge=never_anneals,
-        explanation=(
-            "Each batch pulls the weights a little to its own side, and a high learning rate keeps them shaking to the "
-            "end. The net that is kept is then one of many on the way and not the middle of them. Letting the rate "
-            "fall to nothing over the run averages the shaking out, which is worth more than most other changes."
-        ),
+        explanation="Each batch pulls the weights in its own direction, and at a high learning rate they keep moving "
+        "to the end. The final weights are then one random point around the minimum. Decay the rate to zero over the "
+        "run: few other changes gain as much.",
         source="Loshchilov and Hutter 2017, SGDR; Smith 2018, A disciplined approach",
     ),
     Rule(
@@ -218,12 +212,9 @@ RULES: Final[tuple[Rule, ...]] = (
         title="Stopped while the learning rate was high",
         needs=("history", "ending"),
         judge=cut_short,
-        explanation=(
-            "The run was ended early, because an epoch was no better than the best or a target was reached. While the "
-            "learning rate is high accuracies jump up and down, so a pause in getting better says little, and the part "
-            "of the schedule in which the net settles never came. Let the schedule end, or make it shorter, because "
-            "the lowest rates win the last points."
-        ),
+        explanation="The run was stopped early, because an epoch did not improve on the best one or a target was "
+        "reached. At a high learning rate accuracy varies a lot between epochs, so one bad epoch says little. Let the "
+        "schedule finish, or shorten it: the last gains come at the lowest rates.",
         source="Loshchilov and Hutter 2017, SGDR",
     ),
 )
