@@ -173,7 +173,7 @@ def test_a_run_with_a_protocol_says_so_beside_its_figures(folder, judged_on, cal
     """How it was measured otherwise, what it told, and nothing that is called validation and was not held out."""
     text = run_summary(with_protocol(judged_on=judged_on, kept="best"), folder)
 
-    assert lines_of(text, "measured").startswith(f"otherwise: evaluated on the {called}, and nothing")
+    assert lines_of(text, "measured").startswith(f"otherwise: epochs are evaluated on the {called}; nothing")
     assert "of the last batch of an epoch" in lines_of(text, "measured")
     reported = lines_of(text, "reported")
     assert reported.startswith("epoch 5: train 91.66%, loss 0.1287 of the last batch; ")

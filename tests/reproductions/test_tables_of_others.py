@@ -20,7 +20,8 @@ from flyweight.reproductions.log_import.changes import is_training_only, layers_
 from flyweight.reproductions.log_import.doubts import KINDS, MNIST_CLASS_COUNTS, Doubt, doubts
 from flyweight.reproductions.log_import.pipes import pipe_tables
 from flyweight.reproductions.log_import.proportions import p_of_difference, shown_difference
-from flyweight.reproductions.log_import.reading import Row, Table, read_table
+from flyweight.reproductions.log_import.reading import read_table
+from flyweight.reproductions.log_import.table import Row, Table
 from nets_of_documents import EXPERIMENTS
 
 # The figures of the log of 18 rows: change, count as reported, right answers of 10,000.
@@ -47,9 +48,9 @@ LOG_003 = (
 HEADS = {"step": "#", "change": "Changes", "parameters": "Params", "accuracy": "Test Acc"}
 
 
-def markdown(heads: list[str], rows: list[list[str]], *, is_framed: bool = True) -> str:
+def markdown(headers: list[str], rows: list[list[str]], *, is_framed: bool = True) -> str:
     """A pipe table of cells that are Markdown already."""
-    lines = [heads, ["---"] * len(heads), *rows]
+    lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(line)} |" if is_framed else " | ".join(line) for line in lines)
 
 
@@ -267,7 +268,7 @@ def test_a_fault_in_a_turned_table_is_named_by_its_column_and_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "taken", "on"),
+    ("headers", "taken", "on"),
     [
         (["Params", "Train Acc", "Val Acc", "Test Acc"], "Test Acc", "test"),
         (["Params", "Train Acc", "Val. accuracy (%)"], "Val. accuracy (%)", "validation"),
@@ -279,9 +280,9 @@ def test_a_fault_in_a_turned_table_is_named_by_its_column_and_line() -> None:
         (["Params", "Train/Test Acc", "Valid acc"], "Valid acc", "validation"),
     ],
 )
-def test_of_several_accuracies_the_test_images_come_first(heads: list[str], taken: str, on: str) -> None:
+def test_of_several_accuracies_the_test_images_come_first(headers: list[str], taken: str, on: str) -> None:
     """Then validation, then one that says nothing; never a loss, a target or a difference."""
-    table = read(markdown(heads, [["22,186", *["99.1"] * (len(heads) - 1)]]))
+    table = read(markdown(headers, [["22,186", *["99.1"] * (len(headers) - 1)]]))
 
     assert table.columns["accuracy"] == taken
     assert table.rows[0].accuracy is not None
@@ -292,7 +293,7 @@ def test_of_several_accuracies_the_test_images_come_first(heads: list[str], take
     "head",
     ["Params", "# Params", "Parameters", "Total Params", "No. of parameters", "param_count", "Trainable Parameters"],
 )
-def test_usual_heads_of_counts_are_known(head: str) -> None:
+def test_usual_headers_of_counts_are_known(head: str) -> None:
     """Also beside other words about parameters."""
     table = read(markdown(["Exp", "Hyper-parameters", "Parameter limit", head], [["1", "7", "25,000", "22,186"]]))
 
@@ -308,7 +309,7 @@ def test_which_column_was_taken_is_said() -> None:
 
 
 def test_columns_that_the_user_names_are_used() -> None:
-    """Whatever their heads are; capitals, blanks and marks do not matter."""
+    """Whatever their headers are; capitals, blanks and marks do not matter."""
     text = markdown(["Nr", "**Val  acc**", "Test acc", "Grösse", "Idea"], [["1", "98.1", "99.2", "22,186", "none"]])
     table = read(text, accuracy="val ACC", parameters="grösse", change="Idea", step="Nr")
 
@@ -372,7 +373,7 @@ def test_all_faults_are_told_at_once_by_row_and_column() -> None:
         "row 6 (line 8), 'Test Acc'",
         "row 7 (line 9)",
     ]
-    assert "must have 4 cells as the head has, found 5 cells" in lines[2]
+    assert "must have 4 cells, one for each header, found 5 cells" in lines[2]
     assert "a claim needs a figure" in lines[3]
 
 
@@ -412,7 +413,7 @@ def test_a_column_of_fractions_is_one_as_a_whole() -> None:
         ("```\n| Params |\n|---|\n| 5 |\n```", "must have a Markdown table"),
         ("<!--\n| Params |\n|---|\n| 5 |\n-->", "must have a Markdown table"),
         ("| Name | Seconds |\n|---|---|\n| A | 5 |", "found the columns 'Name', 'Seconds'.*as in --accuracy \"Top-1\""),
-        ("| Params |\n|---|\n| 5 | 6 |", "must have 1 cell as the head has, found 2 cells"),
+        ("| Params |\n|---|\n| 5 | 6 |", "must have 1 cell, one for each header, found 2 cells"),
         ("| Params | Acc |\n|---|---|", "must have rows"),
         ("| Params | Acc |\n|---|---|\n|  | - |", "a claim needs a figure, found none under 'Params' and 'Acc'"),
         ("| Params | Acc |\n|---|---|\n| 5 | 99 |\nA line below", "end the table with a blank line"),
@@ -541,11 +542,11 @@ def cells_of(rows: Made, ways: random.Random) -> dict[str, list[str]]:
     }
 
 
-def written(cells: dict[str, list[str]], heads: list[str], ways: random.Random) -> str:
+def written(cells: dict[str, list[str]], headers: list[str], ways: random.Random) -> str:
     """With pipes around it or not; without, a cell at either end cannot be empty."""
-    rows = [list(row) for row in zip(*(cells[head] for head in heads), strict=True)]
+    rows = [list(row) for row in zip(*(cells[head] for head in headers), strict=True)]
     has_ends = all(row[0].strip() and row[-1].strip() for row in rows)
-    return markdown(heads, rows, is_framed=not has_ends or ways.random() < 0.5)
+    return markdown(headers, rows, is_framed=not has_ends or ways.random() < 0.5)
 
 
 @given(ROWS, st.randoms(use_true_random=False))
@@ -564,10 +565,10 @@ def test_a_table_that_was_written_is_read_back(rows: Made, ways: random.Random) 
 def test_the_order_of_the_columns_does_not_matter(rows: Made, ways: random.Random) -> None:
     """Columns are found by what they are, not where."""
     cells = cells_of(rows, ways)
-    heads = list(HEADS.values())
-    shuffled = ways.sample(heads, k=len(heads))
+    headers = list(HEADS.values())
+    shuffled = ways.sample(headers, k=len(headers))
 
-    assert read(written(cells, shuffled, ways)).rows == read(written(cells, heads, ways)).rows
+    assert read(written(cells, shuffled, ways)).rows == read(written(cells, headers, ways)).rows
 
 
 SIGNS = tuple("|-:.,%/~>*_`\\<>[]()!#$&+\u00b1\u2013\u00d7\u00b2\u0663\u00bd\0\u2028\x85 k")
@@ -606,7 +607,7 @@ CELLS = GOOD_CELLS | st.lists(st.sampled_from((*SIGNS[1:], *SCRAPS)) | GOOD_CELL
 
 @given(st.lists(st.lists(CELLS, min_size=4, max_size=4), min_size=1, max_size=4))
 def test_no_cells_do_worse_than_be_refused(rows: list[list[str]]) -> None:
-    """Under good heads, whatever stands below."""
+    """Under good headers, whatever stands below."""
     table = read_or_refused(markdown(list(HEADS.values()), rows))
 
     if table is None:
@@ -832,17 +833,17 @@ def test_a_count_is_doubted_exactly_if_it_is_not_the_count(net: str, claimed: in
 
 def test_counts_that_are_right_silence_the_words() -> None:
     """A kernel can grow while the count stays: what the nets say goes first."""
-    heads = ["Change", "Net", "Params"]
+    headers = ["Change", "Net", "Params"]
     table = read(
         markdown(
-            heads,
+            headers,
             [
                 ["first", "c10 r c10 r c10 r m2 c16 r c16 r c16 r flat fc10 ls", "12,026"],
                 ["kernel size increased to 5x5", "c10/5 r c10/5 r c10/5 r m2 c16 r c16 r c16 r flat fc10 ls", "12,026"],
             ],
         )
     )
-    without_nets = read(markdown(heads, [["first", "", "12,026"], ["kernel size increased to 5x5", "", "12,026"]]))
+    without_nets = read(markdown(headers, [["first", "", "12,026"], ["kernel size increased to 5x5", "", "12,026"]]))
 
     assert doubts(table) == ()
     assert kinds(doubts(without_nets)) == ["same count"]

@@ -1,4 +1,4 @@
-"""What the head of a column says that it holds. The words are those of logs that people publish; the cells are not
+"""What a column header says that the column holds. The words are those of logs that people publish; the cells are not
 known here."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Role: TypeAlias = Literal["step", "change", "net", "parameters", "accuracy"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 FIGURES: Final[tuple[Role, ...]] = ("parameters", "accuracy")
 
-# Heads as `words` writes them. Of the patterns of a role the first is the surest.
+# Headers as `words` writes them. Of the patterns of a role the first is the surest.
 _PATTERNS: Final[Mapping[Role, tuple[str, ...]]] = {
     "step": (
         r"^#$",
@@ -37,7 +37,7 @@ _PATTERNS: Final[Mapping[Role, tuple[str, ...]]] = {
         r"\b(?:test|val\w*)\b.*%",
     ),
 }
-# Heads that speak of parameters or of an accuracy, and hold neither.
+# Headers that speak of parameters or of an accuracy, and hold neither.
 _OTHERS: Final = re.compile(
     r"\b(?:hyper\w*|config\w*|settings?|limit|budget|target|goal|expected|required|loss|error|drop|gain|gap|delta"
     r"|diff\w*|chang\w*|improvement|reduction|saved|time|seconds|per)\b|δ"
@@ -52,27 +52,27 @@ PREFERRED: Final[tuple[Part | None, ...]] = ("test", "validation", None, "train"
 _PICKED: Final = re.compile(r"\b(?:best|peak|max|maximum|highest|top)\b(?! 1)")
 _UNIT: Final = re.compile(r"[(\[]\s*(?:in )?(k|m|thousands?|millions?)\s*[)\]]", re.IGNORECASE)
 _PERCENT: Final = re.compile(r"%|\bpercent\b|\bpct\b", re.IGNORECASE)
-# The first head of a table of layers, epochs or classes.
+# The first header of a table of layers, epochs or classes.
 _NO_EXPERIMENTS: Final = re.compile(r"^(?:layers?|layer type|layer name|epochs?|digit|class|label)$")
 
 
-def words(head: str) -> str:
-    """A head in small letters, with blanks for signs and between the words of CamelCase.
+def words(header: str) -> str:
+    """A header in small letters, with blanks for signs and between the words of CamelCase.
 
     >>> words("TestAcc_(%)"), words("# Params")
     ('test acc %', '# params')
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", head)
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", header)
     return " ".join(re.sub(r"[^\w%#δΔ]|_", " ", spaced).lower().split())
 
 
-def fit(head: str, role: Role) -> int | None:
-    """How surely a head is that of a role, 0 being surest; None if it is not.
+def fit(header: str, role: Role) -> int | None:
+    """How surely a header is that of a role, 0 being surest; None if it is not.
 
     >>> fit("Total Params", "parameters"), fit("Hyper-parameters", "parameters"), fit("Train/Test acc", "accuracy")
     (0, None, None)
     """
-    said = words(head)
+    said = words(header)
     if role in FIGURES and _OTHERS.search(said):
         return None
     if role == "accuracy" and len(_parts(said)) > 1:
@@ -80,43 +80,43 @@ def fit(head: str, role: Role) -> int | None:
     return next((place for place, pattern in enumerate(_PATTERNS[role]) if re.search(pattern, said)), None)
 
 
-def names_figure(head: str) -> bool:
-    """Whether parameters or an accuracy may stand under a head."""
-    return any(fit(head, role) is not None for role in FIGURES)
+def names_figure(header: str) -> bool:
+    """Whether parameters or an accuracy may stand under a header."""
+    return any(fit(header, role) is not None for role in FIGURES)
 
 
-def part(head: str) -> Part | None:
-    """The images that a head names, if it names those of one part.
+def part(header: str) -> Part | None:
+    """The images that a header names, if it names those of one part.
 
     >>> part("Val. Accuracy"), part("Accuracy")
     ('validation', None)
     """
-    found = _parts(words(head))
+    found = _parts(words(header))
     return found[0] if len(found) == 1 else None
 
 
-def is_picked(head: str) -> bool:
-    """Whether a head says that the epoch was picked for the figure: best, peak."""
-    return _PICKED.search(words(head)) is not None
+def is_picked(header: str) -> bool:
+    """Whether a header says that the epoch was picked for the figure: best, peak."""
+    return _PICKED.search(words(header)) is not None
 
 
-def is_percent(head: str) -> bool:
-    return _PERCENT.search(head) is not None
+def is_percent(header: str) -> bool:
+    return _PERCENT.search(header) is not None
 
 
-def unit(head: str) -> int:
-    """What a head says that its numbers are given in.
+def unit(header: str) -> int:
+    """What a header says that its numbers are given in.
 
     >>> unit("Params (k)"), unit("Params")
     (1000, 1)
     """
-    match = _UNIT.search(head)
+    match = _UNIT.search(header)
     return 1 if match is None else 1_000 if match[1][0].lower() in "kt" else 1_000_000
 
 
-def is_of_experiments(head: str) -> bool:
-    """Whether a table with this first head may be a log of experiments, and not of layers, epochs or classes."""
-    return _NO_EXPERIMENTS.search(words(head)) is None
+def is_of_experiments(header: str) -> bool:
+    """Whether a table with this first header may be a log of experiments, and not of layers, epochs or classes."""
+    return _NO_EXPERIMENTS.search(words(header)) is None
 
 
 def _parts(said: str) -> list[Part]:
