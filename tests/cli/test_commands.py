@@ -447,7 +447,7 @@ def test_a_net_of_other_pictures_takes_them_as_they_are(flyweight, recipe, tmp_p
     code, out, _ = flyweight("predict", "@latest", "picture.png", "--json")
 
     assert code == 0
-    assert "taken as it is" in json.loads(out)[0]["notes"][0]
+    assert "only resized" in json.loads(out)[0]["notes"][0]
 
 
 def test_the_result_of_several_seeds_can_be_seen_again(flyweight, recipe):

@@ -87,7 +87,7 @@ def test_many_images_are_the_same_in_portions(store, record, images, monkeypatch
     net = load(record.id, store=store)
     whole = net.probabilities(images)
 
-    monkeypatch.setattr("flyweight.inference.net.AT_ONCE", 7)
+    monkeypatch.setattr("flyweight.inference.net.BATCH_SIZE", 7)
 
     assert np.allclose(net.probabilities(images), whole, atol=1e-6)
 
@@ -158,7 +158,7 @@ def test_a_colour_picture_with_channels_first_is_one_picture():
 
 
 BAD: dict[str, tuple[object, type[FlyweightError], str]] = {
-    "nothing": ([], UsageError, "at least one picture"),
+    "nothing": ([], UsageError, "no pictures given"),
     "floats": (np.zeros((28, 28)), UsageError, "uint8"),
     "a vector": (np.zeros(784, np.uint8), UsageError, r"\(784,\)"),
     "five channels": (np.zeros((2, 5, 28, 28), np.uint8), UsageError, r"\(2, 5, 28, 28\)"),
@@ -271,7 +271,7 @@ def test_a_run_without_a_net_says_so(tmp_path):
     store = Store.open(home=tmp_path / "home")
     diverged = run(tiny_recipe(tmp_path, "train.lr=1e9", "train.epochs=1"), seed=0, store=store, threads=1)
 
-    with pytest.raises(UsageError, match=f"{diverged.id} must have a trained net"):
+    with pytest.raises(UsageError, match=f"{diverged.id} has no trained net"):
         load(diverged.id, store=store)
 
 

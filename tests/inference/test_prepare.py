@@ -74,9 +74,9 @@ def test_a_digit_of_mnist_passes_as_it_is(digits, tmp_path):
         Image.fromarray(digit).save(tmp_path / "digit.png")
         Image.fromarray(255 - digit).save(tmp_path / "negative.png")
 
-        as_it_is, negative = read_digit(tmp_path / "digit.png"), read_digit(tmp_path / "negative.png")
+        unchanged, negative = read_digit(tmp_path / "digit.png"), read_digit(tmp_path / "negative.png")
 
-        assert np.array_equal(as_it_is.image[0], digit)
+        assert np.array_equal(unchanged.image[0], digit)
         assert np.array_equal(negative.image[0], digit)
         assert "inverted" in negative.notes[0]
 

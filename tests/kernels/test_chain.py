@@ -11,10 +11,10 @@ from torch import nn
 
 from flyweight.kernels import chain, functions
 from flyweight.kernels import library as built
-from flyweight.kernels.library import library, why_not
+from flyweight.kernels.library import library, why_missing
 from flyweight.model.build import build
 
-needs_kernels = pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_not()}")
+needs_kernels = pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_missing()}")
 
 NETS = [
     "c14p1 bn r c14p1 bn r m2 do.1 c24p1 bn r c16p1 bn r gap flat do.1 fc50 r fc10",

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from flyweight.kernels import functions
 from flyweight.kernels.dropout import SeededDropout
-from flyweight.kernels.library import library, why_not
+from flyweight.kernels.library import library, why_missing
 
-pytestmark = pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_not()}")
+pytestmark = pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_missing()}")
 
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2}
 ACTIVATIONS = {"none": None, "relu": nn.ReLU(), "leaky": nn.LeakyReLU(0.2), "silu": nn.SiLU()}
@@ -144,7 +144,7 @@ def test_what_is_not_a_number_is_passed_on():
 def test_dropout_keeps_what_its_seed_says(shape, dtype, p, seed):
     """The kernel's mask is the one that torch alone computes, for values and for gradients."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
-    mask = functions.kept(x.shape, p, seed)
+    mask = functions.dropout_mask(x.shape, p, seed)
 
     y = functions.drop(x, p=p, seed=seed)
     y.sum().backward()
@@ -157,7 +157,7 @@ def test_dropout_keeps_what_its_seed_says(shape, dtype, p, seed):
 def test_dropout_drops_its_share_independently():
     """Over a million values the share is p within five standard errors, and so is that of pairs, rows and seeds."""
     p, n = 0.3, 1_000_000
-    one, other = (~functions.kept(torch.Size((n,)), p, seed) for seed in (1, 2))
+    one, other = (~functions.dropout_mask(torch.Size((n,)), p, seed) for seed in (1, 2))
 
     shares = {
         "values": (one.double().mean(), p),
@@ -250,5 +250,5 @@ def test_other_convolutions_are_left_to_torch(settings):
     x = torch.ones((1, 4, 9, 9))
 
     assert not functions.can_convolve(x, nn.Conv2d(4, 4, 3, **settings))
-    assert not functions.can_convolve(x, nn.Conv2d(4, functions.MOST_CHANNELS + 1, 3))
+    assert not functions.can_convolve(x, nn.Conv2d(4, functions.MAX_CHANNELS + 1, 3))
     assert not functions.can_convolve(x[:, :, :2], nn.Conv2d(4, 4, 3))

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from flyweight.kernels import library as built
-from flyweight.kernels.library import FUNCTIONS, SOURCES, library, why_not
+from flyweight.kernels.library import FUNCTIONS, SOURCES, library, why_missing
 
 TRAIN = """
 import torch
-from flyweight.kernels.library import library, why_not
+from flyweight.kernels.library import library, why_missing
 from flyweight.model.build import build
 model = build("c4 m2 bn r do.1 c4 bn r m2 flat fc10", (1, 28, 28), generator=torch.Generator().manual_seed(0))
 torch.manual_seed(0)
 model(torch.ones((4, 1, 28, 28)).requires_grad_()).sum().backward()
-print(library() is not None, why_not(), sep="|")
+print(library() is not None, why_missing(), sep="|")
 """
 
 
@@ -80,7 +80,7 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".so"]
 
 
-@pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_not()}")
+@pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_missing()}")
 def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
     """A library that lies in the cache is loaded; the compiler is asked for its version alone."""
     commands: list[tuple[str, ...]] = []

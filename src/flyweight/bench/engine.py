@@ -34,7 +34,7 @@ class Engine:
         devices.prepare(threads=threads)
         self.images = images
         self.precision: Precision = precision
-        self.model = devices.settle(new_net(net), torch.device("cpu"))
+        self.model = devices.to_device(new_net(net), torch.device("cpu"))
         optimizer = optimizer_for(self.model, OptimizerSettings(name="sgd", lr=LR, momentum=MOMENTUM))
         self.training = start(self.model, optimizer, ema=0.0)
         self.batches = Batches(

@@ -94,7 +94,7 @@ def eager(images: Images, *, weights: Weights, threads: int) -> Predict:
 def engine(images: Images, *, weights: Weights, threads: int) -> Predict:
     """The evaluation of the engine; it also computes the loss, here with labels of 0."""
     devices.prepare(threads=threads)
-    net = devices.settle(_filled(new_net(), weights), torch.device("cpu"))
+    net = devices.to_device(_filled(new_net(), weights), torch.device("cpu"))
     labels = torch.zeros(len(images.test_images), dtype=torch.int64)
 
     def probabilities(pixels: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def code_fingerprint() -> str:
 
 def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
     generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
-    model = devices.settle(_net(recipe.model.net, shape, generator), device)
+    model = devices.to_device(_net(recipe.model.net, shape, generator), device)
     return start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
 
 

@@ -1,6 +1,6 @@
-"""A trained net and all that is needed to use it: from a run, or from a file of weights.
+"""A trained net with everything needed to use it, from a run or a file of weights.
 
-`load` resolves a name to a net; `TrainedNet` makes pictures ready, runs the net, and says what it predicts.
+`load` finds the net; `TrainedNet` prepares pictures, runs the net, and returns predictions.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from flyweight.records.weights import Weights
 
-AT_ONCE: Final = 1000  # images that go through a net together, as in the evaluation of a run
+BATCH_SIZE: Final = 1000  # as in the evaluation of a run
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNet:
-    """module: in evaluation mode, (N, *input_shape) float32 to (N, classes) logits, weights under the layers' paths.
+    """module: in evaluation mode, from (N, *input_shape) float32 to (N, classes) logits.
 
-    mean, std: per channel, for pixel values in 0..1. data: name of the image set that it was trained on.
+    mean, std: per channel, for pixel values 0 to 1. data: name of the image set that it was trained on.
     """
 
     module: nn.Module
@@ -45,13 +45,13 @@ class TrainedNet:
     data: str
 
     def predict(self, given: Given | Sequence[Given]) -> tuple[Prediction, ...]:
-        """What the net sees in each picture: paths, bytes of files, uint8 arrays or PIL images, one or many.
+        """Classify one or many pictures: paths, bytes of files, uint8 arrays or PIL images.
 
-        For a net of handwriting, each picture becomes what MNIST's makers would have made of it; for another net it is
-        taken as it is, in the net's size. Images of a data set go to `probabilities` instead.
+        For a net of handwriting, each picture is prepared like the images of MNIST; for another net it is only resized.
+        For images of a data set use `probabilities`.
 
         Raises:
-            UsageError: no picture, or something that is none. DataError: a picture that cannot be read.
+            UsageError: no picture, or an object of another type. DataError: a picture cannot be read.
         """
         found = pictures(given, self.input_shape)
         prepared = [prepare(one, self.input_shape, data=self.data) for one in found]
@@ -63,23 +63,23 @@ class TrainedNet:
 
     @torch.inference_mode()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, C, H, W) uint8, as data sets have them, to (N, classes) float32."""
+        """From images of a data set, (N, C, H, W) uint8, to (N, classes) float32."""
         found = [
-            self.module(self.normalised(torch.from_numpy(images[start : start + AT_ONCE]))).float().softmax(1)
-            for start in range(0, len(images), AT_ONCE)
+            self.module(self.normalised(torch.from_numpy(images[start : start + BATCH_SIZE]))).float().softmax(1)
+            for start in range(0, len(images), BATCH_SIZE)
         ]
         return torch.cat(found).numpy()
 
     def normalised(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 to what the module takes."""
+        """From (N, C, H, W) uint8 to the float32 input of the module."""
         return normalise(images, mean=self.mean, std=self.std)
 
 
 def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedNet:
-    """A trained net: of a run by its id, the beginning of it, @latest or @best; or of a file of weights by its path.
+    """A trained net from a run (its id or the start of it, @latest or @best), or from the path of a file of weights.
 
     Raises:
-        UsageError: an unknown run, or one without a trained net. DataError: a file that is missing, damaged or changed.
+        UsageError: the run is unknown or has no trained net. DataError: a file is missing, damaged or changed.
     """
     path = Path(source)
     if not isinstance(source, str) or sep in source or path.suffix == ".safetensors":
@@ -88,15 +88,17 @@ def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedN
     record = store.get(source)
     folder = store.folder(record.id)
     if folder.path.is_dir() and not folder.has("weights"):
-        raise UsageError(f"run {record.id} must have a trained net, found it {record.status} without one.")
+        raise UsageError(
+            f"run {record.id} has no trained net (status: {record.status}); choose a finished run, see: flyweight runs"
+        )
     return from_run_folder(folder)
 
 
 def from_run_folder(folder: RunFolder) -> TrainedNet:
-    """The net of a run, after its files' checksums were checked.
+    """The net of a run, after checking the checksums of its files.
 
     Raises:
-        DataError: a file is missing, changed, or not of this format.
+        DataError: a file is missing, changed, or of another format.
     """
     folder.verify()
     return _trained(folder.weights(), folder.path)
@@ -106,21 +108,21 @@ def _from_file(path: Path) -> TrainedNet:
     try:
         weights = Weights.from_bytes(path.read_bytes())
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: must hold the weights of a run's net, found {_in_a_line(error)}.") from error
+        raise DataError(f"{path}: must be a file of weights of a run, cannot read it ({_one_line(error)}).") from error
     if is_own_module(weights.net):  # code that a file names is not imported
         raise UsageError(
-            f"{path}: is of the module {weights.net!r}, whose code is not in the file; load its run by its id."
+            f"{path}: its net is the module {weights.net!r}, whose code is not in the file; give its run instead."
         )
     return _trained(weights, path)
 
 
 def _trained(weights: Weights, path: Path) -> TrainedNet:
-    """path: where the weights are from, for the words of an error."""
+    """path: of the weights, for errors."""
     try:
         module = _module(weights.net, weights.input_shape)
     except NotationError as error:
-        raise DataError(f"{path}: names a net that cannot be built: {str(error).splitlines()[0]}") from error
-    _put({name: torch.tensor(tensor) for name, tensor in weights.tensors.items()}, module, path)
+        raise DataError(f"{path}: its net cannot be built: {str(error).splitlines()[0]}") from error
+    _load_weights({name: torch.tensor(tensor) for name, tensor in weights.tensors.items()}, module, path)
     return TrainedNet(
         module=module.eval(),
         input_shape=weights.input_shape,
@@ -136,27 +138,27 @@ def _module(net: str, input_shape: tuple[int, int, int]) -> nn.Module:
         from flyweight.model.trace import load_module
 
         return load_module(net)
-    # With a generator of its own, the random state of whoever loads a net stays as it was.
+    # A separate generator leaves the random state of the caller unchanged.
     return build(net, input_shape, generator=torch.Generator())
 
 
-def _put(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
+def _load_weights(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     """Copy the weights into the module.
 
     Raises:
-        DataError: names or shapes are not those of the module.
+        DataError: names or shapes differ from those of the module.
     """
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     needed = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     for name in sorted(found.keys() | needed.keys()):
         if found.get(name) != needed.get(name):
             raise DataError(
-                f"{path}: must hold the weights of its net: {name} of shape {needed.get(name, 'none')}, found "
-                f"{found.get(name, 'none')}; train again, or bring back the file and the code of its net."
+                f"{path}: the weights do not fit the net: {name} must have shape {needed.get(name, 'none')}, found "
+                f"{found.get(name, 'none')}; train again, or restore the file and the code of the net."
             )
     module.load_state_dict(dict(weights))
 
 
-def _in_a_line(error: Exception) -> str:
-    """A KeyError's text is only the key."""
+def _one_line(error: Exception) -> str:
+    """The text of an error; that of a KeyError is only the key."""
     return f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())

@@ -1,7 +1,4 @@
-"""Pictures of one's own, however they are given: files, bytes, arrays and PIL images all become a PIL image and a name.
-
-What a net makes of them, or which size it needs, is not known here.
-"""
+"""Pictures of users: files, bytes, arrays and PIL images all become a PIL image with a name."""
 
 from __future__ import annotations
 
@@ -21,13 +18,13 @@ from flyweight.errors import DataError, UsageError
 
 Given: TypeAlias = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
 
-MAX_PIXELS: Final = 60_000_000  # the largest phone cameras' full pictures
+MAX_PIXELS: Final = 60_000_000  # about the largest pictures of phone cameras
 CHANNELS: Final = (1, 3, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture upright and with its pixels loaded; `path` is None where it was not given as a file."""
+    """A loaded picture in upright orientation; `path` is None if it was not given as a file."""
 
     name: str
     path: Path | None
@@ -35,19 +32,19 @@ class Picture:
 
 
 def pictures(given: Given | Sequence[Given], shape: tuple[int, int, int]) -> tuple[Picture, ...]:
-    """One picture or many of them, in their order; an array may hold several. shape: (C, H, W) of the net's input.
+    """Read one or many pictures in order; an array can have several. shape: (C, H, W) of the net's input.
 
-    An array is uint8: (H, W), (H, W, C), or a batch of either; channels may come first in a batch, and in a single
-    picture whose shape is the net's.
+    An array is uint8: (H, W), (H, W, C), or a batch of either; channels can come first in a batch, and in a single
+    picture with the shape of the net.
 
     Raises:
-        DataError: what is no picture, or a damaged one. UsageError: something of another kind, or none at all.
+        DataError: a file is damaged or not a picture. UsageError: no picture, or an object of another type.
     """
     if isinstance(given, str | bytes | PathLike | np.ndarray | Image.Image):
         given = [given]
     found = tuple(_picture(one, number) for number, one in enumerate(_flat(given, shape), start=1))
     if not found:
-        raise UsageError("at least one picture is needed, found none.")
+        raise UsageError("no pictures given, expected at least one.")
     return found
 
 
@@ -62,7 +59,7 @@ def _flat(given: Iterable[Given], shape: tuple[int, int, int]) -> Iterator[Given
 def _in_array(array: NDArray[Any], shape: tuple[int, int, int]) -> Iterable[NDArray[np.uint8]]:
     """The pictures of an array, each (H, W) or (H, W, C)."""
     if array.dtype != np.uint8:
-        raise UsageError(f"pictures in an array must be uint8 from 0 to 255, found {array.dtype}; convert them.")
+        raise UsageError(f"an array of pictures must be uint8 (0 to 255), found {array.dtype}; convert it.")
     if array.shape == shape:
         return [array.transpose(1, 2, 0)]
     match array.ndim:
@@ -103,12 +100,12 @@ def _unnamed(source: io.BytesIO | Image.Image, number: int) -> Picture:
 
 
 def _opened(source: Path | io.BytesIO | Image.Image, name: str) -> Image.Image:
-    """The picture, upright and with its pixels loaded; whatever is wrong with it is said in one line."""
+    """The loaded picture in upright orientation; any fault is an error of one line."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a bomb from 89 million pixels on and refuses twice as many; ours is the lower bound.
+            # Pillow warns from 89 million pixels on and refuses twice as many; MAX_PIXELS is lower.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # A broken tag or a fault in EXIF is no fault in the pixels.
+            # Broken EXIF tags do not matter for the pixels.
             warnings.filterwarnings("ignore", category=UserWarning)
             if isinstance(source, Image.Image):
                 return _upright(source, name)
@@ -122,16 +119,16 @@ def _opened(source: Path | io.BytesIO | Image.Image, name: str) -> Image.Image:
         raise DataError(f"{name} is not an image that can be read. Give a PNG or JPEG.") from None
     except Image.DecompressionBombError:
         raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels. Crop it or scale it down.") from None
-    # A broken file raises what its format's reader happens to raise: SyntaxError for PNG, for one.
+    # Readers of broken files raise various errors, PNG for example a SyntaxError.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"{name} cannot be read as an image ({error}). Save it again as PNG or JPEG.") from None
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
-    """A copy of the image, turned as its camera says."""
+    """A copy of the image, rotated as its EXIF data says."""
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise DataError(
-            f"{name} has {image.width} x {image.height} pixels, 1 to {MAX_PIXELS:,} are read. Crop it or scale it down."
+            f"{name} has {image.width} x {image.height} pixels, at most {MAX_PIXELS:,} are possible. Crop or shrink it."
         )
     image.load()
     return ImageOps.exif_transpose(image)

@@ -1,4 +1,4 @@
-"""What a net predicts for one picture, as a value that prints itself and can be saved with what the net saw."""
+"""The prediction for one picture, with its text and the image that the net received."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SHADES: Final = " .:-=+*#%@"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """predicted: name of the most probable class. others: the next two. seen: what the net was given, (C, H, W) uint8.
+    """predicted: name of the most probable class. others: the next two. seen: the input of the net, (C, H, W) uint8.
 
-    path: of the picture, None where it was not given as a file.
+    path: of the picture; None if it was not given as a file.
     """
 
     path: Path | None
@@ -44,12 +44,12 @@ class Prediction:
         }
 
     def as_text(self) -> str:
-        """The predicted class, the next best ones, and the picture in letters."""
+        """The predicted class, the next two, and the input of the net as ASCII art."""
         others = ", ".join(f"{name} {probability:.1%}" for name, probability in self.others)
         lines = [f"{self.path or 'picture'}: {self.predicted} ({self.probability:.1%}; then {others})"]
         if self.notes:
             lines += textwrap.wrap(", ".join(self.notes), 78, initial_indent="  ", subsequent_indent="  ")
-        return "\n".join([*lines, *_in_letters(self.seen)])
+        return "\n".join([*lines, *_ascii_art(self.seen)])
 
 
 def prediction(
@@ -68,10 +68,10 @@ def prediction(
 
 
 def save_seen(predictions: Sequence[Prediction], folder: Path) -> None:
-    """A PNG file in the folder for each, of what the net was given to see.
+    """Save the input of the net for each picture as a PNG file in the folder.
 
     Raises:
-        UsageError, MissingError: the folder cannot be made.
+        UsageError, MissingError: the folder cannot be created.
     """
     files.make_folder(folder)
     for number, one in enumerate(predictions, start=1):
@@ -81,8 +81,8 @@ def save_seen(predictions: Sequence[Prediction], folder: Path) -> None:
         files.write_bytes(folder / f"{number}-{one.path.stem if one.path else 'picture'}.png", buffer.getvalue())
 
 
-def _in_letters(image: NDArray[np.uint8]) -> list[str]:
-    """One letter per two pixels' height, since letters are twice as high as wide."""
+def _ascii_art(image: NDArray[np.uint8]) -> list[str]:
+    """One character for two pixels of height, since characters are twice as high as wide."""
     grey = image.mean(axis=0)
     grey = grey[: len(grey) // 2 * 2].reshape(-1, 2, grey.shape[1]).mean(axis=1)
     levels = (grey / 256 * len(SHADES)).astype(int)

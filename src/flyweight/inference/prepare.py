@@ -1,8 +1,8 @@
-"""A picture made ready for a net: handwriting as MNIST's makers would have made it, anything else in the net's size.
+"""Prepare a picture for a net: handwriting like the images of MNIST, other pictures only resized.
 
-Goes in: a picture. Comes out: a uint8 image of the net's shape, and notes on what was done to it. Nets are not known
-here. MNIST itself was made so (LeCun et al. 1998): the digit scaled into a box of 20 x 20 with its aspect kept,
-white on black, and set into 28 x 28 with its centre of mass in the middle.
+A picture goes in; a uint8 image of the shape of the net and notes on the changes come out. MNIST was made like this
+(LeCun et al. 1998): the digit is scaled into a box of 20 x 20 with its aspect ratio, white on black, and placed into
+28 x 28 with its centre of mass in the middle.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ from flyweight.inference.pictures import Picture
 Grey = NDArray[np.float64]  # (H, W), 0 black to 255 white
 Mask = NDArray[np.bool_]
 
-# Image sets of handwriting, white on black and centred, of which people make photos with dark ink on paper.
+# Image sets of handwriting, white on black and centred; photos of users have dark ink on paper.
 HANDWRITING: Final = ("mnist", "qmnist", "kmnist", "emnist-letters", "emnist-balanced")
 
-WORKING_SIDE: Final = 480  # ink is looked for in a picture of at most this side
+WORKING_SIDE: Final = 480  # a larger picture is shrunk to this before the search for ink
 BOX_FRACTION: Final = 20 / 28
 
-# Grey levels (of 255) that ink must stand out from its paper by, and by how many deviations of the paper's noise.
+# Minimum contrast between ink and paper, in grey levels (of 255) and in standard deviations of the noise of the paper.
 MIN_CONTRAST: Final = 24.0
 MIN_CONTRAST_SIGMAS: Final = 5.0
-# What counts as the same digit: parts with at least this share of the ink of the largest part (the bar of a 5).
+# A part belongs to the digit if it has at least this share of the ink of the largest part (as the bar of a 5).
 MIN_PART: Final = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What the net is fed: `image` uint8 (C, H, W); `notes` says in words what was done to the picture."""
+    """The input of the net, `image` (C, H, W) uint8, and notes on what was done to the picture."""
 
     image: NDArray[np.uint8]
     notes: tuple[str, ...]
 
 
 def prepare(picture: Picture, shape: tuple[int, int, int], *, data: str) -> Prepared:
-    """The picture for a net with this input, (C, H, W), that was trained on this image set.
+    """Prepare a picture for a net with this input shape, (C, H, W), trained on the image set `data`.
 
     Raises:
-        DataError: one without anything that stands out from its background, or of a kind that has no 8 bits.
+        DataError: nothing in it stands out from the background, or its pixels do not have 8 bits.
     """
-    return as_mnist(picture, shape) if data in HANDWRITING else as_it_is(picture, shape)
+    return as_mnist(picture, shape) if data in HANDWRITING else resize_only(picture, shape)
 
 
-def as_it_is(picture: Picture, shape: tuple[int, int, int]) -> Prepared:
-    """The whole picture in the net's size, grey or in colour as the net has it."""
+def resize_only(picture: Picture, shape: tuple[int, int, int]) -> Prepared:
+    """The picture resized to the input of the net, in grey or colour."""
     channels, height, width = shape
     plain = plain_picture(picture.image, picture.name).convert("L" if channels == 1 else "RGB")
     image = np.asarray(plain.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, channels)
     return Prepared(
-        image=np.ascontiguousarray(image.transpose(2, 0, 1)), notes=(f"taken as it is, {width} x {height} pixels",)
+        image=np.ascontiguousarray(image.transpose(2, 0, 1)), notes=(f"only resized, to {width} x {height} pixels",)
     )
 
 
 def as_mnist(picture: Picture, shape: tuple[int, int, int] = (1, 28, 28)) -> Prepared:
-    """The digit on a picture as a net with this input, (C, H, W), expects it: light on dark.
+    """The digit on a picture, prepared like MNIST for an input of this shape, (C, H, W): light on dark.
 
-    An image that already is what MNIST holds, of the net's size and centred, passes unchanged, or only inverted.
+    An image that is already like MNIST, of the size of the net and centred, stays unchanged or is only inverted.
 
     Raises:
         DataError: nothing stands out from the background.
@@ -85,15 +85,15 @@ def as_mnist(picture: Picture, shape: tuple[int, int, int] = (1, 28, 28)) -> Pre
     framed = _framed(digit[top:bottom, left:right], shape[1], shape[2])
     notes = (
         f"read {image.width} x {image.height} pixels",
-        "dark ink on light paper: inverted" if was_inverted else "light ink on a dark ground: kept",
-        _place_in_words(top, bottom, left, right, grey.shape),
+        "dark ink on light paper: inverted" if was_inverted else "light ink on a dark background",
+        _size_note(top, bottom, left, right, grey.shape),
         f"scaled into a box of {_box_side(shape[1], shape[2])} pixels and centred by mass",
     )
     return Prepared(image=_channels(framed, shape[0]), notes=notes)
 
 
 def _already_prepared(picture: Image.Image, shape: tuple[int, int, int]) -> Prepared | None:
-    """The picture itself if it is what MNIST holds: the net's size, an even border, the mass in the middle."""
+    """The picture itself if it is like MNIST: the size of the net, an even border, centred by mass."""
     channels, height, width = shape
     if (picture.height, picture.width) != (height, width) or picture.mode not in ("L", "RGB"):
         return None
@@ -109,13 +109,13 @@ def _already_prepared(picture: Image.Image, shape: tuple[int, int, int]) -> Prep
     is_centred = all(abs(at - side / 2) < 0.75 for at, side in zip(_centre(grey), (height, width), strict=True))
     if grey.max() < 128 or not is_centred:
         return None
-    note = "inverted, otherwise unchanged" if was_inverted else "unchanged: already as MNIST has them"
+    note = "inverted, otherwise unchanged" if was_inverted else "unchanged: already like MNIST"
     image = pixels.transpose(2, 0, 1) if pixels.shape[2] == channels else _channels(grey, channels)
     return Prepared(image=np.ascontiguousarray(image, dtype=np.uint8), notes=(note,))
 
 
 def _grey(picture: Image.Image) -> Grey:
-    """Luminance 0..255; what is transparent becomes the ground that the drawn pixels stand out from."""
+    """Luminance 0 to 255; transparent pixels become a background with contrast to the drawn ones."""
     if picture.mode.startswith(("I", "F")):
         return _stretched(np.asarray(picture, dtype=np.float64))
     if not picture.has_transparency_data:
@@ -128,7 +128,7 @@ def _grey(picture: Image.Image) -> Grey:
 
 
 def _stretched(values: Grey) -> Grey:
-    """16-bit and floating-point pictures have no agreed white: their own range becomes 0..255."""
+    """16-bit and float pictures have no standard white: their range is scaled to 0 to 255."""
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()
     return np.asarray((values - low) * (255 / (high - low)) if high > low else np.zeros_like(values))
@@ -143,28 +143,28 @@ def _shrink(grey: Grey) -> Grey:
 
 
 def _resized(grey: Grey, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.BOX) -> Grey:
-    """`grey` at (width, height) of `size`; where it shrinks, each new pixel is the mean of what it covers."""
+    """Resize to `size` (width, height); the default averages the pixels when shrinking."""
     return np.asarray(Image.fromarray(grey.astype(np.float32)).resize(size, resampling), dtype=np.float64)
 
 
 def _ink(grey: Grey) -> tuple[Grey, bool]:
-    """How much each pixel stands out from its paper, 0 for the paper itself, and whether the ink is the darker one.
+    """The contrast of each pixel with the paper (0 for paper), and whether the ink is darker than the paper.
 
-    Ink is the minority to one side, so the third moment of what is left without the paper gives its side.
+    Few pixels are ink, so the sign of the third moment around the paper tells whether ink is lighter or darker.
     """
     paper = _paper(grey)
     rest = grey - paper
     if float((rest**3).sum()) >= 0:
         return rest, False
-    # Light falls on ink and paper alike: their ratio is free of a shadow's edge, their difference is not.
+    # Ink and paper get the same light, so a shadow cancels in their ratio, but not in their difference.
     return np.asarray(-rest * (255 / np.maximum(paper, 32.0))), True
 
 
 def _paper(grey: Grey) -> Grey:
-    """The paper's own brightness at each pixel: a cubic surface, refitted until ink no longer pulls it.
+    """Brightness of the paper at each pixel: a cubic surface, fitted repeatedly until ink has no influence.
 
-    Starts from the rim, where digits seldom are; then every pixel counts by how near it is to the surface (Tukey's
-    biweight), so strokes drop out and a lamp's gradient stays.
+    The first fit uses the border, which rarely has ink; then each pixel is weighted by its distance to the surface
+    (Tukey's biweight), so ink is ignored and uneven light is included.
     """
     small = _resized(grey, (min(64, grey.shape[1]), min(64, grey.shape[0])))
     terms = _surface_terms(*small.shape)
@@ -175,7 +175,7 @@ def _paper(grey: Grey) -> Grey:
     surface = np.full(values.shape, np.median(values[weights > 0]))
     weights = _closeness(values - surface, weights > 0) * weights
     for round_number in range(12):
-        # A plane first: a cubic fitted to the rim alone swings in the middle.
+        # A plane first: a cubic surface fitted only to the border oscillates in the middle.
         used = terms[:, : 3 if round_number < 2 else 6 if round_number < 6 else 10]
         surface = used @ _least_squares(used, values, weights)
         weights = _closeness(values - surface, weights > 0 if round_number < 1 else np.ones(values.shape, dtype=bool))
@@ -184,13 +184,13 @@ def _paper(grey: Grey) -> Grey:
 
 
 def _closeness(residuals: Grey, among: Mask) -> Grey:
-    """Tukey's biweight: 1 on the surface, 0 from about five robust deviations on."""
+    """Tukey's biweight: 1 on the surface, 0 beyond about five robust standard deviations."""
     reach = 4.7 * max(_deviation(residuals[among]), 1.0)
     return np.asarray(np.clip(1 - (residuals / reach) ** 2, 0, None) ** 2)
 
 
 def _deviation(values: Grey) -> float:
-    """The standard deviation that normal values with the same interquartile range as `values` would have."""
+    """A robust standard deviation: the scaled median absolute deviation."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
@@ -213,7 +213,7 @@ def _least_squares(terms: Grey, values: Grey, weights: Grey) -> Grey:
 
 
 def _digit(ink: Grey, name: str) -> Grey:
-    """The ink of the digit alone, 0..255 and 0 everywhere else.
+    """The ink of the digit, 0 to 255, and 0 everywhere else.
 
     Raises:
         DataError: nothing stands out from the background.
@@ -224,17 +224,17 @@ def _digit(ink: Grey, name: str) -> Grey:
     level = float(np.percentile(smooth[strong], 85)) if strong.any() else 0.0
     if level < max(MIN_CONTRAST, MIN_CONTRAST_SIGMAS * noise):
         raise DataError(
-            f"{name}: no digit found, nothing stands out from the background. Give a darker or closer picture."
+            f"{name}: no digit found, since nothing stands out from the background. Give a darker or closer picture."
         )
     faintest = max(3.5 * noise, 0.06 * level)
     kept = _main_parts(smooth > min(faintest, 0.5 * level), smooth, level)
-    # Ink is saturated in MNIST: full strokes become 255, their soft edges stay in proportion.
+    # Ink is saturated in MNIST: strokes become 255, their soft edges are scaled in proportion.
     full = float(np.percentile(smooth[kept & strong], 75))
     return np.asarray(np.clip(np.where(kept, smooth, 0) * (255 / full), 0, 255))
 
 
 def _smoothed(ink: Grey) -> Grey:
-    """Without the grain of paper and sensor; small pictures have no pixels to spare and stay as they are."""
+    """Smooth the noise of paper and sensor; small pictures stay unchanged."""
     radius = min(ink.shape) / 250
     if radius < 0.4:
         return ink
@@ -245,7 +245,7 @@ def _smoothed(ink: Grey) -> Grey:
 
 
 def _otsu(values: Grey) -> float:
-    """The threshold that parts `values` best into two groups (Otsu 1979): largest variance between them."""
+    """The threshold between two groups of values with the largest variance between the groups (Otsu 1979)."""
     counts, edges = np.histogram(values, bins=256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -257,7 +257,7 @@ def _otsu(values: Grey) -> float:
 
 
 def _main_parts(mask: Mask, ink: Grey, level: float) -> Mask:
-    """The connected parts of `mask` that belong to the digit: with a full stroke in them, and not a speck."""
+    """The connected parts of `mask` that belong to the digit: with a strong stroke, and not too small."""
     from scipy import ndimage
 
     labels, n = ndimage.label(mask, structure=np.ones((3, 3)))  # corners touch too
@@ -269,26 +269,26 @@ def _main_parts(mask: Mask, ink: Grey, level: float) -> Mask:
 
 
 def _bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """The tight box: first and one past the last row, then column."""
+    """The bounding box: top, bottom, left, right; bottom and right are exclusive."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _place_in_words(top: int, bottom: int, left: int, right: int, size: tuple[int, ...]) -> str:
+def _size_note(top: int, bottom: int, left: int, right: int, size: tuple[int, ...]) -> str:
     height, width = size
     across, down = 100 * (right - left) / width, 100 * (bottom - top) / height
     return f"found the digit on {across:.0f} % of the width and {down:.0f} % of the height"
 
 
 def _framed(digit: Grey, height: int, width: int) -> NDArray[np.uint8]:
-    """`digit` scaled into the box and set into a black frame so that its centre of mass is the frame's middle."""
+    """The digit scaled into the box, in a black frame with its centre of mass in the middle."""
     side = _box_side(height, width)
     scale = side / max(digit.shape)
     size = (max(1, round(digit.shape[1] * scale)), max(1, round(digit.shape[0] * scale)))
     small = _resized(digit, size, Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC)
     frame = np.zeros((height, width))
     top, left = (
-        # MNIST rounds to whole pixels around index side / 2; a lopsided digit stays inside the frame.
+        # MNIST rounds to whole pixels around index side / 2; an asymmetric digit stays inside the frame.
         int(np.clip(np.floor(full / 2 + 0.5 - at), 0, full - part))
         for at, full, part in zip(_centre(small), (height, width), small.shape, strict=True)
     )

@@ -1,1 +1,1 @@
-"""What torch does one pass at a time in a training step on a processor, fused; torch alone where that cannot be."""
+"""Fused CPU kernels for a training step, as torch functions; torch alone is the fallback."""

@@ -1,4 +1,4 @@
-"""Layers one after the other, by the kernels where they have them and by the layers themselves elsewhere."""
+"""Run a sequence of layers with the kernels where possible, and with torch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flyweight.kernels.library import library
 
 
 def run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """What the modules make of x (N, ...), in their order.
+    """Apply the modules to x (N, ...) in order.
 
-    Batch norm takes the activation and the 2 x 2 max pooling behind it along. A layer that somebody watches with a
-    hook is called itself, and nothing is fused while torch records what is called, for an export or a count.
+    Batch norm is fused with the activation and the 2 x 2 max pooling after it. A layer with hooks is called itself, and
+    nothing is fused while torch records the calls, for an export or a count.
     """
     if not _may_fuse(x):
         for module in modules:
@@ -35,9 +35,9 @@ def _may_fuse(x: Tensor) -> bool:
 
 
 def _step(modules: Sequence[nn.Module], x: Tensor) -> tuple[int, Tensor]:
-    """How many of the modules were done, and what came out."""
+    """The number of modules applied, and the output."""
     first = modules[0]
-    if x.ndim != 4 or x.dtype not in functions.DTYPES or _is_watched(first):
+    if x.ndim != 4 or x.dtype not in functions.DTYPES or _has_hooks(first):
         return 1, first(x)
     if isinstance(first, nn.Conv2d) and functions.can_convolve(x, first):
         return 1, functions.convolve(x, first)
@@ -45,19 +45,19 @@ def _step(modules: Sequence[nn.Module], x: Tensor) -> tuple[int, Tensor]:
         return 1, functions.max_pool(x)
     if not (isinstance(first, nn.BatchNorm2d) and _can_normalise(first, x)):
         return 1, first(x)
-    following = [None if _is_watched(module) else module for module in modules[1:]] + [None, None]
+    following = [None if _has_hooks(module) else module for module in modules[1:]] + [None, None]
     activation = functions.fusable_activation(following[0])
     used = 1 if activation is None else 2
     pools = functions.is_two_by_two(following[used - 1]) and min(x.shape[2:]) > 1
     return used + pools, functions.norm(x, first, activation or functions.IDENTITY, pools=pools)
 
 
-def _is_watched(module: nn.Module) -> bool:
+def _has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _can_normalise(module: nn.BatchNorm2d, x: Tensor) -> bool:
-    """Single precision, running averages with a fixed momentum, and a batch to take a variance of."""
+    """True for float32 with running averages of fixed momentum, and enough values for a variance."""
     averages = module.running_mean
     is_usual = averages is not None and averages.dtype == torch.float32 and module.momentum is not None
     if module.training:

@@ -1,4 +1,4 @@
-"""Dropout whose mask is a function of one drawn number: the same on every device, with the kernels and without."""
+"""Dropout whose mask is a function of one random number: equal on every device, with and without the kernels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Layers that the kernels carry out, as torch functions with gradients: batch norm and what follows, pooling, dropout.
+"""The kernels as torch functions with gradients: convolution, batch norm with activation and pooling, dropout.
 
-All of them take and give float32 or bfloat16 in channels-last memory, on the CPU. They agree with torch's own layers
-within rounding; the bits do not depend on the number of threads.
+Input and output are float32 or bfloat16 in channels-last memory on the CPU. They agree with the layers of torch within
+rounding; the bits do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch.autograd.function import once_differentiable
 
 from flyweight.kernels.library import Library, library
 
-# Activations that are fused into batch norm, by the number that kernels.cpp gives them, and their slope below zero.
+# Activations that can be fused into batch norm: number in kernels.cpp, and slope below zero.
 IDENTITY: Final = (0, 0.0)
 DTYPES: Final = (torch.float32, torch.bfloat16)
 
 
 def fusable_activation(module: nn.Module | None) -> tuple[int, float] | None:
-    """Number and slope of an activation that the kernels have; None for any other module."""
+    """Number and slope of an activation in the kernels; None for any other module."""
     match module:
         case nn.ReLU():
             return 1, 0.0
@@ -32,19 +32,19 @@ def fusable_activation(module: nn.Module | None) -> tuple[int, float] | None:
 
 
 def is_two_by_two(module: nn.Module | None) -> bool:
-    """True for max pooling of 2 x 2 places that do not overlap."""
+    """True for 2 x 2 max pooling without overlap."""
     if not isinstance(module, nn.MaxPool2d):
         return False
     settings = (module.kernel_size, module.stride, module.padding, module.dilation)
     return settings == (2, 2, 0, 1) and not module.ceil_mode and not module.return_indices
 
 
-# Wider convolutions are as fast or faster by torch's own.
-MOST_CHANNELS: Final = 64
+# With more channels torch is as fast or faster.
+MAX_CHANNELS: Final = 64
 
 
 def can_convolve(x: Tensor, module: nn.Conv2d) -> bool:
-    """True for a square, dense convolution of stride 1 and few channels, on a processor that the kernels are for."""
+    """True for a square, dense convolution of stride 1 with few channels, on a processor with a kernel for it."""
     kernel, padding = module.kernel_size[0], int(module.padding[0])
     is_plain = (
         module.kernel_size == (kernel, kernel)
@@ -56,11 +56,11 @@ def can_convolve(x: Tensor, module: nn.Conv2d) -> bool:
     if not is_plain or padding >= kernel or kernel > min(x.shape[2:]) + 2 * padding or not len(x):
         return False
     has = {torch.float32: _library().convolves_float32, torch.bfloat16: _library().convolves_bfloat16}
-    return has.get(_working_type(x), False) and max(module.in_channels, module.out_channels) <= MOST_CHANNELS
+    return has.get(_working_type(x), False) and max(module.in_channels, module.out_channels) <= MAX_CHANNELS
 
 
 def convolve(x: Tensor, module: nn.Conv2d) -> Tensor:
-    """`module` over x (N, C, H, W); under autocast in its type, with the weights rounded and their gradients not."""
+    """Apply `module` to x (N, C, H, W); under autocast the weights are rounded, but not their gradients."""
     result: Tensor = _Convolve.apply(x.to(_working_type(x)), module.weight, module.bias, module.padding[0])  # type: ignore[no-untyped-call]
     return result
 
@@ -70,7 +70,7 @@ def _working_type(x: Tensor) -> torch.dtype:
 
 
 def norm(x: Tensor, module: nn.BatchNorm2d, activation: tuple[int, float] = IDENTITY, *, pools: bool = False) -> Tensor:
-    """`module` over x (N, C, H, W), then the activation, then 2 x 2 max pooling if it `pools`."""
+    """Apply `module` to x (N, C, H, W), then the activation, and 2 x 2 max pooling if `pools`."""
     if module.training and module.num_batches_tracked is not None:
         module.num_batches_tracked.add_(1)
     result: Tensor = _Norm.apply(x, module.weight, module.bias, module, activation, pools)  # type: ignore[no-untyped-call]
@@ -84,14 +84,14 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 def drop(x: Tensor, *, p: float, seed: int) -> Tensor:
-    """`x` with each value 0 with probability `p`, the others divided by 1 - p; which ones follows from `seed` alone."""
+    """Set each value to 0 with probability `p` and divide the others by 1 - p; only `seed` decides which."""
     result: Tensor = _Drop.apply(x, p, seed)  # type: ignore[no-untyped-call]
     return result
 
 
 def _library() -> Library:
     found = library()
-    assert found is not None, "asked for kernels that were not built"
+    assert found is not None, "the kernels were not built"
     return found
 
 
@@ -166,25 +166,25 @@ class _Norm(torch.autograd.Function):
         n, height, width, channels = _sides(x)
         shape = (height // 2, width // 2) if pools else (height, width)
         y = _like(x, *shape, x.dtype)
-        place = _like(x, *shape, torch.uint8) if pools else None
+        argmax = _like(x, *shape, torch.uint8) if pools else None
         saved = torch.empty((4, channels))
         _library().norm(
-            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), _address(place), n, height, width, channels),
+            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), _address(argmax), n, height, width, channels),
             *(_address(weight), _address(bias), _address(module.running_mean), _address(module.running_var)),
             *(module.training, module.momentum, module.eps, saved.data_ptr(), *activation, torch.get_num_threads()),
         )
-        ctx.save_for_backward(x, weight, saved, place)
+        ctx.save_for_backward(x, weight, saved, argmax)
         ctx.activation = activation
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, saved, place = ctx.saved_tensors
+        x, weight, saved, argmax = ctx.saved_tensors
         n, height, width, channels = _sides(x)
         dy, dx, of_weight_and_bias = _channels_last(dy), torch.empty_like(x), torch.empty((2, channels))
         _library().norm_backward(
-            *(x.dtype == torch.float32, x.data_ptr(), dy.data_ptr(), _address(place), dx.data_ptr()),
+            *(x.dtype == torch.float32, x.data_ptr(), dy.data_ptr(), _address(argmax), dx.data_ptr()),
             *(n, height, width, channels, _address(weight), saved.data_ptr()),
             *(of_weight_and_bias[0].data_ptr(), of_weight_and_bias[1].data_ptr()),
             *(*ctx.activation, torch.get_num_threads()),
@@ -198,23 +198,23 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = _channels_last(x)
         n, height, width, channels = _sides(x)
-        y, place = (_like(x, height // 2, width // 2, dtype) for dtype in (x.dtype, torch.uint8))
+        y, argmax = (_like(x, height // 2, width // 2, dtype) for dtype in (x.dtype, torch.uint8))
         _library().pool(
-            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), place.data_ptr(), n, height, width, channels),
+            *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), argmax.data_ptr(), n, height, width, channels),
             torch.get_num_threads(),
         )
-        ctx.save_for_backward(place)
+        ctx.save_for_backward(argmax)
         ctx.shape = x.shape
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Tensor:
-        (place,) = ctx.saved_tensors
+        (argmax,) = ctx.saved_tensors
         dy = _channels_last(dy)
         dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=torch.channels_last)
         _library().pool_backward(
-            *(dy.dtype == torch.float32, dy.data_ptr(), place.data_ptr(), dx.data_ptr(), *_sides(dx)),
+            *(dy.dtype == torch.float32, dy.data_ptr(), argmax.data_ptr(), dx.data_ptr(), *_sides(dx)),
             torch.get_num_threads(),
         )
         return dx
@@ -233,10 +233,10 @@ class _Drop(torch.autograd.Function):
 
 
 def _dropped(x: Tensor, p: float, seed: int) -> Tensor:
-    """Kept or not by place in channels-last order, whatever the order in memory was."""
+    """The mask follows the channels-last order of values, whatever the memory layout."""
     x = _channels_last(x) if x.ndim == 4 else x.contiguous()
     if x.device.type != "cpu" or x.dtype not in DTYPES or library() is None:
-        return torch.where(kept(x.shape, p, seed, x.device), x / (1 - p), 0)
+        return torch.where(dropout_mask(x.shape, p, seed, x.device), x / (1 - p), 0)
     y = torch.empty_like(x)
     _library().dropout(
         *(x.dtype == torch.float32, x.data_ptr(), y.data_ptr(), x.numel()),
@@ -249,13 +249,13 @@ def _threshold(p: float) -> int:
     return min(round(p * 2**32), 2**32 - 1)
 
 
-def kept(shape: torch.Size, p: float, seed: int, device: torch.device | str = "cpu") -> Tensor:
-    """Which values dropout keeps: the mask of the kernel, by torch alone.
+def dropout_mask(shape: torch.Size, p: float, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    """True for the values that dropout keeps: the mask of the kernel, computed by torch.
 
-    A draw is a hash of place and seed (the mixing function "lowbias32" of Wellons, 2018).
+    A random number is a hash of position and seed (the mixing function "lowbias32" of Wellons, 2018).
     """
-    place = torch.arange(shape.numel(), device=device)
-    draws = _mixed(_mixed(place) ^ seed) >= _threshold(p)
+    position = torch.arange(shape.numel(), device=device)
+    draws = _mixed(_mixed(position) ^ seed) >= _threshold(p)
     if len(shape) != 4:
         return draws.view(shape)
     n, channels, height, width = shape

@@ -1,6 +1,6 @@
-"""The kernels as a library: compiled once for this processor by the C++ compiler that is here, loaded by ctypes.
+"""The kernels as a library: compiled once for this processor by the installed C++ compiler, loaded with ctypes.
 
-Where there is no compiler, or FLYWEIGHT_KERNELS=off, `library()` is None and everything works by torch alone, slower.
+Without a compiler, or with FLYWEIGHT_KERNELS=off, `library()` is None and torch computes everything, more slowly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from platformdirs import user_cache_dir
 
 SOURCES: Final = Path(__file__).with_name("source")
 
-# Whole vectors, and fused multiply-add; what a not-a-number does stays as written.
+# Vectors and fused multiply-add, with the standard behaviour of NaN.
 FLAGS: Final = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 SECONDS_TO_COMPILE: Final = 120
 
@@ -58,7 +58,7 @@ FUNCTIONS: Final[dict[str, Sequence[type]]] = {
 
 
 class Library:
-    """The compiled functions, by their names in `FUNCTIONS`."""
+    """The compiled functions, named as in `FUNCTIONS`."""
 
     norm: Callable[..., None]
     norm_backward: Callable[..., None]
@@ -82,7 +82,7 @@ class Library:
 
 @functools.cache
 def _found() -> tuple[Library | None, str]:
-    """The library, or None and why."""
+    """The library, or None and the reason."""
     compiler, reason = _compiler()
     if compiler is None:
         return None, reason
@@ -90,16 +90,16 @@ def _found() -> tuple[Library | None, str]:
         return Library(_compiled(compiler)), ""
     except (OSError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        return None, f"{compiler} could not build them: {said.strip().partition(chr(10))[0]}"
+        return None, f"{compiler} could not compile the kernels: {said.strip().partition(chr(10))[0]}"
 
 
 def library() -> Library | None:
-    """The compiled kernels, built at the first call on a machine (some ten seconds); None where they cannot be."""
+    """The kernels, compiled at the first call on a machine (about ten seconds); None if that is not possible."""
     return _found()[0]
 
 
-def why_not() -> str:
-    """Why there are no kernels; "" where there are."""
+def why_missing() -> str:
+    """Why there are no kernels; "" if there are."""
     return _found()[1]
 
 
@@ -113,7 +113,7 @@ def is_to_be_built() -> bool:
 
 
 def _compiler() -> tuple[str | None, str]:
-    """The C++ compiler to build with, or None and why there will be no kernels."""
+    """The C++ compiler, or None and the reason."""
     if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
         return None, "FLYWEIGHT_KERNELS=off"
     if sys.platform not in ("linux", "darwin"):
@@ -124,23 +124,23 @@ def _compiler() -> tuple[str | None, str]:
 
 
 def _command(compiler: str) -> tuple[str, ...]:
-    """The compiler with flags for the processor that is here."""
+    """The compiler with flags for this processor."""
     machine = platform.machine()
     processor = "-mcpu=native" if machine in ("arm64", "aarch64") else "-march=native"
     is_gnu = "Free Software Foundation" in _output(compiler, "--version")
     wide = ("-mprefer-vector-width=512",) if is_gnu and machine == "x86_64" else ()
-    # OpenMP where it is the runtime that torch brings along already: two runtimes would wait for each other.
+    # OpenMP only if it is the runtime that torch also uses: two runtimes would wait for each other.
     threads = "-fopenmp" if is_gnu and sys.platform == "linux" else "-Wno-unknown-pragmas"
     return (compiler, *FLAGS, processor, *wide, threads)
 
 
 def _path(command: Sequence[str]) -> Path:
-    """Where the library for this source, compiler and processor lies, or will lie."""
+    """Path of the library for this source, compiler and processor."""
     return Path(user_cache_dir("flyweight")) / "kernels" / f"{_identity(command)}.so"
 
 
 def _compiled(compiler: str) -> Path:
-    """The library, from the cache or built now; never half a file."""
+    """The library, from the cache or compiled now; the file is never incomplete."""
     command = _command(compiler)
     path = _path(command)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _compiled(compiler: str) -> Path:
 
 
 def _build(command: Sequence[str], path: Path) -> None:
-    """Compile the sources side by side, then link them."""
+    """Compile the sources in parallel, then link them."""
     sources = sorted(SOURCES.glob("*.cpp"))
     objects = [path.with_name(f"{source.stem}.o") for source in sources]
     with ThreadPoolExecutor(len(sources)) as pool:
@@ -168,15 +168,15 @@ def _build(command: Sequence[str], path: Path) -> None:
 
 
 def _identity(command: Sequence[str]) -> str:
-    """Of all that decides the machine code: source, compiler, flags and the processor's abilities."""
+    """A hash of everything that decides the machine code: source, compiler, flags and processor."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.?pp"))))
-    for part in (*command, _output(command[0], "--version"), _abilities()):
+    for part in (*command, _output(command[0], "--version"), _processor()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def _abilities() -> str:
-    """The processor's model and instruction sets: a home may be shared by machines that differ."""
+def _processor() -> str:
+    """Model and instruction sets of the processor: different machines may share a cache folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -185,5 +185,5 @@ def _abilities() -> str:
 
 
 def _output(*command: str) -> str:
-    """What a command prints; the commands are a compiler that the user has, over our own source."""
+    """The output of a command, here the user's compiler on our source."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS_TO_COMPILE).stdout  # noqa: S603

@@ -1,6 +1,6 @@
-"""A batch taken from a set of uint8 images, warped and normalised in one go.
+"""Select a batch of uint8 images, warp and normalise it in one pass.
 
-The same as `augment.warp` over the chosen images, then the normalisation; within rounding.
+Equal within rounding to `augment.warp` of the selected images and normalisation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flyweight.kernels.library import library
 
 
 def can_warp(images: Tensor) -> bool:
-    """True for uint8 images in plain memory of this machine, where the kernels are."""
+    """True for contiguous uint8 images on the CPU, if the kernels are available."""
     return (
         images.device.type == "cpu"
         and images.dtype == torch.uint8
@@ -34,13 +34,14 @@ def warped(
     offset: Tensor,
     interpolation: Literal["bilinear", "nearest"],
 ) -> Tensor:
-    """The images at `rows`, looked up at other places: (len(rows), C, H, W) float32, times scale plus offset.
+    """The warped images at `rows`: (len(rows), C, H, W) float32, times scale plus offset.
 
-    images: (N, C, H, W) uint8. matrices: (len(rows), 2, 3), from a place in the result to one in the image, in pixels
-    from the centre; field: (len(rows), H, W, 2) added to that. Beyond the frame is 0. scale, offset: one per channel.
+    images: (N, C, H, W) uint8. matrices: (len(rows), 2, 3), from a position in the result to one in the image, in
+    pixels from the centre; field: (len(rows), H, W, 2), added to it. Outside the image is 0. scale, offset: one per
+    channel.
     """
     found = library()
-    assert found is not None, "asked for kernels that were not built"
+    assert found is not None, "the kernels were not built"
     rows, matrices = rows.contiguous(), matrices.contiguous()
     if int(rows.amin()) < 0 or int(rows.amax()) >= len(images):
         raise IndexError(f"rows must be 0 to {len(images) - 1}, found {int(rows.amin())} to {int(rows.amax())}")

@@ -1,7 +1,7 @@
-"""A training as bytes and back: one safetensors file that holds everything a resumed run needs, never a pickle.
+"""A training as bytes and back: one safetensors file (no pickle) with everything that a resumed run needs.
 
-Tensors are stored by name; the counters and the history stand as JSON in the file's metadata, beside a SHA-256 over
-both, which is checked on load. Where the bytes are kept is the caller's business.
+Tensors are stored by name. The metadata of the file has the counters and the history as JSON, and a SHA-256 over
+tensors and JSON, which is checked on load. The caller stores the bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNTERS: Final = ("epoch", "step", "best_epoch", "seconds", "epoch_seconds", "l
 
 
 def to_bytes(training: Training) -> bytes:
-    """Everything that changes while a net is trained; `from_bytes` is its inverse, bit for bit."""
+    """The complete state of a training; `from_bytes` restores it exactly."""
     state = {name: getattr(training, name) for name in COUNTERS}
     state["history"] = [dataclasses.asdict(metrics) for metrics in training.history]
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
@@ -34,10 +34,10 @@ def to_bytes(training: Training) -> bytes:
 
 
 def from_bytes(content: bytes, training: Training) -> None:
-    """Bring a freshly started `training` of the same recipe to where the file stopped.
+    """Restore a checkpoint into a new `training` of the same recipe.
 
     Raises:
-        DataError: a file that is cut off or changed, or that belongs to another net.
+        DataError: the file is truncated, changed, or of another net.
     """
     tensors, state = _read(content)
     _restore(training.model.state_dict(), _under("model", tensors))
@@ -74,7 +74,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Momentum and the like as "number of the parameter/name"; learning rates are a function of progress."""
+    """State tensors such as momentum, named "index of the parameter/name"; learning rates need no state."""
     return {
         f"{number}/{name}": value
         for number, parameter in enumerate(_parameters(optimizer))
@@ -84,7 +84,7 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """A state tensor takes its parameter's layout: the fused kernels walk both by their memory."""
+    """A state tensor gets the memory layout of its parameter, which the fused kernels rely on."""
     parameters = _parameters(optimizer)
     for key, value in tensors.items():
         number, name = key.split("/")
@@ -94,13 +94,13 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, T
 
 
 def _restore(into: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Copy by name, into the memory that is there, so that its layout stays."""
+    """Copy by name into the existing tensors, which keeps their memory layout."""
     for name, tensor in into.items():
         found = tensors.get(name)
         if found is None or found.shape != tensor.shape:
             raise DataError(
-                f"a checkpoint of this recipe must hold {name!r} of shape {tuple(tensor.shape)}, "
-                f"found {'none' if found is None else tuple(found.shape)}; start the run anew."
+                f"a checkpoint of this recipe must have {name!r} of shape {tuple(tensor.shape)}, "
+                f"found {'none' if found is None else tuple(found.shape)}; start a new run."
             )
         tensor.copy_(found)
 
@@ -112,19 +112,19 @@ def _read(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         text, expected = metadata["state"], metadata["sha256"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"the checkpoint must be a whole safetensors file, found: {error}; start the run anew."
+            f"the checkpoint must be a complete safetensors file, cannot read it ({error}); start a new run."
         ) from error
     found = _digest(tensors, text)
     if found != expected:
         raise DataError(
-            f"the checkpoint must have the checksum it was written with ({expected[:12]}), found {found[:12]}: "
-            "it was changed or cut off; start the run anew."
+            f"the checkpoint was changed or truncated: its checksum must be {expected[:12]}, found {found[:12]}; "
+            "start a new run."
         )
     return tensors, json.loads(text)
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The header's free text: eight bytes of length, then JSON (safetensors reads it from files only)."""
+    """The metadata in the header: eight bytes of length, then JSON (safetensors reads it only from files)."""
     length = int.from_bytes(content[:8], "little")
     metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
     return metadata

@@ -1,7 +1,6 @@
-"""Where and how a net is computed: device, threads, memory layout, and a description of all of it for the record.
+"""Device, threads and memory layout of a computation, and their description for the record.
 
-Two runs are equal bit for bit where the description is equal; other threads or another processor may round
-differently.
+Two runs with equal descriptions are equal bit for bit; other threads or another processor may round differently.
 """
 
 from __future__ import annotations
@@ -17,43 +16,45 @@ import torch
 from torch import nn
 
 from flyweight.errors import MissingError
-from flyweight.kernels.library import library, why_not
+from flyweight.kernels.library import library, why_missing
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 
-# A small net does not fill two threads, and waits for the slower of them: one is as fast on an idle machine, and two to
-# three times faster on a busy one (docs/notebook.md).
+# A small net cannot use two threads: one is as fast on an idle machine, and two to three times faster on a busy one
+# (docs/notebook.md).
 DEFAULT_THREADS: Final = 1
 
-# glibc's mallopt parameters, from malloc.h: hand memory back, and ask the kernel for it, only beyond 1 GiB.
+# Parameters of glibc's mallopt (malloc.h): return memory to the kernel, or request it by mmap, only above 1 GiB.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, GIBIBYTE = -1, -3, 1 << 30
 
 
 def choose(name: DeviceName = "auto") -> torch.device:
-    """The device by name; "auto" is the first GPU that CUDA finds, else the processor.
+    """The device by name; "auto" is the first CUDA GPU, or else the CPU.
 
     Raises:
-        MissingError: a device that this machine or this build of torch does not have.
+        MissingError: this machine or this build of torch does not have the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     is_here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not is_here[name]:
         here = ", ".join(device for device, found in is_here.items() if found)
-        raise MissingError(f"--device {name}: this machine and build of torch have {here}; choose that or auto.")
+        raise MissingError(
+            f"--device {name} is not available; this machine with this build of torch has: {here}. Choose one, or auto."
+        )
     return torch.device(name)
 
 
 def usable_cores() -> int:
-    """Cores this process may run on (containers and taskset included)."""
+    """Cores that this process may use, with the limits of containers and taskset."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def prepare(*, threads: int) -> None:
-    """Set this process up for training: threads, allocator, and kernels that give the same bits each time."""
+    """Set up this process for training: threads, memory allocator and deterministic kernels."""
     torch.set_num_threads(threads)
     _keep_memory()
     torch.backends.cudnn.benchmark = False
@@ -61,9 +62,9 @@ def prepare(*, threads: int) -> None:
 
 
 def _keep_memory() -> None:
-    """Stop glibc from giving a step's buffers back to the kernel and faulting them in again at the next.
+    """Stop glibc from returning the buffers of each step to the kernel.
 
-    Both thresholds or neither: one alone makes it slower (docs/notebook.md has the measurement).
+    Set both thresholds or neither: one alone is slower (measured in docs/notebook.md).
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -72,9 +73,9 @@ def _keep_memory() -> None:
 
 
 def working_precision(wanted: Precision, device: torch.device) -> Precision:
-    """The numbers that a step computes in here: bfloat16 where the device multiplies it by itself, else float32.
+    """The precision that a step uses: bfloat16 only if the device has instructions for it, else float32.
 
-    A processor that only imitates bfloat16 is several times slower with it than with float32.
+    A processor that emulates bfloat16 is several times slower with it than with float32.
     """
     if wanted == "float32" or device.type == "mps":
         return "float32"
@@ -85,14 +86,14 @@ def working_precision(wanted: Precision, device: torch.device) -> Precision:
     return wanted if has else "float32"
 
 
-def settle(model: nn.Module, device: torch.device) -> nn.Module:
-    """The net on its device, channels last: faster for convolutions with few channels."""
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move the net to its device in channels-last layout, which is faster for few channels."""
     placed: nn.Module = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
 
 
 def describe(device: torch.device) -> dict[str, object]:
-    """What decides the bits and the speed of a run, for its record."""
+    """Everything that decides the bits and the speed of a run, for its record."""
     return {
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -103,7 +104,7 @@ def describe(device: torch.device) -> dict[str, object]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_format": "channels_last",
-        "kernels": found.id if (found := library()) else f"torch alone: {why_not()}",
+        "kernels": found.id if (found := library()) else f"torch alone: {why_missing()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 
@@ -118,6 +119,6 @@ def _processor() -> str:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held so far (resident set)."""
+    """The peak memory of this process so far (resident set)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

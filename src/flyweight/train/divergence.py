@@ -1,4 +1,4 @@
-"""Where a training that diverged was first not finite."""
+"""The layer in which a diverged training first has non-finite values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def first_not_finite(model: nn.Module, images: Tensor) -> str:
-    """The path of the first layer, as executed, whose weights or output are not finite; "the loss" if there is none."""
+    """Path of the first executed layer with non-finite weights or output; "the loss" if there is none."""
     found: list[str] = []
 
     def watch(path: str) -> Callable[..., None]:

@@ -1,7 +1,6 @@
-"""All that the steps of one epoch need besides the weights, known before the first of them, as tensors.
+"""Everything that the steps of an epoch need besides the weights, as tensors made before its first step.
 
-A function of the seed and the epoch alone, so that a step can be captured, stacked with those of other seeds, or
-resumed without asking a host.
+It depends only on the seed and the epoch, so a step can be captured in a graph, stacked with other seeds, or resumed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from flyweight.data.batches import Batches, EpochDraws, Stream, seeds
 
 @dataclass(frozen=True, kw_only=True)
 class EpochPlan:
-    """draws: order and augmentation. lrs: (n_steps,) float64. dropout_seeds: (n_steps,) int64, on the CPU both."""
+    """draws: order and augmentation. lrs: (n_steps,) float64; dropout_seeds: (n_steps,) int64; both on the CPU."""
 
     draws: EpochDraws
     lrs: Tensor
@@ -29,7 +28,7 @@ class EpochPlan:
 
 
 def plan_epoch(batches: Batches, epoch: int, *, epochs: int, lr: Callable[[float], float]) -> EpochPlan:
-    """Epoch 1 .. `epochs`. lr: learning rate by progress, 0 before the first step of all and 1 after the last."""
+    """The plan of epoch 1 to `epochs`. lr: learning rate by progress (0 before the first step, 1 after the last)."""
     n_steps = batches.n_steps
     done = range((epoch - 1) * n_steps, epoch * n_steps)
     return EpochPlan(

@@ -1,4 +1,4 @@
-"""Measure a net on images as they are: never augmented, in large batches, with the mean loss per image."""
+"""Evaluate a net on images without augmentation, in large batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flyweight.train.loss import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Loss is the mean per image; probabilities are (N, classes) float32."""
+    """loss: mean per image. probabilities: (N, classes) float32."""
 
     loss: float
     correct: int
@@ -36,7 +36,7 @@ def evaluate(
     std: Sequence[float],
     batch_size: int = 1000,
 ) -> Evaluation:
-    """`images` (N, C, H, W) uint8 and `labels` (N,), read in order; the model is left in the mode it was in."""
+    """images: (N, C, H, W) uint8; labels: (N,). The model keeps its mode, training or evaluation."""
     was_training = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -46,6 +46,8 @@ def evaluate(
         loss += cross_entropy(logits, labels[start : start + batch_size], reduction="sum")
         probabilities.append(logits.softmax(1))
     model.train(was_training)
-    whole = torch.cat(probabilities)
-    correct = int((whole.argmax(1) == labels).sum())
-    return Evaluation(loss=loss.item() / len(images), correct=correct, count=len(images), probabilities=whole)
+    all_probabilities = torch.cat(probabilities)
+    correct = int((all_probabilities.argmax(1) == labels).sum())
+    return Evaluation(
+        loss=loss.item() / len(images), correct=correct, count=len(images), probabilities=all_probabilities
+    )

@@ -1,8 +1,8 @@
-"""The training loop: a net, batches and plain settings go in, trained weights and a history come out.
+"""The training loop: a net, batches and settings go in, trained weights and a history come out.
 
-It knows neither recipes nor records: what happens with a finished step or epoch is up to the plain functions it
-is given. Its whole state is a `Training`, which `checkpoint.py` saves; every random number is a function of
-(seed, epoch, step), so a resumed run is the same run.
+It knows neither recipes nor records: it calls the given functions after steps and epochs. Its complete state is a
+`Training`, which `checkpoint.py` saves; every random number is a function of (seed, epoch, step), so a resumed run
+gives the same result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flyweight.train.running import Clock, Sums
 from flyweight.train.step import backward, forward, update
 from flyweight.train.training import Training
 
-# On a GPU reading the loss waits for the device, so it is read every so many steps; on a CPU at each.
+# Reading the loss waits for the GPU, so it is checked only every this many steps; on a CPU at each step.
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 
@@ -40,7 +40,7 @@ Status = Literal["finished", "diverged", "interrupted"]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How the loop ended; `message` says it in words, with step and layer where it diverged."""
+    """How the loop ended; `message` explains it, with step and layer if it diverged."""
 
     status: Status
     message: str = ""
@@ -48,10 +48,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How long to train, at which rates, and on what.
+    """Length, learning rate, loss and precision of a training.
 
-    lr: learning rate by progress (0 before the first step, 1 after the last). patience: epochs without a better one
-    after which it ends.
+    lr: learning rate by progress (0 before the first step, 1 after the last). patience: it stops after this many
+    epochs without a better one.
     """
 
     epochs: int
@@ -73,10 +73,9 @@ def fit(
     on_epoch: Callable[[Training], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train until the epochs are done or something ends it earlier; `training` holds all that came out.
+    """Train all epochs, or fewer if a setting, a divergence or `should_stop` ends it; `training` has the results.
 
-    should_stop is asked after each step: the step is finished, the state is whole. on_epoch is called when an epoch is
-    measured.
+    should_stop: called after each complete step. on_epoch: called after the validation of an epoch.
     """
     with torch.random.fork_rng(devices=[]):
         while training.epoch <= settings.epochs:
@@ -88,7 +87,7 @@ def fit(
             outcome = _measure(training, validate, batches, plan)
             if on_epoch:
                 on_epoch(training)
-            stopped = outcome or ended or _is_enough(training, settings)
+            stopped = outcome or ended or _early_end(training, settings)
             if stopped:
                 return stopped
     return Outcome(status="finished")
@@ -104,7 +103,7 @@ def _epoch(
     on_step: StepReporter | None,
     should_stop: Callable[[], bool],
 ) -> Outcome | None:
-    """The steps of one epoch from `training.step` on; an outcome where it ends before the last of them."""
+    """The steps of one epoch from `training.step` on; returns an outcome if the training ends here."""
     training.model.train()
     device = batches.images.device
     check_every = 1 if device.type == "cpu" else STEPS_BETWEEN_CHECKS_ON_GPU
@@ -138,7 +137,7 @@ def _epoch(
 def _ended(
     training: Training, clock: Clock, settings: FitSettings, *, n_steps: int, should_stop: Callable[[], bool]
 ) -> Outcome | None:
-    """What ends the training after a step in the middle of an epoch."""
+    """An outcome if the training must end after this step."""
     if should_stop():
         return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
     limit = settings.seconds_limit
@@ -146,7 +145,7 @@ def _ended(
         return Outcome(
             status="finished",
             message=f"stopped at its time budget of {limit:g} s in epoch {training.epoch} of {settings.epochs}, "
-            f"after {training.step} of {n_steps} steps; the learning rate had not come to its end",
+            f"after {training.step} of {n_steps} steps; the learning-rate schedule was not complete",
         )
     return None
 
@@ -154,7 +153,7 @@ def _ended(
 def _measure(
     training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches, plan: EpochPlan
 ) -> Outcome | None:
-    """Validate, write the epoch's line, keep the best weights, and make ready for the next epoch."""
+    """Validate, append the metrics of the epoch, store the best weights, and reset the sums for the next epoch."""
     found = validate(training.result)
     training.history.append(
         EpochMetrics(
@@ -169,7 +168,7 @@ def _measure(
         )
     )
     is_finite = math.isfinite(found.loss)
-    if is_finite and (training.best_epoch == 0 or _beats(training.history[-1], training.best)):
+    if is_finite and (training.best_epoch == 0 or _is_better(training.history[-1], training.best)):
         training.best_epoch = training.epoch
         training.best_weights = copy.deepcopy(training.result.state_dict())
     outcome = None
@@ -182,12 +181,12 @@ def _measure(
     return outcome
 
 
-def _beats(new: EpochMetrics, best: EpochMetrics) -> bool:
-    """By accuracy, then by loss: at 99.4 % many epochs tie."""
+def _is_better(new: EpochMetrics, best: EpochMetrics) -> bool:
+    """By accuracy, then by loss, since many epochs have equal accuracies."""
     return (new.validation_accuracy, -new.validation_loss) > (best.validation_accuracy, -best.validation_loss)
 
 
-def _is_enough(training: Training, settings: FitSettings) -> Outcome | None:
+def _early_end(training: Training, settings: FitSettings) -> Outcome | None:
     last, patience = training.history[-1], settings.patience
     if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
         return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")

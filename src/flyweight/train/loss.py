@@ -1,7 +1,7 @@
-"""What a training step minimises: cross entropy, hard or smoothed, averaged or summed, or with soft targets.
+"""The loss of a training step: cross entropy with hard, smoothed or soft targets, averaged or summed.
 
-A loss is a function of a batch's logits and of the batch, whose rows say which images it holds: a loss against the
-predictions of another net looks them up by row.
+A loss is a function of the logits and the batch. The batch has the rows of its images, so a loss can look up the
+predictions of another net for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 class Loss(Protocol):
-    """logits (N, classes) float32 and the batch they answer to a scalar, the mean or the sum over its images."""
+    """From logits (N, classes) float32 and their batch to a scalar, the mean or sum over the images."""
 
     @property
     def reduction(self) -> Reduction: ...
@@ -44,5 +44,5 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> Tensor:
-    """targets: (N,) int64 classes, or (N, classes) shares that add up to 1. Returns a scalar, or (N,) for "none"."""
+    """targets: (N,) int64 classes, or (N, classes) probabilities. Returns a scalar, or (N,) for "none"."""
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction=reduction)

@@ -1,4 +1,4 @@
-"""What is measured once an epoch; without torch, so that records and watchers can read it."""
+"""The metrics of an epoch; without torch, so that records can read them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One line of metrics.csv. Losses are means per image; accuracies are fractions.
+    """One line of metrics.csv. Losses are means per image; accuracies are 0 to 1.
 
-    The training figures are those of the batches as they were trained on (augmented, with dropout, weights moving).
+    Training loss and accuracy are measured during the steps: with augmentation, dropout and changing weights.
     """
 
     epoch: int

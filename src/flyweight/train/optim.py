@@ -1,4 +1,4 @@
-"""The optimizers: a value says which and how, a function makes it."""
+"""Optimizers and their settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """momentum: beta1 for Adam and AdamW. weight_decay_on: everything, or only tensors of 2 and more dimensions."""
+    """momentum: beta1 for Adam and AdamW. weight_decay_on: all tensors, or only those of 2 or more dimensions."""
 
     name: Literal["sgd", "adam", "adamw"]
     lr: float
@@ -24,7 +24,7 @@ class OptimizerSettings:
 
 
 def optimizer_for(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer over the trainable parameters of `model`."""
+    """The optimizer of the trainable parameters of `model`."""
     groups, lr = _groups(model.parameters(), settings), settings.lr
     momentum, betas = settings.momentum, (settings.momentum, settings.beta2)
     match settings.name:
@@ -40,7 +40,7 @@ def optimizer_for(model: nn.Module, settings: OptimizerSettings) -> torch.optim.
 
 
 def _groups(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> list[dict[str, object]]:
-    """Decay on everything, or not on biases and batch norm (tensors of one dimension): decay there only shifts them."""
+    """Parameter groups with decay on all tensors, or without decay on biases and batch norm (one dimension)."""
     trainable, on = [parameter for parameter in parameters if parameter.requires_grad], settings.weight_decay_on
     weights = [p for p in trainable if on == "all" or p.ndim > 1]
     others = [p for p in trainable if on == "weights" and p.ndim <= 1]

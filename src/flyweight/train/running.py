@@ -1,4 +1,4 @@
-"""Figures and seconds of the epoch under way, kept in a `Training` without waiting for the device at each step."""
+"""Loss, accuracy and seconds of the current epoch, without waiting for the device at each step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from flyweight.train.training import Training
 
-# Whoever watches is shown the running figures this often; each look waits for the device.
-SECONDS_BETWEEN_LOOKS: Final = 0.1
+# Interval of progress reports; each waits for the device.
+SECONDS_BETWEEN_REPORTS: Final = 0.1
 
 
 class Sums:
-    """Loss and correct predictions of the running epoch, summed on the device and read only when somebody looks."""
+    """Loss and correct predictions of the current epoch, summed on the device and read only when needed."""
 
     def __init__(self, training: Training, device: torch.device) -> None:
         self.training = training
@@ -24,7 +24,7 @@ class Sums:
         self.correct = torch.tensor(training.correct, dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """A step: the mean loss per image, logits (N, classes) and labels (N,)."""
+        """Add a step: mean loss per image, logits (N, classes) and labels (N,)."""
         self.loss += loss * len(labels)
         self.correct += (logits.argmax(1) == labels).sum()
         self.training.count += len(labels)
@@ -35,23 +35,23 @@ class Sums:
 
 
 class Clock:
-    """Seconds of training, over interruptions; `training` has them up to the last lap."""
+    """Adds the seconds of training to `training`, which keeps them when a run is resumed."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
         self.lapped = time.perf_counter()
-        self.looked = -math.inf
+        self.last_report = -math.inf
 
     def is_due(self) -> bool:
-        """True when the last look is a while ago; looking is counted from then."""
+        """True if the next report is due; a new interval starts then."""
         now = time.perf_counter()
-        if now - self.looked < SECONDS_BETWEEN_LOOKS:
+        if now - self.last_report < SECONDS_BETWEEN_REPORTS:
             return False
-        self.looked = now
+        self.last_report = now
         return True
 
     def lap(self) -> float:
-        """Add what has passed; returns the seconds of training so far."""
+        """Add the seconds since the last lap; returns the seconds of training so far."""
         now = time.perf_counter()
         self.training.seconds += now - self.lapped
         self.training.epoch_seconds += now - self.lapped

@@ -1,7 +1,6 @@
-"""Learning rates as pure functions of progress, without torch.
+"""Learning-rate schedules: pure functions from progress (0 to 1) to a factor of the base learning rate.
 
-Each gives the factor on the base learning rate for progress 0..1; anyone can call it with a pencil. Tests hold them
-against torch's own schedulers.
+Tests compare them with the schedulers of torch.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ONE_CYCLE_START: Final = 1 / 25
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSettings:
-    """warmup: fraction of all steps on the way up. final: factor at the end. drops, gamma: how many, how deep."""
+    """warmup: fraction of all steps. final: factor at the end. drops, gamma: number of drops, and their factor."""
 
     name: ScheduleName
     warmup: float = 0.0
@@ -28,7 +27,7 @@ class ScheduleSettings:
 
 
 def factor(progress: float, settings: ScheduleSettings) -> float:
-    """The factor of the schedule that is named; none asks for more than its own settings."""
+    """The factor of the schedule `settings.name`."""
     warmup, final = settings.warmup, settings.final
     match settings.name:
         case "constant":
@@ -46,7 +45,7 @@ def factor(progress: float, settings: ScheduleSettings) -> float:
 
 
 def step(progress: float, *, drops: float, gamma: float) -> float:
-    """times `gamma` at each of `drops` equal intervals (torch's StepLR)."""
+    """Times `gamma` at the end of each of `drops` equal intervals (torch's StepLR)."""
     return gamma ** math.floor(progress * drops + 1e-9)
 
 
@@ -65,7 +64,7 @@ def one_cycle(progress: float, *, warmup: float, final: float) -> float:
 
 
 def triangular(progress: float, *, warmup: float, final: float) -> float:
-    """Straight up from 0 over `warmup`, straight down to `final` (Smith 2017)."""
+    """Linear from 0 to 1 over `warmup`, then linear down to `final` (Smith 2017)."""
     if progress < warmup:
         return progress / warmup
     return 1.0 + (final - 1.0) * _share(progress, warmup)

@@ -1,4 +1,4 @@
-"""The state of a training: all that changes from step to step, and all that a checkpoint saves."""
+"""The state of a training: everything that changes from step to step and is saved in a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flyweight.train.step import averaged
 
 @dataclass(kw_only=True)
 class Training:
-    """Everything that changes while a net is trained; `epoch` and `step` are the next ones to do.
+    """The state of a training; `epoch` and `step` are the next ones.
 
-    last_batch: the logits (N, classes) and labels (N,) of the step before, for who wants to know its loss.
+    last_batch: logits (N, classes) and labels (N,) of the previous step.
     """
 
     model: nn.Module
@@ -36,7 +36,7 @@ class Training:
 
     @property
     def result(self) -> nn.Module:
-        """The net that is judged: the average of the weights where there is one."""
+        """The net to evaluate: the averaged one if there is one."""
         return self.average.module if self.average is not None else self.model
 
     @property
