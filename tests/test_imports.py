@@ -230,7 +230,7 @@ def test_every_room_was_walked():
         "flyweight.recipe",
         "flyweight.model.cost",
         "flyweight.experiment.plan",
-        "flyweight.records",
+        "flyweight.records.run_folder",
         "flyweight.evidence.compare",
         "flyweight.evidence.journal",
         "flyweight.trackers",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flyweight.cli.app import run
-from flyweight.records import Store
+from flyweight.records.store import Store
 from tiny import write_recipe
 
 Command = Callable[..., tuple[int, str, str]]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from flyweight.recipe import loads, override, recipe_hash
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
 from flyweight.records.results import Predictions
+from flyweight.records.store import Store
 from made_results import made_result
 
 N_TEST, N_VALIDATION, N_CLASSES = 1_000, 200, 10

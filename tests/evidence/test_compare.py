@@ -18,7 +18,7 @@ from flyweight.evidence.ablation import ablation_path
 from flyweight.evidence.compare import compare
 from flyweight.evidence.groups import groups
 from flyweight.recipe import Recipe, diff, factor, override
-from flyweight.records import Store
+from flyweight.records.store import Store
 
 GOOD, BETTER = [980, 981, 979, 980, 982], [990, 991, 989, 990, 992]
 
@@ -345,7 +345,7 @@ def test_two_groups_of_ten_are_compared_without_torch(store):
     record_seeds(store, [980 + seed for seed in range(10)])
     record_seeds(store, [985 + seed for seed in range(10)], "train.lr=0.2")
     script = (
-        "import sys; from pathlib import Path; from flyweight.records import Store\n"
+        "import sys; from pathlib import Path; from flyweight.records.store import Store\n"
         "from flyweight.evidence.compare import compare; from flyweight.evidence.groups import groups\n"
         f"store = Store.open(home=Path({str(store.home)!r})); found = compare(store, *groups(store.runs()))\n"
         "print(found.effect.n_a, found.effect.n_b, {'torch', 'matplotlib'} & set(sys.modules))"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from recorded import record_seeds
 
 from flyweight.evidence.groups import Group, groups
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
 
 
 @pytest.fixture

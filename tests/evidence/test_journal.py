@@ -16,7 +16,7 @@ from flyweight.errors import UsageError
 from flyweight.evidence.journal import journal
 from flyweight.evidence.sequential import holm
 from flyweight.evidence.verdict import KINDS
-from flyweight.records import Store
+from flyweight.records.store import Store
 
 SEEDS = [980, 982, 981]
 
@@ -355,7 +355,7 @@ def test_it_is_written_without_torch(store):
     record_seeds(store, SEEDS, study="rates")
     record_seeds(store, SEEDS, "train.lr=0.2", study="rates")
     script = (
-        "import sys; from pathlib import Path; from flyweight.records import Store\n"
+        "import sys; from pathlib import Path; from flyweight.records.store import Store\n"
         "from flyweight.evidence.journal import journal\n"
         f"rows = journal(Store.open(home=Path({str(store.home)!r})), 'rates').rows\n"
         "print(len(rows), {'torch', 'matplotlib'} & set(sys.modules))"

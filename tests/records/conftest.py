@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from example_run import asked
 
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
 
 BACK_ENDS = ("sqlite", "postgresql")
 

@@ -21,7 +21,6 @@ from example_run import asked
 from sqlalchemy import Connection, Engine, inspect, make_url, text
 
 from flyweight.errors import DataError, MissingError, UsageError
-from flyweight.records import RunRecord, Store
 from flyweight.records.database import (
     MIGRATIONS,
     database_url,
@@ -31,6 +30,8 @@ from flyweight.records.database import (
     upgrade,
     writing,
 )
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
 from flyweight.records.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
 
 Start = Callable[..., RunRecord]
@@ -186,7 +187,7 @@ def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
 def test_opening_a_current_database_loads_no_migration_tool(store: Store) -> None:
     """Nor SQLAlchemy's object mapper: opening is on the way to every command."""
     code = (
-        "import sys; from pathlib import Path; from flyweight.records import Store; "
+        "import sys; from pathlib import Path; from flyweight.records.store import Store; "
         f"Store.open({store.url!r}, Path({str(store.home)!r})).runs(); "
         "print([name for name in ('alembic', 'sqlalchemy.orm', 'filelock') if name in sys.modules])"
     )
@@ -195,7 +196,7 @@ def test_opening_a_current_database_loads_no_migration_tool(store: Store) -> Non
 
 
 def test_importing_the_room_loads_no_database() -> None:
-    code = "import sys, flyweight.records, flyweight.records.run_folder; print('sqlalchemy' in sys.modules)"
+    code = "import sys, flyweight.records.record, flyweight.records.run_folder; print('sqlalchemy' in sys.modules)"
 
     assert python(code).stdout.strip() == "False"
 
@@ -203,7 +204,8 @@ def test_importing_the_room_loads_no_database() -> None:
 def test_a_missing_driver_is_told_with_the_install_line(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from pathlib import Path; from flyweight.errors import MissingError; from flyweight.records import Store\n"
+        "from pathlib import Path; from flyweight.errors import MissingError\n"
+        "from flyweight.records.store import Store\n"
         f"try: Store.open('postgresql://lab@server/nets', Path({str(tmp_path)!r}))\n"
         "except MissingError as error: print(error)"
     )

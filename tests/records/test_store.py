@@ -22,9 +22,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from flyweight.errors import UsageError
-from flyweight.records import ENDINGS, STATUSES, EpochRecord, RunRecord, Store
 from flyweight.records.ids import is_run_id
-from flyweight.records.record import PURPOSES, Purpose
+from flyweight.records.record import ENDINGS, PURPOSES, STATUSES, EpochRecord, Purpose, RunRecord
+from flyweight.records.store import Store
 
 Start = Callable[..., RunRecord]
 EPOCH = {
@@ -333,7 +333,7 @@ def test_a_run_that_somebody_still_writes_is_not_resumed(store: Store, start: St
 DIES = """
 import os, sys
 from pathlib import Path
-from flyweight.records import Store
+from flyweight.records.store import Store
 sys.path.insert(0, sys.argv[3])
 from example_run import asked
 print(Store.open(sys.argv[1], Path(sys.argv[2])).start(**asked()).id, flush=True)
@@ -630,7 +630,7 @@ def test_threads_share_a_store(store: Store, start: Start) -> None:
 FORKS = """
 import os, sys
 from pathlib import Path
-from flyweight.records import Store
+from flyweight.records.store import Store
 sys.path.insert(0, sys.argv[3])
 from example_run import asked
 store = Store.open(sys.argv[1], Path(sys.argv[2]))

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from flyweight.errors import UsageError
-from flyweight.records import RunFigures, RunRecord, Store
+from flyweight.records.record import RunFigures, RunRecord
+from flyweight.records.store import Store
 
 Start = Callable[..., RunRecord]
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from flyweight.evidence.groups import Group, groups
 from flyweight.recipe import Recipe, dumps, load, override, recipe_hash
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
 from flyweight.records.results import Figures, Misread, Predictions
 from flyweight.records.run_folder import RunFolder
+from flyweight.records.store import Store
 from made_results import made_result
 
 N_IMAGES = 1000

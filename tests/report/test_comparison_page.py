@@ -20,8 +20,8 @@ from rich.cells import cell_len
 
 from flyweight.evidence.compare import Comparison, compare
 from flyweight.recipe import diff, factor, has_effect, load
-from flyweight.records import Store
 from flyweight.records.results import Misread
+from flyweight.records.store import Store
 from flyweight.report.comparison.page import write_comparison
 from flyweight.report.comparison.text import comparison_text
 from flyweight.report.rendering import file_name
@@ -375,7 +375,7 @@ def test_a_page_needs_no_torch(known):
     """Comparisons are read where nothing was installed to train."""
     store, _ = known["better"]
     script = (
-        "import sys; from pathlib import Path; from flyweight.records import Store;"
+        "import sys; from pathlib import Path; from flyweight.records.store import Store;"
         "import flyweight.report.comparison.page, flyweight.report.journal.page;"
         "assert 'matplotlib' not in sys.modules;"
         "from flyweight.evidence.compare import compare; from flyweight.evidence.groups import groups;"

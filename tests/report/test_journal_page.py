@@ -16,7 +16,7 @@ from test_comparison_page import BROWSER, HOSTILE, Page, rendered_width, too_wid
 
 from flyweight.evidence.journal import Journal, journal
 from flyweight.recipe import recipe_hash
-from flyweight.records import Store
+from flyweight.records.store import Store
 from flyweight.report.journal.page import MAX_DRAWN, write_journal
 from flyweight.report.journal.scales import Scale
 from flyweight.report.journal.text import journal_markdown, journal_rows, journal_text

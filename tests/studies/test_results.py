@@ -14,7 +14,8 @@ from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.resolved import canonical
 from flyweight.experiment.run import run
 from flyweight.recipe import load, override, recipe_hash
-from flyweight.records import PURPOSES, Store
+from flyweight.records.record import PURPOSES
+from flyweight.records.store import Store
 from flyweight.studies.results import compare, find
 from flyweight.studies.until_sure import Look, until_sure
 from tiny import write_recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.records import Store
+from flyweight.records.store import Store
 from flyweight.trackers.trackers import open_tracker
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
 
 RECIPE = {
     "name": "own/20k-fast",

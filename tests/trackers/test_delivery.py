@@ -18,8 +18,8 @@ from reading_back import mlflow_runs, tensorboard_runs, wandb_runs
 from recorded_runs import RESULT, begin, complete, log
 
 from flyweight.errors import MissingError, UsageError
-from flyweight.records import Store
 from flyweight.records.ids import new_run_id
+from flyweight.records.store import Store
 from flyweight.trackers import Parcel, pending, sync, tracking
 
 pytestmark = [
@@ -269,7 +269,7 @@ def test_a_killed_process_leaves_its_run_to_sync(store: Store, warnings: list[st
         "from pathlib import Path\n"
         "from recorded_runs import begin, log\n"
         "from flyweight.trackers import tracking\n"
-        "from flyweight.records import Store\n"
+        "from flyweight.records.store import Store\n"
         "store = Store.open(sys.argv[1], Path(sys.argv[2]))\n"
         "with tracking(['tensorboard'], store, warn=print) as note:\n"
         "    run = begin(store)\n"

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from recorded_runs import RECIPE, RESULT, begin, complete
 
 from flyweight.errors import MissingError, UsageError
-from flyweight.records import RunRecord, Store
+from flyweight.records.record import RunRecord
+from flyweight.records.store import Store
 from flyweight.tables import disarmed
 from flyweight.trackers.run_table import DERIVED, ENVIRONMENT, WRITERS, table_of, write_table
 

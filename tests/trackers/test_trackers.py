@@ -16,7 +16,8 @@ from reading_back import Shown, mlflow_runs, tensorboard_runs, wandb_runs
 from recorded_runs import EPOCHS, RESULT, begin, complete, log
 
 from flyweight.errors import MissingError, UsageError
-from flyweight.records import ENDINGS, EpochRecord, RunRecord, Store
+from flyweight.records.record import ENDINGS, EpochRecord, RunRecord
+from flyweight.records.store import Store
 from flyweight.trackers.trackers import TRACKERS, Tracker, open_tracker, require_installed
 
 pytestmark = [
@@ -322,7 +323,7 @@ def test_the_tensorboard_file_is_the_same_in_every_process(tmp_path: Path) -> No
     script = (
         "import hashlib, sys\n"
         "from pathlib import Path\n"
-        "from flyweight.records import Store\n"
+        "from flyweight.records.store import Store\n"
         "from flyweight.trackers.tensorboard import event_file\n"
         "store = Store.open(sys.argv[1], Path(sys.argv[2]))\n"
         "print(hashlib.sha256(event_file(store.get(sys.argv[3]), store.epochs(sys.argv[3]))).hexdigest())"

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def bring_up_to_date(engine: Engine) -> None:
                 f"the database {shown(engine.url)} was written by a newer flyweight (schema {found}, this one knows "
                 f"{SCHEMA_VERSION}): pip install --upgrade flyweight"
             )
-    with _alone(engine):
+    with _migration_lock(engine):
         _migrate(engine)
 
 
@@ -175,17 +175,15 @@ def _migrate(engine: Engine) -> None:
             upgrade(connection)
 
 
-def _alone(engine: Engine) -> AbstractContextManager[object]:
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[None]:
     """Keep the other processes of this machine from migrating; PostgreSQL has its own lock, in the transaction."""
     if engine.dialect.name != "sqlite":
-        return nullcontext()
-    return _file_lock(_file(engine.url))
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
+        yield
+        return
     from filelock import FileLock, Timeout
 
+    path = _file(engine.url)
     lock = path.with_name(f"{path.name}.lock")
     try:
         with FileLock(lock, timeout=MIGRATION_SECONDS):

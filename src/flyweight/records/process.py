@@ -40,7 +40,8 @@ def is_gone(process: Process) -> bool:
 def start_time(pid: int) -> str | None:
     """When the process started, in the system's own words, fit only to be compared; None if that cannot be read."""
     if Path("/proc/self/stat").exists():
-        return _start_in_proc(pid)
+        fields = _stat_fields(pid)
+        return None if fields is None else fields[19]
     return _start_in_ps(pid)
 
 
@@ -51,17 +52,8 @@ def _exists(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
     fields = _stat_fields(pid)
-    return fields is not None and fields[0] in ("Z", "X")
-
-
-def _start_in_proc(pid: int) -> str | None:
-    fields = _stat_fields(pid)
-    return None if fields is None else fields[19]
+    return fields is None or fields[0] not in ("Z", "X")  # a zombie's number is still taken
 
 
 def _stat_fields(pid: int) -> list[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
 
 Ending: TypeAlias = Literal["finished", "diverged", "interrupted", "failed", "lost"]
 Status: TypeAlias = Literal["running"] | Ending
@@ -28,8 +28,41 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
 
 
+class NewRun(TypedDict):
+    """What is known when a run starts. parent_hash: `recipe_hash` of the recipe that this one was changed from."""
+
+    name: str
+    seed: int
+    recipe: dict[str, Any]
+    recipe_hash: str
+    params: int
+    macs: int
+    registered_params: int
+    data_name: str
+    data_hash: str
+    split_hash: str
+    environment: dict[str, Any]
+    epochs_planned: int
+    group_id: NotRequired[str | None]
+    study: NotRequired[str | None]
+    parent_hash: NotRequired[str | None]
+    purpose: NotRequired[Purpose]
+
+
+class RunFilter(TypedDict, total=False):
+    """Values that the runs of a list must have; None or a missing key sets no condition."""
+
+    status: str | None
+    name: str | None
+    group_id: str | None
+    study: str | None
+    recipe_hash: str | None
+    data_hash: str | None
+    split_hash: str | None
+
+
 class Result(TypedDict, total=False):
-    """What is known of a run when it ends; what is left out stays as it was."""
+    """What is known of a run when it ends; a missing key leaves its column unchanged."""
 
     epochs_done: int
     best_epoch: int | None

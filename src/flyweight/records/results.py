@@ -67,14 +67,11 @@ class ReportedEpoch:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; what was not measured is left out."""
-        train = dict(sorted(asdict(self.train).items()))
-        for name in ("loss_error", "count"):
-            if train[name] is None:
-                del train[name]
-        measured = {
-            name: asdict(found) for name in ("test", "validation") if (found := getattr(self, name)) is not None
+        values = asdict(self)
+        values["train"] = {
+            name: value for name, value in sorted(values["train"].items()) if name == "loss" or value is not None
         }
-        return dict(sorted({"epoch": self.epoch, "train": train, **measured}.items()))
+        return {name: value for name, value in sorted(values.items()) if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

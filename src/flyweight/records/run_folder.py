@@ -301,44 +301,21 @@ def _history(content: bytes) -> tuple[EpochLine, ...]:
     text = content.decode()
     if text.strip() and not text.startswith("epoch,"):
         raise ValueError("it does not begin with the names of its columns")
-    return tuple(map(_epoch_line, csv.DictReader(text.splitlines())))
+    rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(text.splitlines())]
+    return validated(tuple[EpochLine, ...], rows)
 
 
-def _epoch_line(row: Mapping[str, str]) -> EpochLine:
-    return EpochLine(
-        epoch=int(row["epoch"]),
-        train_loss=_loss(row["train_loss"]),
-        train_accuracy=_finite(row["train_accuracy"]),
-        validation_loss=_loss(row["validation_loss"]),
-        validation_accuracy=_finite(row["validation_accuracy"]),
-        lr=_finite(row["lr"]),
-    )
-
-
-def _loss(text: str) -> float | None:
+def _number(text: str) -> float | None:
     value = float(text)
     return value if math.isfinite(value) else None
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a number")
-    return value
-
-
 def _table(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise ValueError(f"JSON of another kind, {type(found).__name__}")
-    return found
+    return validated(dict[str, Any], json.loads(content))
 
 
 def _checksums(content: bytes) -> dict[str, str]:
-    found = _table(content)
-    if not all(isinstance(value, str) for value in found.values()):
-        raise ValueError("something that is no checksum")
-    return found
+    return validated(dict[str, str], json.loads(content))
 
 
 def _fault(path: Path, expected: str) -> str | None:

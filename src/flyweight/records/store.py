@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
 from flyweight.errors import UsageError, nearest
 from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
@@ -24,10 +24,11 @@ from flyweight.records.record import (
     STATUSES,
     Ending,
     EpochRecord,
-    Purpose,
+    NewRun,
     PurposeFilter,
     Result,
     RunFigures,
+    RunFilter,
     RunRecord,
 )
 from flyweight.records.run_folder import RunFolder
@@ -77,55 +78,12 @@ class Store:
             raise UsageError(f"{run_id!r} is not a run id; `flyweight runs` lists them")
         return RunFolder(path=self.home / "runs" / run_id)
 
-    def start(
-        self,
-        *,
-        name: str,
-        seed: int,
-        recipe: Mapping[str, Any],
-        recipe_hash: str,
-        params: int,
-        macs: int,
-        registered_params: int,
-        data_name: str,
-        data_hash: str,
-        split_hash: str,
-        environment: Mapping[str, Any],
-        epochs_planned: int,
-        group_id: str | None = None,
-        study: str | None = None,
-        parent_hash: str | None = None,
-        purpose: Purpose = "run",
-    ) -> RunRecord:
-        """Write the row and make the folder of a run that begins now, in this process.
-
-        parent_hash: the `recipe_hash` of the recipe that this one was changed from.
-        """
+    def start(self, **facts: Unpack[NewRun]) -> RunRecord:
+        """Write the row and make the folder of a run that starts now, in this process."""
+        _require_known(facts, NewRun.__annotations__)
         run_id = new_run_id()
-        row = {
-            "id": run_id,
-            "name": name,
-            "group_id": group_id,
-            "status": "running",
-            "seed": seed,
-            "recipe": dict(recipe),
-            "recipe_hash": recipe_hash,
-            "params": params,
-            "registered_params": registered_params,
-            "macs": macs,
-            "data_name": data_name,
-            "data_hash": data_hash,
-            "split_hash": split_hash,
-            "environment": dict(environment),
-            "epochs_planned": epochs_planned,
-            "started_at": now(),
-            "epochs_done": 0,
-            "message": "",
-            "study": study,
-            "parent_hash": parent_hash,
-            "purpose": purpose,
-            **_owner(this_process()),
-        }
+        at_start = {"status": "running", "started_at": now(), "epochs_done": 0, "message": "", **_owner(this_process())}
+        row = {"id": run_id, "purpose": "run", **facts, **at_start}
         with writing(self._engine) as connection:
             connection.execute(insert(runs).values(row))
             self.folder(run_id).path.mkdir(parents=True)
@@ -164,7 +122,7 @@ class Store:
         marked lost may still close it: it is there, so it was not lost.
         """
         _require_status(status, ENDINGS)
-        _require_known(values, tuple(Result.__annotations__))
+        _require_known(values, Result.__annotations__)
         with writing(self._engine) as connection:
             record = one(connection, run_id, lock=True)
             if record.status != "running" and not (record.status == "lost" and _process(record) == this_process()):
@@ -222,36 +180,17 @@ class Store:
             return by_selector(connection, selector)
 
     def runs(
-        self,
-        *,
-        status: str | None = None,
-        name: str | None = None,
-        group_id: str | None = None,
-        study: str | None = None,
-        recipe_hash: str | None = None,
-        data_hash: str | None = None,
-        split_hash: str | None = None,
-        purpose: PurposeFilter = "run",
-        limit: int | None = None,
+        self, *, purpose: PurposeFilter = "run", limit: int | None = None, **wanted: Unpack[RunFilter]
     ) -> tuple[RunRecord, ...]:
-        """The runs that match all that is given, newest first; by default only those that people asked for.
+        """The runs that match every given value, newest first; by default only those with purpose "run".
 
-        purpose: one purpose, several, or "all".
+        purpose: one purpose, several, or "all". The other values are those of `RunFilter`, as `status="finished"`.
         """
-        if status is not None:
+        if (status := wanted.get("status")) is not None:
             _require_status(status, STATUSES)
-        wanted = {
-            "status": status,
-            "name": name,
-            "group_id": group_id,
-            "study": study,
-            "recipe_hash": recipe_hash,
-            "data_hash": data_hash,
-            "split_hash": split_hash,
-        }
-        query = columns_of_runs().where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
+        query = columns_of_runs().where(*_equal(wanted), made_for(purpose))
         with reading(self._engine) as connection:
-            return fetch(connection, query.where(made_for(purpose)).order_by(runs.c.id.desc()).limit(limit))
+            return fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
 
     def epochs(self, run_id: str) -> tuple[EpochRecord, ...]:
         """The epochs of a run, first to last; none for a run that has none yet."""
@@ -260,13 +199,12 @@ class Store:
             return tuple(EpochRecord(**row) for row in connection.execute(query).mappings())
 
     def group(self, group_id: str) -> tuple[RunRecord, ...]:
-        """The runs made together as one result, in order of seed."""
-        query = columns_of_runs().where(runs.c.group_id == group_id).order_by(runs.c.seed, runs.c.id)
+        """The runs that share a `group_id`, in order of seed."""
+        found = self.runs(group_id=group_id, purpose="all")
+        if found:
+            return tuple(sorted(found, key=lambda run: (run.seed, run.id)))
+        known = select(runs.c.group_id).where(runs.c.group_id.is_not(None)).group_by(runs.c.group_id)
         with reading(self._engine) as connection:
-            found = fetch(connection, query)
-            if found:
-                return found
-            known = select(runs.c.group_id).where(runs.c.group_id.is_not(None)).group_by(runs.c.group_id)
             groups = connection.scalars(known.order_by(func.max(runs.c.id).desc()).limit(CANDIDATES)).all()
         latest = f" The latest groups: {', '.join(groups)}." if groups else " There are no groups yet."
         raise UsageError(f"no group {group_id!r}.{latest}")
@@ -281,10 +219,9 @@ class Store:
         Raises:
             UsageError: a study that has no runs; the message names those that have.
         """
-        query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES)).order_by(runs.c.id)
-        wanted = {"study": study, "recipe_hash": recipe_hash}
-        query = query.where(*(runs.c[key] == value for key, value in wanted.items() if value is not None))
-        query = query.where(made_for(purpose))
+        wanted = RunFilter(study=study, recipe_hash=recipe_hash)
+        query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES))
+        query = query.where(*_equal(wanted), made_for(purpose)).order_by(runs.c.id)
         with reading(self._engine) as connection:
             # Not by `mappings`: for ten thousand rows it takes longer than the query.
             found = tuple(RunFigures(**dict(zip(FIGURES, row, strict=True))) for row in connection.execute(query))
@@ -347,7 +284,13 @@ def _require_status(status: str, known: Sequence[str]) -> None:
         raise UsageError(f"no status {status!r}; there are {', '.join(known)}.{nearest(status, known)}")
 
 
-def _require_known(values: Mapping[str, object], known: Sequence[str]) -> None:
+def _equal(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    """The conditions of a filter."""
+    _require_known(wanted, RunFilter.__annotations__)
+    return [runs.c[name] == value for name, value in wanted.items() if value is not None]
+
+
+def _require_known(values: Mapping[str, object], known: Collection[str]) -> None:
     unknown = [name for name in values if name not in known]
     if unknown:
         raise TypeError(f"no such column: {', '.join(unknown)}; there are {', '.join(known)}")

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from flyweight.records.ids import LENGTH
 from flyweight.records.record import NOTE_KINDS, PARTS, PURPOSES, STATUSES
+from flyweight.records.results import SPLITS
 
 SCHEMA_VERSION = "0003"
 VERSION_TABLE = "flyweight_version"  # not Alembic's default, which Optuna and MLflow use when they share the database
@@ -62,13 +63,13 @@ def _fraction(name: str, table: str) -> CheckConstraint:
     return CheckConstraint(f"{name} BETWEEN 0 AND 1", name=f"ck_{table}_{name}")
 
 
-def _correct_of_count(part: str) -> CheckConstraint:
+def _correct_of_count(split: str) -> CheckConstraint:
     """Both counts or neither, and never more right answers than images."""
     return CheckConstraint(
-        f"({part}_correct IS NULL AND {part}_count IS NULL) OR "
-        f"({part}_correct IS NOT NULL AND {part}_count IS NOT NULL AND "
-        f"{part}_count > 0 AND {part}_correct BETWEEN 0 AND {part}_count)",
-        name=f"ck_runs_{part}_correct",
+        f"({split}_correct IS NULL AND {split}_count IS NULL) OR "
+        f"({split}_correct IS NOT NULL AND {split}_count IS NOT NULL AND "
+        f"{split}_count > 0 AND {split}_correct BETWEEN 0 AND {split}_count)",
+        name=f"ck_runs_{split}_correct",
     )
 
 
@@ -97,15 +98,11 @@ runs = Table(
     Column("finished_at", UtcTime),
     Column("epochs_done", Integer, nullable=False),
     Column("best_epoch", Integer),
-    Column("train_correct", BigInteger),
-    Column("train_count", BigInteger),
-    Column("train_loss", Double),
-    Column("validation_correct", BigInteger),
-    Column("validation_count", BigInteger),
-    Column("validation_loss", Double),
-    Column("test_correct", BigInteger),
-    Column("test_count", BigInteger),
-    Column("test_loss", Double),
+    *(
+        Column(f"{split}_{name}", kind)
+        for split in SPLITS
+        for name, kind in (("correct", BigInteger), ("count", BigInteger), ("loss", Double))
+    ),
     Column("train_seconds", Double),
     Column("message", Text, nullable=False),
     Column("study", Text),
@@ -123,15 +120,11 @@ runs = Table(
     CheckConstraint("epochs_planned >= 0 AND epochs_done >= 0", name="ck_runs_epochs"),
     CheckConstraint("best_epoch BETWEEN 1 AND epochs_done", name="ck_runs_best_epoch"),
     CheckConstraint("train_seconds >= 0", name="ck_runs_train_seconds"),
-    _correct_of_count("train"),
-    _correct_of_count("validation"),
-    _correct_of_count("test"),
-    Index("ix_runs_status", "status", "id"),
-    Index("ix_runs_name", "name", "id"),
-    Index("ix_runs_group_id", "group_id", "id"),
-    Index("ix_runs_study", "study", "id"),
-    Index("ix_runs_recipe_hash", "recipe_hash", "id"),
-    Index("ix_runs_purpose", "purpose", "id"),
+    *map(_correct_of_count, SPLITS),
+    *(
+        Index(f"ix_runs_{name}", name, "id")
+        for name in ("status", "name", "group_id", "study", "recipe_hash", "purpose")
+    ),
 )
 
 epochs = Table(
