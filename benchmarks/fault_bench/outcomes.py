@@ -73,7 +73,7 @@ def examine(
         )
         for portion in portions
     ]
-    workers.work_off(
+    workers.run_jobs(
         jobs,
         worker_count=lambda _started: usable_cores(),
         watch=lambda message: found.update([message]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.fault_bench.cases import BenchCase
-from flyweight.execute.execution import carry_out
+from flyweight.execute.execution import execute
 from flyweight.execute.on_record import look_up
 from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Ended, Event, never
@@ -32,7 +32,7 @@ def train(
     images.mkdir(parents=True, exist_ok=True)
     requests = [TrainingRequest(recipe=case.recipe(images), seeds=(case.seed,), study=STUDY) for case in cases]
     found = look_up(requests, store)
-    n_left = sum(one.n_left for one in found)
+    n_left = sum(one.n_remaining for one in found)
     n_over = 0
 
     def watch(event: Event) -> None:
@@ -42,5 +42,5 @@ def train(
             if n_over % 50 == 0:
                 told(f"{n_over} of {n_left} runs trained")
 
-    executed = carry_out(found, store=store, watch=watch, should_stop=should_stop)
-    return {case.name: one.over[case.seed] for case, one in zip(cases, executed, strict=True) if one.is_whole}
+    executed = execute(found, store=store, watch=watch, should_stop=should_stop)
+    return {case.name: one.records[0] for case, one in zip(cases, executed, strict=True) if one.is_complete}

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: done once, never too many, heard, stopped and missed when they are killed."""
+"""Jobs in their own processes: each runs once, never too many in parallel, and a stop or a kill is handled."""
 
 from __future__ import annotations
 
@@ -16,86 +16,86 @@ import pytest
 
 from flyweight.errors import DataError, FlyweightError
 from flyweight.execute import processes as workers
-from flyweight.execute.processes import Job, work_off
+from flyweight.execute.processes import Job, run_jobs
 from flyweight.experiment.events import ignore, never
 
-Tell, ShouldStop = Callable[[Any], None], Callable[[], bool]
+Send, ShouldStop = Callable[[Any], None], Callable[[], bool]
 
 
-def count_those_present(folder: Path, name: str, tell: Tell, should_stop: ShouldStop) -> None:
-    """Be there for a moment, and tell how many are."""
+def count_those_present(folder: Path, name: str, send: Send, should_stop: ShouldStop) -> None:
+    """Run for a moment, and send how many jobs run."""
     (folder / name).touch()
     time.sleep(0.05)
-    tell((name, len(list(folder.iterdir()))))
+    send((name, len(list(folder.iterdir()))))
     (folder / name).unlink()
 
 
-def say(word: str, tell: Tell, should_stop: ShouldStop) -> None:
-    tell(word)
+def say(word: str, send: Send, should_stop: ShouldStop) -> None:
+    send(word)
 
 
-def fail(tell: Tell, should_stop: ShouldStop) -> None:
+def fail(send: Send, should_stop: ShouldStop) -> None:
     raise DataError("no such images")
 
 
-def be_killed(tell: Tell, should_stop: ShouldStop) -> None:
+def be_killed(send: Send, should_stop: ShouldStop) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def show_variables(tell: Tell, should_stop: ShouldStop) -> None:
-    tell({name: os.environ.get(name) for name in ("FLYWEIGHT_TEST_NEW", "FLYWEIGHT_TEST_GONE")})
+def show_variables(send: Send, should_stop: ShouldStop) -> None:
+    send({name: os.environ.get(name) for name in ("FLYWEIGHT_TEST_NEW", "FLYWEIGHT_TEST_GONE")})
 
 
-def talk_until_stopped(path: Path, tell: Tell, should_stop: ShouldStop) -> None:
-    """Go on until asked to stop, and then keep what there is."""
+def talk_until_stopped(path: Path, send: Send, should_stop: ShouldStop) -> None:
+    """Send messages until `should_stop`, then write a file."""
     while not should_stop():
-        tell("still here")
+        send("still here")
         time.sleep(0.01)
     path.write_text("saved")
 
 
 def test_every_job_is_done_once_and_never_too_many_at_once(tmp_path):
-    """Seven jobs in two places: each tells once, and none has seen more than two."""
+    """Seven jobs, at most two in parallel: each sends one message, and none has seen more than two."""
     jobs = [Job(name=str(n), work=functools.partial(count_those_present, tmp_path, str(n))) for n in range(7)]
     told = list[tuple[str, int]]()
 
-    work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
+    run_jobs(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(name for name, _ in told) == [str(n) for n in range(7)]
     assert {count for _, count in told} <= {1, 2}
 
 
 def test_an_error_comes_back_when_the_others_are_done():
-    """It is raised as it was, and what the others told was heard."""
+    """The same error is raised, after the messages of the other jobs have arrived."""
     told = list[str]()
     jobs = [Job(name="bad", work=fail), *(Job(name=word, work=functools.partial(say, word)) for word in "abc")]
 
     with pytest.raises(DataError, match="no such images"):
-        work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
+        run_jobs(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(told) == ["a", "b", "c"]
 
 
-def test_a_process_that_is_killed_is_missed():
-    """Which one, by what signal, and what may help; the others go on."""
+def test_a_killed_process_is_an_error():
+    """It names the job, the signal and what may help; the other jobs continue."""
     told = list[str]()
     jobs = [Job(name="seed 7", work=be_killed), *(Job(name=word, work=functools.partial(say, word)) for word in "ab")]
 
-    with pytest.raises(FlyweightError, match=r"seed 7: .* code -9 .* fewer seeds at once"):
-        work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
+    with pytest.raises(FlyweightError, match=r"seed 7: .* code -9 .*--at-once"):
+        run_jobs(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=never)
 
     assert sorted(told) == ["a", "b"]
 
 
-def test_a_process_sees_the_variables_of_who_asks(monkeypatch):
-    """Set or taken away since the first process was started, a variable is as it is now."""
+def test_a_process_has_the_current_environment_variables(monkeypatch):
+    """Also a variable that was set or deleted after the first process was started."""
     monkeypatch.setenv("FLYWEIGHT_TEST_GONE", "yes")
     seen = list[dict[str, str | None]]()
-    work_off([Job(name="first", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
+    run_jobs([Job(name="first", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
     monkeypatch.delenv("FLYWEIGHT_TEST_GONE")
     monkeypatch.setenv("FLYWEIGHT_TEST_NEW", "here")
 
-    work_off([Job(name="second", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
+    run_jobs([Job(name="second", work=show_variables)], worker_count=lambda _: 1, watch=seen.append, should_stop=never)
 
     assert seen == [
         {"FLYWEIGHT_TEST_NEW": None, "FLYWEIGHT_TEST_GONE": "yes"},
@@ -103,24 +103,24 @@ def test_a_process_sees_the_variables_of_who_asks(monkeypatch):
     ]
 
 
-def test_a_stop_reaches_all_that_run_and_no_more_begin(tmp_path):
-    """Two of three run, both keep what they have, the third never was."""
+def test_a_stop_reaches_all_running_jobs_and_no_more_start(tmp_path):
+    """Two of three jobs run and write their file; the third never starts."""
     told = list[str]()
     jobs = [Job(name=str(n), work=functools.partial(talk_until_stopped, tmp_path / str(n))) for n in range(3)]
 
-    work_off(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=lambda: len(told) > 20)
+    run_jobs(jobs, worker_count=lambda _started: 2, watch=told.append, should_stop=lambda: len(told) > 20)
 
     assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["saved", "saved"]
 
 
-def test_whoever_fails_to_listen_stops_the_jobs(tmp_path):
-    """An error in `watch` rises, and what runs is saved rather than left to run."""
+def test_an_error_in_watch_stops_the_jobs(tmp_path):
+    """The error is raised, and the running jobs are stopped and saved."""
 
     def refuse(_message: object) -> None:
         raise RuntimeError("cannot show that")
 
     with pytest.raises(RuntimeError, match="cannot show that"):
-        work_off(
+        run_jobs(
             [Job(name="only", work=functools.partial(talk_until_stopped, tmp_path / "file"))],
             worker_count=lambda _started: 1,
             watch=refuse,
@@ -133,14 +133,14 @@ def test_whoever_fails_to_listen_stops_the_jobs(tmp_path):
 SCRIPT = """
 import functools, sys
 from pathlib import Path
-from test_processes import Job, talk_until_stopped, work_off
+from test_processes import Job, talk_until_stopped, run_jobs
 from flyweight.execute.signals import stopping_on_signals
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     jobs = [Job(name=str(n), work=functools.partial(talk_until_stopped, folder / str(n))) for n in range(3)]
     with stopping_on_signals() as should_stop:
-        work_off(
+        run_jobs(
             jobs,
             worker_count=lambda _started: 2,
             watch=lambda _word: print("heard", flush=True),
@@ -152,7 +152,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def script(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A program of its own, like one in a terminal, that has three jobs for two places; its first jobs have spoken."""
+    """A separate program, as in a terminal, with three jobs, two in parallel; the first jobs have sent messages."""
     (tmp_path / "saved").mkdir()
     (tmp_path / "script.py").write_text(SCRIPT)
     with subprocess.Popen(
@@ -170,7 +170,7 @@ def script(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_saves_every_job_quietly(tmp_path, script, number):
-    """Ctrl-C reaches every process at once, as `kill -- -GROUP` does; each job is saved and nothing complains."""
+    """Ctrl-C reaches every process, as `kill -- -GROUP` does; each job is saved, without an error message."""
     os.killpg(script.pid, number)
 
     out, err = script.communicate(timeout=60)
@@ -181,7 +181,7 @@ def test_a_signal_to_the_whole_group_saves_every_job_quietly(tmp_path, script, n
 
 
 def test_jobs_whose_program_is_killed_are_saved(tmp_path, script):
-    """With nobody left to tell anything to, what runs keeps what it has and ends."""
+    """When the parent process is gone, the running jobs save and end."""
     script.kill()
     script.wait()
 
@@ -190,21 +190,20 @@ def test_jobs_whose_program_is_killed_are_saved(tmp_path, script):
     assert not (tmp_path / "saved" / "2").exists()
 
 
-def test_no_jobs_are_no_work():
-    """An empty list is done at once."""
-    work_off([], worker_count=lambda _started: 2, watch=ignore, should_stop=never)
+def test_an_empty_list_of_jobs_works():
+    run_jobs([], worker_count=lambda _started: 2, watch=ignore, should_stop=never)
 
 
 def appears(path: Path) -> bool:
-    """Whether the file is there, now or soon."""
+    """Whether the file exists now or within a moment."""
     patience = time.monotonic() + 60
     while not path.exists() and time.monotonic() < patience:
         time.sleep(0.05)
     return path.exists()
 
 
-def test_ctrl_c_while_a_process_starts_is_held_back_and_not_lost():
-    """It is not seen by the process that starts, and heard by us at the latest when that has started."""
+def test_ctrl_c_while_a_process_starts_is_delayed_not_lost():
+    """The starting process does not get it; we get it after that process has started."""
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
     try:

@@ -1,4 +1,4 @@
-"""Which runs on record stand for a run that is asked for: over every pair of purposes, and every part of the rule."""
+"""Which runs on record can be used for a requested run: every pair of purposes, and every part of the rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flyweight.execute.reuse import WantedRun, can_be_resumed_for, stands_for
+from flyweight.execute.reuse import WantedRun, is_resumable_for, is_reusable_for
 from flyweight.records.record import PURPOSES, Purpose, RunFigures
 
 # A row for what a request is for, and in it the purposes of the runs that stand for it (x) or are resumed for it (r).
@@ -39,7 +39,7 @@ def expected() -> Mapping[tuple[str, str], str]:
 
 
 def on_record(**changes: Any) -> RunFigures:
-    """A finished run that is just what is wanted, but for the changes."""
+    """A finished run that is the requested one, except for the changes."""
     run = RunFigures(
         id="01",
         name="tiny",
@@ -66,12 +66,12 @@ def on_record(**changes: Any) -> RunFigures:
 
 
 @pytest.mark.parametrize(("wanted", "purpose"), list(product(PURPOSES, PURPOSES)))
-def test_every_pair_of_purposes_has_its_answer(wanted: Purpose, purpose: Purpose) -> None:
-    """A trial may use any run and is never shown as one; a certification neither reuses nor resumes anything."""
+def test_every_pair_of_purposes_follows_the_table(wanted: Purpose, purpose: Purpose) -> None:
+    """A trial can use any run and its own runs serve only trials; a certification neither reuses nor resumes any."""
     cell, asked = expected()[wanted, purpose], replace(WANTED, purpose=wanted)
 
-    assert stands_for(on_record(purpose=purpose), asked) == ("x" in cell)
-    assert can_be_resumed_for(on_record(purpose=purpose, status="interrupted"), asked) == ("r" in cell)
+    assert is_reusable_for(on_record(purpose=purpose), asked) == ("x" in cell)
+    assert is_resumable_for(on_record(purpose=purpose, status="interrupted"), asked) == ("r" in cell)
 
 
 def test_the_table_has_every_pair() -> None:
@@ -80,11 +80,11 @@ def test_the_table_has_every_pair() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"recipe_hash": "x"}, {"data_hash": "x"}, {"split_hash": "x"}, {"seed": 4}])
-def test_another_run_stands_for_nothing(changes: dict[str, Any]) -> None:
-    """Recipe, images, split and seed must be equal, for a run that is over and for one that was stopped."""
-    assert stands_for(on_record(), WANTED)
-    assert not stands_for(on_record(**changes), WANTED)
-    assert not can_be_resumed_for(on_record(status="lost", **changes), WANTED)
+def test_a_different_run_is_not_used(changes: dict[str, Any]) -> None:
+    """Recipe, images, split and seed must be equal, for an ended run and for a stopped one."""
+    assert is_reusable_for(on_record(), WANTED)
+    assert not is_reusable_for(on_record(**changes), WANTED)
+    assert not is_resumable_for(on_record(status="lost", **changes), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_another_run_stands_for_nothing(changes: dict[str, Any]) -> None:
         ("running", False, False),
     ],
 )
-def test_only_a_run_that_is_over_stands(status: Any, stands: bool, resumed: bool) -> None:
-    """What was stopped goes on; what failed or is under way is neither."""
-    assert stands_for(on_record(status=status), WANTED) == stands
-    assert can_be_resumed_for(on_record(status=status), WANTED) == resumed
+def test_only_an_ended_run_is_reused(status: Any, stands: bool, resumed: bool) -> None:
+    """A stopped run is resumed; a failed or running one is neither reused nor resumed."""
+    assert is_reusable_for(on_record(status=status), WANTED) == stands
+    assert is_resumable_for(on_record(status=status), WANTED) == resumed
 
 
-def test_the_figures_that_are_needed_must_be_there() -> None:
-    """A run whose test images were never opened stands where only validation is asked; one that diverged has none."""
+def test_a_reused_run_must_have_the_requested_figures() -> None:
+    """A run without test figures is used if only validation is requested; a diverged run needs no figures."""
     closed = {"test_correct": None, "test_count": None, "test_loss": None, "test_openings": 0}
 
-    assert not stands_for(on_record(**closed), WANTED)
-    assert stands_for(on_record(**closed), replace(WANTED, figures=("validation",)))
-    assert stands_for(on_record(), replace(WANTED, figures=("validation",)))
-    assert stands_for(on_record(**closed, status="diverged", validation_count=None), WANTED)
+    assert not is_reusable_for(on_record(**closed), WANTED)
+    assert is_reusable_for(on_record(**closed), replace(WANTED, figures=("validation",)))
+    assert is_reusable_for(on_record(), replace(WANTED, figures=("validation",)))
+    assert is_reusable_for(on_record(**closed, status="diverged", validation_count=None), WANTED)

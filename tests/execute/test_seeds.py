@@ -1,4 +1,4 @@
-"""Several seeds side by side: the same runs as one after the other, in one group."""
+"""Several seeds in parallel: the same runs as one after the other, in one group."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def store(tmp_path: Path) -> Store:
     return Store.open(home=tmp_path / "home")
 
 
-def test_seeds_side_by_side_are_the_runs_they_would_be_alone(tmp_path, store):
-    """Each seed's weights equal those of a run of its own with one thread, and all share a group."""
+def test_parallel_seeds_equal_single_runs(tmp_path, store):
+    """Each seed's weights equal those of a single run with one thread, and all share a group."""
     recipe, seen = tiny_recipe(tmp_path), list[Event]()
 
     records = run_seeds(recipe, seeds=[2, 0, 1], store=store, executor=Processes(at_once=2), watch=seen.append)
@@ -40,8 +40,8 @@ def test_seeds_side_by_side_are_the_runs_they_would_be_alone(tmp_path, store):
     assert sum(isinstance(event, Ended) for event in seen) == 3
 
 
-def test_a_stopped_group_goes_on_with_all_that_is_left(tmp_path, store):
-    """Stopped runs are saved and resumed, seeds that never began begin, and the end is the same."""
+def test_a_stopped_group_is_resumed_with_its_missing_seeds(tmp_path, store):
+    """Stopped runs are resumed, missing seeds are started, and the weights are those without a stop."""
     recipe = tiny_recipe(tmp_path, "train.epochs=30", "train.keep=last")
     epochs: list[Event] = []
 
@@ -63,8 +63,8 @@ def test_a_stopped_group_goes_on_with_all_that_is_left(tmp_path, store):
     assert same(weights(store, alone.id), weights(store, finished[0].id))
 
 
-def test_runs_that_talk_without_a_pause_still_hear_that_they_should_stop(tmp_path, store):
-    """Short epochs tell something all the time; a stop is heard meanwhile, and every run that began is saved."""
+def test_runs_with_many_events_can_still_be_stopped(tmp_path, store):
+    """Short epochs send events all the time; a stop is still seen, and every started run is saved."""
     seen: list[Event] = []
 
     records = run_seeds(
@@ -80,8 +80,8 @@ def test_runs_that_talk_without_a_pause_still_hear_that_they_should_stop(tmp_pat
     assert 1 <= len(records) <= 2
 
 
-def test_a_group_that_is_stopped_before_it_begins_has_no_runs(tmp_path, store):
-    """Nothing was started, so there is nothing to save, and that is no error."""
+def test_a_group_stopped_before_its_start_has_no_runs(tmp_path, store):
+    """Nothing was started, so nothing is saved, without an error."""
     assert run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, should_stop=lambda: True) == ()
 
 
@@ -89,25 +89,25 @@ SCRIPT = """
 import os, sys
 from flyweight.experiment.events import never
 from flyweight.execute.process_executor import PRELOAD
-from flyweight.execute.processes import Job, make_ready, work_off
+from flyweight.execute.processes import Job, make_ready, run_jobs
 
 def tell_of_this_process(tell, should_stop):
     import torch
 
     loaded = [name for name in ("flyweight.experiment.run", "torch._dynamo") if name in before]
-    tell((loaded, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized()))
+    send((loaded, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized()))
 
 before = set(sys.modules)
 
 if __name__ == "__main__":
     make_ready(PRELOAD)
-    work_off([Job(name="only", work=tell_of_this_process)], worker_count=lambda _: 1, watch=print, should_stop=never)
+    run_jobs([Job(name="only", work=tell_of_this_process)], worker_count=lambda _: 1, watch=print, should_stop=never)
 """
 
 
 @pytest.mark.skipif(METHOD != "forkserver", reason="processes are not forked on this platform")
-def test_a_training_begins_with_all_that_it_needs(tmp_path):
-    """A process is forked with torch and our engine loaded, with one thread and no GPU in use; the program has none."""
+def test_a_training_starts_with_torch_loaded(tmp_path):
+    """Its process has torch and the engine loaded, one thread and no GPU in use; the program itself loads no torch."""
     (tmp_path / "script.py").write_text(SCRIPT)
 
     done = subprocess.run(
@@ -122,8 +122,8 @@ def test_a_training_begins_with_all_that_it_needs(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_an_error_in_a_seed_reaches_whoever_started_it(tmp_path, store):
-    """What only the seed's own process finds missing comes back as the error it is."""
+def test_an_error_in_a_seed_is_raised_in_the_program(tmp_path, store):
+    """An error of the seed's process is raised with its own type and text."""
     with pytest.raises(MissingError, match="--device cuda"):
         run_seeds(tiny_recipe(tmp_path), seeds=[0, 1], store=store, executor=Processes(device="cuda"))
 
@@ -131,7 +131,7 @@ def test_an_error_in_a_seed_reaches_whoever_started_it(tmp_path, store):
 
 
 def test_a_group_over_budget_starts_nothing(tmp_path, store):
-    """The gate stands before the first process."""
+    """The budget is checked before the first process starts."""
     with pytest.raises(OverBudgetError):
         run_seeds(tiny_recipe(tmp_path, "budget.params=10"), seeds=[0, 1], store=store)
 

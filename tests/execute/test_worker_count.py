@@ -1,4 +1,4 @@
-"""How many jobs run side by side: full cores, a hard limit, and no core idle at the end for want of a job."""
+"""How many jobs run in parallel: all cores busy, a hard limit, and no core idle at the end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ JOBS, CORES = st.integers(1, 40), st.integers(1, 8)
 
 
 def worked_off(seconds: list[int], *, cores: int, limit: int) -> tuple[list[int], list[int], Fraction]:
-    """What happens to jobs of that many seconds that share the cores fairly: who began in which order, how many ran
-    side by side at each moment, and when all were over."""
+    """Simulate jobs of these seconds that share the cores fairly: their order of start, how many ran in parallel at
+    each moment, and when all had ended."""
     left: dict[int, Fraction] = {}
     began: list[int] = []
     together: list[int] = []
@@ -39,7 +39,7 @@ def worked_off(seconds: list[int], *, cores: int, limit: int) -> tuple[list[int]
 
 @given(seconds=st.lists(st.integers(1, 9), min_size=1, max_size=40), cores=CORES, limit=st.integers(0, 20))
 def test_every_job_runs_once_and_never_too_many_at_once(seconds, cores, limit):
-    """Whatever the jobs take, each begins once, and no more run than cores, or in the last wave than memory allows."""
+    """Each job starts once, with at most one per core, or in the last wave at most what memory allows."""
     began, together, _ = worked_off(seconds, cores=cores, limit=limit)
 
     assert began == list(range(len(seconds)))
@@ -49,15 +49,15 @@ def test_every_job_runs_once_and_never_too_many_at_once(seconds, cores, limit):
 @given(n_jobs=JOBS, cores=CORES)
 @example(n_jobs=5, cores=2)
 def test_equal_jobs_keep_all_cores_busy_to_the_end(n_jobs, cores):
-    """Jobs that take equally long are over after their share of all cores' time, to the second."""
+    """Jobs of equal length end after their share of the time of all cores, to the second."""
     _, _, seconds = worked_off([1] * n_jobs, cores=cores, limit=2 * cores)
 
     assert seconds == max(Fraction(n_jobs, cores), Fraction(1))
 
 
 @given(n_jobs=JOBS, cores=CORES)
-def test_where_memory_is_short_those_left_over_wait(n_jobs, cores):
-    """With room for no more than one a core, there is never more than one a core."""
+def test_without_spare_memory_the_last_jobs_wait(n_jobs, cores):
+    """If memory allows one job per core, there is never more than one per core."""
     _, together, seconds = worked_off([1] * n_jobs, cores=cores, limit=cores)
 
     assert max(together) <= cores
@@ -66,7 +66,7 @@ def test_where_memory_is_short_those_left_over_wait(n_jobs, cores):
 
 @pytest.mark.parametrize(("text", "is_limited"), [("4096\n", True), ("max\n", False), (None, False)])
 def test_memory_is_that_of_the_container(tmp_path: Path, text, is_limited):
-    """The limit of a container counts where there is one, and else the memory of the machine."""
+    """The limit of a container if there is one, else the memory of the machine."""
     limit = tmp_path / "memory.max"
     if text is not None:
         limit.write_text(text)

@@ -48,9 +48,9 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
         steps = [step for step in story.all_steps if step.name in STEPS]
         requests = requests_for(story, steps, seeds=1, recipes=recipes)
         left = look_up(requests, store)
-        assert [(one.recipe.name, one.n_left) for one in left] == [(f"{step.name} (quick)", 1) for step in steps]
+        assert [(one.recipe.name, one.n_remaining) for one in left] == [(f"{step.name} (quick)", 1) for step in steps]
         execute(requests, store=store)
-        assert not any(one.n_left for one in look_up(requests, store))
+        assert not any(one.n_remaining for one in look_up(requests, store))
         chosen = {step.name: recipes[step.name] for step in steps}
         found |= {one.step: one for one in gather(story, store, recipes=chosen)}
 
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_goes_on(store: Store) -> None:
 
     (request,) = requests_for(story, steps, seeds=1, recipes=recipes)
     (left,) = look_up([request], store)
-    assert (left.fresh, [run.id for run in left.stopped.values()]) == ((), [stopped.id])
+    assert (left.new_seeds, [run.id for run in left.stopped.values()]) == ((), [stopped.id])
     execute([request], store=store)
 
     (found,) = gather(story, store, recipes=recipes)
@@ -92,8 +92,8 @@ def test_one_epoch_asks_for_three_seeds_and_more_for_one(store: Store) -> None:
     (five,) = requests_for(story, story.select(["17"]), seeds=5)
 
     assert len(left) == 21
-    assert left["003-1"].n_left == 3
-    assert left["003-17"].n_left == 1
+    assert left["003-1"].n_remaining == 3
+    assert left["003-17"].n_remaining == 1
     assert five.seeds == (0, 1, 2, 3, 4)
     assert five.purpose == "reproduction"
     assert five.parent_hash == canonical_hash(load("003-16"))

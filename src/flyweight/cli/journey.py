@@ -241,20 +241,20 @@ def _kept(folder: Path, document: Document) -> tuple[Replay, ...]:
 def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     """0, or the exit code of a stop."""
     from flyweight.cli.watch import announce_compiling, watching_all
-    from flyweight.execute.execution import carry_out
+    from flyweight.execute.execution import execute
     from flyweight.execute.signals import stopping_on_signals
 
-    left = [one for one in found if one.n_left]
-    n_runs = sum(one.n_left for one in left)
+    left = [one for one in found if one.n_remaining]
+    n_runs = sum(one.n_remaining for one in left)
     if not n_runs:
         steps = "1 step is" if len(found) == 1 else f"{len(found)} steps are"
         talk(f"all of {steps} on record.")
         return 0
     talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(left)} step{'' if len(left) == 1 else 's'}")
     announce_compiling()
-    work, runs = {one.recipe.name: one.work for one in left}, {one.recipe.name: one.n_left for one in left}
+    work, runs = {one.recipe.name: one.work for one in left}, {one.recipe.name: one.n_remaining for one in left}
     with stopping_on_signals() as stop, watching_all(work, runs) as watch:
-        carry_out(found, store=store, executor=executor, watch=watch, should_stop=stop)
+        execute(found, store=store, executor=executor, watch=watch, should_stop=stop)
     return stop.exit_code if stop() else 0
 
 

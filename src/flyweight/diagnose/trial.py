@@ -197,10 +197,10 @@ def _train(
 ) -> list[tuple[RunRecord, ...]] | None:
     """The runs of each arm in the order of the seeds, trained where they are not on record; None if it was stopped."""
     requests = {arm.hash: _request(setup, arm) for arm in setup.arms}
-    answers = execute(tuple(requests.values()), store=store, executor=executor, watch=watch, should_stop=should_stop)
-    if not all(answer.is_whole for answer in answers):
+    executed = execute(tuple(requests.values()), store=store, executor=executor, watch=watch, should_stop=should_stop)
+    if not all(one.is_complete for one in executed):
         return None
-    records = dict(zip(requests, (answer.records for answer in answers), strict=True))
+    records = dict(zip(requests, (one.records for one in executed), strict=True))
     return [records[arm.hash] for arm in setup.arms] or [()]
 
 

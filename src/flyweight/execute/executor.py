@@ -1,4 +1,4 @@
-"""Where runs are computed: processes on the cores are one executor; a GPU or other machines can be others."""
+"""Where runs are computed: the interface of executors, such as processes on the cores, a GPU or other machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Executor(Protocol):
     """Computes runs and records each in the store as `experiment.run` does."""
 
     def make_ready(self) -> None:
-        """Begin in the background what the first run would wait for; called again it does nothing."""
+        """Start in the background what the first run would wait for; a second call does nothing."""
 
     def train(
         self,
@@ -24,10 +24,10 @@ class Executor(Protocol):
         watch: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        """Do every job and pass their events on, in this process.
+        """Compute every job and give its events to `watch`, in this process.
 
-        When `should_stop` becomes true, the runs under way are saved where they stand, and no more begin.
+        When `should_stop` becomes true, the runs under way are saved at their current step, and no more are started.
 
         Raises:
-            Exception: the first error of a job, when the others are over.
+            Exception: the first error of a job, after the others have ended.
         """

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, side by side on the cores, one process with one thread each.
+"""Runs in parallel on the cores, each in its own process with one thread.
 
 A small net does not fill two threads: two processes with one thread each do the work of both cores, while two
 processes with two threads each wait for one another (docs/notebook.md has the measurement).
@@ -22,12 +22,12 @@ from flyweight.records.store import Store
 if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
-PRELOAD: Final = "flyweight.execute.preload"  # a name: it is loaded in another process, while this one stays light
+PRELOAD: Final = "flyweight.execute.preload"  # a name, because only another process imports it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """at_once: how many train side by side at most; default: one a core, and the last few beside each other."""
+    """at_once: maximum number of parallel runs; default: one per core, and more at the end (`worker_count`)."""
 
     device: DeviceName = "auto"
     at_once: int | None = None
@@ -36,7 +36,7 @@ class Processes:
         require_counts(at_once=self.at_once)
 
     def make_ready(self) -> None:
-        """Load what a training needs where processes are forked from."""
+        """Start to load torch in the process that workers are forked from."""
         processes.make_ready(PRELOAD)
 
     def train(
@@ -47,9 +47,9 @@ class Processes:
         watch: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        """Do the jobs side by side, and close what a process that was ended leaves open."""
+        """Run the jobs in parallel; then close the records of processes that were killed."""
         try:
-            processes.work_off(
+            processes.run_jobs(
                 [
                     processes.Job(
                         name=f"seed {job.seed}",
@@ -65,7 +65,7 @@ class Processes:
             store.mark_lost()
 
     def _worker_count(self, n_jobs: int) -> Callable[[int], int]:
-        """From how many have begun to how many may train at once; a number that was asked for is never exceeded."""
+        """From the number of started jobs to the maximum number of parallel ones; `at_once` is never exceeded."""
         if self.at_once is not None:
             return lambda _started: self.at_once or 1
         from flyweight.train.device import usable_cores
@@ -81,27 +81,27 @@ def _train(
     url: str,
     home: Path,
     device: DeviceName,
-    tell: Callable[[Event], None],
+    watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """One job, in a process of its own; only here is torch needed."""
+    """One job, in its own process; only this function needs torch."""
     from flyweight.experiment.run import resume, run
 
-    store = Store.open(url, home=home)
+    store, request = Store.open(url, home=home), job.request
     if job.resumed:
-        resume(job.resumed, store=store, device=device, monitor=job.monitor, watch=tell, should_stop=should_stop)
+        resume(job.resumed, store=store, device=device, monitor=request.monitor, watch=watch, should_stop=should_stop)
         return
     run(
-        job.recipe,
+        request.recipe,
         seed=job.seed,
         store=store,
         device=device,
         group_id=job.group_id,
-        group_seeds=job.group_seeds,
-        purpose=job.purpose,
-        study=job.study,
-        parent_hash=job.parent_hash,
-        monitor=job.monitor,
-        watch=tell,
+        group_seeds=request.seeds,
+        purpose=request.purpose,
+        study=request.study,
+        parent_hash=request.parent_hash,
+        monitor=request.monitor,
+        watch=watch,
         should_stop=should_stop,
     )

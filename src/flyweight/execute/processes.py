@@ -1,7 +1,6 @@
-"""Jobs in processes of their own, side by side: each is done once, what it tells is passed on, a stop reaches all.
+"""Jobs in parallel, each in its own process: run each once, pass on its messages, pass a stop on to all of them.
 
-What a job does is not known here. The processes share no lock, so that one which is killed leaves nothing behind that
-the others would wait for.
+This module does not know what a job does. The processes share no lock, so a killed one cannot block the others.
 """
 
 from __future__ import annotations
@@ -22,49 +21,49 @@ from typing import Any, Final
 from flyweight.errors import FlyweightError
 from flyweight.execute.signals import stopping_on_signals
 
-SECONDS_BETWEEN_QUESTIONS: Final = 0.1
+POLL_SECONDS: Final = 0.1
 
-# Forked from a process that has loaded all a job needs, a job begins at once instead of after seconds. Apple's
-# libraries do not bear a fork, so elsewhere each process starts from nothing.
+# A job that is forked from a process with torch loaded starts at once instead of after seconds. Apple's libraries do
+# not survive a fork, so outside Linux each process starts from nothing.
 METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a process does, given `tell` for all that is to be passed on, and `should_stop`; both ways it is pickled."""
+    """The work of a process, a function of `send` (for messages) and `should_stop`. Work and messages are pickled."""
 
     name: str
     work: Callable[[Callable[[Any], None], Callable[[], bool]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Over:
-    """The last word of a process: its job is done, or this is what kept it from being done."""
+class _Done:
+    """The last message of a process; error: why its job failed."""
 
     error: Exception | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Worker:
-    """A process at work; all that it tells comes over a line of its own."""
+    """A running process and the pipe of its messages."""
 
     process: BaseProcess
-    line: Connection
+    pipe: Connection
 
-    def hear(self) -> Any:
-        """The next that it tells; a process that ended without a last word was ended."""
+    def receive(self) -> Any:
+        """The next message; a process that ended without a last message was killed."""
         try:
-            message = self.line.recv()
+            message = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            return _Over(error=_ended(self.process))
-        if isinstance(message, _Over):
+            return _Done(error=_killed(self.process))
+        if isinstance(message, _Done):
             self.process.join()
         return message
 
 
 def make_ready(module: str) -> None:
-    """Begin to load this module where processes are forked from, in the background; called again it does nothing.
+    """Start to load this module, in the background, in the process that jobs are forked from; again, it does nothing.
 
     Loading it must start no threads and touch no GPU: neither survives a fork.
     """
@@ -72,27 +71,27 @@ def make_ready(module: str) -> None:
         from multiprocessing import forkserver
 
         forkserver.set_forkserver_preload([module])
-        with _deaf_to_ctrl_c():
+        with _ctrl_c_blocked():
             forkserver.ensure_running()
 
 
-def work_off(
+def run_jobs(
     jobs: Sequence[Job],
     *,
     worker_count: Callable[[int], int],
     watch: Callable[[Any], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Do every job in a process of its own and pass on what they tell, in this process.
+    """Run every job in its own process and give its messages to `watch`, in this process.
 
-    worker_count: from how many have begun to how many may run at once. When `should_stop` becomes true, so it does for
-    those that run, and no more begin.
+    worker_count: from the number of started jobs to the maximum number of parallel ones. When `should_stop` becomes
+    true, the running jobs get it too, and no more are started.
 
     Raises:
-        Exception: the first error of a job, when the others are over.
+        Exception: the first error of a job, after the others have ended.
     """
     context = multiprocessing.get_context(METHOD)
-    stop = context.RawValue("b", 0)  # no lock: it is asked after every step, and written once
+    stop = context.RawValue("b", 0)  # no lock: read after every step, written once
     waiting, running, errors = list(jobs), list[_Worker](), list[Exception]()
     try:
         while waiting or running:
@@ -101,37 +100,37 @@ def work_off(
                 waiting.clear()
             while waiting and len(running) < worker_count(len(jobs) - len(waiting)):
                 running.append(_start(waiting.pop(0), context, stop))
-            for worker in _speaking(running):
-                message = worker.hear()
-                if not isinstance(message, _Over):
+            for worker in _with_messages(running):
+                message = worker.receive()
+                if not isinstance(message, _Done):
                     watch(message)
                     continue
                 running.remove(worker)
                 if message.error is not None:
                     errors.append(message.error)
     finally:
-        stop.value = 1  # whatever ended the loop, nobody listens from here on
+        stop.value = 1  # however the loop ended, no message is read from here on
     if errors:
         raise errors[0]
 
 
 def _start(job: Job, context: BaseContext, stop: Any) -> _Worker:
-    ours, theirs = context.Pipe(duplex=False)
-    arguments = (job.work, theirs, stop, dict(os.environ))
-    process = context.Process(target=_do, args=arguments, name=job.name, daemon=True)  # type: ignore[attr-defined]
-    with _deaf_to_ctrl_c():
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (job.work, sender, stop, dict(os.environ))
+    process = context.Process(target=_run, args=arguments, name=job.name, daemon=True)  # type: ignore[attr-defined]
+    with _ctrl_c_blocked():
         process.start()
-    theirs.close()  # or the line would stay open when the process has gone
-    return _Worker(process=process, line=ours)
+    sender.close()  # or the pipe would stay open after the process has ended
+    return _Worker(process=process, pipe=receiver)
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started within does not see Ctrl-C: the terminal sends it to all, and we ask each to stop.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """A process started within does not get Ctrl-C: the terminal sends it to all processes, but we stop each ourselves.
 
-    It is held back and not thrown away: to start the first process takes seconds, and who presses it then means it.
+    It is delayed, not lost: starting the first process takes seconds, and a Ctrl-C in that time must count.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a process started within gets none of ours
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where a child process gets no Ctrl-C from here
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -141,42 +140,42 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _speaking(running: Sequence[_Worker]) -> list[_Worker]:
-    """Those who have something to tell; none if all are silent for a moment."""
-    ready = connection.wait([worker.line for worker in running], timeout=SECONDS_BETWEEN_QUESTIONS)
-    return [worker for worker in running if worker.line in ready]
+def _with_messages(running: Sequence[_Worker]) -> list[_Worker]:
+    """The workers with a message, none if none comes within `POLL_SECONDS`."""
+    ready = connection.wait([worker.pipe for worker in running], timeout=POLL_SECONDS)
+    return [worker for worker in running if worker.pipe in ready]
 
 
-def _ended(process: BaseProcess) -> FlyweightError:
+def _killed(process: BaseProcess) -> FlyweightError:
     return FlyweightError(
-        f"{process.name}: its process must end by itself, found it ended with code {process.exitcode} "
-        "(a negative code is a signal, -9 often means too little memory); train fewer seeds at once."
+        f"{process.name}: its process was killed, exit code {process.exitcode} (a negative code is a signal, -9 often "
+        "means too little memory); train fewer seeds in parallel with --at-once."
     )
 
 
-def _do(
+def _run(
     work: Callable[[Callable[[Any], None], Callable[[], bool]], None],
-    line: Connection,
+    pipe: Connection,
     stop: Any,
     environment: dict[str, str],
 ) -> None:
-    """One job, in a process of its own; its errors travel as values."""
+    """One job, in its own process; an error is sent back as a value."""
     os.environ.clear()
-    os.environ.update(environment)  # of whoever asks now, not of when the process was started that we were forked from
-    is_cut = False
+    os.environ.update(environment)  # today's, not that of when the process we are forked from was started
+    is_disconnected = False
 
-    def tell(message: Any) -> None:
-        nonlocal is_cut
+    def send(message: Any) -> None:
+        nonlocal is_disconnected
         try:
-            line.send(message)
-        except BrokenPipeError:  # nobody listens any more: as good as being asked to stop
-            is_cut = True
+            pipe.send(message)
+        except BrokenPipeError:  # the parent process has gone: stop
+            is_disconnected = True
 
-    with stopping_on_signals() as is_asked:
-        over = _Over()
+    with stopping_on_signals() as is_signalled:
+        done = _Done()
         try:
             if not stop.value:
-                work(tell, lambda: is_cut or bool(stop.value) or is_asked())
+                work(send, lambda: is_disconnected or bool(stop.value) or is_signalled())
         except Exception as error:
-            over = _Over(error=error)
-        tell(over)
+            done = _Done(error=error)
+        send(done)

@@ -1,4 +1,4 @@
-"""What is asked of `execute`: runs of a recipe, what they are for, and what must be known of each when it is over."""
+"""What `execute` takes: requests for runs of a recipe, with their purpose and the figures that each must have."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from flyweight.records.record import Part, Purpose
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """Seeds of a recipe; those that are trained for it share one `group_id`.
+    """Seeds of a recipe; the runs that are started for it share one `group_id`.
 
-    figures: the images whose figures are needed. is_anew: train every seed, whatever is on record. study, parent_hash,
-    monitor: those of `run`; the monitor is pickled where runs are computed in other processes.
+    figures: the splits whose figures are needed. retrain: train every seed even if it is on record. study, parent_hash,
+    monitor: as for `run`; the monitor is pickled if runs are computed in other processes.
     """
 
     recipe: Recipe | ResolvedRecipe
     seeds: tuple[int, ...]
     purpose: Purpose = "run"
     figures: tuple[Part, ...] = ("validation", "test")
-    is_anew: bool = False
+    retrain: bool = False
     study: str | None = None
     parent_hash: str | None = None
     monitor: MakeMonitor | None = None
@@ -30,14 +30,12 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """One run to compute: a seed to begin, or a stopped run to resume. group_seeds: all that the group is to have."""
+    """One run to compute: a seed to start, or a stopped run to resume.
 
-    recipe: Recipe
+    request: its recipe is in canonical form, its seeds are those of the whole group.
+    """
+
+    request: TrainingRequest
     seed: int
     group_id: str
-    group_seeds: tuple[int, ...]
-    purpose: Purpose = "run"
     resumed: str | None = None
-    study: str | None = None
-    parent_hash: str | None = None
-    monitor: MakeMonitor | None = None

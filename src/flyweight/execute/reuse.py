@@ -1,6 +1,6 @@
-"""Which runs on record stand for a run that is asked for, and which stopped ones are resumed for it. Pure.
+"""Which runs on record can be used for a request, and which stopped runs can be resumed for it: pure functions.
 
-Goes in: a run and what is wanted. Comes out: yes or no. Where runs are looked up is not known here.
+In: a run and the requested run. Out: yes or no. This module does not look up runs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Final
 
 from flyweight.records.record import PURPOSES, RESULTS, Part, Purpose, RunFigures, RunRecord
 
-# By the purpose of a request: the purposes of the runs that may stand for it. A trial, or a run that tries a remedy,
-# only serves an answer and may use any run; the other way round it is never shown as a run that somebody asked for.
-# A certification is trained anew.
-MAY_STAND: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
+# By the purpose of a request: the purposes of the runs that can be used for it. A trial or a remedy can use any run,
+# but a user's request never gets a run of a trial or a remedy. A certification is always trained.
+REUSABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "run": RESULTS,
     "trial": PURPOSES,
     "remedy": PURPOSES,
@@ -22,8 +21,8 @@ MAY_STAND: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "certification": (),
 }
 
-# Likewise, of the runs that were stopped: one that somebody asked for is not resumed to serve an answer.
-MAY_RESUME: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
+# The same for stopped runs: a trial or a remedy does not resume a user's run.
+RESUMABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "run": ("run", "reproduction"),
     "trial": ("trial",),
     "remedy": ("remedy",),
@@ -37,7 +36,7 @@ FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "thread
 
 @dataclass(frozen=True, kw_only=True)
 class WantedRun:
-    """One run that is asked for. figures: the images whose figures are needed."""
+    """One requested run. figures: the splits whose figures it must have."""
 
     recipe_hash: str
     data_hash: str
@@ -47,23 +46,23 @@ class WantedRun:
     figures: tuple[Part, ...]
 
 
-def stands_for(run: RunFigures, wanted: WantedRun) -> bool:
-    """Whether a run on record is the one that is wanted: it is over, it is the same run, and it holds the figures."""
+def is_reusable_for(run: RunFigures, wanted: WantedRun) -> bool:
+    """Whether a run on record can be used: it has ended, recipe, images and seed are the same, it has the figures."""
     return (
         run.status in ("finished", "diverged")
-        and run.purpose in MAY_STAND[wanted.purpose]
+        and run.purpose in REUSABLE[wanted.purpose]
         and _is_same(run, wanted)
-        and _holds(run, wanted.figures)
+        and _has(run, wanted.figures)
     )
 
 
-def can_be_resumed_for(run: RunFigures, wanted: WantedRun) -> bool:
-    """Whether a run that was stopped becomes, when it goes on, the one that is wanted."""
-    return run.status in ("interrupted", "lost") and run.purpose in MAY_RESUME[wanted.purpose] and _is_same(run, wanted)
+def is_resumable_for(run: RunFigures, wanted: WantedRun) -> bool:
+    """Whether a stopped run, once it is resumed, is the requested one."""
+    return run.status in ("interrupted", "lost") and run.purpose in RESUMABLE[wanted.purpose] and _is_same(run, wanted)
 
 
 def fingerprint(run: RunRecord) -> Mapping[str, object]:
-    """What decides the bits of a run, as far as it is on record."""
+    """What decides the bits of a run, where it is on record."""
     return {name: run.environment[name] for name in FINGERPRINT if name in run.environment}
 
 
@@ -72,7 +71,7 @@ def _is_same(run: RunFigures, wanted: WantedRun) -> bool:
     return found == (wanted.recipe_hash, wanted.data_hash, wanted.split_hash, wanted.seed)
 
 
-def _holds(run: RunFigures, figures: tuple[Part, ...]) -> bool:
-    """Whether the run has the figures; one that diverged has none, and never will."""
+def _has(run: RunFigures, figures: tuple[Part, ...]) -> bool:
+    """Whether the run has the figures; a diverged run needs none, since training it again gives none."""
     counts: Mapping[Part, int | None] = {"validation": run.validation_count, "test": run.test_count}
     return run.status == "diverged" or all(counts[part] is not None for part in figures)

@@ -1,4 +1,4 @@
-"""Several seeds of one recipe as one result, always trained anew; and what is left of such a result."""
+"""Several seeds of one recipe as one result: train all of them, or continue a result that was stopped."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def run_seeds(
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
-    """Train every seed and return their records, lowest seed first; all share one `group_id`.
+    """Train every seed and return the records, lowest seed first; all share one `group_id`.
 
-    When asked to stop, each run is saved where it stands. `study`, `parent_hash` and `monitor` are those of `run`: a
-    seed that a monitor stops leaves the others to go on.
+    When `should_stop` becomes true, each run is saved at its current step. `study`, `parent_hash` and `monitor`: as
+    for `run`; when a monitor stops one seed, the others continue.
 
-    A script that calls this needs the usual `if __name__ == "__main__":`, since each process imports it anew.
+    A script that calls this needs the usual `if __name__ == "__main__":`, because each process imports the script.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
-        FlyweightError: the first error of a seed, when the others are done.
+        FlyweightError: the first error of a seed, after the others have ended.
     """
     request = TrainingRequest(
         recipe=recipe,
         seeds=tuple(seeds),
-        is_anew=True,
+        retrain=True,
         study=study,
         parent_hash=parent_hash,
         monitor=monitor,
@@ -61,30 +61,27 @@ def resume_seeds(
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
-    """Go on with what is left of a group: its stopped runs, and its seeds that never began."""
+    """Continue a group: resume its stopped runs, and start its missing seeds."""
     executor.make_ready()
     records = store.group(group_id)
     first, by_seed = records[0], {record.seed: record for record in records}
-    planned = tuple(first.environment["group_seeds"])
-    recipe = load(store.folder(first.id).file("recipe"))
+    request = TrainingRequest(
+        recipe=load(store.folder(first.id).file("recipe")),
+        seeds=tuple(first.environment["group_seeds"]),
+        purpose=first.purpose,
+        study=first.study,
+        parent_hash=first.parent_hash,
+        monitor=monitor,
+    )
     stopped = [record.seed for record in records if record.status in ("interrupted", "lost")]
-    left = [*stopped, *(seed for seed in planned if seed not in by_seed)]
-    if not left:
-        raise UsageError(f"a run that goes on must have been stopped, found all {len(planned)} seeds of this one over.")
-    jobs = [
-        TrainingJob(
-            recipe=recipe,
-            seed=seed,
-            group_id=group_id,
-            group_seeds=planned,
-            purpose=first.purpose,
-            resumed=by_seed[seed].id if seed in by_seed else None,
-            study=first.study,
-            parent_hash=first.parent_hash,
-            monitor=monitor,
+    remaining = [*stopped, *(seed for seed in request.seeds if seed not in by_seed)]
+    if not remaining:
+        raise UsageError(
+            f"nothing to resume: none of the {len(request.seeds)} seeds of group {group_id} was stopped; train more "
+            "with: flyweight train RECIPE --seeds N"
         )
-        for seed in left
-    ]
+    resumed = {seed: by_seed[seed].id for seed in stopped}
+    jobs = [TrainingJob(request=request, seed=seed, group_id=group_id, resumed=resumed.get(seed)) for seed in remaining]
     executor.train(jobs, store=store, watch=watch, should_stop=should_stop)
     return _by_seed(store.group(group_id))
 

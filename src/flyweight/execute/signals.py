@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the loop asks after each step, instead of an exception in its middle."""
+"""Ctrl-C and SIGTERM set a flag that a loop reads after each step, instead of raising an exception within it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @dataclass
 class StopRequest:
-    """`signal_number` is the first signal that came, or 0."""
+    """True when called after a signal. signal_number: the first signal, or 0."""
 
     signal_number: int = 0
 
@@ -20,25 +20,25 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code that shells expect after a signal: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal_number
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[StopRequest]:
-    """Within, the first Ctrl-C or SIGTERM asks politely; a second one of the same kind acts as it always did.
+    """Within, the first Ctrl-C or SIGTERM only sets the flag; a second one of the same kind acts as usual.
 
-    Only the main thread of a process can do this.
+    Works only in the main thread of a process.
     """
     request = StopRequest()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         request.signal_number = request.signal_number or number
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
-        signal.signal(number, ask)
+        signal.signal(number, note)
     try:
         yield request
     finally:

@@ -1,4 +1,4 @@
-"""How many jobs train side by side: cores, memory and what is left over go in, a number comes out."""
+"""How many jobs run in parallel, from the cores, the memory and the number of remaining jobs."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def worker_count(started: int, *, n_jobs: int, cores: int, limit: int) -> int:
-    """How many jobs may run at once when `started` of `n_jobs` have begun: one a core, and all that are left at last.
+    """The maximum number of parallel jobs when `started` of `n_jobs` have started: one per core, and more at the end.
 
-    What a last wave would leave cores idle for joins the wave before it, where no more than `limit` run then. Three
-    jobs that take turns on two cores are over after 1.5 times the seconds of one; two and then the third, after 2.
+    If the last wave would leave cores idle, its jobs join the wave before, unless more than `limit` would run then.
+    Three jobs that share two cores take 1.5 times the seconds of one job; two and then the third take 2 times.
 
     >>> [worker_count(started, n_jobs=5, cores=2, limit=8) for started in range(5)]
     [2, 2, 2, 3, 3]
     """
     last_wave = cores + n_jobs % cores
-    is_last = started > n_jobs - last_wave  # its first job waits for one of the wave before to end
+    is_last = started > n_jobs - last_wave  # its first job waits for one of the wave before
     return last_wave if is_last and last_wave <= limit else cores
 
 
 def seeds_in_memory() -> int:
-    """How many trainings the memory of this machine, or of the container it is, has room for."""
+    """How many trainings fit into the memory of this machine or container."""
     return usable_memory() // BYTES_OF_A_SEED
 
 
 def usable_memory(limit_file: Path = CGROUP_LIMIT) -> int:
-    """Bytes that all processes here may hold together."""
+    """Bytes of memory for all processes together."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = limit_file.read_text(encoding="ascii").strip()
