@@ -143,7 +143,7 @@ if __name__ == "__main__":
         run_jobs(
             jobs,
             worker_count=lambda _started: 2,
-            watch=lambda _word: print("heard", flush=True),
+            watch=lambda _word: print("received", flush=True),
             should_stop=should_stop,
         )
     print("done", flush=True)
@@ -164,7 +164,7 @@ def script(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
     ) as process:
         for _ in range(20):
-            assert process.stdout.readline() == "heard\n", process.stderr.read()
+            assert process.stdout.readline() == "received\n", process.stderr.read()
         yield process
 
 
@@ -204,13 +204,13 @@ def appears(path: Path) -> bool:
 
 def test_ctrl_c_while_a_process_starts_is_delayed_not_lost():
     """The starting process does not get it; we get it after that process has started."""
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: received.append(number))
     try:
-        with workers._deaf_to_ctrl_c():
+        with workers._ctrl_c_blocked():
             os.kill(os.getpid(), signal.SIGINT)
             child = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
-        assert heard == [signal.SIGINT]
+        assert received == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
     assert child.stdout.strip() == "alive"

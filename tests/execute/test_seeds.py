@@ -91,7 +91,7 @@ from flyweight.experiment.events import never
 from flyweight.execute.process_executor import PRELOAD
 from flyweight.execute.processes import Job, make_ready, run_jobs
 
-def tell_of_this_process(tell, should_stop):
+def report_this_process(send, should_stop):
     import torch
 
     loaded = [name for name in ("flyweight.experiment.run", "torch._dynamo") if name in before]
@@ -101,7 +101,7 @@ before = set(sys.modules)
 
 if __name__ == "__main__":
     make_ready(PRELOAD)
-    run_jobs([Job(name="only", work=tell_of_this_process)], worker_count=lambda _: 1, watch=print, should_stop=never)
+    run_jobs([Job(name="only", work=report_this_process)], worker_count=lambda _: 1, watch=print, should_stop=never)
 """
 
 
