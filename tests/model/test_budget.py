@@ -58,7 +58,7 @@ def test_budget_prints_what_can_be_read_back(budget: Budget) -> None:
         ("1e3", "needs an amount"),
         ("nan", "needs an amount"),
         ("0", "must be above 0"),
-        ("epochs=2.5", "not whole"),
+        ("epochs=2.5", "not an integer"),
         (["20k", "params=3"], "limited twice"),
     ],
 )

@@ -91,7 +91,7 @@ def test_peak_memory_is_what_is_alive_at_the_worst_moment(net: str, values: int)
         ("c8d14", "window spans 29 pixels"),
         ("m2p2", "at most half the window"),
         ("c8 c9g2", "multiples of groups=2"),
-        ("c8 +(c9p1)", "body and shortcut must give one shape"),
+        ("c8 +(c9p1)", "body and shortcut must have equal output shapes"),
         ("2@(c8)", "conv1 sees 1x28x28 first"),
         ("1000(1000(r))", "at most 10,000 layers, repetitions counted; found 1,000,000"),
     ],

@@ -456,8 +456,8 @@ def test_nets_that_are_not_in_our_notation_are_said_where_others_are() -> None:
     table = nets_table(*((net, "13,610") for net in nets))
 
     assert table.notes == (
-        "row 2, 'Net': 'c8 banana' is not in flyweight's notation ('banana' is no layer); not counted",
-        "row 5, 'Net': 'my resnet' is not in flyweight's notation ('my' is no layer); not counted",
+        "row 2, 'Net': 'c8 banana' is not in flyweight's notation ('banana' is not a layer); not counted",
+        "row 5, 'Net': 'my resnet' is not in flyweight's notation ('my' is not a layer); not counted",
     )
 
 
@@ -467,7 +467,7 @@ def test_many_nets_that_are_not_in_our_notation_are_said_at_once() -> None:
     many = nets_table(("c8", "80"), *[("LeNet", "7")] * 20)
 
     assert some.notes == (
-        "rows 2, 3, 4 and 5, 'Net': not in flyweight's notation (row 2: 'LeNet' is no layer); not counted",
+        "rows 2, 3, 4 and 5, 'Net': not in flyweight's notation (row 2: 'LeNet' is not a layer); not counted",
     )
     assert many.notes[0].startswith("rows 2, 3, 4, 5, 6, 7, 8 and 13 more, 'Net': not in flyweight's notation")
 

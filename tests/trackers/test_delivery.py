@@ -154,7 +154,7 @@ def test_a_tracker_that_is_not_there_is_told_of_once_and_synced_later(
 
     assert len(warnings) == 1
     assert warnings[0].startswith("mlflow: ")
-    assert warnings[0].endswith("; the runs are kept, `flyweight sync` sends them later")
+    assert warnings[0].endswith("; the runs are stored, and `flyweight sync` sends them later")
     assert "\n" not in warnings[0]
     assert pending(store.home) == tuple(Parcel(tracker="mlflow", run_id=run_id) for run_id in ids)
 
@@ -233,7 +233,7 @@ def test_training_never_waits_for_a_tracker(store: Store, warnings: list[str], s
     assert trained < 2
     assert 0.4 < left < 2
     assert warnings == [
-        "mlflow: did not take everything within 0.5 s; the runs are kept, `flyweight sync` sends them later"
+        "mlflow: did not take everything within 0.5 s; the runs are stored, and `flyweight sync` sends them later"
     ]
     assert pending(store.home) == (Parcel(tracker="mlflow", run_id=run_id),)
     wait_until(lambda: not any(thread.name == "to mlflow" for thread in threading.enumerate()), seconds=20)
@@ -360,7 +360,7 @@ def test_two_syncs_do_not_send_at_once(store: Store, warnings: list[str]) -> Non
 
     with (
         FileLock(store.home / "pending" / "sync.lock"),
-        pytest.raises(UsageError, match="another `flyweight sync` is sending"),
+        pytest.raises(UsageError, match="another `flyweight sync` is running"),
     ):
         sync(store, warn=warnings.append)
 

@@ -218,7 +218,7 @@ def test_a_place_that_cannot_be_written_is_told(runs: tuple[RunRecord, ...], tmp
     """One line: which file, and why not."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(MissingError, match=r"cannot write .*runs\.csv: .*; choose another place"):
+    with pytest.raises(MissingError, match=r"cannot write .*runs\.csv: .*; choose another path"):
         write_table(runs, tmp_path / "file" / "runs.csv")
 
 

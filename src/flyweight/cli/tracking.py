@@ -93,4 +93,4 @@ def sync(
         waiting = f", {len(done.still_pending)} still waiting" if done.still_pending else ""
         to = ", ".join(f"{n} to {name}" for name, n in Counter(parcel.tracker for parcel in done.sent).items())
         say(f"sent: {to or 'none'}{waiting}" if done.sent or done.still_pending else "nothing was waiting")
-    return FlyweightError.exit_code if any(not parcel.is_at_work for parcel in done.still_pending) else 0
+    return FlyweightError.exit_code if any(not parcel.is_running for parcel in done.still_pending) else 0

@@ -43,7 +43,7 @@ KINDS: Final[dict[Kind, _KindOfLimit]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Upper limits, each inclusive; None is no limit.
+    """Upper limits, all inclusive; None means no limit.
 
     activation and flash are bytes in float32, for one image. seconds is training time: it cannot be known before the
     training and is held by the training itself.
@@ -157,7 +157,7 @@ def _amount(kind: Kind, amount: str, text: str) -> int | float:
     if value == value.to_integral_value():
         return int(value)
     if kind != "seconds":
-        _refuse_amount(kind, text, f"comes to {value.normalize():f}, which is not whole")
+        _refuse_amount(kind, text, f"is {value.normalize():f}, which is not an integer")
     return float(value)
 
 

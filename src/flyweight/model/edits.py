@@ -34,7 +34,7 @@ from flyweight.model.spec import (
 )
 from flyweight.model.tree import Path, rewritten, siblings, unrolled
 
-# A layer with less than an eighth of its width makes another net than the user had in mind.
+# A layer below an eighth of its width would make a very different net.
 SLIVER: Final = 8
 
 
@@ -165,7 +165,7 @@ def _counted_edit(task: _Task, description: str, changed: Net) -> Edit | None:
 
 
 def _left(budget: Budget, cost: Cost) -> float:
-    """How far a cost is over its budget: the shares of the limits that are exceeded, added."""
+    """How far a cost is over its budget: the sum of the excesses as shares of their limits."""
     return sum(-overrun.margin / overrun.allowed for overrun in overruns(budget, cost))
 
 
@@ -202,7 +202,7 @@ def _extra_pool(task: _Task) -> Iterator[Proposal]:
 
 
 def _ends_a_convolution(task: _Task, one: _Found) -> bool:
-    """Between a convolution and its batch norm or activation a pool would stand wrongly."""
+    """A pool must not come between a convolution and its batch norm or activation."""
     belongs = isinstance(one.layer, Conv | DepthwiseConv | BatchNorm | Activation) and len(one.rows[0].out_shape) == 3
     return belongs and not isinstance(_after(task, one), BatchNorm | Activation)
 

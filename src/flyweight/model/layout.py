@@ -17,12 +17,12 @@ from flyweight.model.spec import Layer, LayerKind, Net, Node, Repeat, Residual, 
 from flyweight.model.tree import n_unrolled
 
 MAX_LAYERS = 10_000
-"""Nested repetitions multiply: a typing error must not ask for terabytes."""
+"""Nested repetitions multiply, so a typing error could need terabytes."""
 
 
 @dataclass(frozen=True)
 class ShapedLayer:
-    """A layer where it stands: `path` is its name in the built net's state dict."""
+    """A layer with its shapes; `path` is its name in the state dict of the built net."""
 
     layer: Layer
     name: str
@@ -132,8 +132,8 @@ class _Inference:
         shortcut, beside = self.sequence(node.shortcut, state, f"{path}.shortcut.")
         if behind.shape != beside.shape:
             raise NotationError(
-                f"net, {path}: body and shortcut must give one shape; the body gives {shape_text(behind.shape)}, "
-                f"the shortcut {shape_text(beside.shape)}."
+                f"net, {path}: body and shortcut must have equal output shapes, found {shape_text(behind.shape)} and "
+                f"{shape_text(beside.shape)}."
             )
         shaped = ShapedResidual(path, state.shape, behind.shape, body, shortcut)
         return shaped, State(behind.shape, wider(behind.field, beside.field))

@@ -30,7 +30,7 @@ from flyweight.model.spec import (
 _MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
-"""Of blocks in blocks; more is a typing error, and Python's own stack is not much deeper."""
+"""Maximum nesting of blocks; more is a typing error and would overflow the stack of Python."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
 
@@ -77,7 +77,7 @@ class _Parser:
         nodes: list[Node] = []
         self.depth += 1
         if self.depth > MAX_DEPTH + 1:
-            self.fail(self.tokens[self.at - 1], f"blocks stand in blocks at most {MAX_DEPTH} deep")
+            self.fail(self.tokens[self.at - 1], f"blocks can be nested at most {MAX_DEPTH} deep")
         while self.at < len(self.tokens) and self.tokens[self.at].text not in until:
             nodes.append(self.node(self.take()))
         self.depth -= 1
@@ -98,7 +98,7 @@ class _Parser:
         if text.endswith("(") and text != "(":
             return Repeat(self.times(token, text[:-1]), self.body(token))
         if text in ("(", ")", "|"):
-            self.fail(token, f"{text!r} opens or closes no block here; blocks are {', '.join(_BLOCKS)}")
+            self.fail(token, f"{text!r} does not start or end a block here; blocks are {', '.join(_BLOCKS)}")
         return self.layer(token)
 
     def body(self, opening: _Token) -> tuple[Node, ...]:
@@ -129,7 +129,7 @@ class _Parser:
     def times(self, token: _Token, digits: str) -> int:
         times = _integer(digits)
         if not 1 <= times <= 1000:
-            self.fail(token, f"a block is repeated 1 to 1000 times, found {times}")
+            self.fail(token, f"the number of repetitions must be 1 to 1000, found {times}")
         return times
 
     def layer(self, token: _Token) -> Layer:
@@ -139,7 +139,7 @@ class _Parser:
             match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
             if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
-        self.fail(token, f"{token.text!r} is no layer.{_nearest(token.text)}")
+        self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)}")
 
     def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:
         values: dict[str, int | bool] = {}
@@ -158,7 +158,7 @@ class _Parser:
         return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
 
     def bounded(self, token: _Token, what: str, value: int, minimum: int) -> int:
-        # The upper limit keeps a typing error from asking for terabytes.
+        # The upper limit prevents terabytes by a typing error.
         if not minimum <= value <= 65536:
             self.fail(token, f"{what} must be {minimum} to 65536, found {value}")
         return value
@@ -183,7 +183,7 @@ def _integer(digits: str) -> int:
 def _nearest(word: str) -> str:
     plain = word.lower().strip(",;")
     if plain != word and _is_layer(plain):
-        return f" Did you mean {plain!r}? Layers are written in small letters with blanks between them."
+        return f" Did you mean {plain!r}? Write layers in lowercase letters with spaces between them."
     head = re.sub(r"[\d./].*", "", word)
     by_head = [example for example in EXAMPLES if head and re.sub(r"[\d./].*", "", example) == head]
     same_start = [example for example in EXAMPLES if example[0] == word[0]]

@@ -1,7 +1,4 @@
-"""Runs given to other programs: to the trackers that people already use, and as one table in a file.
-
-Everything is made from records. What a net or a training is this room does not know, nor who asks.
-"""
+"""Runs for other programs: sent to trackers, or written as one table to a file. Everything comes from records."""
 
 from flyweight.trackers.delivery import Parcel, SyncReport, pending, sync, tracking
 from flyweight.trackers.run_table import write_table

@@ -1,4 +1,4 @@
-"""What of a run is sent to trackers: records go in, plain names and values come out; what is not known is left out."""
+"""The content of a run for trackers: records go in, names and values come out; missing values are left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from flyweight.records.record import EpochRecord, RunRecord
 
-# The words of the record, here as everywhere.
+# The names of the record.
 FACTS: Final = ("seed", "params", "registered_params", "macs", "data_name", "data_hash", "split_hash", "epochs_planned")
 IDENTITY: Final = ("name", "group_id", "study", "purpose", "recipe_hash", "parent_hash")
 RESULTS: Final = (
@@ -27,50 +27,49 @@ RESULTS: Final = (
 )
 
 
-def asked(run: RunRecord) -> dict[str, Any]:
-    """The recipe by its sections, and beside them the seed, what the net costs, and the images."""
+def parameters(run: RunRecord) -> dict[str, Any]:
+    """The sections of the recipe, the seed, the cost of the net, and the data."""
     known: dict[str, Any] = _known({**run.recipe, **{name: getattr(run, name) for name in FACTS}})
     return known
 
 
 def identity(run: RunRecord) -> dict[str, str]:
-    """What finds the run again, here and there; none of it changes while the run lasts."""
+    """Values that identify the run in flyweight and in the tracker; they never change."""
     return {"run_id": run.id, **_known({name: getattr(run, name) for name in IDENTITY})}
 
 
 def label(run: RunRecord) -> str:
-    """What a list of runs calls it."""
+    """The name of the run in lists."""
     return f"{run.name} seed {run.seed}"
 
 
 def collection(run: RunRecord) -> str:
-    """What a tracker keeps together: the study, else the recipe."""
+    """The project or experiment of the run: its study, or else its recipe."""
     return run.study or run.name
 
 
 def measured(epoch: EpochRecord) -> dict[str, float]:
-    """The figures of one epoch."""
+    """The metrics of one epoch."""
     values = {name: value for name, value in asdict(epoch).items() if name not in ("run_id", "epoch")}
     return _numbers(values)
 
 
 def results(run: RunRecord) -> dict[str, float]:
-    """The figures of the run as a whole, at the kept epoch; named apart from those of each epoch."""
+    """The metrics of the run at its best epoch; their names differ from those of an epoch."""
     return _numbers({f"result/{name}": getattr(run, name) for name in RESULTS})
 
 
 def epoch_ends(run: RunRecord, epochs: Sequence[EpochRecord]) -> list[float]:
-    """When each epoch ended, in seconds since 1970, as if the run had never paused.
+    """When each epoch ended, in seconds since 1970, without the pauses of a resumed run.
 
-    The record holds how long each took. Made from that alone the moments are the same whenever they are asked for, so
-    that what is sent twice is the same twice.
+    Computed from the recorded seconds of the epochs, so that sending a run twice sends equal times.
     """
     lasted = accumulate(epoch.seconds or 0.0 for epoch in epochs)
     return [run.started_at.timestamp() + seconds for seconds in lasted]
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Sections opened, their keys joined by dots; a list becomes JSON.
+    """A flat mapping, with the keys of sections joined by dots; a list becomes JSON.
 
     >>> flattened({"train": {"lr": 0.1, "drops": [3, 6]}})
     {'train.lr': 0.1, 'train.drops': '[3, 6]'}

@@ -1,8 +1,7 @@
-"""Runs on their way to trackers: as they happen, and later what could not be delivered then.
+"""Send runs to trackers while they train, and later what could not be sent then.
 
-What waits is a marker in `HOME/pending/TRACKER/RUN_ID`; the record itself is what is sent, so nothing is kept twice. A
-marker is there before anything is sent and goes when the tracker has all of a run that is over: a process that is
-killed leaves it behind.
+A waiting run has a marker file, `HOME/pending/TRACKER/RUN_ID`; its record is sent. The marker is created before
+sending and deleted when the tracker has all of a completed run, so a killed process leaves it.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ if TYPE_CHECKING:
     from flyweight.records.store import Store
 
 WAIT_SECONDS: Final = 60.0
-# A tracker that takes no run at all is not asked about hundreds; one run that it refuses does not hold up the others.
+# After this many failures in a row, stop trying; a single refused run does not stop the others.
 FAILURES_IN_A_ROW: Final = 3
 REASON_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parcel:
-    """One run for one tracker; `reason` says why it is not there, and is empty if it is.
+    """One run for one tracker; `reason` is why it was not sent, or empty.
 
-    is_at_work: the run goes on, and its own process sends it.
+    is_running: the run is in progress, and its process sends it.
     """
 
     tracker: str
     run_id: str
     reason: str = ""
-    is_at_work: bool = False
+    is_running: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncReport:
-    """What became of all that waited. The marker of a run whose folder is gone was dropped: somebody removed it."""
+    """The result of `sync`. gone: the folder of the run was deleted, and so was its marker."""
 
     sent: tuple[Parcel, ...]
     still_pending: tuple[Parcel, ...]
@@ -55,11 +54,11 @@ class SyncReport:
 def tracking(
     names: Sequence[str], store: Store, *, warn: Callable[[str], None], wait_seconds: float = WAIT_SECONDS
 ) -> Iterator[Callable[[str], None]]:
-    """A function to be called with the id of each run that has news: when it starts, after an epoch, when it ends.
+    """A function to call with the id of a run when it starts, after each epoch, and when it ends.
 
-    It returns at once; a thread per tracker reads the records and sends them. A tracker that fails is reported once, in
-    one line to `warn`, from its thread, and never stops what happens within. At the end what is under way is waited
-    for, at most `wait_seconds`; what is left then is for `sync`.
+    It returns immediately; a thread per tracker reads the records and sends them. The first failure of a tracker is one
+    line to `warn`, from its thread; failures never stop the training. At the end it waits for the threads, at most
+    `wait_seconds`; `sync` sends the rest later.
 
     Raises:
         UsageError: no tracker has that name. MissingError: the package of one is not installed.
@@ -67,24 +66,24 @@ def tracking(
     for name in names:
         require_known(name)
         require_installed(name)
-    couriers = [_Courier(name, store, warn) for name in dict.fromkeys(names)]
+    senders = [_Sender(name, store, warn) for name in dict.fromkeys(names)]
 
     def note(run_id: str) -> None:
-        for courier in couriers:
-            courier.note(run_id)
+        for sender in senders:
+            sender.note(run_id)
 
     try:
         yield note
     finally:
         deadline = time.monotonic() + wait_seconds
-        for courier in couriers:
-            courier.close()
-        for courier in couriers:
-            courier.wait(deadline, wait_seconds)
+        for sender in senders:
+            sender.close()
+        for sender in senders:
+            sender.wait(deadline, wait_seconds)
 
 
 def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...]:
-    """What waits for the named trackers, by default for all; by tracker and time."""
+    """Waiting runs of the named trackers, by default of all, sorted by tracker and time."""
     for name in names or ():
         require_known(name)
     return tuple(
@@ -96,18 +95,18 @@ def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...
 
 
 def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None]) -> SyncReport:
-    """Send what waits to the named trackers, by default to all; a tracker that still fails is reported once.
+    """Send waiting runs to the named trackers, by default to all; a tracker that fails is one line to `warn`.
 
-    A run that is still at work is left to its own process; one whose process is gone is first closed as lost.
+    A run in progress is left to its own process; a run whose process is gone is first closed as lost.
 
     Raises:
-        UsageError: no tracker has that name, or another process is sending just now.
+        UsageError: no tracker has that name, or another `sync` is running.
     """
     waiting = pending(store.home, names)
     store.mark_lost()
     done: list[Parcel] = []
     gone: list[Parcel] = []
-    with _alone(store.home):
+    with _sync_lock(store.home):
         for name in dict.fromkeys(parcel.tracker for parcel in waiting):
             ids = [parcel.run_id for parcel in waiting if parcel.tracker == name]
             here = [run_id for run_id in ids if store.folder(run_id).path.is_dir()]
@@ -120,52 +119,52 @@ def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[st
     )
 
 
-class _Courier:
-    """Brings the news of runs to one tracker, in a thread of its own: a slow tracker holds up nobody."""
+class _Sender:
+    """Sends updates of runs to one tracker in its own thread, so a slow tracker delays nothing."""
 
     def __init__(self, name: str, store: Store, warn: Callable[[str], None]) -> None:
         self._name = name
         self._store = store
         self._warn = warn
         self._tracker: Tracker | None = None
-        self._news: dict[str, None] = {}  # a set in order: news of a run that has some already is no more news
+        self._updates: dict[str, None] = {}  # an ordered set: a run has at most one waiting update
         self._noted: dict[str, None] = {}
         self._sent: dict[str, tuple[RunRecord, tuple[EpochRecord, ...]]] = {}
         self._change = threading.Condition()
         self._is_closing = False
         self._has_warned = False
-        # A daemon: a tracker that never responds does not keep the program from ending.
+        # A daemon thread, so that a hanging tracker does not prevent the program from ending.
         self._thread = threading.Thread(target=self._work, name=f"to {name}", daemon=True)
         self._thread.start()
 
     def note(self, run_id: str) -> None:
-        """Take note that a run has news."""
+        """Queue an update of a run."""
         with suppress(OSError):  # the thread tries again, and reports it
             _mark(self._store.home, self._name, run_id)
         with self._change:
-            self._noted[run_id] = self._news[run_id] = None
+            self._noted[run_id] = self._updates[run_id] = None
             self._change.notify()
 
     def close(self) -> None:
-        """Bring what is left, and once more what is not all there: a run that an error ended was reported by nobody."""
+        """Send the rest, and again all incomplete runs: one ended by an error had no last update."""
         with self._change:
             left = {parcel.run_id for parcel in pending(self._store.home, [self._name])}
-            self._news |= {run_id: None for run_id in self._noted if run_id in left}
+            self._updates |= {run_id: None for run_id in self._noted if run_id in left}
             self._is_closing = True
             self._change.notify()
 
     def wait(self, deadline: float, wait_seconds: float) -> None:
-        """Wait until all is brought, or for the deadline."""
+        """Wait until everything is sent, or for the deadline."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
-            self._tell(f"did not take everything within {wait_seconds:g} s")
+            self._warn_once(f"did not take everything within {wait_seconds:g} s")
 
     def _work(self) -> None:
         while (run_id := self._next()) is not None:
             try:
-                self._bring(run_id)
+                self._send(run_id)
             except Exception as error:  # whatever a tracker's package throws, training goes on
-                self._tell(_reason(error))
+                self._warn_once(_reason(error))
                 if self._is_closing:
                     break
         if self._tracker is not None:
@@ -174,13 +173,13 @@ class _Courier:
 
     def _next(self) -> str | None:
         with self._change:
-            self._change.wait_for(lambda: self._news or self._is_closing)
-            run_id = next(iter(self._news), None)
+            self._change.wait_for(lambda: self._updates or self._is_closing)
+            run_id = next(iter(self._updates), None)
             if run_id is not None:
-                del self._news[run_id]
+                del self._updates[run_id]
             return run_id
 
-    def _bring(self, run_id: str) -> None:
+    def _send(self, run_id: str) -> None:
         if self._tracker is None:
             self._tracker = open_tracker(self._name, self._store.home)
         # Read before the epochs, so that those of a run that is over are all there.
@@ -191,14 +190,14 @@ class _Courier:
                 self._tracker.send(run, epochs)
                 self._sent[run_id] = (run, epochs)
 
-    def _tell(self, reason: str) -> None:
+    def _warn_once(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            self._warn(f"{self._name}: {reason}; the runs are kept, `flyweight sync` sends them later")
+            self._warn(f"{self._name}: {reason}; the runs are stored, and `flyweight sync` sends them later")
 
 
 def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[str], None]) -> Iterator[Parcel]:
-    """Send each run that is on record and over, until the tracker fails too often."""
+    """Send each completed run, until the tracker fails too often."""
     tracker: Tracker | None = None
     failures: list[str] = []
     in_a_row = 0
@@ -207,7 +206,7 @@ def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[st
         if run is None:
             reason = "this database has no record of it; another one may (FLYWEIGHT_DATABASE)"
         elif run.status == "running":
-            reason = f"still at work (process {run.pid} on {run.host})"
+            reason = f"still running (process {run.pid} on {run.host})"
         elif in_a_row == FAILURES_IN_A_ROW:
             reason = failures[-1]
         else:
@@ -220,18 +219,18 @@ def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[st
                 reason = _reason(error)
                 failures.append(reason)
                 in_a_row += 1
-        at_work = run is not None and run.status == "running"
-        yield Parcel(tracker=name, run_id=run_id, reason=reason, is_at_work=at_work)
+        is_running = run is not None and run.status == "running"
+        yield Parcel(tracker=name, run_id=run_id, reason=reason, is_running=is_running)
     if tracker is not None:
         with suppress(Exception):  # the same
             tracker.close()
     if failures:
-        warn(f"{name}: {failures[0]}; what it did not take is kept for the next `flyweight sync`")
+        warn(f"{name}: {failures[0]}; the rest is left for the next `flyweight sync`")
 
 
 @contextmanager
 def _marked(home: Path, name: str, run: RunRecord) -> Iterator[None]:
-    """Send a run within: the marker is there before, and goes if all went well and this was the last word."""
+    """Create the marker before sending a run; delete it afterwards if the run is complete."""
     _mark(home, name, run.id)
     yield
     if run.status != "running":
@@ -247,11 +246,11 @@ def _on_record(store: Store, run_id: str) -> RunRecord | None:
 
 def _dropped(home: Path, name: str, run_id: str) -> Parcel:
     _marker(home, name, run_id).unlink(missing_ok=True)
-    return Parcel(tracker=name, run_id=run_id, reason="its folder is gone")
+    return Parcel(tracker=name, run_id=run_id, reason="its folder was deleted")
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _sync_lock(home: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = home / "pending"
@@ -260,11 +259,11 @@ def _alone(home: Path) -> Iterator[None]:
         with FileLock(folder / "sync.lock", timeout=0):
             yield
     except Timeout:
-        raise UsageError("another `flyweight sync` is sending just now; let it end.") from None
+        raise UsageError("another `flyweight sync` is running; wait until it ends.") from None
 
 
 def _mark(home: Path, name: str, run_id: str) -> None:
-    """Write the marker; an empty file is there or not, never half."""
+    """Create the marker, an empty file."""
     marker = _marker(home, name, run_id)
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
@@ -279,6 +278,6 @@ def _folder(home: Path, name: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, on one line that can be read."""
+    """The first line of an error, shortened."""
     first = str(error).strip().partition("\n")[0] or type(error).__name__
     return first if len(first) <= REASON_CHARACTERS else f"{first[:REASON_CHARACTERS]}..."

@@ -1,6 +1,6 @@
-"""Runs as one table in a file, a row a run: the columns of the record, what follows from them, and the recipe's keys.
+"""Runs as one table in a file, one row per run: columns of the record, derived columns, and keys of the recipe.
 
-Columns have one kind each, whatever rows there are, and what is not known stays empty.
+Each column has one type; missing values are empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flyweight.records.record import RunRecord
 from flyweight.trackers.content import flattened
 
 DERIVED: Final = ("train_accuracy", "validation_accuracy", "test_accuracy")
-# What decides the bits and the speed of a run; the rest of the environment stays in its folder.
+# Values that decide the bits and the speed of a run; its folder has the rest of the environment.
 ENVIRONMENT: Final[dict[str, type]] = {
     "flyweight": str,
     "code": str,
@@ -37,7 +37,7 @@ ENVIRONMENT: Final[dict[str, type]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: its cells are of `kind` (str, int, float, bool or datetime in UTC) or None."""
+    """One column; its cells are of type `kind` (str, int, float, bool, or datetime in UTC) or None."""
 
     name: str
     kind: type
@@ -45,7 +45,9 @@ class Column:
 
 
 def write_table(records: Iterable[RunRecord], path: Path) -> Path:
-    """Write the runs to `path`, whole or not at all, as Parquet, CSV or JSON by its suffix; returns the path.
+    """Write the runs to `path` as Parquet, CSV or JSON (by its suffix); returns the path.
+
+    The file is written completely or not at all.
 
     Raises:
         UsageError: another suffix. MissingError: the path cannot be written, or Parquet's package is not installed.
@@ -57,12 +59,12 @@ def write_table(records: Iterable[RunRecord], path: Path) -> Path:
         with files.replacing(path) as unfinished:
             WRITERS[path.suffix.lower()](columns, unfinished)
     except OSError as error:
-        raise MissingError(f"cannot write {path}: {error.strerror or error}; choose another place.") from error
+        raise MissingError(f"cannot write {path}: {error.strerror or error}; choose another path.") from error
     return path
 
 
 def table_of(records: Sequence[RunRecord]) -> tuple[Column, ...]:
-    """The runs as columns: those of the record in its order, those that follow from it, environment, recipe."""
+    """The runs as columns: those of the record in its order, derived ones, environment, recipe."""
     columns = [
         Column(name=name, kind=kind, cells=tuple(_as(kind, getattr(record, name)) for record in records))
         for name, kind in {**_record_kinds(), **dict.fromkeys(DERIVED, float)}.items()
@@ -112,7 +114,7 @@ def _write_csv(columns: Sequence[Column], path: Path) -> None:
 
 
 def _write_json(columns: Sequence[Column], path: Path) -> None:
-    """A list of objects, one a line."""
+    """A list of objects, one per line."""
     names = [column.name for column in columns]
     objects = [dict(zip(names, map(_json_value, row), strict=True)) for row in _rows(columns)]
     lines = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in objects]
@@ -131,13 +133,13 @@ def _rows(columns: Sequence[Column]) -> Iterable[tuple[Any, ...]]:
 
 
 def _record_kinds() -> dict[str, type]:
-    """The plain columns of a record and what they hold, by its annotations."""
+    """Columns of the record with their types, by its annotations."""
     kinds = {name: _kind(hint) for name, hint in get_type_hints(RunRecord).items()}
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 def _kind(hint: Any) -> type | None:
-    """`int` of an annotation such as `int | None`; None for what is no plain value."""
+    """`int` for an annotation such as `int | None`; None if it is not a plain value."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return next(_kind(part) for part in get_args(hint) if part is not NoneType)
@@ -147,7 +149,7 @@ def _kind(hint: Any) -> type | None:
 
 
 def _common_kind(values: Iterable[Any]) -> type:
-    """What all values are: whole numbers beside others are numbers; what has nothing in common is text."""
+    """The common type of the values: float for int and float, str for other mixtures."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return float

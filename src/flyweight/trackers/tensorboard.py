@@ -1,4 +1,4 @@
-"""Runs as TensorBoard event files, one a run: made whole from the record each time, written only where it grew."""
+"""Runs as TensorBoard event files, one per run: created from the record each time; only new events are appended."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any, Final
 
 from flyweight.records import files
 from flyweight.records.record import EpochRecord, RunRecord
-from flyweight.trackers.content import asked, epoch_ends, flattened, identity, measured, results
+from flyweight.trackers.content import epoch_ends, flattened, identity, measured, parameters, results
 
-# Names of tensorboard.plugins.hparams.api_pb2.Status; a run that may go on has no word there.
+# Names of tensorboard.plugins.hparams.api_pb2.Status; a run that can be resumed has none.
 STATUSES: Final = {"finished": "STATUS_SUCCESS", "diverged": "STATUS_FAILURE", "failed": "STATUS_FAILURE"}
 
 
 class TensorBoardFiles:
-    """`tensorboard --logdir HOME/trackers/tensorboard` shows the scalars and, under HPARAMS, what was asked."""
+    """`tensorboard --logdir HOME/trackers/tensorboard` shows scalars and, under HPARAMS, parameters."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "trackers" / "tensorboard"
 
     def send(self, run: RunRecord, epochs: Sequence[EpochRecord]) -> None:
-        """Write the run's event file, or what was added to it since."""
+        """Write the event file of the run, or append new events."""
         name = f"events.out.tfevents.{int(run.started_at.timestamp())}.flyweight"
         _grow(self._folder / folder_name(run) / name, event_file(run, epochs))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing is open."""
 
 
 def folder_name(run: RunRecord) -> str:
-    """What TensorBoard calls the run: its recipe's name as far as a folder can be called so, and its id."""
+    """The name of the run in TensorBoard: that of its recipe, with the characters of a folder name, and its id."""
     return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', run.name)[:80].strip('-.')}-{run.id}".lstrip("-")
 
 
 def event_file(run: RunRecord, epochs: Sequence[EpochRecord]) -> bytes:
-    """The bytes of the run's file: the same for the same record, and longer at the end for one that went on."""
+    """The content of the event file: equal for equal records, and only extended when the run continues."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     buffer = io.BytesIO()
@@ -73,7 +73,7 @@ def _session_start(run: RunRecord) -> Any:
     from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
 
     info = SessionStartInfo(group_name=run.id, start_time_secs=run.started_at.timestamp())
-    for name, value in flattened({**asked(run), "flyweight": identity(run)}).items():
+    for name, value in flattened({**parameters(run), "flyweight": identity(run)}).items():
         if isinstance(value, bool):
             info.hparams[name].bool_value = value
         elif isinstance(value, int | float):
@@ -95,7 +95,7 @@ def _session_end(run: RunRecord, ended: float) -> Any:
 
 
 def _hparams_value(tag: str, **info: Any) -> Any:
-    """What the HPARAMS page reads. TensorBoard's own function for it leaves the order of the keys to chance."""
+    """A value for the HPARAMS page. The function of TensorBoard for it has a random order of keys."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -108,7 +108,7 @@ def _hparams_value(tag: str, **info: Any) -> Any:
 
 
 def _grow(path: Path, content: bytes) -> None:
-    """Append what is new, so that a TensorBoard that reads along sees it; replace what differs."""
+    """Append new content, which a running TensorBoard reads; replace a file with different content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     there = path.read_bytes() if path.exists() else b""
     if not content.startswith(there):

@@ -1,4 +1,4 @@
-"""The trackers that runs can be sent to, by name; the name is also the package that is needed and the extra."""
+"""The trackers by name; the name is also that of the required package and of the extra."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from flyweight.trackers.wandb import WandbRuns
 
 
 class Tracker(Protocol):
-    """One place that shows runs. Used by one thread."""
+    """A program that shows runs. Used by one thread."""
 
     def send(self, run: RunRecord, epochs: Sequence[EpochRecord]) -> None:
-        """Make what the tracker shows of this run equal to the record; sent again, it changes nothing."""
+        """Update the run in the tracker to its record; sending it again changes nothing."""
 
     def close(self) -> None:
-        """Let go of what is still open."""
+        """Close all open connections and files."""
 
 
-# Made with the home, under which `trackers/` holds what belongs to a tracker.
+# Each is created with the home; its files are in the folder `trackers` there.
 TRACKERS: Final[dict[str, Callable[[Path], Tracker]]] = {
     "mlflow": MlflowRuns,
     "tensorboard": TensorBoardFiles,
@@ -39,17 +39,17 @@ def require_known(name: str) -> None:
 
 
 def require_installed(name: str) -> None:
-    """Refuse a tracker whose package is missing; nothing of it is imported."""
+    """Refuse a tracker whose package is missing, without importing it."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:  # a folder of that name, as wandb leaves behind, is found but has no origin
         raise MissingError(f"tracking with {name} needs the {name} package: pip install 'flyweight[{name}]'")
 
 
 def open_tracker(name: str, home: Path) -> Tracker:
-    """The tracker of that name, ready to be sent to.
+    """Open the tracker of this name.
 
     Raises:
-        UsageError: there is none of that name. MissingError: its package is not installed.
+        UsageError: the name is unknown. MissingError: its package is not installed.
     """
     require_known(name)
     require_installed(name)

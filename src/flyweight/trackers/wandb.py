@@ -1,4 +1,4 @@
-"""Runs in Weights & Biases: kept offline under the home unless WANDB_MODE says otherwise; `wandb sync` uploads them."""
+"""Runs in Weights & Biases: stored offline under the home unless WANDB_MODE is set; `wandb sync` uploads them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.records.record import EpochRecord, RunRecord
-from flyweight.trackers.content import asked, collection, epoch_ends, identity, label, measured, results
+from flyweight.trackers.content import collection, epoch_ends, identity, label, measured, parameters, results
 
-# Nothing of the machine is sent but what the record says, and nothing is said on the terminal.
+# Send nothing about the machine except the record, and print nothing.
 SETTINGS: Final = {
     "silent": True,
     "console": "off",
@@ -28,18 +28,18 @@ TAG_CHARACTERS: Final = 64
 
 
 class WandbRuns:
-    """A project per study, else per recipe; the seeds of one result are a group. Several runs are open at once."""
+    """One project per study, or else per recipe; the seeds of a result are a group. Several runs can be open."""
 
     def __init__(self, home: Path) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it reports its own faults to its makers
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # otherwise it reports its errors to its developers
         self._folder = home / "trackers" / "wandb"
         self._open: dict[str, tuple[Any, tuple[EpochRecord, ...]]] = {}
 
     def send(self, run: RunRecord, epochs: Sequence[EpochRecord]) -> None:
-        """Log what is new; a run that is not open here is begun, and what an earlier process left of it is dropped."""
+        """Log new epochs; a run that is not open is started, and files left by an earlier process are deleted."""
         live, sent = self._open.get(run.id, (None, ()))
         if live is not None and tuple(epochs[: len(sent)]) != sent:
-            live.finish(exit_code=1)  # a step that was logged cannot be changed
+            live.finish(exit_code=1)  # a logged step cannot be changed
             live, sent = None, ()
         if live is None:
             live = self._begin(run)
@@ -61,8 +61,8 @@ class WandbRuns:
     def _begin(self, run: RunRecord) -> Any:
         import wandb
 
-        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B checks the word itself
-        self._folder.mkdir(parents=True, exist_ok=True)  # it would quietly write elsewhere
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B checks the value
+        self._folder.mkdir(parents=True, exist_ok=True)  # otherwise W&B writes to another folder
         for leftover in (self._folder / "wandb").glob(f"offline-run-*-{run.id}"):
             shutil.rmtree(leftover)
         return wandb.init(
@@ -71,7 +71,7 @@ class WandbRuns:
             name=label(run),
             group=run.group_id,
             tags=[run.study[:TAG_CHARACTERS]] if run.study else None,
-            config={**asked(run), "flyweight": identity(run)},
+            config={**parameters(run), "flyweight": identity(run)},
             dir=str(self._folder),
             mode=mode,
             resume="allow",
@@ -81,5 +81,5 @@ class WandbRuns:
 
 
 def project_name(run: RunRecord) -> str:
-    """The study or recipe, without the characters that W&B refuses in the name of a project."""
+    """The study or recipe, without characters that W&B refuses in a project name."""
     return re.sub(r"[/\\#?%:]+", "-", collection(run))[:PROJECT_CHARACTERS]
