@@ -22,7 +22,8 @@ from flyweight.records.results import (
     RunResult,
 )
 from flyweight.records.run_folder import RunFolder
-from flyweight.report.run.summary import confusions, group_summary, run_rows, run_summary, short_run_rows
+from flyweight.report.run.listing import run_rows, short_run_rows
+from flyweight.report.run.summary import confusions, group_summary, run_summary
 from made_results import made_result
 
 

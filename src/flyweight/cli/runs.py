@@ -46,7 +46,7 @@ def runs(
     out
         Write the runs to this .csv, .json or .parquet file instead, one row per run with every key of its recipe.
     """
-    from flyweight.report.run.summary import run_rows, short_run_rows
+    from flyweight.report.run.listing import run_rows, short_run_rows
 
     store = (place or Place()).store()
     store.mark_lost()

@@ -1,19 +1,17 @@
-"""Runs in words: what came out of one, of several seeds of a recipe, and the list of all of them.
+"""Runs in words: the result of one, and of several seeds of a recipe.
 
-Goes in: results and predictions of runs, and records with their attributes. Comes out: text of 80 columns.
+Goes in: results and predictions of runs. Comes out: text of 80 columns.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
-from flyweight.records.ids import SHORT_ID
-from flyweight.records.record import RunRecord
 from flyweight.records.results import (
     SPLITS,
     Figures,
@@ -43,7 +41,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
     lines += [_line("parameters", _cost(result)), _line("epochs", _kept(result))]
     lines += [
         _line(split, figures(found, split))
-        for split in honest_parts(result)
+        for split in evaluated_splits(result)
         if (found := result.figures(split)) is not None
     ]
     lines += _otherwise(result)
@@ -71,7 +69,7 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
     finished = [result for result in results if result.test is not None]
     lines = [f"{first.name}: {len(finished)} of {len(results)} seeds finished", _line("parameters", _cost(first))]
     if finished:
-        parts = honest_parts(first)
+        parts = evaluated_splits(first)
         lines += [_line(split, spread(_accuracies(finished, split))) for split in parts]
         lines += [*_measured_otherwise(first), *_reported_by_seeds(finished)]
         seconds = [result.train_seconds for result in finished]
@@ -83,62 +81,12 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
     return "\n".join(lines)
 
 
-def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """A row per run for programs: full ids, accuracies as fractions."""
-    return [
-        {
-            "id": record.id,
-            "name": record.name,
-            "seed": record.seed,
-            "status": record.status,
-            "params": record.params,
-            "epochs_done": record.epochs_done,
-            "started_at": record.started_at.isoformat(timespec="seconds"),
-            "group_id": record.group_id,
-            "study": record.study,
-            "purpose": record.purpose,
-            "evaluate_on": _evaluate_on(record),
-            "recipe_hash": record.recipe_hash,
-            "data_name": record.data_name,
-            "validation_accuracy": record.validation_accuracy,
-            "test_accuracy": record.test_accuracy,
-            "train_seconds": record.train_seconds,
-        }
-        for record in records
-    ]
-
-
-def short_run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent.
-
-    Where a protocol held nothing out there is no validation accuracy.
-    """
-    return [
-        {
-            "run": record.id[:SHORT_ID],
-            "started": record.started_at.astimezone().strftime("%m-%d %H:%M"),
-            "recipe": record.name,
-            "seed": record.seed,
-            "status": record.status,
-            "params": record.params,
-            "val %": _percent(record.validation_accuracy if _evaluate_on(record) == "validation" else None),
-            "test %": _percent(record.test_accuracy),
-        }
-        for record in records
-    ]
-
-
-def _evaluate_on(record: RunRecord) -> str:
-    """The images that epochs were judged on; recipes from before there were protocols do not say."""
-    return str(record.recipe.get("protocol", {}).get("evaluate_on", "validation"))
-
-
 def judged_on(result: RunResult) -> str:
     """What the best epoch is best by."""
     return JUDGED_ON[result.judged_on]
 
 
-def honest_parts(result: RunResult) -> tuple[Split, ...]:
+def evaluated_splits(result: RunResult) -> tuple[Split, ...]:
     """The splits with figures of their own: images that a protocol judges epochs on are not shown as if held out."""
     return SPLITS if judged_on(result) == "validation" else ("train", "test")
 
@@ -171,10 +119,6 @@ def _reported_name(judged_on: Split) -> str:
 
 def _loss(loss: float | None) -> str:
     return "nan" if loss is None else f"{loss:.4f}"
-
-
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def figures(found: Figures, split: Split) -> str:
@@ -277,7 +221,7 @@ def _seconds(result: RunResult) -> str:
 def _seed_lines(results: Sequence[RunResult]) -> list[str]:
     lines = []
     for result in results:
-        splits = honest_parts(result)[1:]
+        splits = evaluated_splits(result)[1:]
         measured = " ".join(
             f"{split} {found.accuracy:.2%}" for split in splits if (found := result.figures(split)) is not None
         )
