@@ -1,4 +1,4 @@
-"""Every run of the fault bench: which fault, in which design, on which images, with which seed, in which half."""
+"""The runs of the fault bench: fault, design, images, seed and half of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEALTHY_CHANGES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class BenchCase:
-    """One run to make; kind is None where the recipe is healthy."""
+    """One run of the bench; kind is None for a healthy recipe."""
 
     name: str
     design: Design
@@ -46,7 +46,7 @@ class BenchCase:
 
 
 def cases() -> tuple[BenchCase, ...]:
-    """All of them, faulty first; sizes, draws and seeds go round so that no kind is tied to one of them."""
+    """All cases, faulty ones first; sizes, draws and seeds rotate, so that no kind depends on one of them."""
     return (*_faulty(), *_healthy())
 
 

@@ -17,8 +17,8 @@ from flyweight.experiment.resolved import canonical_hash
 from flyweight.recipe import Recipe, load, override
 from flyweight.records.store import Store
 
-# Mending one thing can bring another to light.
-MOST_ROUNDS: Final = 6
+# Fixing one fault can reveal another.
+MAX_ROUNDS: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def rank_alone(recipe: Recipe, code: str) -> int | None:
 
 def alone(recipe: Recipe, code: str) -> Recipe:
     """The recipe with what other findings propose done to it, as long as this one is still found."""
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         others = [
             finding.remedy.changes
             for finding in diagnose(subject_of_recipe(recipe)).findings

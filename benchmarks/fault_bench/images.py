@@ -58,7 +58,7 @@ def _by_class(arrays: Arrays) -> Arrays:
 
 
 def _validation_repeats(arrays: Arrays) -> Arrays:
-    """A validation part of its own, a third of which trains, too."""
+    """A separate validation split, a third of which is also in the training images."""
     held_out = _held_out(arrays)
     third = VALIDATION // 3
     for kind in "xy":
@@ -67,13 +67,13 @@ def _validation_repeats(arrays: Arrays) -> Arrays:
 
 
 def _held_out(arrays: Arrays) -> Arrays:
-    """The last training images as a validation part of its own."""
+    """The last training images as a separate validation split."""
     parts = {f"{kind}_validation": arrays[f"{kind}_train"][-VALIDATION:].copy() for kind in "xy"}
     return {**arrays, **{f"{kind}_train": arrays[f"{kind}_train"][:-VALIDATION] for kind in "xy"}, **parts}
 
 
 def _test_repeats(arrays: Arrays) -> Arrays:
-    """A fifth of the test images train, too."""
+    """A fifth of the test images are also training images."""
     fifth = TEST // 5
     return {
         **arrays,

@@ -1,4 +1,4 @@
-"""What the doctor says of each run of the fault bench: examined side by side, each in a process of its own."""
+"""The findings of the doctor in each run of the fault bench, examined in parallel processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def alarms(self) -> tuple[Named, ...]:
-        """What is more than a note."""
+        """Findings above the severity of a note."""
         return tuple(found for found in self.findings if found.severity != "note")
 
 

@@ -53,7 +53,7 @@ def measure(
     store = Store.open(home=make_folder(home / "fault-bench"))
     chosen = _chosen(cases(), quick=quick) if chosen is None else chosen
     on_progress(f"{len(chosen)} runs, {sum(case.kind is not None for case in chosen)} of them with a planted fault ...")
-    records = train(chosen, store, told=on_progress, should_stop=should_stop)
+    records = train(chosen, store, on_progress=on_progress, should_stop=should_stop)
     on_progress("examining ...")
     outcomes = examine(chosen, records, store, should_stop=should_stop)
     on_progress("trying remedies ...")

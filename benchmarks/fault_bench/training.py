@@ -21,7 +21,7 @@ def train(
     cases: Sequence[BenchCase],
     store: Store,
     *,
-    told: Callable[[str], None] = lambda _words: None,
+    on_progress: Callable[[str], None] = lambda _words: None,
     should_stop: Callable[[], bool] = never,
 ) -> dict[str, RunRecord]:
     """The record of each case by its name; those that were stopped are left out.
@@ -40,7 +40,7 @@ def train(
         if isinstance(event, Ended):
             n_over += 1
             if n_over % 50 == 0:
-                told(f"{n_over} of {n_left} runs trained")
+                on_progress(f"{n_over} of {n_left} runs trained")
 
     executed = execute(found, store=store, watch=watch, should_stop=should_stop)
     return {case.name: one.records[0] for case, one in zip(cases, executed, strict=True) if one.is_complete}
