@@ -24,7 +24,7 @@ from flyweight.reproductions.log_import.reading import read_table
 from flyweight.reproductions.log_import.table import Row, Table
 from nets_of_documents import EXPERIMENTS
 
-# The figures of the log of 18 rows: change, count as reported, right answers of 10,000.
+# The figures of the log of 18 rows: change, count as reported, correct predictions of 10,000.
 LOG_003 = (
     ("first try", 12026, 8964),
     ("kernels of 5x5 at the front", 12026, 8819),
@@ -160,7 +160,7 @@ def test_a_fraction_keeps_its_digits_in_percent(cell: str, shown: str) -> None:
 
 @pytest.mark.parametrize("cell", ["-0.5", "100.01", "9949", "10001/10000", "5/0", "99.4 / 99.3", "good", "99.4 99.5"])
 def test_what_is_no_accuracy_is_refused(cell: str) -> None:
-    """Below 0, above 100 %, more right answers than images, two at once, words."""
+    """Below 0, above 100 %, more correct predictions than images, two at once, words."""
     with pytest.raises(ValueError, match="found '"):
         read_accuracy(cell)
 
@@ -874,24 +874,24 @@ def test_a_net_above_the_limit_is_told_where_its_claim_is_not() -> None:
         (
             "95.685%",
             10_000,
-            "95.685 % of 10,000 images is 9,568.5 right answers; the nearest that can be are 9,568 (95.68 %) and 9,569 "
-            "(95.69 %)",
+            "95.685 % of 10,000 images is 9,568.5 correct predictions; the nearest possible are 9,568 (95.68 %) and "
+            "9,569 (95.69 %)",
         ),
         (
             "99.433",
             10_000,
-            "99.433 % of 10,000 images is 9,943.3 right answers; the nearest that can be are 9,943 (99.43 %) and 9,944 "
-            "(99.44 %)",
+            "99.433 % of 10,000 images is 9,943.3 correct predictions; the nearest possible are 9,943 (99.43 %) and "
+            "9,944 (99.44 %)",
         ),
         (
             "99.5",
             100,
-            "99.5 % of 100 images is 99.5 right answers; the nearest that can be are 99 (99 %) and 100 (100 %)",
+            "99.5 % of 100 images is 99.5 correct predictions; the nearest possible are 99 (99 %) and 100 (100 %)",
         ),
         (
             "50.5",
             1,
-            "50.5 % of 1 image is 0.505 right answers; the nearest that can be are 0 (0 %) and 1 (100 %)",
+            "50.5 % of 1 image is 0.505 correct predictions; the nearest possible are 0 (0 %) and 1 (100 %)",
         ),
         ("99.48% (9,949/10,000)", 500, "99.48 % is not 9,949 of 10,000, which is 99.49 %"),
         ("95.68", 10_000, None),
@@ -949,27 +949,31 @@ def test_half_images_are_always_found(correct: int, tenth: int) -> None:
         ("9.74", "4 is right for 5,842 of MNIST's 60,000 training images, always 8 is right for 974"),
     ],
 )
-def test_a_constant_answer_is_recognised(cell: str, words: str) -> None:
+def test_a_constant_prediction_is_recognised(cell: str, words: str) -> None:
     """By its class, and by both where two classes give the same."""
     [doubt] = doubts(read(markdown(["#", "Test acc"], [["1", cell], ["2", "~9.8"]])))
 
-    assert (doubt.row, doubt.kind) == (1, "constant answer")
+    assert (doubt.row, doubt.kind) == (1, "constant prediction")
     assert words in doubt.sentence
 
 
 @pytest.mark.parametrize("cell", ["9.9", "~9.87", "10.00", "95.68", "5923/50000", "6742/10000"])
-def test_other_accuracies_are_no_constant_answers(cell: str) -> None:
+def test_other_accuracies_are_no_constant_predictions(cell: str) -> None:
     """Too few digits, other images, other shares."""
-    assert "constant answer" not in kinds(doubts(read(markdown(["#", "Acc"], [["1", cell]]))))
+    assert "constant prediction" not in kinds(doubts(read(markdown(["#", "Acc"], [["1", cell]]))))
 
 
-def test_constant_answers_of_other_images_can_be_known() -> None:
+def test_constant_predictions_of_other_images_can_be_known() -> None:
     """Then MNIST's shares say nothing."""
     table = read(markdown(["#", "Acc"], [["1", "62.50"], ["2", "9.87"]]))
     found = doubts(table, class_counts=[5, 3])
 
-    assert [(doubt.row, doubt.sentence) for doubt in found if doubt.kind == "constant answer"] == [
-        (1, "62.50 % is what a net gets that answers the same to every image: always 0 is right for 5 of the 8 images")
+    assert [(doubt.row, doubt.sentence) for doubt in found if doubt.kind == "constant prediction"] == [
+        (
+            1,
+            "62.50 % is what a net gets that predicts one class for every image: "
+            "always 0 is right for 5 of the 8 images",
+        )
     ]
 
 

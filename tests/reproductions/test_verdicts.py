@@ -18,7 +18,7 @@ from flyweight.reproductions.verdicts import (
     KINDS,
     agrees,
     best_by_test,
-    constant_answer,
+    constant_prediction,
     headline,
     judge,
     judge_claim,
@@ -74,11 +74,11 @@ def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() ->
 
 
 @pytest.mark.parametrize(("percent", "answer", "correct"), [(9.87, 0, 5923), (10.44, 7, 6265), (11.24, 1, 6742)])
-def test_constant_answers_are_known(percent: float, answer: int, correct: int) -> None:
+def test_constant_predictions_are_known(percent: float, answer: int, correct: int) -> None:
     """The three figures of the documents are the shares of three classes among the training images."""
-    assert constant_answer(correct, TRAIN_COUNTS) == answer
+    assert constant_prediction(correct, TRAIN_COUNTS) == answer
     assert round(100 * correct / sum(TRAIN_COUNTS), 2) == percent
-    assert constant_answer(correct + 4, TRAIN_COUNTS) is None
+    assert constant_prediction(correct + 4, TRAIN_COUNTS) is None
 
 
 def test_a_net_without_numbers_answers_zero_to_every_image() -> None:
@@ -101,7 +101,7 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
     standing = replay([0.9], images=60_000, counts=TRAIN_COUNTS)
 
     assert verdict(claim, fallen, standing)[0] == "confirmed"
-    assert "answer 7 to every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
+    assert "prediction 7 for every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
     assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
     assert verdict(claim, diverged())[0] == "confirmed"
     assert "1 of 1 seed collapsed, too, to 0" in verdict(claim, diverged())[1]

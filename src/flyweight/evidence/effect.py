@@ -84,7 +84,7 @@ def difference(a: Iterable[float], b: Iterable[float], *, resolution: float = 0.
 
     Args:
         resolution: one image of the test set, 1 / count. A group cannot spread less than rounding to that does
-            (variance resolution² / 12), so groups of constant answers keep an interval.
+            (variance resolution² / 12), so groups of constant predictions keep an interval.
 
     >>> found = difference([0.990, 0.991, 0.992], [0.993, 0.995, 0.994])
     >>> f"{found.effect:.4f} [{found.low:.4f}, {found.high:.4f}] p = {found.p:.3f}"

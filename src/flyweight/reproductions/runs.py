@@ -17,7 +17,7 @@ READABLE: Final = (1, FORMAT)  # format 1 calls the clean figure "honest"
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A loss with its standard error, and right answers of so many images; None is what was not measured or no number.
+    """A loss with its standard error, and correct predictions of so many images; None: not measured, or no number.
 
     The accuracy of training is that of the batches as they were trained on, and its loss may be that of one batch.
     """
@@ -55,7 +55,7 @@ class Clean:
 @dataclass(frozen=True, kw_only=True)
 class Replay:
     """One seed of one step. clean is None where the run diverged. class_counts: of what the document calls its test
-    images, by which a net that gives one answer to all of them is known. seconds: of training."""
+    images, by which a net that predicts one class for all of them is known. seconds: of training."""
 
     step: str
     seed: int

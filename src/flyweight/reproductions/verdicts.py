@@ -26,7 +26,7 @@ Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivab
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 INPUT_SHAPE: Final[Shape] = (1, 28, 28)
 NORMAL_95: Final = 1.959964
-LEARNT: Final = 0.5  # of the images: far above any constant answer, far below any net that works
+LEARNT: Final = 0.5  # of the images: far above any constant prediction, far below any net that works
 UNCHANGED: Final = 0.05  # five points: "about unchanged" is not said of more, nor can less be seen with few seeds
 # Keys without which a figure cannot be derived; the others had no effect here, or hardly any.
 DECISIVE: Final = (
@@ -188,10 +188,10 @@ def agrees(claim: Claim, value: float) -> bool:
             return value > claim.value
 
 
-def constant_answer(correct: int, class_counts: Sequence[int]) -> int | None:
-    """The class that a net always answers, if its right answers are exactly the images of one class.
+def constant_prediction(correct: int, class_counts: Sequence[int]) -> int | None:
+    """The class that a net always predicts, if its correct predictions are exactly the images of one class.
 
-    >>> constant_answer(6265, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+    >>> constant_prediction(6265, [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
     7
     """
     return class_counts.index(correct) if correct in class_counts else None
@@ -244,7 +244,7 @@ def _listed_endings(replays: Sequence[Replay]) -> str:
 
 
 def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
-    """A net whose weights are no numbers answers 0 to every image: the first of ten that are not greater."""
+    """A net whose weights are no numbers predicts 0 for every image: the first of ten that are not greater."""
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
     if claim.reported == NOT_A_NUMBER:
         kind: Kind = "confirmed" if diverged else _missed(n)
@@ -288,24 +288,24 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
 
 
 def _reported_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
-    """The class that is always answered where a reported accuracy is a constant answer's; NaN always answers 0."""
+    """The class always predicted where a reported accuracy is that of a constant prediction; NaN predicts 0."""
     if claim.what != "accuracy" or claim.correct is None:
         return None
-    return constant_answer(claim.correct, replays[0].class_counts) or None
+    return constant_prediction(claim.correct, replays[0].class_counts) or None
 
 
 def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | None:
-    """A reported accuracy that is a constant answer: which class it is, is chance, so that any collapse confirms it."""
+    """A reported accuracy that is a constant prediction: which class is chance, so that any collapse confirms it."""
     answer = _reported_collapse(claim, replays)
     if answer is None:
         return None
-    found = [constant_answer(_correct(claim, replay), replay.class_counts) for replay in replays]
+    found = [constant_prediction(_correct(claim, replay), replay.class_counts) for replay in replays]
     collapsed = [answer for answer in found if answer is not None]
     n = len(replays)
-    always = f"{claim.correct:,} of {claim.images:,} is the answer {answer} to every image"
+    always = f"{claim.correct:,} of {claim.images:,} is the prediction {answer} for every image"
     if collapsed:
-        answers = ", ".join(str(answer) for answer in collapsed)
-        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {answers}"
+        classes = ", ".join(map(str, collapsed))
+        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {classes}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
     sentence = f"{always}; none of {n} {_seeds(n)} ends like that: {_listed_endings(replays)}"
     return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
@@ -398,7 +398,7 @@ def _value(claim: Claim, figure: Figure) -> float | None:
 
 
 def _last_accuracy(replay: Replay) -> float:
-    """As reported, after the last epoch; a net of no numbers answers 0."""
+    """As reported, after the last epoch; a net of no numbers predicts 0."""
     if replay.is_diverged or not replay.epochs:
         return replay.class_counts[0] / sum(replay.class_counts)
     last = replay.epochs[-1].test or replay.epochs[-1].validation

@@ -90,12 +90,12 @@ CURVES: Final = {
 
 
 def _dots(document: Document, verdicts: Sequence[StepVerdict]) -> Figure:
-    """A row a step on one axis of accuracy, from a constant answer to the best, with the reported figure at its end."""
+    """A row a step on one axis of accuracy, from a constant prediction to the best, the reported figure at its end."""
     figure = new_figure(WIDTH, ROW_HEIGHT * len(verdicts) + 1.3)
     (axes,) = figure.subplots(1, 1, squeeze=False).flat
     goal = _error(document.goal.accuracy)
     drawn: list[_Style] = []
-    errors = [goal, 90.0]  # the right answer of one class in ten
+    errors = [goal, 90.0]  # the correct prediction of one class in ten
     for row, verdict in enumerate(verdicts):
         for style, place, found in _dots_of(verdict):
             drawn.append(style)

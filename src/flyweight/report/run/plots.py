@@ -66,7 +66,7 @@ def curves(history: Sequence[EpochLine], *, judged_on: str = "validation") -> by
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Rows are the true classes, columns what was read; only mistakes are coloured, right answers stand in grey."""
+    """Rows are the true classes, columns the predicted ones; mistakes are coloured, the diagonal is grey."""
     n = len(names)
     side = max(3.6, 0.42 * n + 1.0)
     figure = new_figure(side, side)

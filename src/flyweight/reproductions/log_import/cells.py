@@ -269,7 +269,7 @@ def _images(ratio: re.Match[str], text: str) -> tuple[int, int]:
     """How many were right, of how many."""
     correct, images = _whole(ratio["correct"]), _whole(ratio["images"])
     if not images or correct > images:
-        raise ValueError(f"the right answers must be at most all images, found {_shown(text)}")
+        raise ValueError(f"the correct predictions must be at most all images, found {_shown(text)}")
     return correct, images
 
 

@@ -29,8 +29,8 @@ def impossible(claim: Claim, images: int) -> str | None:
         f"{correct:,} ({_percent(Fraction(correct, count), unit)})" for correct in (below, below + 1)
     )
     right = f"{float(share * count):,.4f}".rstrip("0").rstrip(".")
-    answers = f"{counted(count)} is {right} right answer{'' if right == '1' else 's'}"
-    return f"{claim.reported} of {answers}; the nearest that can be are {nearest_two}"
+    predictions = f"{counted(count)} is {right} correct prediction{'' if right == '1' else 's'}"
+    return f"{claim.reported} of {predictions}; the nearest possible are {nearest_two}"
 
 
 def counted(count: int) -> str:
@@ -70,7 +70,7 @@ def constant(claim: Claim, known: Sequence[tuple[str, tuple[int, ...]]]) -> str 
     ]
     if not found:
         return None
-    return f"{claim.reported} is what a net gets that answers the same to every image: {', '.join(found)}"
+    return f"{claim.reported} is what a net gets that predicts one class for every image: {', '.join(found)}"
 
 
 def _is_same_to_two_decimals(share: Fraction, other: Fraction) -> bool:

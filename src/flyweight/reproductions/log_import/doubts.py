@@ -27,7 +27,7 @@ Kind: TypeAlias = Literal[
     "changed count",
     "over the limit",
     "impossible accuracy",
-    "constant answer",
+    "constant prediction",
     "no difference",
 ]
 
@@ -68,7 +68,7 @@ def doubts(
     >>> from flyweight.reproductions.log_import.reading import read_table
     >>> [doubt] = doubts(read_table("| Exp | Test acc |\\n|--|--|\\n| 1 | 99.5% |", label="log.md"), images=100)
     >>> doubt.sentence
-    '99.5 % of 100 images is 99.5 right answers; the nearest that can be are 99 (99 %) and 100 (100 %)'
+    '99.5 % of 100 images is 99.5 correct predictions; the nearest possible are 99 (99 %) and 100 (100 %)'
 
     Raises:
         UsageError: images or a limit below 1.
@@ -117,7 +117,7 @@ def _of_counts(table: Table, costs: dict[int, Cost | None], limit: int | None) -
 
 
 def _doubt(table: Table, row: Row, kind: Kind, sentence: str) -> Doubt:
-    is_of_accuracy = kind in ("impossible accuracy", "constant answer", "no difference")
+    is_of_accuracy = kind in ("impossible accuracy", "constant prediction", "no difference")
     column = table.columns.get("accuracy" if is_of_accuracy else "parameters") or table.columns.get("net", "")
     return Doubt(row=row.number, column=column, kind=kind, sentence=sentence)
 
@@ -212,11 +212,11 @@ def _least(row: Row) -> int:
 
 
 def _of_accuracies(table: Table, images: int, known: Sequence[tuple[str, tuple[int, ...]]]) -> Iterator[Doubt]:
-    """Accuracies that no number of right answers gives, and those of a net that always answers one class."""
+    """Accuracies that no number of correct predictions gives, and those of a net that always predicts one class."""
     for row in table.rows:
         if row.accuracy is None or row.accuracy.sense != "exactly":
             continue
         if (sentence := impossible(row.accuracy, images)) is not None:
             yield _doubt(table, row, "impossible accuracy", sentence)
         if (sentence := constant(row.accuracy, known)) is not None:
-            yield _doubt(table, row, "constant answer", sentence)
+            yield _doubt(table, row, "constant prediction", sentence)
