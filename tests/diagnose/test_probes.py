@@ -30,7 +30,7 @@ from flyweight.doctor.probes import Probes, StartProbe
 from flyweight.experiment.plan import plan
 from flyweight.experiment.run import resume, run
 from flyweight.experiment.setup import prepare
-from flyweight.experiment.splits import parts_of
+from flyweight.experiment.splits import split_of
 from flyweight.recipe import Recipe, override
 from flyweight.records.record import RunRecord
 from flyweight.records.run_folder import RunFolder
@@ -78,7 +78,7 @@ def write_set(path: Path, *, train: np.ndarray, test: np.ndarray, labels: np.nda
 
 def images_probe(recipe: Recipe) -> Any:
     image_set = sources.load(recipe.data.name)
-    return probe_images(recipe, image_set, parts_of(recipe, image_set, seed=0))
+    return probe_images(recipe, image_set, split_of(recipe, image_set, seed=0))
 
 
 @pytest.mark.parametrize(("in_validation", "test_in_train", "test_in_validation"), [(0, 0, 0), (3, 7, 2), (1, 0, 20)])
@@ -115,7 +115,7 @@ def test_brightness_is_that_of_the_pixels(tiny, limit):
     """Mean, deviation and the standard error of the mean are numpy's, over all pixels and over images."""
     recipe = tiny(f"data.train_limit={limit}")
     image_set = sources.load(recipe.data.name)
-    parts = parts_of(recipe, image_set, seed=0)
+    parts = split_of(recipe, image_set, seed=0)
 
     found = images_probe(recipe)
 

@@ -321,7 +321,7 @@ def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
         (("train.lr=0.02",), 1, UsageError, "2 seeds or more"),
         ((), 0, UsageError, "found 0"),
         (("train.lr=fast",), 2, RecipeError, "train.lr"),
-        (("model.net=c6 flat fc3",), 2, RecipeError, "must give 10 answers"),
+        (("model.net=c6 flat fc3",), 2, RecipeError, "must have 10 outputs"),
         (("model.net=flat fc500 fc10",), 2, OverBudgetError, "parameters"),
     ],
 )

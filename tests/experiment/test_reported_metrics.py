@@ -13,8 +13,9 @@ from torch import nn
 
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import normalise
-from flyweight.experiment.reported_metrics import ReportedMetrics, evaluate_as_reported, mean_loss
+from flyweight.experiment.reported_metrics import evaluate_as_reported, mean_loss
 from flyweight.model.build import build
+from flyweight.records.results import ReportedFigures
 from flyweight.train.evaluate import evaluate
 
 NETS = ("c4 bn r do.3 gmp flat fc10", "c3 r m2 c5 bn r gap flat fc10", "flat fc10 ls", "c4/5 r flat fc12 r fc10")
@@ -41,7 +42,7 @@ def reported(
     augmentation: Augmentation = CLEAN,
     seed: int = 0,
     is_divided_twice: bool = False,
-) -> ReportedMetrics:
+) -> ReportedFigures:
     return evaluate_as_reported(
         model,
         *images(n),

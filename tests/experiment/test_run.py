@@ -98,7 +98,7 @@ def test_what_cannot_be_resumed_says_why(tmp_path, store):
         changed = dict(arrays)
     changed["x_train"][0] += 1
     np.savez(images, **changed)
-    with pytest.raises(DataError, match="must go on with the images it began with"):
+    with pytest.raises(DataError, match=r"images of .* have changed since it started"):
         resume(stopped.id, store=store)
     images.write_bytes(original)
 
@@ -201,7 +201,7 @@ def test_numbers_that_cannot_be_are_refused_by_name(tmp_path, store, wrong):
     ("override", "expected"),
     [
         ("model.net=c6 q7 fc10", "model.net"),
-        ("model.net=c6 r gap flat fc9", "must give 10 answers"),
+        ("model.net=c6 r gap flat fc9", "must have 10 outputs"),
         ("data.name=mnits", "Did you mean 'mnist'"),
         ("model.net=c6 r gap flat fc9", "End it with fc10"),
     ],
@@ -212,20 +212,16 @@ def test_a_plan_names_what_cannot_work(tmp_path, override, expected):
         plan(tiny_recipe(tmp_path, override)).require()
 
 
-def test_examine_tells_all_faults_at_once(tmp_path):
-    """Wrong keys, wrong values and a wrong net come in one answer."""
+def test_examine_lists_all_faults(tmp_path):
+    """Wrong keys, wrong values and a wrong net are in one list."""
     found = examine(
         "own/20k-fast",
         overrides=["train.lrr=1", "train.epochs=zero", "model.net=c8 r gmp flat fc9", "augment.rotate=500"],
     )
 
     assert len(found.faults) == 4
-    assert sorted(word for word in ("lrr", "epochs", "rotate", "answers") if word in " ".join(found.faults)) == [
-        "answers",
-        "epochs",
-        "lrr",
-        "rotate",
-    ]
+    faults = " ".join(found.faults)
+    assert all(word in faults for word in ("lrr", "epochs", "rotate", "10 outputs"))
 
 
 def test_an_own_module_is_counted_and_trained(tmp_path, store, monkeypatch):

@@ -27,7 +27,7 @@ class Stream(IntEnum):
     AUGMENTATION = 2
     DROPOUT = 3
     SPLIT = 4
-    TOLD = 5
+    REPORTED = 5
 
 
 def seeds(seed: int, stream: Stream, *path: int, count: int = 1) -> list[int]:

@@ -14,7 +14,7 @@ from flyweight.execute.request import TrainingRequest
 from flyweight.execute.reuse import WantedRun, is_resumable_for, is_reusable_for
 from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, source_of
-from flyweight.experiment.splits import parts_of
+from flyweight.experiment.splits import split_of
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
 from flyweight.records.record import RunRecord
@@ -93,12 +93,12 @@ def _resolved(recipe: Recipe | ResolvedRecipe, named: list[ImageSource]) -> Reso
 def _wanted(request: TrainingRequest, resolved: ResolvedRecipe) -> dict[int, WantedRun]:
     """The requested runs, by seed."""
     recipe, images = resolved.recipe, resolved.images
-    shared = None if recipe.protocol.seed_after_split else parts_of(recipe, images, request.seeds[0]).hash
+    shared = None if recipe.protocol.seed_after_split else split_of(recipe, images, request.seeds[0]).hash
     return {
         seed: WantedRun(
             recipe_hash=resolved.hash,
             data_hash=images.fingerprint,
-            split_hash=shared or parts_of(recipe, images, seed).hash,
+            split_hash=shared or split_of(recipe, images, seed).hash,
             seed=seed,
             purpose=request.purpose,
             figures=request.figures,

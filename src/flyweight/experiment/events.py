@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: small values that travel between processes."""
+"""The events of a run, which `watch` gets: small values that can be sent between processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flyweight.train.metrics import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run has its row and folder. judged_on: the images that its epochs are judged on, as its protocol has it."""
+    """A run has its row and folder. judged_on: the split that its epochs are evaluated on."""
 
     run_id: str
     seed: int
@@ -23,7 +23,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Stepped:
-    """A look at a run in the middle of an epoch; loss and accuracy are the running means over the epoch so far."""
+    """A step within an epoch; loss and accuracy are running means of the epoch so far."""
 
     run_id: str
     seed: int
@@ -39,7 +39,7 @@ class Stepped:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochDone:
-    """An epoch was measured on the validation images."""
+    """An epoch has ended and was evaluated on the validation images."""
 
     run_id: str
     seed: int
@@ -49,7 +49,7 @@ class EpochDone:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A run is over, in whatever way; its folder holds all of it."""
+    """A run has ended or was stopped; its folder is complete."""
 
     run_id: str
     seed: int
@@ -59,9 +59,9 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The monitor of a run found something while it was under way, or (epoch 0) before its first step.
+    """The monitor of a run has a finding, from the run or (epoch 0) from before its first step.
 
-    code, title and severity are the monitor's words. step: where in the epoch, if it was found in its middle.
+    code, title and severity are set by the monitor. step: the step of the epoch, if it was found within one.
     """
 
     run_id: str
@@ -75,9 +75,9 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Reused:
-    """A run on record stands for one that was asked for, though it was computed otherwise than the newest beside it.
+    """A run on record was used for a request although its fingerprint is not that of the newest run.
 
-    fingerprint: what decides its bits.
+    fingerprint: what decides the bits of its weights.
     """
 
     run_id: str
@@ -89,10 +89,10 @@ class Reused:
 Event = Started | Stepped | EpochDone | Ended | Found | Reused
 
 
-def ignore(_event: Event) -> None:
-    """Watch nothing."""
+def ignore(_event: object) -> None:
+    """Do nothing: the default for `watch`."""
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """False: the default for `should_stop`."""
     return False

@@ -1,6 +1,6 @@
-"""What may look on while a run is under way: it says what it finds, and may give a reason to end the run.
+"""The interface of a monitor, which checks a run while it trains, reports findings and may give a reason to end it.
 
-A monitor takes no part in the training: a run takes the same steps to the same bits with one and without.
+A monitor does not change the training: the weights are equal to the bit with and without one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from flyweight.train.metrics import EpochMetrics
 
 
 class Monitor(Protocol):
-    """Looks on at one run. reason: why the run should end, empty as long as it should not."""
+    """Checks one run. reason: why the run should end, else empty."""
 
     reason: str
 
     def watch(self, event: Event) -> Sequence[Found]:
-        """What an event shows that was not reported before."""
+        """New findings from an event."""
 
 
 # Makes the monitor of a run from its recipe and the epochs that a resumed run has done already. For runs in other

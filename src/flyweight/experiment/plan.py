@@ -1,7 +1,7 @@
-"""What a recipe would cost and whether it can work, before anything is spent: no torch, no training.
+"""The cost of a recipe and all its faults, before anything is spent: no torch, no training.
 
-Goes in: a recipe. Comes out: a plan, and of one without faults a resolved recipe. The images of a named set are not
-opened for it; a set of the user's own must be read to know its shape.
+In: a recipe. Out: a plan, which gives a resolved recipe if it has no faults. The images of a named set are not opened;
+a custom set must be read to know its shape.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from flyweight.model.edits import edits
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe, draft, load
 
-MOST_EDITS_SHOWN = 3
+MAX_EDITS_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a recipe would cost and everything that speaks against it."""
+    """The cost of a recipe, and why it cannot be trained: its faults and the limits it exceeds."""
 
     name: str
     recipe: Recipe | None
@@ -37,10 +37,10 @@ class Plan:
     faults: tuple[str, ...] = ()
 
     def require(self) -> ResolvedRecipe:
-        """The recipe ready to be trained, when nothing speaks against it.
+        """The recipe ready to be trained.
 
         Raises:
-            RecipeError: names, nets or settings that cannot work; the message lists all of them.
+            RecipeError: wrong names, nets or settings; the message lists all of them.
             OverBudgetError: too expensive; the message names the heaviest layers and the edits that help.
         """
         if self.faults or self.recipe is None or self.cost is None or self.source is None:
@@ -50,7 +50,7 @@ class Plan:
         return ResolvedRecipe(recipe=canonical(self.recipe, self.source), cost=self.cost, source=self.source)
 
     def verdict(self) -> str:
-        """All of it in words."""
+        """Faults, exceeded limits and cost as text."""
         parts = []
         if self.faults:
             counted = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
@@ -59,13 +59,11 @@ class Plan:
             parts.append(refusal(self.name, self.cost, self.overruns, suggestions=self._suggestions(self.cost)))
         if not parts and self.cost:
             limits = f", the budget is {self.budget}" if self.budget.limits() else ""
-            parts.append(
-                f"{self.name}: nothing is wrong. {self.cost.params:,} parameters, {self.cost.macs:,} MACs{limits}."
-            )
+            parts.append(f"{self.name}: no faults. {self.cost.params:,} parameters, {self.cost.macs:,} MACs{limits}.")
         return "\n".join(parts)
 
     def _suggestions(self, cost: Cost) -> list[object]:
-        """What would make it fit: other settings for too many epochs, edits of the net for the rest."""
+        """What makes it fit: settings for too many epochs, edits of the net for the other limits."""
         longer = [
             f"--set train.epochs={overrun.allowed}, or --budget epochs={overrun.needed}"
             for overrun in self.overruns
@@ -73,13 +71,13 @@ class Plan:
         ]
         if is_own_module(cost.net):
             return [*longer]
-        return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MOST_EDITS_SHOWN]]
+        return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MAX_EDITS_SHOWN]]
 
 
 def plan(recipe: Recipe, source: ImageSource | None = None) -> Plan:
-    """Count the net, compare it with its budget, and look at what can be seen before any image is read.
+    """Count the net, compare it with its budget, and check all that can be checked before any image is read.
 
-    source: images that may have been read already, taken if they are the recipe's.
+    source: images that may have been read already, used if they are those of the recipe.
     """
     source = source_of(recipe, source)
     cost, faults = _counted(recipe.model.net, source)
@@ -90,7 +88,7 @@ def plan(recipe: Recipe, source: ImageSource | None = None) -> Plan:
 
 
 def resolve(recipe: Recipe | ResolvedRecipe) -> ResolvedRecipe:
-    """The recipe ready to be trained; one that is resolved already as it is.
+    """The recipe ready to be trained; a resolved one is returned unchanged.
 
     Raises:
         RecipeError, OverBudgetError: as `Plan.require`.
@@ -99,9 +97,9 @@ def resolve(recipe: Recipe | ResolvedRecipe) -> ResolvedRecipe:
 
 
 def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (), budget: Sequence[str] = ()) -> Plan:
-    """The plan of a recipe by name or file, and where its keys are wrong, all of that together with its net's faults.
+    """The plan of a recipe by name or file; wrong keys and faults of the net are listed together.
 
-    `budget` lays limits such as "20k" or "macs=1M" over those of the recipe.
+    `budget` sets limits such as "20k" or "macs=1M" in place of those of the recipe.
     """
     overrides = (*overrides, *budget_overrides(budget))
     try:
@@ -128,7 +126,7 @@ def budget_overrides(budget: Sequence[str]) -> tuple[str, ...]:
 
 
 def _counted(net: str, source: ImageSource) -> tuple[Cost | None, tuple[str, ...]]:
-    """The cost of a net on a data set, and what is wrong with the net or its output."""
+    """The cost of a net on a data set, and the faults of the net or its output."""
     try:
         sizes = source.sizes
     except UsageError as error:
@@ -140,14 +138,14 @@ def _counted(net: str, source: ImageSource) -> tuple[Cost | None, tuple[str, ...
     if cost.out_shape != (sizes.n_classes,):
         found = "x".join(map(str, cost.out_shape))
         hint = f" End it with fc{sizes.n_classes}." if len(cost.out_shape) == 1 else ""
-        message = f"model.net: must give {sizes.n_classes} answers for {source.name}, found an output of {found}.{hint}"
+        message = f"model.net: must have {sizes.n_classes} outputs for {source.name}, found an output of {found}.{hint}"
         return cost, (message,)
     return cost, ()
 
 
 def _held_out(recipe: Recipe) -> tuple[str, ...]:
-    """What is wrong with the number of validation images, where the set's size is known without opening it."""
-    named, asked = CATALOGUE.get(recipe.data.name), recipe.data.validation
-    if named is None or asked is None or asked <= named.n_train - 2:
+    """The fault of the number of validation images, if the size of the set is known without opening it."""
+    named, wanted = CATALOGUE.get(recipe.data.name), recipe.data.validation
+    if named is None or wanted is None or wanted <= named.n_train - 2:
         return ()
-    return (f"data.validation: must be 1 to {named.n_train - 2:,} of {recipe.data.name}, found {asked:,}.",)
+    return (f"data.validation: must be 1 to {named.n_train - 2:,} of {recipe.data.name}, found {wanted:,}.",)

@@ -1,4 +1,4 @@
-"""Images to look at before training: some of each class, and what a recipe's augmentation makes of a few."""
+"""Images to look at before training: some of each class, and a few as a recipe augments them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def examples_per_class(image_set: ImageSet, *, count: int = PER_CLASS) -> list[I
 
 
 def augmented(image_set: ImageSet, recipe: Recipe, *, seed: int = 0) -> Images:
-    """(PREVIEWED, 1 + VARIANTS, C, H, W): some images, each followed by variants of it as training would see them."""
+    """(PREVIEWED, 1 + VARIANTS, C, H, W): some images, each followed by variants of it as training gets them."""
     import torch
 
     from flyweight.data.augment import Augmentation, augment

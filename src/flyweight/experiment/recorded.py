@@ -1,4 +1,4 @@
-"""The recipe of a run on record, as this version reads it."""
+"""The recipe of a run on record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flyweight.records.record import RunRecord
 
 
 def recipe_of(record: RunRecord) -> Recipe:
-    """The recipe of a run as it was recorded.
+    """The recorded recipe of a run.
 
     Raises:
         RecipeError: one that this version cannot read.
@@ -18,6 +18,6 @@ def recipe_of(record: RunRecord) -> Recipe:
     except RecipeError as error:
         found = " ".join(str(error).split())
         raise RecipeError(
-            f"run {record.id}: its recipe must be one that this version reads, found one of flyweight "
+            f"run {record.id}: this version cannot read its recipe, written by flyweight "
             f"{record.environment.get('flyweight', 'unknown')} ({found}); use that version."
         ) from error

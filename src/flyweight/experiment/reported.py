@@ -1,11 +1,11 @@
 """The reported metrics of a run whose recipe has a protocol; its clean evaluation does not depend on them.
 
-Goes in: a bench and the protocol of its recipe. Comes out: reported metrics in the run folder.
+In: a bench and the protocol of its recipe. Out: reported metrics in the run folder.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,24 +23,24 @@ from flyweight.train.loss import cross_entropy
 from flyweight.train.training import Training
 
 
-class Telling:
-    """Measures what the protocol of a recipe tells of each epoch and keeps it; without a protocol it does nothing."""
+class ReportedMetricsWriter:
+    """Measures and writes what the protocol of a recipe reports of each epoch; without a protocol it does nothing."""
 
     def __init__(self, recipe: Recipe, record: RunRecord, bench: Workbench, store: Store) -> None:
         self.recipe, self.record, self.bench, self.store = recipe, record, bench, store
         self.folder = store.folder(record.id)
-        # Those that a run which goes on has already, up to where it goes on.
+        # A resumed run has those of the epochs before.
         self.epochs = [row for row in self.folder.reported().epochs if row.epoch < bench.training.epoch]
 
-    def __call__(self, training: Training) -> None:
-        """Told of the epoch that was just measured."""
+    def on_epoch(self, training: Training) -> None:
+        """Add the epoch that has just ended."""
         if self.recipe.protocol == ProtocolSection():
             return
         self.epochs.append(self._epoch(training))
         self._write()
 
-    def end(self, training: Training) -> None:
-        """Told of a training that came to its end: at the least, its last epoch has test figures."""
+    def on_end(self, training: Training) -> None:
+        """Give the last epoch of a finished training its test figures, if it has none."""
         if self.epochs and self.epochs[-1].test is None:
             self.epochs[-1] = replace(self.epochs[-1], test=self._tested(training))
             self._write()
@@ -53,34 +53,34 @@ class Telling:
         if protocol.evaluate_on == "validation":
             images, labels = self.bench.validation
             is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
-            validation = self._told(training, images, labels, is_augmented=is_augmented, stream=0)
+            validation = self._measured(training, images, labels, is_augmented=is_augmented, stream=0)
         if protocol.evaluate_on != "validation" or protocol.test_every_epoch:
             test = self._tested(training)
         epoch = training.history[-1].epoch
         return ReportedEpoch(epoch=epoch, train=self._train(training), validation=validation, test=test)
 
     def _tested(self, training: Training) -> ReportedFigures:
-        """What the experiment called its test figures, of the epoch that was measured last."""
+        """The figures of the last epoch on what the experiment called its test images."""
         protocol = self.recipe.protocol
-        images, labels = self._tested_on()
+        images, labels = self._test_images()
         if protocol.evaluate_on != "train":
             epoch = training.history[-1].epoch
             self.store.open_test(self.record.id, f"after epoch {epoch}, as the protocol has it")
-        return self._told(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)
+        return self._measured(training, images, labels, is_augmented=protocol.evaluate_augmented, stream=1)
 
-    def _tested_on(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the experiment called its test images."""
+    def _test_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels that the experiment called its test set."""
         images = self.bench.image_set
         if self.recipe.protocol.evaluate_on == "train":
             return images.train_images, images.train_labels
         return images.test_images, images.test_labels
 
-    def _told(
+    def _measured(
         self, training: Training, images: np.ndarray, labels: np.ndarray, *, is_augmented: bool, stream: int
     ) -> ReportedFigures:
         recipe, where = self.recipe, self.bench.batches.images.device
-        seed = seeds(self.record.seed, Stream.TOLD, training.history[-1].epoch, stream)[0]
-        reported = evaluate_as_reported(
+        seed = seeds(self.record.seed, Stream.REPORTED, training.history[-1].epoch, stream)[0]
+        return evaluate_as_reported(
             training.result,
             torch.from_numpy(images).to(where),
             torch.from_numpy(labels).to(where),
@@ -91,10 +91,9 @@ class Telling:
             generator=torch.Generator().manual_seed(seed),
             is_divided_twice=recipe.protocol.loss_divided_twice,
         )
-        return ReportedFigures(**asdict(reported))
 
     def _train(self, training: Training) -> ReportedTraining:
-        """The loss of the last batch, if that is what is reported, with its standard error; else that of the epoch."""
+        """The loss of the last batch with its standard error, or that of the epoch, as the protocol reports it."""
         metrics = training.history[-1]
         if not self.recipe.protocol.last_batch_loss or training.last_batch is None:
             return ReportedTraining(accuracy=metrics.train_accuracy, loss=metrics.train_loss)
@@ -105,9 +104,9 @@ class Telling:
         return ReportedTraining(accuracy=metrics.train_accuracy, loss=loss, loss_error=error, count=len(labels))
 
     def _class_counts(self) -> dict[str, tuple[int, ...]]:
-        """Images of each class, by which the accuracy of a net that always gives one answer is known."""
+        """Images of each class, to know the accuracy of a net that always predicts one class."""
         images = self.bench.image_set
-        labels = {"test": self._tested_on()[1]}
+        labels = {"test": self._test_images()[1]}
         if self.recipe.protocol.evaluate_on == "validation":
             labels["validation"] = validation_part(images, self.bench.split)[1]
-        return {part: class_counts(these, images.n_classes) for part, these in labels.items()}
+        return {split: class_counts(these, images.n_classes) for split, these in labels.items()}

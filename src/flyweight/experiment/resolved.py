@@ -1,7 +1,7 @@
-"""A recipe that was resolved: its canonical form, its cost and its images, from the command line to the run.
+"""A resolved recipe: its canonical form, its cost and its images, from the command line to the run.
 
-Goes in: a recipe. Comes out: what can be known of it before a run. Images of a user's own are read for it, once; those
-of a named set are read when they are asked for. No torch.
+In: a recipe. Out: what can be known before a run. A custom image set is read for it, once; a named set is read on first
+use. No torch.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class ResolvedRecipe:
 
     @cached_property
     def hash(self) -> str:
-        """What its runs are recorded under."""
+        """The `recipe_hash` of its runs."""
         return recipe_hash(self.recipe)
 
     @cached_property
     def data(self) -> DataFacts:
-        """How many images train and validate."""
+        """The numbers of training and validation images."""
         return data_facts(self.recipe, self.source.sizes)
 
     @property
@@ -43,30 +43,30 @@ class ResolvedRecipe:
 
 
 def source_of(recipe: Recipe, known: ImageSource | None = None) -> ImageSource:
-    """The images of a recipe; `known` itself, which may have been read already, if it means the same."""
+    """The images of a recipe; `known`, which may have been read already, if it is the same set."""
     source = ImageSource(name=recipe.data.name, resize=recipe.data.resize)
     return known if known is not None and known.is_same(source) else source
 
 
 def canonical(recipe: Recipe, source: ImageSource | None = None) -> Recipe:
-    """The recipe as its runs are recorded, so that its hash finds them; images of the user's own are read for it.
+    """The recipe in the form that its runs record, so that its hash finds them; a custom image set is read for it.
 
-    source: images that may have been read already, taken if they are the recipe's.
+    source: images that may have been read already, used if they are those of the recipe.
 
     Raises:
-        UsageError: neither a known name nor a path. DataError: files that are not what they must be.
+        UsageError: neither a known name nor a path. DataError: files that cannot be read.
     """
     source = source_of(recipe, source)
     return canonical_form(recipe, data_name=source.canonical_name, n_held_out=_held_out(recipe, source.sizes))
 
 
 def canonical_hash(recipe: Recipe, source: ImageSource | None = None) -> str:
-    """The hash under which the runs of a recipe are recorded."""
+    """The `recipe_hash` of the runs of a recipe."""
     return recipe_hash(canonical(recipe, source))
 
 
 def data_facts(recipe: Recipe, sizes: SetSizes) -> DataFacts:
-    """How many images train and validate, as the protocol has it (experiment/splits.py)."""
+    """The numbers of training and validation images by the protocol (experiment/splits.py)."""
     n_held_out = _held_out(recipe, sizes) or 0
     n_train = sizes.n_train - n_held_out
     n_validation = {"test": sizes.n_test, "train": sizes.n_train, "validation": sizes.n_validation or n_held_out}
@@ -79,7 +79,7 @@ def data_facts(recipe: Recipe, sizes: SetSizes) -> DataFacts:
 
 
 def _held_out(recipe: Recipe, sizes: SetSizes) -> int | None:
-    """How many training images validate; None where a protocol or the set itself has others for it."""
+    """How many training images are held out for validation; None if other images validate."""
     from flyweight.data.splits import held_out
 
     if sizes.n_validation is not None or recipe.protocol.evaluate_on != "validation":

@@ -1,4 +1,4 @@
-"""What a finished training leaves in its run folder: weights, predictions, misread images, figures, checksums."""
+"""Writes the results of a training to its run folder: weights, predictions, misread images, figures, checksums."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from flyweight.train.evaluate import Evaluation
 from flyweight.train.loop import Outcome
 from flyweight.train.training import Training
 
-MOST_MISREAD_KEPT: Final = 100
+MAX_MISREAD: Final = 100
 
 
-def keep_results(
+def write_results(
     recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outcome: Outcome, *, store: Store
 ) -> dict[str, Any]:
-    """Measure the net that the recipe keeps, write the run folder, and return the columns of the record.
+    """Evaluate the kept net, write the run folder, and return the columns of the record.
 
-    A training that diverged has nothing to measure; its folder still says what happened. The test images are looked
-    at here and, unless a protocol has it otherwise, nowhere else, once; the record counts it.
+    A diverged training has no net to measure; its folder still gets a result. This is the only place that evaluates on
+    the test images, once a run, unless the protocol of the recipe does it too; the record counts each time.
     """
     folder, training = store.folder(record.id), bench.training
     openings = store.get(record.id).test_openings
     measured: dict[Split, Figures] = {}
     columns: dict[str, Any] = {}
     if outcome.status == "finished" and training.best_epoch:
-        net = _kept(recipe, training)
+        net = _net_to_keep(recipe, training)
         validation, train = bench.evaluate(net, *bench.validation), bench.evaluate(net, *bench.trained_on)
         openings = store.open_test(record.id, "final figure of the run")
         test = bench.evaluate(net, bench.image_set.test_images, bench.image_set.test_labels)
-        measured = {"train": _figures(train), "validation": _figures(validation), "test": _figures(test)}
+        evaluated: dict[Split, Evaluation] = {"train": train, "validation": validation, "test": test}
+        measured = {
+            split: Figures(correct=one.correct, count=one.count, loss=one.loss) for split, one in evaluated.items()
+        }
         columns = {f"{split}_{name}": value for split in measured for name, value in asdict(measured[split]).items()}
         columns["best_epoch"] = training.best_epoch
         folder.write_weights(_weights(net, recipe, bench))
@@ -53,7 +56,31 @@ def keep_results(
         folder.write_misread(_misread(bench, test))
     reported = folder.reported().epochs
     result = RunResult(
-        **_facts(recipe, record, cost, bench, outcome),
+        run=record.id,
+        group=record.group_id,
+        name=recipe.name,
+        seed=record.seed,
+        status=outcome.status,
+        message=outcome.message,
+        net=recipe.model.net,
+        params=cost.params,
+        registered_params=cost.registered_params,
+        macs=cost.macs,
+        activation_bytes=cost.activation_bytes,
+        flash_bytes=cost.flash_bytes,
+        int8_bytes=cost.int8_bytes,
+        budget=recipe.budget.model_dump(exclude_none=True),
+        target=recipe.target.accuracy,
+        epochs=len(training.history),
+        best_epoch=training.best_epoch or None,
+        kept=recipe.train.keep,
+        judged_on=recipe.protocol.evaluate_on,
+        protocol=tuple(protocol_words(recipe)),
+        train_seconds=training.seconds,
+        images_per_second=_images_per_second(training),
+        data=bench.image_set.name,
+        class_names=tuple(bench.image_set.class_names),
+        layers=tuple(asdict(row) for row in cost.rows),
         train=measured.get("train"),
         validation=measured.get("validation"),
         test=measured.get("test"),
@@ -66,52 +93,17 @@ def keep_results(
     return columns
 
 
-def _kept(recipe: Recipe, training: Training) -> nn.Module:
-    """The best epoch by validation, or the last, as the recipe says; by the test set only if a protocol has it so."""
+def _net_to_keep(recipe: Recipe, training: Training) -> nn.Module:
+    """The net of the best epoch (by validation, or as the protocol has it) or of the last one, as the recipe says."""
     if recipe.train.keep == "best":
         training.result.load_state_dict(training.best_weights)
     return training.result
 
 
-def _facts(recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outcome: Outcome) -> dict[str, Any]:
-    training = bench.training
-    return {
-        "run": record.id,
-        "group": record.group_id,
-        "name": recipe.name,
-        "seed": record.seed,
-        "status": outcome.status,
-        "message": outcome.message,
-        "net": recipe.model.net,
-        "params": cost.params,
-        "registered_params": cost.registered_params,
-        "macs": cost.macs,
-        "activation_bytes": cost.activation_bytes,
-        "flash_bytes": cost.flash_bytes,
-        "int8_bytes": cost.int8_bytes,
-        "budget": {kind: limit for kind, limit in recipe.budget.model_dump().items() if limit is not None},
-        "target": recipe.target.accuracy,
-        "epochs": len(training.history),
-        "best_epoch": training.best_epoch or None,
-        "kept": recipe.train.keep,
-        "judged_on": recipe.protocol.evaluate_on,
-        "protocol": tuple(protocol_words(recipe)),
-        "train_seconds": training.seconds,
-        "images_per_second": _images_per_second(training),
-        "data": bench.image_set.name,
-        "class_names": tuple(bench.image_set.class_names),
-        "layers": tuple(asdict(row) for row in cost.rows),
-    }
-
-
 def _images_per_second(training: Training) -> float:
-    """Over the epochs that were measured; one that a time budget cut off counts what it did."""
+    """Over all epochs; one that a time budget cut short counts its finished part."""
     n_images = sum(line.images_per_second * line.seconds for line in training.history)
     return n_images / training.seconds if training.seconds else 0.0
-
-
-def _figures(evaluation: Evaluation) -> Figures:
-    return Figures(correct=evaluation.correct, count=evaluation.count, loss=evaluation.loss)
 
 
 def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> Weights:
@@ -136,7 +128,7 @@ def _misread(bench: Workbench, test: Evaluation) -> Misread:
     predictions = _predictions(test, bench.image_set.test_labels)
     predicted, labels, probabilities = predictions.predicted, predictions.labels, predictions.probabilities
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MOST_MISREAD_KEPT]
+    worst = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MAX_MISREAD]
     return Misread(
         images=bench.image_set.test_images[worst],
         labels=labels[worst],

@@ -1,6 +1,6 @@
-"""One run of a recipe, from the plan to the record: the only place where data, net, training and records meet.
+"""One run of a recipe, from the plan to the record: this module connects data, net, training and records.
 
-A run that diverges or is stopped is a result, not an exception; events on the way go to `watch`.
+A run that diverges or is stopped is a result, not an exception; `watch` gets its events.
 """
 
 from __future__ import annotations
@@ -8,27 +8,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from flyweight.errors import DataError, require_counts
 from flyweight.experiment.events import Ended, EpochDone, Event, Started, Stepped, ignore, never
 from flyweight.experiment.monitor import MakeMonitor, Monitor
 from flyweight.experiment.plan import resolve
-from flyweight.experiment.reported import Telling
+from flyweight.experiment.reported import ReportedMetricsWriter
 from flyweight.experiment.resolved import ResolvedRecipe
-from flyweight.experiment.results import keep_results
+from flyweight.experiment.results import write_results
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.recipe import Recipe, dumps, load
 from flyweight.records.record import Purpose, RunRecord
-from flyweight.records.store import Store
+from flyweight.records.store import EPOCH_VALUES, Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
 from flyweight.train.loop import FitSettings, Outcome
 from flyweight.train.training import Training
-
-# What of an epoch is a column; images per second follow from the seconds.
-LOGGED: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds")
 
 
 def run(
@@ -47,17 +44,17 @@ def run(
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
-    """Train one seed of a recipe, measure it, and keep everything; the record says how it ended.
+    """Train one seed of a recipe, evaluate it, and record everything; the record says how it ended.
 
-    `should_stop` is asked after each step; a stopped run is saved there and can be resumed. `group_id` and
-    `group_seeds` tie the seeds of one result together. `study` names the study that the run belongs to, and
-    `parent_hash` is the recipe it was changed from (`canonical_hash(parent)`), for its journal. Lists and
-    shortcuts show runs of purpose "run" only. `monitor` looks on: what it finds goes to `watch`, and it may end the
-    run; the doctor's is `flyweight.monitor()`.
+    `should_stop` is called after each step; when it returns true, the run is saved at that step and can be resumed.
+    `group_id` and `group_seeds` are shared by the seeds of one result. `study` is the study of the run, `parent_hash`
+    the recipe it was changed from (`canonical_hash(parent)`), for the journal. Lists and shortcuts show only runs of
+    purpose "run". `monitor` checks the run while it trains: `watch` gets its findings, and it may end the run; the
+    doctor's monitor is `flyweight.monitor()`.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
-        DataError, MissingError: images or a device that are not what they must be.
+        DataError, MissingError: images that cannot be read, or a device that is not there.
     """
     require_counts(seed=seed, threads=threads)
     resolved = resolve(recipe)
@@ -84,7 +81,7 @@ def run(
     folder = store.folder(record.id)
     folder.write_recipe(dumps(recipe))
     folder.write_environment(bench.environment)
-    return _carry_out(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
+    return _train(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
 def resume(
@@ -96,33 +93,32 @@ def resume(
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
-    """Continue a stopped run where it was saved; it ends with the weights it would have had without the stop.
+    """Continue a stopped run from its saved step; the final weights are those of a run without the stop.
 
     Raises:
-        UsageError: a run that is over or still running.
-        DataError: other images than it began with, or a damaged checkpoint.
+        UsageError: a run that has ended or is still running.
+        DataError: images that have changed since it started, or a damaged checkpoint.
     """
     record = store.get(selector)
     folder = store.folder(record.id)
     if not folder.has("recipe"):
-        raise DataError(f"run {record.id}: its folder {folder.path} is gone or not whole; start a new run.")
+        raise DataError(f"run {record.id}: no recipe in {folder.path}; restore the folder or start a new run.")
     resolved = resolve(load(folder.file("recipe")))
     threads = record.environment.get("threads")
     bench = prepare(resolved.recipe, seed=record.seed, device=device, threads=threads, source=resolved.source)
     if bench.image_set.fingerprint != record.data_hash:
         raise DataError(
-            f"run {record.id} must go on with the images it began with ({record.data_name}, hash "
-            f"{record.data_hash[:12]}), found hash {bench.image_set.fingerprint[:12]}; "
-            "bring them back or start a new run."
+            f"run {record.id}: the images of {record.data_name} have changed since it started (hash "
+            f"{record.data_hash[:12]}, now {bench.image_set.fingerprint[:12]}); restore them or start a new run."
         )
     saved = folder.checkpoint()
     if saved is not None:
         checkpoint.from_bytes(saved, bench.training)
     record = store.resume(record.id)
-    return _carry_out(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
+    return _train(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
-def _carry_out(
+def _train(
     resolved: ResolvedRecipe,
     record: RunRecord,
     bench: Workbench,
@@ -132,11 +128,11 @@ def _carry_out(
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> RunRecord:
-    """Train from where the bench stands; the row is closed whatever happens."""
+    """Train from the current step of the bench; the row is closed in any case."""
     recipe, cost, training = resolved.recipe, resolved.cost, bench.training
-    looks_on = None if monitor is None else monitor(resolved, training.history)
-    if looks_on is not None:
-        watch, should_stop = _monitored(looks_on, watch, should_stop)
+    active = None if monitor is None else monitor(resolved, training.history)
+    if active is not None:
+        watch, should_stop = _monitored(active, watch, should_stop)
     watch(
         Started(
             run_id=record.id,
@@ -151,12 +147,12 @@ def _carry_out(
     columns: dict[str, Any] = {}
     try:
         outcome = _fit(recipe, record, bench, store=store, watch=watch, should_stop=should_stop)
-        if outcome.status == "interrupted" and looks_on is not None and looks_on.reason:
-            outcome = replace(outcome, message=f"{looks_on.reason}; {outcome.message}")
+        if outcome.status == "interrupted" and active is not None and active.reason:
+            outcome = replace(outcome, message=f"{active.reason}; {outcome.message}")
         if outcome.status == "interrupted":
             store.folder(record.id).write_checkpoint(checkpoint.to_bytes(training))
         else:
-            columns = keep_results(recipe, record, cost, bench, outcome, store=store)
+            columns = write_results(recipe, record, cost, bench, outcome, store=store)
     except KeyboardInterrupt:
         store.finish(record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=len(training.history))
         raise
@@ -178,14 +174,14 @@ def _carry_out(
 def _monitored(
     monitor: Monitor, watch: Callable[[Event], None], should_stop: Callable[[], bool]
 ) -> tuple[Callable[[Event], None], Callable[[], bool]]:
-    """`watch` that also gets what the monitor finds, and `should_stop`, also true once the monitor has a reason."""
+    """`watch` that also gets the findings of the monitor; `should_stop`, also true once the monitor has a reason."""
 
-    def tell(event: Event) -> None:
+    def watch_both(event: Event) -> None:
         watch(event)
         for found in monitor.watch(event):
             watch(found)
 
-    return tell, lambda: should_stop() or bool(monitor.reason)
+    return watch_both, lambda: should_stop() or bool(monitor.reason)
 
 
 def _fit(
@@ -199,16 +195,16 @@ def _fit(
 ) -> Outcome:
     settings, folder = recipe.train, store.folder(record.id)
     images, labels = bench.validation
-    tell = Telling(recipe, record, bench, store)
+    reported = ReportedMetricsWriter(recipe, record, bench, store)
 
     def on_step(training: Training, *, n_steps: int, epochs: int) -> None:
-        watch(_look(record, training, bench.batches.batch_size, n_steps=n_steps, epochs=epochs))
+        watch(_stepped(record, training, bench.batches.batch_size, n_steps=n_steps, epochs=epochs))
 
     def on_epoch(training: Training) -> None:
         metrics = training.history[-1]
-        store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in LOGGED})
+        store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES})
         folder.write_history(training.history)
-        tell(training)
+        reported.on_epoch(training)
         folder.write_checkpoint(checkpoint.to_bytes(training))
         watch(EpochDone(run_id=record.id, seed=record.seed, epochs=settings.epochs, metrics=metrics))
 
@@ -230,11 +226,11 @@ def _fit(
         should_stop=should_stop,
     )
     if outcome.status == "finished":
-        tell.end(bench.training)
+        reported.on_end(bench.training)
     return outcome
 
 
-def _look(record: RunRecord, training: Training, batch_size: int, *, n_steps: int, epochs: int) -> Stepped:
+def _stepped(record: RunRecord, training: Training, batch_size: int, *, n_steps: int, epochs: int) -> Stepped:
     done, total = (training.epoch - 1) * n_steps + training.step, epochs * n_steps
     return Stepped(
         run_id=record.id,

@@ -1,4 +1,4 @@
-"""All that a run of one recipe and seed works with: images, net, batches and settings, set up and not yet started."""
+"""What a run of one recipe and seed needs, before its first step: images, net, batches and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flyweight.data.facts import ImageSource
 from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import Split, channel_statistics, validation_part
 from flyweight.experiment.resolved import source_of
-from flyweight.experiment.splits import parts_of
+from flyweight.experiment.splits import split_of
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
@@ -37,8 +37,8 @@ from flyweight.train.training import Training, start
 class Workbench:
     """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
 
-    loss: what the recipe minimises. precision: the numbers that a step computes in on this device.
-    evaluate: from a net, images (N, C, H, W) uint8 and labels (N,) to what it makes of them, never augmented.
+    loss: what the recipe minimises. precision: the one that steps use on this device. evaluate: the evaluation of a net
+    on images (N, C, H, W) uint8 and labels (N,), never augmented.
     """
 
     image_set: ImageSet
@@ -54,12 +54,12 @@ class Workbench:
 
     @property
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels that epochs are judged on: held out for it, unless a protocol has it otherwise."""
+        """Images and labels that epochs are evaluated on; default: held-out ones, but a protocol can choose others."""
         return validation_part(self.image_set, self.split)
 
     @property
     def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images that train, as they are."""
+        """The training images and labels, without augmentation."""
         rows = self.batches.rows.numpy()
         return self.image_set.train_images[rows], self.image_set.train_labels[rows]
 
@@ -67,21 +67,21 @@ class Workbench:
 def prepare(
     recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None, source: ImageSource | None = None
 ) -> Workbench:
-    """Set this process up and load, split, build; the same recipe and seed give the same bench.
+    """Configure this process, load the images, split them, build the net; equal recipe and seed give an equal bench.
 
     source: the images of the recipe, which may have been read already.
     """
-    devices.choose(device)  # a device that is not here is refused before the images of a named set are loaded
+    devices.choose(device)  # a missing device is an error before any image is loaded
     images = source_of(recipe, source).images
     return set_up(recipe, images, seed=seed, device=device, threads=threads)
 
 
 def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
-    """`prepare` for images that are loaded already: those of the recipe."""
+    """`prepare` with the images of the recipe, already loaded."""
     where = devices.choose(device)
     devices.prepare(threads=threads or devices.DEFAULT_THREADS)
-    parts = parts_of(recipe, image_set, seed)
-    chosen = parts.train[: recipe.data.train_limit]
+    split = split_of(recipe, image_set, seed)
+    chosen = split.train[: recipe.data.train_limit]
     mean, std = channel_statistics(image_set.train_images, chosen)
     precision = devices.working_precision(recipe.train.precision, where)
     batches = Batches(
@@ -97,7 +97,7 @@ def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName
     )
     return Workbench(
         image_set=image_set,
-        split=parts,
+        split=split,
         mean=mean,
         std=std,
         training=_training(recipe, image_set.shape, seed, where),
@@ -117,7 +117,7 @@ def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName
 
 
 def _augmentation(recipe: Recipe) -> Augmentation:
-    """What training images go through; none where they share the transform of the evaluation."""
+    """The augmentation of training images; none if the protocol gives them the transform of the evaluation."""
     if recipe.protocol.shared_transform == "evaluation":
         return Augmentation()
     return Augmentation(**recipe.augment.model_dump())
@@ -125,7 +125,7 @@ def _augmentation(recipe: Recipe) -> Augmentation:
 
 @functools.cache
 def code_fingerprint() -> str:
-    """SHA-256 (hex) over the package's own modules: a version number does not tell a changed checkout."""
+    """SHA-256 (hex) over the modules of the package: a version number does not identify a changed checkout."""
     package = Path(flyweight.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -1,6 +1,6 @@
-"""Who trains and who validates: the recipe, its images and a seed go in, indices come out; no torch.
+"""Which images train and which validate: from a recipe, its images and a seed to indices; no torch.
 
-How images are normalised and read is not known here.
+This module does not read or normalise images.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from flyweight.data.splits import Split, nothing_held_out, split
 from flyweight.recipe import Recipe
 
 
-def parts_of(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
-    """The split of a recipe, as its protocol has it."""
+def split_of(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
+    """The split of a recipe and its protocol."""
     data, protocol = recipe.data, recipe.protocol
     if protocol.evaluate_on != "validation":
         return nothing_held_out(image_set, validated_on=protocol.evaluate_on)
@@ -19,7 +19,7 @@ def parts_of(recipe: Recipe, image_set: ImageSet, seed: int) -> Split:
 
 
 def _split_seed(recipe: Recipe, seed: int) -> int:
-    """The recipe's own, or one for each seed, where the seed was set too late."""
+    """The split seed of the recipe, or one per seed if the protocol set the seed after the split."""
     if not recipe.protocol.seed_after_split:
         return recipe.data.split_seed
     from flyweight.data.batches import Stream, seeds  # with torch, which no other split needs

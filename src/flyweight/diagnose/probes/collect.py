@@ -17,7 +17,7 @@ from flyweight.diagnose.probes.images import probe_images
 from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe, as_tables, from_tables
 from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
-from flyweight.experiment.splits import parts_of
+from flyweight.experiment.splits import split_of
 from flyweight.model.count import count
 from flyweight.recipe import Recipe
 from flyweight.records.record import RunRecord
@@ -94,7 +94,7 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Run
         return probe_start(recipe, bench(), macs=count(recipe.model.net, image_set.shape).macs)
 
     makers: dict[str, Callable[[], object]] = {
-        "images": lambda: probe_images(recipe, image_set, parts_of(recipe, image_set, seed)),
+        "images": lambda: probe_images(recipe, image_set, split_of(recipe, image_set, seed)),
         "reads": reads,
         "start": start,
         "trained": lambda: _probe_trained(recipe, bench(), folder),

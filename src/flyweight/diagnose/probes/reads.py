@@ -39,7 +39,7 @@ def _as_told(recipe: Recipe, bench: Workbench, images: Tensor, epoch: int) -> Te
     protocol = recipe.protocol
     is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
     augmentation = Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation()
-    generator = Generator().manual_seed(seeds(bench.batches.seed, Stream.TOLD, epoch, 0)[0])
+    generator = Generator().manual_seed(seeds(bench.batches.seed, Stream.REPORTED, epoch, 0)[0])
     return normalise(augment(images.float(), generator, augmentation), mean=bench.mean, std=bench.std)
 
 
