@@ -89,7 +89,7 @@ def test_a_limit_that_was_not_reached_makes_no_other_result(store, files):
 
     assert find(files[0], store=store).seeds == (3,)
     Path(files[0]).write_text(Path(files[0]).read_text().replace("lr = 0.05", "lr = 0.04"))
-    with pytest.raises(UsageError, match=r"(?s)no run on record.*1 seed  lr 0.04 → 0.05"):
+    with pytest.raises(UsageError, match=r"(?s)no ended run.*1 seed  lr 0.04 → 0.05"):
         find(files[0], store=store)
 
 
@@ -105,7 +105,7 @@ def test_what_means_none_or_several_is_told_with_the_candidates(store, files):
         find("good", store=store)
     assert first.id[:12] in str(told.value)
     assert other.id[:12] in str(told.value)
-    with pytest.raises(UsageError, match=r"slow\.toml as it stands has no run on record.*train .*--seeds 3"):
+    with pytest.raises(UsageError, match=r"slow\.toml has no ended run.*train .*--seeds 3"):
         find(files[1], store=store)
     with pytest.raises(UsageError, match="no study 'one'"):
         find(files[0], store=store, study="one")
@@ -172,7 +172,7 @@ def test_a_question_without_an_answer_ends_at_its_limit(store, files):
     again = until_sure(same, files[0], store=store)
     assert again.verdict.kind == "no evidence"
     assert len(store.runs()) == n_runs
-    with pytest.raises(UsageError, match="at most 4, which was planned"):
+    with pytest.raises(UsageError, match="at most 4, the plan"):
         until_sure(files[0], same, store=store, max_seeds=9)
     assert len(store.runs()) == n_runs
 

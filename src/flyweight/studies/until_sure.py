@@ -1,7 +1,7 @@
-"""More seeds for two recipes until their difference is shown, or as many as were planned have been looked at.
+"""A sequential test of two recipes: train more seeds until the difference is significant or the plan is used up.
 
-How often to look and how small p must be is decided and kept before anything is trained for it: looking at p < 0.05
-after every seed would find a difference in nothing far more often than in 5 % of the cases (Pocock 1977).
+The number of tests and their threshold p are planned and recorded before any training: testing p < 0.05 after every
+seed would report a difference between equal recipes far more often than in 5 % of the cases (Pocock 1977).
 """
 
 from __future__ import annotations
@@ -32,22 +32,18 @@ from flyweight.studies.results import find, named_recipe
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
-FIRST_LOOK: Final = 3  # seeds a side at least: with two, the spread is hardly known
+FIRST_LOOK: Final = 3  # minimum seeds per recipe: two say little about the spread
 DEFAULT_MAX: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One look of so many that are left, and what was seen; `was_stopped` if it is none, for want of seeds."""
+    """A planned test, `number` of `of` remaining ones; was_stopped: seeds were missing, so it does not count."""
 
     number: int
     of: int
     comparison: Comparison
     was_stopped: bool = False
-
-
-def nobody(_look: Look) -> None:
-    """Report to nobody."""
 
 
 def until_sure(
@@ -60,24 +56,23 @@ def until_sure(
     max_seeds: int | None = None,
     executor: Executor = PROCESSES,
     watch: Callable[[Event], None] = ignore,
-    on_look: Callable[[Look], None] = nobody,
+    on_look: Callable[[Look], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> Comparison | None:
-    """Compare two recipes, training seeds of both until the answer is clear or each side has `max_seeds` (10).
+    """Compare two recipes, training seeds of both until the result is clear or each has `max_seeds` (default: 10).
 
-    Both may have runs on record or none yet. Asked again, it goes on with the plan that was made the first time.
-    `on_look` gets each look; new runs belong to `study`. None is returned if it was stopped before there was
-    anything to compare.
+    Runs on record are used. A second call continues with the plan of the first. `on_look` gets each test; new runs
+    belong to `study`. Returns None if it was stopped before both recipes had results.
 
     Raises:
-        UsageError: recipes that cannot be compared, a limit below what is on record, or one beyond the plan's.
+        UsageError: recipes that cannot be compared, or a `max_seeds` below the seeds on record or above the plan.
     """
     require_counts(max_seeds=max_seeds)
     first = _side(baseline, store)
     sides = (first, _side(changed, store, known=first.source))
     looks = _looks(store, sides, part=part, max_seeds=max_seeds)
     if sides[1].parent_hash is None and not _n(sides[1], store):
-        # Of two new recipes the changed one comes from the baseline; a journal cannot tell it from who began first.
+        # Of two new recipes, the journal needs to know that the changed one comes from the baseline.
         sides = (sides[0], replace(sides[1], parent_hash=sides[0].hash))
     comparison: Comparison | None = None
     for number, look in enumerate(looks, start=1):
@@ -85,11 +80,11 @@ def until_sure(
             requests = [_request(side, n, store, study) for side, n in zip(sides, look, strict=True)]
             wanted = [request for request in requests if request is not None]
             execute(wanted, store=store, executor=executor, watch=watch, should_stop=should_stop)
-        ours, theirs = (_measured(side, store) for side in sides)
-        if ours is None or theirs is None:
+        before, after = (_measured(side, store) for side in sides)
+        if before is None or after is None:
             break
-        comparison = compare_groups(store, ours, theirs, part=part)
-        was_stopped = should_stop() and (ours.n, theirs.n) != look
+        comparison = compare_groups(store, before, after, part=part)
+        was_stopped = should_stop() and (before.n, after.n) != look
         on_look(Look(number=number, of=len(looks), comparison=comparison, was_stopped=was_stopped))
         if comparison.is_settled or comparison.verdict.kind == "diverged" or should_stop():
             break
@@ -98,7 +93,7 @@ def until_sure(
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """A recipe in canonical form, and what its runs have in common. data_hash: of the images of those on record."""
+    """A recipe in canonical form, and what its runs on record share."""
 
     recipe: Recipe
     source: ImageSource
@@ -115,12 +110,12 @@ class _Side:
 
     @cached_property
     def resolved(self) -> ResolvedRecipe:
-        """Ready to be trained."""
+        """The recipe ready to be trained."""
         return plan(self.recipe, self.source).require()
 
 
 def _side(selector: str, store: Store, *, known: ImageSource | None = None) -> _Side:
-    """A result to add seeds to, or a recipe that has none yet. known: images that may have been read already."""
+    """A result on record, or a recipe without runs. known: images that may have been read already."""
     recipe = named_recipe(selector) or recipe_of(find(selector, store=store).first)
     side = _Side(recipe=recipe, source=source_of(recipe, known))
     runs = store.runs(recipe_hash=side.hash, purpose=RESULTS, limit=1)
@@ -128,14 +123,14 @@ def _side(selector: str, store: Store, *, known: ImageSource | None = None) -> _
 
 
 def _looks(store: Store, sides: Sequence[_Side], *, part: Part, max_seeds: int | None) -> list[tuple[int, int]]:
-    """The looks that are left, of the plan on record or of a new one, which is kept."""
-    ours, theirs = sides
-    if ours.hash == theirs.hash:
+    """The remaining tests of the plan on record, or of a new plan, which is recorded."""
+    baseline, changed = sides
+    if baseline.hash == changed.hash:
         raise UsageError("a comparison needs two recipes, found the same one twice.")
-    if ours.data_hash != theirs.data_hash:
+    if baseline.data_hash != changed.data_hash:
         raise UsageError(
             "two results must be measured on the same images, found "
-            f"{ours.recipe.data.name} and {theirs.recipe.data.name}."
+            f"{baseline.recipe.data.name} and {changed.recipe.data.name}."
         )
     held_out = [(side.recipe.data.validation, side.recipe.data.split_seed) for side in sides]
     if part == "validation" and held_out[0] != held_out[1]:
@@ -143,30 +138,32 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: Part, max_seeds: int |
             "two results must be validated on the same images, found two splits (data.validation or data.split_seed "
             "differs); compare them on the test images."
         )
-    n = (_n(ours, store), _n(theirs, store))
-    made = store.notebook.plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part)
+    n = (_n(baseline, store), _n(changed, store))
+    made = store.notebook.plan(baseline.hash, changed.hash, data_hash=baseline.data_hash, part=part)
     if made is not None:
-        return _left(made, n, max_seeds=max_seeds, is_turned=made.baseline_hash != ours.hash)
+        return _remaining(made, n, max_seeds=max_seeds, is_turned=made.baseline_hash != baseline.hash)
     limit = max(DEFAULT_MAX, *n) if max_seeds is None else max_seeds
-    # Both sides alike from the first look on: Welch's test keeps its promise less well where they are not.
-    fewest = max(FIRST_LOOK, *n)
-    if limit < fewest:
-        there = f", since {max(n)} of one side are on record" if max(n) == fewest else ""
-        raise UsageError(f"--max-seeds must be {fewest} or more{there}, found {limit}.")
-    looks = [(k, k) for k in range(fewest, limit + 1)]
+    # Equal numbers from the first test on: Welch's test is less exact with unequal ones.
+    min_seeds = max(FIRST_LOOK, *n)
+    if limit < min_seeds:
+        there = f", since {max(n)} of one side are on record" if max(n) == min_seeds else ""
+        raise UsageError(f"--max-seeds must be {min_seeds} or more{there}, found {limit}.")
+    looks = [(k, k) for k in range(min_seeds, limit + 1)]
     level = sequential_level(looks)
-    store.notebook.make_plan(ours.hash, theirs.hash, data_hash=ours.data_hash, part=part, looks=looks, level=level)
+    store.notebook.make_plan(
+        baseline.hash, changed.hash, data_hash=baseline.data_hash, part=part, looks=looks, level=level
+    )
     return looks
 
 
-def _left(made: Plan, n: tuple[int, int], *, max_seeds: int | None, is_turned: bool) -> list[tuple[int, int]]:
-    """The looks of a plan from the first that needs as many seeds as there are; at least its last one."""
+def _remaining(made: Plan, n: tuple[int, int], *, max_seeds: int | None, is_turned: bool) -> list[tuple[int, int]]:
+    """The tests of a plan that need at least the seeds on record, or else its last one."""
     looks = [(b, a) if is_turned else (a, b) for a, b in made.looks]
     last = max(looks[-1])
     if max_seeds is not None and max_seeds > last:
         raise UsageError(
-            f"--max-seeds must be at most {last}, which was planned when this question was first asked, found "
-            f"{max_seeds}; a plan made longer after looking would err more often than it says."
+            f"--max-seeds must be at most {last}, the plan of the first comparison, found {max_seeds}; a plan that is "
+            "extended after a test has more false positives than it states."
         )
     allowed = [look for look in looks if max_seeds is None or max(look) <= max_seeds] or looks[:1]
     return [look for look in allowed if look[0] >= n[0] and look[1] >= n[1]] or allowed[-1:]
@@ -179,7 +176,7 @@ def _n(side: _Side, store: Store) -> int:
 
 
 def _request(side: _Side, wanted: int, store: Store, study: str | None) -> TrainingRequest | None:
-    """What a look needs and is not on record: seeds that were stopped first, then those that no run has had."""
+    """The missing runs of a test: stopped seeds first, then seeds without a run."""
     n_missing = wanted - _n(side, store)
     if n_missing <= 0:
         return None
@@ -197,6 +194,6 @@ def _request(side: _Side, wanted: int, store: Store, study: str | None) -> Train
 
 
 def _measured(side: _Side, store: Store) -> Group[RunRecord] | None:
-    """All seeds of a side that are over; None if there is none."""
+    """All ended seeds of a side; None if there are none."""
     alike = groups(store.runs(recipe_hash=side.hash, data_hash=side.data_hash, purpose=RESULTS))
     return alike[-1] if alike else None
