@@ -32,7 +32,7 @@ RESULT = made_result().as_dict() | {
     "validation": {"correct": 36, "count": 40, "loss": None},
     "test": None,
 }
-TOLD = {"epochs": [{"epoch": 1, "train": {"accuracy": 0.8, "loss": 0.5}}], "class_counts": {"test": (1, 2)}}
+REPORTED = {"epochs": [{"epoch": 1, "train": {"accuracy": 0.8, "loss": 0.5}}], "class_counts": {"test": (1, 2)}}
 FILES: dict[str, Callable[[Path], Any]] = {
     "metrics.csv": lambda path: read_history(RunFolder(path=path)),
     "result.json": lambda path: read_ending(RunFolder(path=path)),
@@ -41,7 +41,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def write_answers(folder: Path, labels: Any, probabilities: Any) -> None:
+def write_predictions(folder: Path, labels: Any, probabilities: Any) -> None:
     np.savez_compressed(folder / "predictions.npz", validation_labels=labels, validation_probabilities=probabilities)
 
 
@@ -49,14 +49,14 @@ def write_answers(folder: Path, labels: Any, probabilities: Any) -> None:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "metrics.csv").write_text(METRICS)
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
-    (tmp_path / "told.json").write_text(json.dumps(TOLD))
-    write_answers(tmp_path, np.array([0, 2, 2]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.2, 0.2, 0.6]]))
+    (tmp_path / "told.json").write_text(json.dumps(REPORTED))
+    write_predictions(tmp_path, np.array([0, 2, 2]), np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.2, 0.2, 0.6]]))
     return tmp_path
 
 
 def test_each_file_is_read_as_it_stands(folder):
-    """Lines, figures, answers by class and told figures; a loss that was no number is None or left out."""
-    history, ending, answers, told = (read(folder) for read in FILES.values())
+    """Lines, figures, predictions by class and reported figures; a loss that was no number is None or left out."""
+    history, ending, predictions, reported = (read(folder) for read in FILES.values())
 
     second = EpochLine(
         epoch=2, train_loss=None, train_accuracy=0.7, validation_loss=None, validation_accuracy=0.1, lr=0.05
@@ -71,16 +71,16 @@ def test_each_file_is_read_as_it_stands(folder):
         validation={"correct": 36, "count": 40},
         test=None,
     )
-    assert answers == Predictions(split="validation", predicted=(2, 0, 1), labels=(1, 0, 2))
-    assert told == TOLD
+    assert predictions == Predictions(split="validation", predicted=(2, 0, 1), labels=(1, 0, 2))
+    assert reported == REPORTED
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
-def test_answers_are_counted_by_class(tmp_path_factory, pairs):
+def test_predictions_are_counted_by_class(tmp_path_factory, pairs):
     """Every answer and every label is counted once, for any number of each."""
     folder = tmp_path_factory.mktemp("run")
     labels, answers = (np.array(column) for column in zip(*pairs, strict=True))
-    write_answers(folder, labels, np.eye(5)[answers])
+    write_predictions(folder, labels, np.eye(5)[answers])
 
     found = read_predictions(RunFolder(path=folder), split="test")
 
@@ -143,9 +143,9 @@ def test_a_damaged_file_is_told_in_one_line(folder, name, content):
         (np.array([object()]), np.zeros((1, 3))),
     ],
 )
-def test_answers_that_do_not_fit_their_labels_are_refused(folder, labels, probabilities):
+def test_predictions_that_do_not_fit_their_labels_are_refused(folder, labels, probabilities):
     """Other numbers, other shapes, labels that are no classes, and objects, which are never unpickled."""
-    write_answers(folder, labels, probabilities)
+    write_predictions(folder, labels, probabilities)
 
     with pytest.raises(DataError, match=r"predictions\.npz must hold"):
         read_predictions(RunFolder(path=folder))

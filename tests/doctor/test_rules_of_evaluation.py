@@ -242,8 +242,8 @@ def test_the_optimism_of_the_best_look_is_told_in_points() -> None:
 
     last, picked = (values(spoken("EV04", subject)) for subject in (by_test, beside))
 
-    assert last["points by which the best look is better than the last epoch"] == pytest.approx(0.09)
-    assert picked["points by which the best look is better than the epoch that validation picks"] == pytest.approx(0.08)
+    assert last["points by which the best exceeds the last epoch"] == pytest.approx(0.09)
+    assert picked["points by which the best exceeds the epoch chosen by validation"] == pytest.approx(0.08)
     for subject in (by_test, beside):
         assert_recomputes(spoken("EV04", subject), subject)
 
@@ -275,7 +275,7 @@ def test_a_loss_that_is_divided_twice_is_held_against_the_mean_per_image() -> No
 
     judgement = spoken("EV07", subject)
 
-    assert values(judgement)["how many times larger the mean per image is"] == pytest.approx(32)
+    assert values(judgement)["mean loss per image over reported loss"] == pytest.approx(32)
     assert_recomputes(judgement, subject)
 
 
@@ -331,7 +331,7 @@ def test_every_change_made_at_once_is_named() -> None:
     assert_recomputes(judgement, subject)
 
 
-def test_a_difference_within_luck_shows_nothing() -> None:
+def test_a_difference_within_sampling_error_is_a_note() -> None:
     """Of 10,000 images 9,923 against 9,935 has a p of 0.31, 9,920 against 9,950 one of 0.008 (chi-squared)."""
     within = made_subject(parent=made_parent(9_923), ending=made_ending(test=0.9935))
     beyond = made_subject(parent=made_parent(9_920), ending=made_ending(test=0.9950))

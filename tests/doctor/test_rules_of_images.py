@@ -86,7 +86,7 @@ def test_a_test_set_that_is_the_training_set_is_called_that() -> None:
         spoken("DA02", "protocol.evaluate_on=test", test_in_train=9_000, test_in_validation=10_000),
     ]
 
-    what = "the test images are the training images, all of them"
+    what = "all test images are training images"
     assert all(what in [one.what for one in judgement.evidence] for judgement in all_of_them)
     assert all(what not in [one.what for one in judgement.evidence] for judgement in some_of_them)
 

@@ -95,7 +95,7 @@ def test_a_run_that_stops_at_a_high_rate_has_not_settled(overrides, lr, severity
 
 @pytest.mark.parametrize(("test", "speaks"), [(0.98, False), (0.96, False), (0.9, True), (0.02, True)])
 def test_other_test_images_are_seen_by_their_accuracy(test, speaks):
-    """Five points below validation, and surely three, is no luck of the images."""
+    """Five points below validation, and surely three, is more than sampling error of the images."""
     subject = made_subject(ending=made_ending(validation=0.985, test=test))
 
     finding = found("FI03", subject)

@@ -63,7 +63,7 @@ class StartProbe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedProbe:
-    """The kept net on `n` clean training images, as it answers (no dropout).
+    """The kept net on `n` clean training images, in evaluation mode (no dropout).
 
     By layer: channels, and how many of them are zero on every image after their activation (dead); zero_share, the
     share of activations that are 0; gradient, the root mean square of the gradient of the weights.

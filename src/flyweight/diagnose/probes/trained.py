@@ -68,7 +68,7 @@ def _counting(counts: dict[str, _Counts], name: str) -> Callable[[nn.Module, obj
 
 
 def _learn_nothing(trained: TrainedNet, images: Tensor, labels: Tensor) -> None:
-    """Leave the gradients of the mean loss with the weights, as the net answers and without a step."""
+    """Leave the gradients of the mean loss with the weights, in evaluation mode and without a step."""
     trained.module.zero_grad(set_to_none=True)
     for start in range(0, len(images), AT_ONCE):
         some = slice(start, start + AT_ONCE)

@@ -26,10 +26,10 @@ def _contradicted_claims(subject: Subject) -> Judgement | None:
     evidence = []
     for number, claim in contradicted:
         evidence += [
-            fact(f"{claim.what}, as said: {claim.where}", known.claims[number].said),
-            fact(f"{claim.what}, on record", known.claims[number].found),
+            fact(f"{claim.what}, claimed in {claim.where}", known.claims[number].said),
+            fact(f"{claim.what}, recorded", known.claims[number].found),
         ]
-    return judgement("fault", *evidence, advice="Write what was measured, with the number of images and of seeds.")
+    return judgement("fault", *evidence, advice="Write the measured figure, with the number of images and seeds.")
 
 
 def _several_changes(subject: Subject) -> Judgement | None:
@@ -39,7 +39,7 @@ def _several_changes(subject: Subject) -> Judgement | None:
     factors = Known(subject).parent.factors
     return judgement(
         "note",
-        fact("changes at once", call(len, factors)),
+        fact("number of changes", call(len, factors)),
         *(fact(f"change {number + 1}", factors[number]) for number in range(len(parent.factors))),
         advice=f"Change one thing at a time: run {parent.name} again with each of these changes alone.",
     )
@@ -60,11 +60,11 @@ def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
         return None
     return judgement(
         "note",
-        fact("right test images", test.correct),
-        fact("right test images before the change", parent.correct),
+        fact("correct test images", test.correct),
+        fact("correct test images before the change", parent.correct),
         fact("points gained", 100 * gained),
         *((fact("standard errors gained", z),) if z is not None else ()),
-        advice="Train more seeds of both, and compare them on the same images, before the change is kept.",
+        advice="Train more seeds of both, and compare them on the same images, before you keep the change.",
     )
 
 

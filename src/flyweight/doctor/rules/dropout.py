@@ -57,11 +57,11 @@ def too_strong(subject: Subject) -> Judgement | None:
     return judgement(
         "warning",
         fact("strongest dropout", strongest),
-        fact("share of the values that passes all dropouts", call(round, kept, 3)),
+        fact("share of values left after all dropouts", call(round, kept, 3)),
         fact("parameters", known.cost.params),
         changes=net_change(_weaker(subject, net)),
-        expected="The net learns with most of itself, and fits its images better.",
-        fallback="Make it weaker, or leave it out.",
+        expected="The net trains with most of its values, and fits its images better.",
+        fallback="Lower its probability, or remove it.",
     )
 
 
@@ -105,10 +105,10 @@ def misplaced(subject: Subject) -> Judgement | None:
     return judgement(
         "warning" if _p(strongest) >= LEAST_MISPLACED else "note",
         fact(f"dropout {place}", _quantity(known, strongest)),
-        fact("the layer", known.row(strongest.row).name),
+        fact("layer", known.row(strongest.row).name),
         changes=first_change(subject, _without(net, found)),
-        expected="Training sees what evaluation sees, and no logit is lost.",
-        fallback="Put it behind the activation of a layer that no batch norm follows, or leave it out.",
+        expected="Training and evaluation see the same values, and no logit is dropped.",
+        fallback="Move it after the activation of a layer that no batch norm follows, or remove it.",
     )
 
 
@@ -153,11 +153,11 @@ def in_short_training(subject: Subject) -> Judgement | None:
         return None
     return judgement(
         "note",
-        fact("steps of the training", known.steps),
+        fact("training steps", known.steps),
         fact("strongest dropout", _strongest(known, slowing)),
         changes=first_change(subject, _without(net, slowing)),
-        expected="The net gets further in the same number of steps.",
-        fallback="Leave it out, or train longer.",
+        expected="The net learns more in the same number of steps.",
+        fallback="Remove it, or train longer.",
     )
 
 

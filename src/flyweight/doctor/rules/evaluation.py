@@ -30,8 +30,8 @@ def _judged_on_training_images(subject: Subject) -> Judgement | None:
         return None
     known = Known(subject)
     evidence = [
-        fact("images that judge", known.recipe.protocol.evaluate_on),
-        fact("images that train and judge", known.data.n_train),
+        fact("evaluated images", known.recipe.protocol.evaluate_on),
+        fact("training images, also evaluated", known.data.n_train),
         *reported_and_clean_accuracy(subject),
     ]
     if subject.ending is not None and subject.ending.test is not None:
@@ -42,7 +42,7 @@ def _judged_on_training_images(subject: Subject) -> Judgement | None:
         *evidence,
         changes=("protocol.evaluate_on=validation",),
         gain="honesty",
-        expected="The figure is of images that the net has never seen.",
+        expected="The figure is measured on images the net has never seen.",
     )
 
 
@@ -50,11 +50,11 @@ def _judged_on_test_images(subject: Subject) -> Judgement | None:
     protocol, epochs, known = subject.recipe.protocol, subject.recipe.train.epochs, Known(subject).recipe
     evidence, changes = [], []
     if protocol.evaluate_on == "test":
-        evidence.append(fact("images that judge", known.protocol.evaluate_on))
+        evidence.append(fact("evaluated images", known.protocol.evaluate_on))
         changes.append("protocol.evaluate_on=validation")
     # With evaluate_on "train" the test images stay closed, and with one epoch the look at its end is the only one.
     if protocol.test_every_epoch and protocol.evaluate_on != "train" and epochs > 1:
-        evidence.append(fact("test images are measured after every epoch", known.protocol.test_every_epoch))
+        evidence.append(fact("test images are evaluated after every epoch", known.protocol.test_every_epoch))
         changes.append("protocol.test_every_epoch=false")
     if not changes:
         return None
@@ -63,11 +63,11 @@ def _judged_on_test_images(subject: Subject) -> Judgement | None:
         # run is compared with it.
         "fault" if epochs > 1 else "note",
         *evidence,
-        fact("looks at the test images", known.train.epochs),
+        fact("evaluations of the test images", known.train.epochs),
         *_optimism(subject),
         changes=changes,
         gain="honesty",
-        expected="Validation images choose, and the test figure is one look: lower by what the choice had added.",
+        expected="The test images are evaluated once, after the choice: lower, without the effect of choosing.",
     )
 
 
@@ -79,12 +79,12 @@ def _optimism(subject: Subject) -> tuple[Evidence, ...]:
     epochs, epoch = Known(subject).reported.epochs, _picked_by_validation(subject)
     is_picked = epoch is not None and epoch <= len(rows) and rows[epoch - 1]["epoch"] == epoch
     fair = epochs[epoch - 1 if epoch is not None and is_picked else -1].test
-    which = "the epoch that validation picks" if is_picked else "the last epoch"
+    which = "the epoch chosen by validation" if is_picked else "the last epoch"
     best = call(best_accuracy, epochs.test)
     return (
         fact("best reported test accuracy", best),
-        fact(f"test accuracy reported of {which}", fair.correct / fair.count),
-        fact(f"points by which the best look is better than {which}", 100 * (best - fair.correct / fair.count)),
+        fact(f"reported test accuracy of {which}", fair.correct / fair.count),
+        fact(f"points by which the best exceeds {which}", 100 * (best - fair.correct / fair.count)),
     )
 
 
@@ -119,7 +119,7 @@ def _no_shuffle(subject: Subject) -> Judgement | None:
         evidence += [
             fact("classes in a batch", own),
             fact("classes in a shuffled batch", shuffled),
-            fact("how mixed batches are, shuffled ones being 1", mixed),
+            fact("mixing of classes, 1 for shuffled batches", mixed),
         ]
     return judgement(
         severity,
@@ -137,10 +137,10 @@ def _seed_after_split(subject: Subject) -> Judgement | None:
     return judgement(
         "fault",
         fact("the seed is set after the split", known.recipe.protocol.seed_after_split),
-        fact("images that validate", known.data.n_validation),
+        fact("validation images", known.data.n_validation),
         changes=("protocol.seed_after_split=false",),
         gain="honesty",
-        expected="All seeds train on the same images, and their spread is that of the training alone.",
+        expected="All seeds train on the same images, and their spread comes from training alone.",
     )
 
 
@@ -152,12 +152,12 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
     changes = ["train.keep=last"] * (train.keep == "best") + ["train.patience=none"] * (train.patience is not None)
     return judgement(
         "note",
-        fact("images that validate", known.data.n_validation),
+        fact("validation images", known.data.n_validation),
         fact("epochs", known.recipe.train.epochs),
-        fact("points that one image is worth", 100 / known.data.n_validation),
+        fact("percentage points per image", 100 / known.data.n_validation),
         changes=changes,
         gain="honesty",
-        expected="Nothing is chosen, so the validation figure of the run is not that of its luckiest epoch.",
+        expected="No epoch is chosen, so the validation accuracy is not the maximum over many epochs.",
     )
 
 

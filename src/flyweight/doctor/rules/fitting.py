@@ -18,7 +18,7 @@ GAP: Final = 0.05
 SURE_GAP: Final = 0.03
 SMALL_GAP: Final = 0.005
 
-# A net that answers fewer of its own training images rightly has not fitted them.
+# A net with a lower accuracy on its training images has not fitted them.
 FITTED: Final = 0.88
 
 
@@ -73,8 +73,8 @@ def overfitting(subject: Subject) -> Judgement | None:
         severity,
         *evidence,
         changes=[f"train.weight_decay={decay:g}"] * (train.weight_decay < decay),
-        expected="Smaller weights learn fewer images by heart; the gap shrinks.",
-        fallback="Bring more images, vary them more, or take a smaller net.",
+        expected="Smaller weights memorise fewer images, so the gap shrinks.",
+        fallback="Add images, augment more, or use a smaller net.",
     )
 
 
@@ -100,13 +100,13 @@ def underfitting(subject: Subject) -> Judgement | None:
         "warning",
         *evidence,
         changes=[f"train.epochs={epochs}"] * (max_epochs is None or epochs <= max_epochs),
-        expected="More passes over the images, if time is what it lacks; a wider net, if it is not.",
-        advice="Mend what stands above this first; if nothing does, the net is too small or the run too short.",
+        expected="More epochs help if training time is missing; if not, try a wider net.",
+        advice="Fix the findings above this one first; if there are none, the net is too small or the run too short.",
         is_symptom=True,
     )
 
 
-# Test images answered this much worse than validation images, and surely worse by the second: they are other images.
+# Test accuracy this far below validation accuracy, and surely by the second: the images are of another kind.
 TEST_GAP: Final = 0.05
 SURE_TEST_GAP: Final = 0.03
 
@@ -124,7 +124,7 @@ def worse_on_test(subject: Subject) -> Judgement | None:
     return judgement(
         "warning",
         *evidence,
-        advice="Look at test images beside training images: their labels, their classes, where things stand in them.",
+        advice="Compare test and training images: labels, classes, positions of objects.",
         is_symptom=True,
     )
 

@@ -25,9 +25,9 @@ SHARED_SHARE: Final = 0.01
 MEAN_ERRORS: Final = 6.0
 MEAN_DEVIATIONS: Final = 0.1
 SD_RATIOS: Final = (0.8, 1.25)
-LEAST_IMAGES: Final = 30  # of fewer, the mean and the deviation are luck
+LEAST_IMAGES: Final = 30  # with fewer, mean and deviation are too noisy
 
-# At ten to one, a net that never answers the small class is still right about 91 % of the images of the two.
+# At ten to one, a net that never predicts the small class is still right on 91 % of the images of the two.
 RARE: Final = 0.1
 
 # A net of thousands of parameters fits 20 images whatever they show; one misread image in 20 is 5 points of the class.
@@ -52,7 +52,7 @@ def _test_is_training(subject: Subject) -> tuple[Evidence, ...]:
     if subject.recipe.protocol.evaluate_on == "validation":
         copies += images.test_in_validation
     is_all = call(equal, copies, images.n["test"])
-    return (fact("the test images are the training images, all of them", is_all),) if is_all.value else ()
+    return (fact("all test images are training images", is_all),) if is_all.value else ()
 
 
 def _test_in_validation(subject: Subject) -> Judgement | None:
@@ -75,11 +75,11 @@ def _shared(subject: Subject, part: str, other: str, *more: Evidence) -> Judgeme
     share = copies / n
     return judgement(
         "fault" if share.value > SHARED_SHARE else "note",
-        fact(f"{part} images that are among the {other} images", copies),
+        fact(f"{part} images also among the {other} images", copies),
         fact(f"{part} images", n),
-        fact("share of them", share),
+        fact("share of copies", share),
         *more,
-        advice=f"Take the copies out of the {other} images, or bring {part} images that are new.",
+        advice=f"Remove the copies from the {other} images, or use new {part} images.",
     )
 
 
@@ -106,7 +106,7 @@ def _parts_look_otherwise(subject: Subject) -> Judgement | None:
     return judgement(
         "fault",
         *evidence,
-        advice="Make all parts from the files in the same way: the same range, background, cut and size.",
+        advice="Prepare all parts in the same way: the same range, background, crop and size.",
     )
 
 
@@ -130,7 +130,7 @@ def _rare_class(subject: Subject) -> Judgement | None:
         *_smallest_class(subject),
         fact("training images of the largest class", call(max, counts)),
         fact("smallest over largest", call(min, counts) / call(max, counts)),
-        advice="Bring more images of the rare class, and look at the accuracy of each class, not only at that of all.",
+        advice="Add images of the rare class, and check the accuracy of each class, not only the overall accuracy.",
     )
 
 
@@ -145,7 +145,7 @@ def _few_images_of_a_class(subject: Subject) -> Judgement | None:
         "warning",
         *_smallest_class(subject),
         fact(f"classes with fewer than {FEW_IMAGES} training images", few),
-        advice="Bring more images of that class, raise data.train_limit where it is set, or augment.",
+        advice="Add images of that class, raise data.train_limit if it is set, or augment.",
     )
 
 
@@ -158,7 +158,7 @@ def _smallest_class(subject: Subject) -> tuple[Evidence, ...]:
     fewest = call(min, counts)
     return (
         fact("class with the fewest training images", call(index_of, fewest, counts)),
-        fact("its training images", fewest),
+        fact("training images of that class", fewest),
     )
 
 

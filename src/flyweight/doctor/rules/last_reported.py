@@ -30,5 +30,5 @@ def reported_and_clean_accuracy(subject: Subject) -> tuple[Evidence, ...]:
         return ()
     return (
         fact("reported accuracy of the last epoch", reported.correct / reported.count),
-        fact("accuracy of the same images as they are", Known(subject).metrics.validation_accuracy[-1]),
+        fact("accuracy on the same images, unchanged", Known(subject).metrics.validation_accuracy[-1]),
     )

@@ -48,7 +48,7 @@ def too_high(subject: Subject) -> Judgement | None:
     evidence = [_lr(known)]
     found = False
     if subject.ending is not None and subject.ending.status == "diverged":
-        evidence.append(fact("how the run ended", known.result.status))
+        evidence.append(fact("status of the run", known.result.status))
         found = True
     if subject.start is not None:
         own, lower = last_loss(subject.start, "1"), _best_lower(subject.start)
@@ -56,7 +56,7 @@ def too_high(subject: Subject) -> Judgement | None:
             evidence += _tried(known, "1", lower[0])
             found = True
     if not found and _effective(subject).value > _highest(subject) and not has_learnt(subject):
-        evidence.append(fact("learning rate with what multiplies it", _effective(subject)))
+        evidence.append(fact("effective learning rate", _effective(subject)))
         found = True
     if not found:
         return None
@@ -102,7 +102,7 @@ def too_low(subject: Subject) -> Judgement | None:
         "fault" if is_short else "warning",
         _lr(known),
         fact("steps", known.steps),
-        fact("sum of all learning rates, momentum counted", way),
+        fact("sum of all learning rates, with momentum", way),
         *_tried(known, "1", "10"),
         *_largest_update(known),
         changes=(f"train.lr={_higher_lr(subject):.3g}",),
@@ -118,20 +118,20 @@ def summed(subject: Subject) -> Judgement | None:
     train = known.recipe.train
     evidence = (
         _lr(known),
-        fact("images a batch", train.batch_size),
-        fact("learning rate that a mean would need for the same steps", train.lr * train.batch_size),
+        fact("batch size", train.batch_size),
+        fact("equivalent learning rate for a mean loss", train.lr * train.batch_size),
     )
     if not _is_sgd(subject):
         return judgement(
             "note",
             *evidence,
-            advice="Adam divides by the size of the gradient, so the sum changes next to nothing; a mean is clearer.",
+            advice="Adam divides by the size of the gradient, so the sum changes almost nothing; a mean is clearer.",
         )
     return judgement(
         "fault",
         *evidence,
         changes=("train.loss_reduction=mean", f"train.lr={_mean_lr(subject):.3g}"),
-        expected="Steps no longer grow with the batch, and the rate means what it says.",
+        expected="Steps no longer grow with the batch size.",
     )
 
 
@@ -146,13 +146,13 @@ def momentum_and_lr(subject: Subject) -> Judgement | None:
         "fault" if _mean_effective(subject).value > _highest(subject) else "warning",
         _lr(known),
         fact("momentum", momentum),
-        fact("learning rate that the momentum makes of it", known.recipe.train.lr / (1 - momentum)),
-        fact("steps that the momentum averages over", 1 / (1 - momentum)),
+        fact("effective learning rate with momentum", known.recipe.train.lr / (1 - momentum)),
+        fact("steps averaged by the momentum", 1 / (1 - momentum)),
         fact("steps", known.steps),
         changes=(f"train.momentum={USUAL_MOMENTUM:g}",)
         if train.lr / (1 - USUAL_MOMENTUM) <= _highest(subject) / 2
         else (f"train.momentum={USUAL_MOMENTUM:g}", f"train.lr={max(usual, USUAL_SGD / 2):.3g}"),
-        expected="Steps stop overshooting, and the run can slow down in time.",
+        expected="Steps stop overshooting, and the weights can settle before the end.",
     )
 
 
@@ -185,7 +185,7 @@ def _tried(known: Known, *factors: str) -> list[Evidence]:
         losses = start.losses[factor]
         times = "at the recipe's rate" if factor == "1" else f"at {factor} times the rate"
         if last_loss(start.value, factor) is None:
-            found.append(fact(f"steps until the loss is no number {times}", call(count_numbers, losses)))
+            found.append(fact(f"steps before the loss is NaN {times}", call(count_numbers, losses)))
         else:
             tail = losses[-_quarter(losses.value) :]
             found.append(fact(f"loss after {start.value.steps} steps {times}", call(mean, tail)))
@@ -199,7 +199,7 @@ def _largest_update(known: Known) -> list[Evidence]:
     if ratios is None or not measured:
         return []
     layer = max(measured, key=lambda one: measured[one])
-    return [fact(f"share of the weights of {layer} that a step changes", ratios[layer])]
+    return [fact(f"relative change of the weights of {layer} in a step", ratios[layer])]
 
 
 def _has_small_updates(start: StartProbe) -> bool:

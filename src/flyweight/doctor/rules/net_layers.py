@@ -50,7 +50,7 @@ MOST_SIGMOIDS: Final = 3
 MOST_SATURATING: Final = 5
 SATURATING: Final = ("sigmoid", "tanh")
 
-# These let negative answers through, changed by a factor alone.
+# These only scale negative inputs.
 INVERTIBLE: Final = ("leaky_relu", "prelu")
 
 
@@ -66,9 +66,9 @@ def batch_norm_missing(subject: Subject) -> Judgement | None:
         "warning",
         fact("convolutions", convolutions),
         fact("layers with weights", weights),
-        fact("layers that normalise", norms),
+        fact("normalisation layers", norms),
         changes=net_change(normalised(subject)),
-        expected="The net learns faster, and bears higher learning rates.",
+        expected="The net learns faster, and tolerates higher learning rates.",
         fallback="Normalise after each convolution, before its activation; that needs two parameters a filter, which "
         "thinner layers can pay for.",
     )
@@ -78,7 +78,7 @@ def normalised(subject: Subject) -> Written | None:
     """With batch norm after each convolution but the last of the net; without trained values if the budget is short."""
     net = written(subject)
     if net is not None and net.last_weight is not None and len(net.by_path[net.last_weight.path]) > 1:
-        net = written_out(subject)  # the one that answers is one of a repetition
+        net = written_out(subject)  # the last layer with weights is one of a repetition
     if net is None or net.last_weight is None:
         return None
     kinds = CONVOLUTIONS if rows_of(subject, *CONVOLUTIONS) else ("linear",)
@@ -105,12 +105,12 @@ def bias_before_batch_norm(subject: Subject) -> Judgement | None:
     share = wasted / known.cost.params
     return judgement(
         "warning" if share.value > WASTED else "note",
-        fact("parameters that change nothing", wasted),
+        fact("parameters without effect", wasted),
         fact("their share of all parameters", call(round, share, 4)),
         changes=first_change(subject, rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})),
         gain="cost",
-        expected=f"The same function with {wasted.value:,} parameters fewer.",
-        fallback="Leave the bias out (nb) of each layer that batch norm follows.",
+        expected=f"The same function with {wasted.value:,} fewer parameters.",
+        fallback="Remove the bias (nb) of each layer followed by batch norm.",
     )
 
 
@@ -145,7 +145,7 @@ def no_activation(subject: Subject) -> Judgement | None:
         fact("layers with weights", _count(subject, WEIGHTS)),
         fact("activations", _count(subject, ACTIVATIONS)),
         changes=net_change(_activated(subject, net, pairs)),
-        expected="Each layer adds to what the net can tell apart, for no parameter.",
+        expected="Each layer adds expressive power, without parameters.",
         fallback="Put an activation such as r between them.",
     )
 
@@ -216,8 +216,8 @@ def activation_on_logits(subject: Subject) -> Judgement | None:
         "warning",
         fact(f"{shown[0].row.name} and what follows it", _text(subject, shown)),
         changes=first_change(subject, rewritten(net.net, {step.path: () for step in found})),
-        expected="Wrong classes can be given low scores, so the loss falls lower.",
-        fallback="Let the output of the last layer go to the loss as it is.",
+        expected="Wrong classes can get low scores, so the loss falls further.",
+        fallback="Pass the output of the last layer to the loss unchanged.",
     )
 
 
@@ -246,9 +246,9 @@ def saturating_activations(subject: Subject) -> Judgement | None:
         "warning",
         fact("sigmoids", _count(subject, ("sigmoid",))),
         fact("hyperbolic tangents", _count(subject, ("tanh",))),
-        fact("layers that normalise", _count(subject, NORMS)),
+        fact("normalisation layers", _count(subject, NORMS)),
         changes=first_change(subject, rewritten(net.net, cast("dict[Path, tuple[Node, ...]]", changes))),
-        expected="Gradients reach the first layers, which learn, too.",
+        expected="Gradients reach the first layers, so they learn too.",
         fallback="Use an activation that does not saturate, such as ReLU, or batch norm before each.",
     )
 
@@ -273,7 +273,7 @@ def log_softmax_before_loss(subject: Subject) -> Judgement | None:
     return judgement(
         "note",
         fact("the last layer", Known(subject).row(executed[-1]).layer),
-        advice="Nothing has to change; without it the net predicts the same classes and learns the same.",
+        advice="No change is needed; without it predictions and training are the same.",
     )
 
 
@@ -287,11 +287,11 @@ def never_called(subject: Subject) -> Judgement | None:
         "warning" if unused else "note",
         fact("layers never called", call(len, known.layers_never_called)),
         fact("parameters registered", known.cost.registered_params),
-        fact("parameters that forward uses", known.cost.params),
+        fact("parameters used in forward", known.cost.params),
         changes=first_change(subject, *([_without_unused(net.net)] if net else [])),
         gain="cost",
-        expected=f"The same function; {unused:,} parameters fewer are stored, and one count is true of all.",
-        fallback="Call these layers in forward, or leave them out of the net.",
+        expected=f"The same function with {unused:,} fewer stored parameters, and one unambiguous count.",
+        fallback="Call these layers in forward, or remove them from the net.",
     )
 
 

@@ -79,11 +79,11 @@ def pooling_at_the_end(subject: Subject) -> Judgement | None:
     before, after = known.row(end.pools[0].row).in_shape, known.row(end.pools[-1].row).out_shape
     return judgement(
         "warning" if end.places_after <= ALARMING_SHARE * end.places_before else "note",
-        fact("places of the last map before it is pooled", before[1] * before[2]),
-        fact("places that are left", after[1] * after[2]),
+        fact("positions of the last map before pooling", before[1] * before[2]),
+        fact("positions left after pooling", after[1] * after[2]),
         changes=net_change(_pooled_earlier(subject, net)),
-        expected="The last layer knows more of where its parts were found.",
-        fallback="Pool between two convolutions instead, where the next one can use what is left.",
+        expected="The last layer sees more positions.",
+        fallback="Pool between two convolutions instead.",
     )
 
 
@@ -203,8 +203,8 @@ def receptive_field_small(subject: Subject) -> Judgement | None:
     known = Known(subject)
     return judgement(
         "warning",
-        fact(f"pixels that a unit of {widest.name} sees, a side", known.row(widest).receptive_field[axis]),
-        fact("pixels of the image, a side", known.data.shape[axis + 1]),
+        fact(f"receptive field of {widest.name} in pixels, per side", known.row(widest).receptive_field[axis]),
+        fact("side of the image in pixels", known.data.shape[axis + 1]),
         changes=net_change(_seeing_more(subject, net)),
         expected="Before the average each unit sees whole shapes, not strokes.",
         fallback="Pool earlier, or add a convolution, or take larger kernels; or flatten instead of averaging, so that "
@@ -267,14 +267,14 @@ def receptive_field_large_early(subject: Subject) -> Judgement | None:
     spatial = Quantity(tuple(step.row for step in _spatial(net)), "spatial_layers()")
     return judgement(
         "warning",
-        fact(f"side of the map that {first.name} reads", call(min, known.row(first).in_shape[1:])),
+        fact(f"side of the input map of {first.name}", call(min, known.row(first).in_shape[1:])),
         fact(f"convolutions on maps of {SMALL_MAP} x {SMALL_MAP} or smaller", call(len, small)),
-        fact("convolutions that look around", call(len, spatial)),
+        fact("convolutions larger than 1 x 1", call(len, spatial)),
         fact(f"receptive field of {last.name} in pixels", known.row(last).receptive_field[0]),
-        fact("pixels of the image, a side", known.data.shape[1]),
+        fact("side of the image in pixels", known.data.shape[1]),
         changes=net_change(_pooled_later(subject, net, late)),
-        expected="Convolutions work where there is still something to look around.",
-        fallback="Pool or stride later, or leave out the convolutions on the smallest maps.",
+        expected="Convolutions run on maps large enough for their windows.",
+        fallback="Pool or stride later, or remove the convolutions on the smallest maps.",
     )
 
 
@@ -352,7 +352,7 @@ def full_resolution(subject: Subject) -> Judgement | None:
         fact("their share of all multiplications", call(round, share, 3)),
         changes=net_change(better),
         gain="cost",
-        expected=f"{saved:.0%} of the multiplications less, so shorter steps.",
+        expected=f"{saved:.0%} fewer multiplications, so faster steps.",
         fallback="Pool after the first or second convolution, or give one of them a stride of 2.",
     )
 

@@ -52,7 +52,7 @@ def linear_eats_budget(subject: Subject) -> Judgement | None:
         shape = known.row(before).out_shape
         places = shape[1] * shape[2]
         n_places = places.value
-        evidence = [fact("places of the map that it reads", places)]
+        evidence = [fact("positions of its input map", places)]
     better = _relieved(subject, heavy)
     saved = subject.cost.params - better.cost.params if better else 0
     return judgement(
@@ -62,7 +62,7 @@ def linear_eats_budget(subject: Subject) -> Judgement | None:
         *evidence,
         changes=net_change(better),
         gain="cost",
-        expected=f"{saved:,} parameters fewer; accuracy may change a little.",
+        expected=f"{saved:,} fewer parameters; accuracy may change slightly.",
         fallback="Make the map smaller before it is flattened, by a stride or a pool between convolutions, or give the "
         "linear layer fewer inputs.",
     )
@@ -152,13 +152,13 @@ def width_bottleneck(subject: Subject) -> Judgement | None:
     after = known.row(following.row)
     return judgement(
         "warning",
-        fact(f"values that come into {name} at each place", known.row(step.row).in_shape[0]),
-        fact(f"values that {name} passes on to {next_name}", after.in_shape[0]),
-        fact(f"values that {next_name} makes of them", after.out_shape[0]),
+        fact(f"inputs of {name} per position", known.row(step.row).in_shape[0]),
+        fact(f"values from {name} to {next_name} per position", after.in_shape[0]),
+        fact(f"outputs of {next_name} per position", after.out_shape[0]),
         fact("classes", known.data.n_classes),
         changes=net_change(_widened(subject, net, step, following)),
-        expected=f"What the layers before have found reaches those behind {name}.",
-        fallback="Take parameters from the layers around it and give them to this one.",
+        expected=f"Later layers get more of what the layers before {name} found.",
+        fallback="Make its neighbours narrower and this layer wider.",
     )
 
 
@@ -226,8 +226,8 @@ def few_filters(subject: Subject) -> Judgement | None:
         "note",
         fact(f"filters of {first.name}", Known(subject).row(first).out_shape[0]),
         changes=first_change(subject, *(_with_more_filters(net) if net else ())),
-        expected="Later layers have more kinds of edges to put together.",
-        fallback="Give it a few filters more, and take them from later layers, which cost more.",
+        expected="Later layers can combine more kinds of edges.",
+        fallback="Add a few filters here, and remove some from later layers, which cost more.",
     )
 
 

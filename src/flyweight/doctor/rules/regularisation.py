@@ -50,7 +50,7 @@ def no_augmentation(subject: Subject) -> Judgement | None:
     return judgement(
         severity,
         *gap,
-        fact("looks at each image, all alike", Known(subject).recipe.train.epochs),
+        fact("times each image is shown, unchanged", Known(subject).recipe.train.epochs),
         changes=MILD,
         expected="The gap shrinks; training accuracy falls a little and validation accuracy rises.",
     )
@@ -98,7 +98,7 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
         "warning",
         *evidence,
         changes=tuple(f"augment.{key}={MILDER[key]}" for key in over if key in MILDER),
-        expected="The net spends its few parameters on what test images look like.",
+        expected="The net uses its parameters for images like the test images.",
     )
 
 
@@ -118,9 +118,9 @@ def too_strong_decay(subject: Subject) -> Judgement | None:
     return judgement(
         "fault",
         fact("weight decay", known.recipe.train.weight_decay),
-        fact("how often decay alone shrinks the weights by a factor of e in this run", shrinking),
+        fact("times that decay alone shrinks the weights by a factor of e", shrinking),
         changes=(f"train.weight_decay={traits.usual_weight_decay}",),
-        expected="Weights may grow to what the images need.",
+        expected="Weights can grow as far as the images need.",
     )
 
 
@@ -134,9 +134,9 @@ def too_strong_smoothing(subject: Subject) -> Judgement | None:
     return judgement(
         "warning",
         fact("label smoothing", smoothing),
-        fact("share of a label that is left to the right class", left),
+        fact("share of a label left for the right class", left),
         changes=("train.label_smoothing=0.05",),
-        expected="The loss tells right from wrong again.",
+        expected="The loss separates right and wrong classes again.",
     )
 
 

@@ -22,11 +22,11 @@ def _divided_twice(subject: Subject) -> Judgement | None:
     return judgement(
         "fault",
         fact("losses are divided twice", recipe.protocol.loss_divided_twice),
-        fact("images in a batch", recipe.train.batch_size),
+        fact("batch size", recipe.train.batch_size),
         *_both_losses(subject),
         changes=("protocol.loss_divided_twice=false",),
         gain="honesty",
-        expected="The reported loss is the mean per image, larger by about the size of a batch.",
+        expected="The reported loss is the mean per image, larger by about the batch size.",
     )
 
 
@@ -40,7 +40,7 @@ def _both_losses(subject: Subject) -> tuple[Evidence, ...]:
     return (
         fact("reported loss of the last epoch", reported),
         fact("mean loss per image of the same epoch", clean),
-        fact("how many times larger the mean per image is", clean / reported),
+        fact("mean loss per image over reported loss", clean / reported),
     )
 
 
@@ -58,7 +58,7 @@ def _last_batch(subject: Subject) -> Judgement | None:
         *_batch_and_epoch(subject),
         changes=("protocol.last_batch_loss=false",),
         gain="honesty",
-        expected="The training loss is the mean over the epoch, and jumps no more than the net does.",
+        expected="The training loss is the mean over the epoch, without the noise of a single batch.",
     )
 
 

@@ -13,7 +13,7 @@ from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
 from flyweight.doctor.subject import Subject
 
-# A class that is predicted for this share of all images is predicted for all of them.
+# A predicted class for this share of all images is predicted for all of them.
 ONE_CLASS: Final = 0.95
 
 # Of a layer's channels, those that are zero on every image; a few die in many healthy nets.
@@ -37,9 +37,9 @@ def constant_prediction(subject: Subject) -> Judgement | None:
         return None
     which = call(index_of, most, predicted)
     return _constant(
-        fact("class that is predicted", which),
-        fact("share of the images for which it is predicted", share),
-        fact("share of the images that are of this class", labels[which.value] / call(sum, labels)),
+        fact("predicted class", which),
+        fact("share of images predicted as this class", share),
+        fact("share of images of this class", labels[which.value] / call(sum, labels)),
     )
 
 
@@ -55,7 +55,7 @@ def reported_share(subject: Subject) -> Judgement | None:
                 shares, correct = getattr(known.class_counts, part), getattr(known.epochs[number], part).correct
                 which = call(index_of, correct, shares)
                 return _constant(
-                    fact("class whose share the accuracy is", which),
+                    fact("class with exactly that many images", which),
                     fact(f"correct predictions on {part} images", correct),
                     fact("images of that class", shares[which.value]),
                 )
@@ -66,7 +66,7 @@ def _constant(*evidence: Evidence) -> Judgement:
     return judgement(
         "fault",
         *evidence,
-        advice="Mend what stands above this first: a constant prediction has a cause, mostly the learning rate.",
+        advice="Fix the findings above this one first: the usual cause is the learning rate.",
         is_symptom=True,
     )
 
@@ -83,9 +83,9 @@ def flat_line(subject: Subject) -> Judgement | None:
     return judgement(
         "fault",
         fact("training loss of the last epoch", loss),
-        fact("loss of knowing nothing, ln(classes)", chance),
+        fact("loss of a random guess, ln(classes)", chance),
         fact("validation accuracy", accuracy),
-        advice="Mend what stands above this first: nothing has been learnt yet, whatever the net could do.",
+        advice="Fix the findings above this one first: the net has not learned anything yet.",
         is_symptom=True,
     )
 
@@ -110,11 +110,11 @@ def dead_channels(subject: Subject) -> Judgement | None:
         "fault" if shares[layer] > 0.9 else "warning",
         fact(f"channels of {layer}", trained.channels[layer]),
         fact("of them zero on every image", trained.dead_channels[layer]),
-        fact("images looked at", trained.n),
+        fact("images checked", trained.n),
         fact("dead channels in all layers", call(total, trained.dead_channels)),
         changes=_with_norm(subject),
-        expected="Channels are centred before they are cut at zero, so hardly any dies.",
-        advice="Lower the learning rate: a step that is too long pushes channels below zero for good.",
+        expected="Batch norm centres channels before the activation, so few die.",
+        advice="Lower the learning rate: too long a step can push channels below zero permanently.",
         is_symptom=True,
     )
 
@@ -129,7 +129,7 @@ def vanishing(subject: Subject) -> Judgement | None:
         "fault" if ratios[layer].value < FADED / 100 else "warning",
         *_gradient_evidence(subject, layer, ratios[layer]),
         changes=_with_norm(subject),
-        expected="The gradient keeps its size from layer to layer, and the first layers learn, too.",
+        expected="The gradient keeps its size from layer to layer, so the first layers learn too.",
         advice="Use activations that do not saturate (r, silu), batch norm, or fewer layers.",
     )
 
@@ -145,15 +145,15 @@ def exploding(subject: Subject) -> Judgement | None:
         return None
     evidence: tuple[Evidence, ...] = ()
     if first.value is not None:
-        evidence = (fact("loss of the first step", first), fact("loss of knowing nothing, ln(classes)", chance))
+        evidence = (fact("loss of the first step", first), fact("loss of a random guess, ln(classes)", chance))
     if layer:
         evidence += _gradient_evidence(subject, layer, ratios[layer])
     return judgement(
         "fault",
         *evidence,
         changes=_with_norm(subject),
-        expected="Each layer starts from values of one size, so nothing grows through the layers.",
-        advice="Put batch norm behind the convolutions, or use fewer layers or branches.",
+        expected="Every layer gets inputs of one scale, so values do not grow from layer to layer.",
+        advice="Put batch norm after the convolutions, or use fewer layers or branches.",
     )
 
 

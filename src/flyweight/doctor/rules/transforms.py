@@ -19,7 +19,7 @@ from flyweight.recipe import Recipe, value_at
 WARPS: Final = ("rotate", "translate", "scale", "shear", "elastic")
 SHARES: Final = ("crop_probability", "erase_probability")
 
-# So many of the images that were read twice should differ, and none does: at 10 that is chance once in 22,000 (e^-10).
+# So many of the images read twice should differ, and none does: at 10 that is chance once in 22,000 (e^-10).
 EXPECTED_TO_DIFFER: Final = 10.0
 
 
@@ -30,7 +30,7 @@ def _augmented_evaluation(subject: Subject) -> Judgement | None:
         evidence.append(fact("evaluation is augmented", known.evaluate_augmented))
         changes.append("protocol.evaluate_augmented=false")
     if protocol.shared_transform == "training":
-        evidence.append(fact("the transform that both parts share", known.shared_transform))
+        evidence.append(fact("transform shared by both parts", known.shared_transform))
         changes.append("protocol.shared_transform=none")
     is_augmented = bool(changes) and _augments(subject.recipe)
     differ = 0 if reads is None else reads.evaluation_differ
@@ -44,7 +44,7 @@ def _augmented_evaluation(subject: Subject) -> Judgement | None:
         *_reads(subject, "evaluation"),
         changes=changes if is_augmented else (),
         gain="honesty",
-        expected="The figure is of the images as they are: mostly higher, and the same at every look.",
+        expected="The figure is measured on unchanged images: usually higher, and the same each time.",
         fallback="Read evaluation images without any random change.",
     )
 
@@ -60,12 +60,12 @@ def _lost_augmentation(subject: Subject) -> Judgement | None:
         return None
     return judgement(
         "fault",
-        fact("the transform that both parts share", Known(subject).recipe.protocol.shared_transform),
+        fact("transform shared by both parts", Known(subject).recipe.protocol.shared_transform),
         *_amounts(subject),
         *_reads(subject, "training"),
         changes=["protocol.shared_transform=none"] * is_shared,
-        expected="Training images are varied again: their accuracy falls, and that of new images rises.",
-        fallback="The augmentation is too small to change a pixel: make it larger, or leave it out.",
+        expected="Training images are augmented again: their accuracy falls, and that of new images rises.",
+        fallback="The augmentation is too small to change a pixel: make it larger, or remove it.",
     )
 
 
@@ -109,7 +109,7 @@ def _reads(subject: Subject, kind: str) -> tuple[Evidence, ...]:
     reads = Known(subject).reads
     return (
         fact(f"{kind} images that differ when read twice", getattr(reads, f"{kind}_differ")),
-        fact("images that were read twice", reads.n),
+        fact("images read twice", reads.n),
     )
 
 

@@ -16,7 +16,7 @@ from flyweight.recipe import optimizer_traits
 FEWEST_STEPS: Final = 110
 ENOUGH_STEPS: Final = 300
 SMALLEST_BATCH: Final = 16
-# A net that answers this share of its training images has had enough of them.
+# A net that classifies this share of its training images correctly needs no more updates.
 LEARNT_BY_THEN: Final = 0.995
 # Batches of this size or less are not what makes updates few.
 USUAL_BATCH: Final = 64
@@ -43,8 +43,8 @@ def too_few(subject: Subject) -> Judgement | None:
     known = Known(subject)
     evidence = [
         fact("updates of the weights in the whole run", known.steps),
-        fact("images that train", known.data.n_train),
-        fact("images a batch", known.recipe.train.batch_size),
+        fact("training images", known.data.n_train),
+        fact("batch size", known.recipe.train.batch_size),
         fact("epochs", known.recipe.train.epochs),
     ]
     if subject.history:
@@ -60,7 +60,7 @@ def too_few(subject: Subject) -> Judgement | None:
 
 
 def _how_bad(subject: Subject) -> Severity:
-    """A net that has learnt all the same was lucky with its rate; one that fits nearly all has no need of more."""
+    """A warning if the net has learned all the same, a note if it fits nearly all its training images."""
     if not has_learnt(subject):
         return "fault"
     train = subject.ending.train if subject.ending else None
@@ -109,7 +109,7 @@ def stops_early(subject: Subject) -> Judgement | None:
         "fault" if stopped.value > 2 * LONGEST_STOP else "warning",
         *evidence,
         changes=_one_cycle(subject),
-        expected="Every epoch learns, and the rate is low only when the run ends.",
+        expected="Every epoch contributes, and the rate is low only near the end.",
     )
 
 
@@ -138,7 +138,7 @@ def never_anneals(subject: Subject) -> Judgement | None:
         fact("schedule", known.recipe.train.schedule),
         fact("steps", known.steps),
         changes=_one_cycle(subject),
-        expected="The last steps are small, and the weights come to rest in the valley instead of circling in it.",
+        expected="The last steps are small, so the weights settle near a minimum.",
     )
 
 
@@ -154,11 +154,11 @@ def cut_short(subject: Subject) -> Judgement | None:
     return judgement(
         "warning",
         fact("epochs done", call(len, known.metrics.epoch)),
-        fact("epochs asked for", known.recipe.train.epochs),
+        fact("epochs planned", known.recipe.train.epochs),
         fact("learning rate at the end", known.metrics.lr[-1]),
         fact("highest learning rate", known.recipe.train.lr),
         changes=keys,
-        expected="The schedule comes to its end, where most of the last points are won.",
+        expected="The schedule finishes, and its low rates bring the last gains.",
     )
 
 
