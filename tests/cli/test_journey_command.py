@@ -256,7 +256,7 @@ def test_the_bar_weighs_runs_by_their_work() -> None:
 
 def test_the_pages_of_the_repository_are_what_their_records_give(flyweight: Command, tmp_path: Path) -> None:
     """Made again from the JSON beside them, without any run, each page has the bytes that it has."""
-    docs = Path(__file__).parents[2] / "docs" / "documents"
+    docs = Path(__file__).parents[2] / "docs" / "journeys"
     for path in docs.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
 
