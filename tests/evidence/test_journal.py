@@ -271,7 +271,7 @@ def test_a_plan_is_held_to_by_the_journal_too(store):
     row = journal(store, "rates").rows[1]
 
     assert row.verdict.kind == "no evidence"
-    assert any("plan of 2 looks" in flag for flag in row.flags)
+    assert any("2 planned tests" in flag for flag in row.flags)
 
 
 def test_flags_tell_a_reader_what_to_know(store):
