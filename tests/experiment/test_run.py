@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -137,6 +138,19 @@ def test_a_run_that_breaks_closes_its_row(tmp_path, store):
     record = store.get("@latest")
     assert record.status == "failed"
     assert "the watcher fell over" in record.message
+
+
+def test_a_monitor_that_cannot_be_made_closes_the_row_too(tmp_path, store):
+    """Whatever fails once the row is written is recorded as `failed`, and still raised."""
+
+    def monitor(_recipe: object, _history: object) -> NoReturn:
+        raise RuntimeError("no doctor at hand")
+
+    with pytest.raises(RuntimeError):
+        run(tiny_recipe(tmp_path), store=store, threads=1, monitor=monitor)
+
+    (record,) = store.runs()
+    assert (record.status, record.message) == ("failed", "RuntimeError: no doctor at hand")
 
 
 def test_whoever_watches_sees_a_start_looks_epochs_and_an_end(tmp_path, store):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flyweight.data.catalogue import CATALOGUE
 from flyweight.errors import DataError
 from flyweight.inference.pictures import MAX_PIXELS, pictures
-from flyweight.inference.prepare import Prepared, as_mnist
+from flyweight.inference.prepare import Prepared, as_mnist, prepare
 
 PHOTOS = 60
 
@@ -169,3 +170,15 @@ def test_strokes_that_touch_at_corners_are_one_digit_and_a_speck_is_none(tmp_pat
 
     assert np.array_equal(found[0].image, found[1].image)
     assert any("50 % of the width and 44 % of the height" in note for note in found[0].notes)
+
+
+def test_pictures_for_sets_of_handwriting_are_made_like_them():
+    """All named sets but that of clothing hold handwriting, so a photo of ink on paper is turned to white on black."""
+    paper = np.full((60, 60), 240, np.uint8)
+    paper[15:45, 28:33] = 20
+    (picture,) = pictures(paper, (1, 28, 28))
+
+    inverted = {name for name in CATALOGUE if prepare(picture, (1, 28, 28), data=name).image[0, 0, 0] < 50}
+
+    assert inverted == set(CATALOGUE) - {"fashion-mnist"}
+    assert len(inverted) == 5

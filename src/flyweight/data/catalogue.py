@@ -35,7 +35,8 @@ class NamedSet:
 
     members: the four IDX files, by train_images, train_labels, test_images, test_labels; they are files of that name
     or, where there is an `archive`, inside that zip. first_label: the number of class 0 in the files. is_transposed:
-    rows and columns of the stored images are exchanged. shape: (C, H, W).
+    rows and columns of the stored images are exchanged. shape: (C, H, W). is_handwriting: white on black and centred,
+    so that a photo of ink on paper must be made alike before it is read.
     """
 
     name: str
@@ -53,6 +54,7 @@ class NamedSet:
     members: Mapping[str, str] = field(default_factory=dict)
     first_label: int = 0
     is_transposed: bool = False
+    is_handwriting: bool = False
 
     @property
     def is_built_in(self) -> bool:
@@ -113,6 +115,7 @@ _EMNIST: Final = RemoteFile(
 _SETS: Final = (
     NamedSet(
         name=MNIST,
+        is_handwriting=True,
         description="handwritten digits: 60,000 + 10,000 images of 28 x 28, 10 classes; in the package",
         homepage="http://yann.lecun.com/exdb/mnist/",
         licence="CC BY-SA 3.0",
@@ -150,6 +153,7 @@ _SETS: Final = (
     ),
     NamedSet(
         name="kmnist",
+        is_handwriting=True,
         description="cursive Japanese characters: 60,000 + 10,000 images of 28 x 28, 10 classes",
         homepage="https://github.com/rois-codh/kmnist",
         licence="CC BY-SA 4.0",
@@ -169,6 +173,7 @@ _SETS: Final = (
     ),
     NamedSet(
         name="emnist-letters",
+        is_handwriting=True,
         n_train=124_800,
         n_test=20_800,
         description="handwritten letters, capitals and small ones as one: 124,800 + 20,800 of 28 x 28, 26 classes",
@@ -185,6 +190,7 @@ _SETS: Final = (
     ),
     NamedSet(
         name="emnist-balanced",
+        is_handwriting=True,
         n_train=112_800,
         n_test=18_800,
         description="handwritten digits and letters: 112,800 + 18,800 images of 28 x 28, 47 classes",
@@ -201,6 +207,7 @@ _SETS: Final = (
     ),
     NamedSet(
         name="qmnist",
+        is_handwriting=True,
         n_test=60_000,
         description="MNIST made again, with the 50,000 test digits that were lost: 60,000 + 60,000, 10 classes",
         homepage="https://github.com/facebookresearch/qmnist",

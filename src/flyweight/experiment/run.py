@@ -78,9 +78,6 @@ def run(
         purpose=purpose,
         epochs_planned=recipe.train.epochs,
     )
-    folder = store.folder(record.id)
-    folder.write_recipe(dumps(recipe))
-    folder.write_environment(bench.environment)
     return _train(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
 
 
@@ -130,27 +127,31 @@ def _train(
 ) -> RunRecord:
     """Train from the current step of the bench; the row is closed in any case."""
     recipe, cost, training = resolved.recipe, resolved.cost, bench.training
-    active = None if monitor is None else monitor(resolved, training.history)
-    if active is not None:
-        watch, should_stop = _monitored(active, watch, should_stop)
-    watch(
-        Started(
-            run_id=record.id,
-            seed=record.seed,
-            name=recipe.name,
-            params=cost.params,
-            epochs=recipe.train.epochs,
-            first_epoch=training.epoch,
-            judged_on=recipe.protocol.evaluate_on,
-        )
-    )
+    folder = store.folder(record.id)
     columns: dict[str, Any] = {}
     try:
+        if not folder.has("recipe"):
+            folder.write_recipe(dumps(recipe))
+            folder.write_environment(bench.environment)
+        active = None if monitor is None else monitor(resolved, training.history)
+        if active is not None:
+            watch, should_stop = _monitored(active, watch, should_stop)
+        watch(
+            Started(
+                run_id=record.id,
+                seed=record.seed,
+                name=recipe.name,
+                params=cost.params,
+                epochs=recipe.train.epochs,
+                first_epoch=training.epoch,
+                judged_on=recipe.protocol.evaluate_on,
+            )
+        )
         outcome = _fit(recipe, record, bench, store=store, watch=watch, should_stop=should_stop)
         if outcome.status == "interrupted" and active is not None and active.reason:
             outcome = replace(outcome, message=f"{active.reason}; {outcome.message}")
         if outcome.status == "interrupted":
-            store.folder(record.id).write_checkpoint(checkpoint.to_bytes(training))
+            folder.write_checkpoint(checkpoint.to_bytes(training))
         else:
             columns = write_results(recipe, record, cost, bench, outcome, store=store)
     except KeyboardInterrupt:

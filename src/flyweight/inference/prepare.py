@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.folders import plain_picture
 from flyweight.errors import DataError
 from flyweight.inference.pictures import Picture
 
 Grey = NDArray[np.float64]  # (H, W), 0 black to 255 white
 Mask = NDArray[np.bool_]
-
-# Image sets of handwriting, white on black and centred; photos of users have dark ink on paper.
-HANDWRITING: Final = ("mnist", "qmnist", "kmnist", "emnist-letters", "emnist-balanced")
 
 WORKING_SIDE: Final = 480  # a larger picture is shrunk to this before the search for ink
 BOX_FRACTION: Final = 20 / 28
@@ -48,7 +46,8 @@ def prepare(picture: Picture, shape: tuple[int, int, int], *, data: str) -> Prep
     Raises:
         DataError: nothing in it stands out from the background, or its pixels do not have 8 bits.
     """
-    return as_mnist(picture, shape) if data in HANDWRITING else resize_only(picture, shape)
+    named = CATALOGUE.get(data)
+    return as_mnist(picture, shape) if named and named.is_handwriting else resize_only(picture, shape)
 
 
 def resize_only(picture: Picture, shape: tuple[int, int, int]) -> Prepared:
