@@ -52,7 +52,7 @@ def test_budget_prints_what_can_be_read_back(budget: Budget) -> None:
         ("parms=20k", "Did you mean 'params'?"),
         ("sconds=3", "Did you mean 'seconds'?"),
         ("macs", "Did you mean 'macs'?"),
-        ("20q", "has the unit 'q'"),
+        ("20q", "cannot have the unit 'q'"),
         ("params=", "needs an amount"),
         ("-3", "needs an amount"),
         ("1e3", "needs an amount"),

@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except UnknownCommandError as error:
         word, verbs = (error.unused_tokens or [""])[0], list(VERBS)
-        talk(f"flyweight: unknown verb {word!r}.{nearest(word, verbs)} Known verbs: {', '.join(verbs)}.")
+        talk(f"flyweight: unknown command {word!r}.{nearest(word, verbs)} Commands: {', '.join(verbs)}.")
         return UsageError.exit_code
     except UnusedCliTokensError as error:
         words = error.unused_tokens or ()
@@ -82,7 +82,9 @@ def run(arguments: Sequence[str]) -> int:
         )
         return UsageError.exit_code
     except CycloptsError as error:
-        talk(f"flyweight: {error}\nSee `flyweight --help` or `flyweight VERB --help`.")
+        words = list(arguments)
+        verb = f"{words[0]} " if words and words[0] in VERBS else ""
+        talk(f"flyweight: {error}\nSee `flyweight {verb}--help`.")
         return UsageError.exit_code
     except FlyweightError as error:
         talk(f"flyweight: {error}")

@@ -404,7 +404,7 @@ def _flags(steps: Sequence[Figures], rows: Sequence[Row], openings: int, part: P
         found.append(f"steps of {min(lengths)} to {max(lengths)} epochs stand beside each other")
     single = sum(row.n == 1 for row in rows)
     if single:
-        found.append(f"{single} of {len(rows)} steps have one seed, of which nothing can be said over seeds")
+        found.append(f"{single} of {len(rows)} steps have one seed, so their spread over seeds is unknown")
     n_open = sum(step.n_open for step in steps)
     if n_open:
         found.append(f"{n_open} runs are not over or without a result, and are left out")

@@ -152,7 +152,7 @@ def _amount(kind: Kind, amount: str, text: str) -> int | float:
     units = KINDS[kind].units
     unit = match["unit"].lower()
     if unit not in units:
-        _refuse_amount(kind, text, f"has the unit {match['unit']!r}")
+        _refuse_amount(kind, text, f"cannot have the unit {match['unit']!r}")
     value = Decimal(re.sub("[_,]", "", match["number"])) * units[unit]
     if value == value.to_integral_value():
         return int(value)
@@ -166,7 +166,9 @@ def _refuse_amount(kind: Kind, text: str, fault: str) -> NoReturn:
     hint = nearest(text, KINDS) if "=" not in text else ""
     units = [unit for unit in KINDS[kind].units if unit]
     may = f" Units are {', '.join(units)}." if units else ""
-    raise UsageError(f"budget {text!r}: {kind} {fault}; write it like {KINDS[kind].example!r}.{may}{hint}")
+    raise UsageError(
+        f"budget {text!r}: the limit on {KINDS[kind].noun} {fault}; write it like {KINDS[kind].example!r}.{may}{hint}"
+    )
 
 
 def limit_checks(budget: Budget, cost: Cost, *, epochs: int | None = None) -> tuple[LimitCheck, ...]:

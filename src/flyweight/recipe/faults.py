@@ -97,7 +97,7 @@ def _unknown(key: str, found: Any, model: type[BaseModel]) -> str:
     sections = [name for name, one in model.model_fields.items() if section_of(one)]
     if isinstance(found, Mapping) and "." not in key:
         return f"[{key}] is no section of a recipe.{nearest(key, sections)} Sections are {', '.join(sections)}."
-    return f"{brief(key)} is no key of a recipe.{_nearest_key(key, known)}"
+    return f"{brief(key)} is not a key of a recipe.{_nearest_key(key, known)}"
 
 
 def _nearest_key(key: str, known: list[str]) -> str:

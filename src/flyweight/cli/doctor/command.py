@@ -68,7 +68,7 @@ def doctor(
     trial
         Train with each proposed change and without it, side by side, and show what it gave.
     fix
-        Follow what helps, change by change, and write the fixed recipe to this file.
+        Try one change after the other, keep each that helps, and write the fixed recipe to this file.
     overwrite
         With --fix: replace a file that is there.
     teach
@@ -76,7 +76,7 @@ def doctor(
     changes
         Change one key of a recipe first, KEY=VALUE; may be given several times.
     seeds
-        With --trial, --fix or --lr: so many seeds.
+        With --trial, --fix or --lr: the number of seeds.
     full
         With --trial or --fix: train as long as the recipe says, instead of a short while.
     no_probes
@@ -127,10 +127,12 @@ def _require_together(given: Sequence[str], seeds: int | None) -> None:
     strange = [name for name in given if name != task and name not in TASKS[task]]
     if strange:
         named = " and ".join(strange)
-        has = "has" if len(strange) == 1 else "have"
         owners = [name for name in TASKS if name and set(strange) <= set(TASKS[name])]
-        beside = f"beside {task}" if task else f"without {' or '.join(owners) or 'others'}"
-        raise UsageError(f"{named} {has} no place {beside}; `flyweight doctor --help` tells what goes with what.")
+        works = "works" if len(strange) == 1 else "work"
+        how = (
+            f"cannot be combined with {task}" if task else f"{works} only with {' or '.join(owners) or 'other options'}"
+        )
+        raise UsageError(f"{named} {how}; see `flyweight doctor --help`.")
     if "--teach" in given and "--json" in given:
         raise UsageError("--teach asks a person and --json tells a program; give one of them.")
     if seeds is not None and seeds < FEWEST_SEEDS:
