@@ -88,6 +88,8 @@ def _named_sets() -> list[dict[str, Any]]:
         {
             "name": named.name,
             "classes": len(named.class_names),
+            "train": named.n_train,
+            "test": named.n_test,
             "download": "built in" if named.is_built_in else f"{named.download_megabytes} MB",
             "description": named.description,
         }

@@ -116,14 +116,14 @@ _SETS: Final = (
     NamedSet(
         name=MNIST,
         is_handwriting=True,
-        description="handwritten digits: 60,000 + 10,000 images of 28 x 28, 10 classes; in the package",
+        description="handwritten digits",
         homepage="http://yann.lecun.com/exdb/mnist/",
         licence="CC BY-SA 3.0",
         class_names=_DIGITS,
     ),
     NamedSet(
         name="fashion-mnist",
-        description="articles of clothing: 60,000 + 10,000 images of 28 x 28, 10 classes",
+        description="articles of clothing",
         homepage="https://github.com/zalandoresearch/fashion-mnist",
         licence="MIT",
         class_names=(
@@ -154,7 +154,7 @@ _SETS: Final = (
     NamedSet(
         name="kmnist",
         is_handwriting=True,
-        description="cursive Japanese characters: 60,000 + 10,000 images of 28 x 28, 10 classes",
+        description="cursive Japanese",
         homepage="https://github.com/rois-codh/kmnist",
         licence="CC BY-SA 4.0",
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
@@ -176,7 +176,7 @@ _SETS: Final = (
         is_handwriting=True,
         n_train=124_800,
         n_test=20_800,
-        description="handwritten letters, capitals and small ones as one: 124,800 + 20,800 of 28 x 28, 26 classes",
+        description="letters, case ignored",
         homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         licence="see its home page",
         class_names=_CAPITALS,
@@ -193,7 +193,7 @@ _SETS: Final = (
         is_handwriting=True,
         n_train=112_800,
         n_test=18_800,
-        description="handwritten digits and letters: 112,800 + 18,800 images of 28 x 28, 47 classes",
+        description="digits and letters",
         homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         licence="see its home page",
         # Small letters that look like their capitals have the class of the capitals.
@@ -209,7 +209,7 @@ _SETS: Final = (
         name="qmnist",
         is_handwriting=True,
         n_test=60_000,
-        description="MNIST made again, with the 50,000 test digits that were lost: 60,000 + 60,000, 10 classes",
+        description="MNIST, all test digits",
         homepage="https://github.com/facebookresearch/qmnist",
         licence="BSD",
         class_names=_DIGITS,
