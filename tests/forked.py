@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -44,10 +46,12 @@ class ForkedCommand:
 
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """What it has still to say, and its end; what it prints must fit into the pipe while it says something."""
+        guard = threading.Timer(timeout, self.process.kill)
+        guard.start()
         with self.stderr, self.stdout:
             err, out = self.stderr.read(), self.stdout.read()
         self.process.join(timeout)
-        assert self.process.exitcode is not None, f"it still runs after {timeout} s"
+        guard.cancel()
         return out, err
 
     @property
@@ -65,6 +69,9 @@ def _carry_out(
 ) -> None:
     """In the new process: as a shell would start the command."""
     os.setsid()
+    # The process that it is forked from may have been started with Ctrl-C held back; a shell's commands are not.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
