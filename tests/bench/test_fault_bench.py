@@ -529,7 +529,7 @@ def test_a_fault_that_is_planted_otherwise_is_trained_anew(tmp_path):
 def test_the_quick_bench_is_a_command(tmp_path):
     """Two minutes on two idle cores: a record that can be read, tables, and hardly a fault missed."""
     path = tmp_path / "records.json"
-    command = [sys.executable, "-m", "benchmarks.fault_bench", "--quick", "--to", str(path)]
+    command = [sys.executable, "-m", "benchmarks.fault_bench", "--quick", "--out", str(path)]
 
     done = subprocess.run(
         command,

@@ -321,7 +321,7 @@ def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
     newer = {**canonical(recipe).model_dump(mode="json"), "sorcery": 1}
     record = replace(began(store, recipe), recipe=newer)
 
-    with pytest.raises(RecipeError, match=r"found one of flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
+    with pytest.raises(RecipeError, match=r"written by flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
         subject_of_run(record, store)
 
     assert "\n" not in str(told.value)

@@ -240,7 +240,7 @@ def test_examine_lists_all_faults(tmp_path):
 
 def test_an_own_module_is_counted_and_trained(tmp_path, store, monkeypatch):
     """A recipe may name a file and a class instead of a net; the seed decides its weights too."""
-    (tmp_path / "own_nets.py").write_text(
+    (tmp_path / "own_module_of_a_run.py").write_text(
         "from torch import nn\n"
         "class Tiny(nn.Sequential):\n"
         "    def __init__(self):\n"
@@ -248,7 +248,7 @@ def test_an_own_module_is_counted_and_trained(tmp_path, store, monkeypatch):
         "        super().__init__(*layers)\n"
     )
     monkeypatch.chdir(tmp_path)
-    recipe = tiny_recipe(tmp_path, "model.net=own_nets:Tiny", "train.epochs=1")
+    recipe = tiny_recipe(tmp_path, "model.net=own_module_of_a_run:Tiny", "train.epochs=1")
 
     first, second = (run(recipe, seed=0, store=store, threads=1) for _ in range(2))
 
