@@ -547,7 +547,7 @@ def test_the_quick_bench_is_a_command(tmp_path):
     assert len(bench.outcomes) >= 60
     assert len(bench.remedies) == 2
     assert scores(without_mild(bench.outcomes)).recall.value >= 0.9
-    assert "not to quote" in done.stdout
+    assert "too inexact to quote" in done.stdout
     assert all(title in done.stdout for title in tables.by_title(bench))
 
 
