@@ -95,7 +95,9 @@ def main() -> int:
     """Store the baseline, or compare with the stored one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.baseline", description=__doc__)
     parser.add_argument("--write", action="store_true", help="store what is so now")
-    parser.add_argument("--only", choices=("weights", "json"), help="make one half alone")
+    parser.add_argument(
+        "--only", choices=("weights", "json"), help="make one half alone; with --write, the other stays as it is stored"
+    )
     options = parser.parse_args()
     found: dict[str, Any] = {"fingerprint": fingerprint()}
     with tempfile.TemporaryDirectory() as place:
@@ -103,11 +105,13 @@ def main() -> int:
             found["weights"] = weights(Path(place))
         if options.only != "weights":
             found["json"] = printed(Path(place))
+    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     if options.write:
-        STORED.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(stored | found, indent=1, sort_keys=True, ensure_ascii=False)
+        STORED.write_text(f"{text}\n", encoding="utf-8")
         print(f"stored in {STORED}")
         return 0
-    differences = compare(json.loads(STORED.read_text(encoding="utf-8")), found)
+    differences = compare(stored, found)
     print("\n".join(differences) or "nothing differs")
     return 1 if differences else 0
 
