@@ -20,9 +20,6 @@ from ctypes import c_float, c_int32, c_int64, c_uint32, c_void_p
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock
-from platformdirs import user_cache_dir
-
 SOURCES: Final = Path(__file__).with_name("source")
 
 # Vectors and fused multiply-add, with the standard behaviour of NaN.
@@ -136,11 +133,15 @@ def _command(compiler: str) -> tuple[str, ...]:
 
 def _path(command: Sequence[str]) -> Path:
     """Path of the library for this source, compiler and processor."""
+    from platformdirs import user_cache_dir  # here, so that the other kernels need only torch
+
     return Path(user_cache_dir("flyweight")) / "kernels" / f"{_identity(command)}.so"
 
 
 def _compiled(compiler: str) -> Path:
     """The library, from the cache or compiled now; the file is never incomplete."""
+    from filelock import FileLock
+
     command = _command(compiler)
     path = _path(command)
     path.parent.mkdir(parents=True, exist_ok=True)
