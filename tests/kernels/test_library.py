@@ -90,7 +90,7 @@ def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
         commands.append(tuple(command))
         return real(command, **settings)
 
-    monkeypatch.setattr(built, "user_cache_dir", lambda _name: str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _name: str(tmp_path))
     monkeypatch.setattr(built.subprocess, "run", spy)
     compiler, _ = built._compiler()
     before = built.is_to_be_built()
