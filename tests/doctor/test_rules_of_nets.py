@@ -599,7 +599,7 @@ def test_of_an_own_module_batch_norm_is_seen() -> None:
     for rate, is_high in ((4.0, False), (6.0, True)):
         recipe = override(subject.recipe, [f"train.lr={rate * (1 - subject.recipe.train.momentum)}"])
         for cost in (subject.cost, trace(own)):
-            judgement = learning_rate.too_high(replace(subject, recipe=recipe, cost=cost))
+            judgement = learning_rate.too_high.judge(replace(subject, recipe=recipe, cost=cost))
             assert (judgement is not None) == is_high
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from flyweight.code_check.program import Program
 from flyweight.doctor.finding import Severity
@@ -22,6 +23,9 @@ class Spot:
     severity: Severity | None = None
 
 
+Find: TypeAlias = Callable[[Program], Iterator[Spot]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One entry of the table. find: the places in a program; none where the code is not clear enough to be sure.
@@ -33,7 +37,17 @@ class Fault:
     title: str
     severity: Severity
     explanation: str
-    find: Callable[[Program], Iterator[Spot]]
+    find: Find
+
+
+def fault(code: str, title: str, *, severity: Severity = "fault") -> Callable[[Find], Fault]:
+    """Make a fault of the function that finds it; its docstring is the explanation that people read."""
+
+    def made(find: Find) -> Fault:
+        explanation = " ".join((find.__doc__ or "").split())
+        return Fault(code=code, title=title, severity=severity, explanation=explanation, find=find)
+
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

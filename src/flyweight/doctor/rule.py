@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from flyweight.doctor.finding import Judgement
 from flyweight.doctor.subject import Need, Subject
+
+Judge: TypeAlias = Callable[[Subject], Judgement | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +21,17 @@ class Rule:
 
     code: str
     title: str
-    judge: Callable[[Subject], Judgement | None]
+    judge: Judge
     explanation: str
     needs: tuple[Need, ...] = ()
     source: str = ""
+
+
+def rule(code: str, title: str, *, needs: tuple[Need, ...] = (), source: str = "") -> Callable[[Judge], Rule]:
+    """Make a rule of the function that judges; its docstring is the explanation that people read."""
+
+    def made(judge: Judge) -> Rule:
+        explanation = " ".join((judge.__doc__ or "").split())
+        return Rule(code=code, title=title, judge=judge, explanation=explanation, needs=needs, source=source)
+
+    return made

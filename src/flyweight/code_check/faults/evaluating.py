@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
 from flyweight.code_check.data import (
     Part,
@@ -16,7 +17,7 @@ from flyweight.code_check.data import (
     read_by,
 )
 from flyweight.code_check.faults.losses import divisions
-from flyweight.code_check.findings import Spot
+from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import (
     Loop,
     batch_loops,
@@ -54,8 +55,11 @@ _ACCURACY = ("acc", "correct", "score", "f1")
 _PLOTTING = ("lim", "line", "text", "annotate", "ticks", "scatter", "plot")
 
 
+@fault("CD02", "the evaluation is given the training loader")
 def evaluated_on_training_images(program: Program) -> Iterator[Spot]:
-    """An evaluation that is given the loader of the training images, where none is given another loader."""
+    """The function that tests the net is called with the loader of the training images. Its result is a training
+    accuracy under another name, and is too high. Call it with the loader of the test images."""
+    # An evaluation that is given the loader of the training images, where none is given another loader.
     evaluations = [
         (call, loader)
         for loop in evaluation_loops(program)
@@ -123,8 +127,12 @@ def _counted_on_training_images(program: Program) -> Iterator[Spot]:
             yield Spot(line=loop.node.lineno, fix="loop over the loader of the test images")
 
 
+@fault("CD21", "model.eval() is missing in the evaluation")
 def no_eval_mode(program: Program) -> Iterator[Spot]:
-    """An evaluation of a net with dropout or batch norm that is never put into evaluation mode."""
+    """The net has dropout or batch norm, and is evaluated as if it were still training. Dropout then switches off parts
+    of it and batch norm uses the statistics of the batch, so that the accuracy is not that of the net in use. Call
+    model.eval() before the evaluation and model.train() after it."""
+    # An evaluation of a net with dropout or batch norm that is never put into evaluation mode.
     for loop in evaluation_loops(program):
         nets = nets_called(program, loop.node)
         if nets and not _sets_mode(program, loop) and all(_has_modes(program, net.func) for net in nets):
@@ -158,8 +166,11 @@ def _has_modes(program: Program, net: ast.expr) -> bool:
     return any(name.startswith(_MODE_LAYERS) for one in made for name in called_names(one))
 
 
+@fault("CD22", "the evaluation stores what gradients would need", severity="note")
 def gradients_in_evaluation(program: Program) -> Iterator[Spot]:
-    """An evaluation that keeps the graph for gradients that are never computed."""
+    """The evaluation does not turn gradients off. The results are the same, but each batch takes more memory and time
+    than it needs. Write the loop under torch.no_grad()."""
+    # An evaluation that keeps the graph for gradients that are never computed.
     for loop in evaluation_loops(program):
         nodes = [loop.node, *(call for _, call in callers(program, loop.scope))]
         around = [outer for node in nodes for outer in (node, *program.ancestors(node))]
@@ -177,8 +188,11 @@ def _is_without_gradients(node: ast.AST) -> bool:
     return False
 
 
+@fault("CD23", "right answers are divided by the number of batches")
 def accuracy_by_batches(program: Program) -> Iterator[Spot]:
-    """A number of right answers that is divided by the number of batches."""
+    """The count of right answers is divided by len(loader), which counts batches. The result is too large by about the
+    batch size, and can be over 100 %. Divide by len(loader.dataset), which counts images."""
+    # A number of right answers that is divided by the number of batches.
     for loop in batch_loops(program):
         for total in _counts(program, loop):
             for line, by in divisions(program, loop, total):
@@ -221,8 +235,12 @@ def _counts_batches(program: Program, loop: Loop, expr: ast.expr) -> bool:
     return (bool(sizes) or "loader" in last_name(loop.over).lower()) and 1.0 not in sizes
 
 
+@fault("CD26", "the best epoch is chosen on the test images", severity="warning")
 def chosen_on_test(program: Program) -> Iterator[Spot]:
-    """An epoch, or a net, that is selected because it is the best on the test images."""
+    """The epoch, or the net, with the best result on the test images is selected. The choice favours chance results, so
+    that the test accuracy is higher than on new images. Choose on validation images, and look at the test images
+    once."""
+    # An epoch, or a net, that is selected because it is the best on the test images.
     fix = "choose on validation images (a part of the training images), and look at the test images once"
     for choice in program.every(ast.If):
         compared = choice.test
@@ -290,3 +308,12 @@ def _is_in_list(program: Program, figures: ast.expr) -> bool:
 def _is_for_plot(program: Program, call: ast.Call) -> bool:
     around = [last_name(outer.func) for outer in program.ancestors(call) if isinstance(outer, ast.Call)]
     return any(word in name for name in around for word in _PLOTTING)
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    evaluated_on_training_images,
+    no_eval_mode,
+    gradients_in_evaluation,
+    accuracy_by_batches,
+    chosen_on_test,
+)

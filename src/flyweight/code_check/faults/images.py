@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator
+from typing import Final
 
 from flyweight.code_check.data import (
     DataSet,
@@ -26,7 +27,7 @@ from flyweight.code_check.data import (
     steps_of,
     transform_of,
 )
-from flyweight.code_check.findings import Spot
+from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import functions_called, is_net_class, training_loops
 from flyweight.code_check.program import (
     Program,
@@ -41,8 +42,11 @@ from flyweight.code_check.program import (
 )
 
 
+@fault("CD01", "the test set is the training set")
 def test_set_is_training_set(program: Program) -> Iterator[Spot]:
-    """A test loader, or a test set, of the training images."""
+    """The test set is read from the training images. The test accuracy then says how well the net remembers them, and
+    nothing about new images. Read the test images (train=False)."""
+    # A test loader, or a test set, of the training images.
     for loader in loaders(program):
         if loader.part not in ("test", "validation") or has_sampler(program, loader.call):
             continue
@@ -87,8 +91,12 @@ def _is_divided(program: Program, name: str) -> bool:
     return any(call.args and last_name(call.args[0]) == name for call in takers)
 
 
+@fault("CD04", "the split shares the training transform")
 def shared_by_split(program: Program) -> Iterator[Spot]:
-    """Validation images that have the random transform of the training images they were split from."""
+    """The parts of a split share one data set object, which has one transform. Random steps that are meant for training
+    then change the validation images, too. Make the data set twice, with and without augmentation, and take a part of
+    each."""
+    # Validation images that have the random transform of the training images they were split from.
     replaced = {data_set.split for _, data_set in _replaced(program)}
     for call in program.called("random_split", "Subset"):
         parts = {part_of_name(name) for name in _names_given(program, call)}
@@ -143,8 +151,12 @@ def _data_sets_of(program: Program, part: ast.expr) -> list[DataSet]:
     return data_sets(program, part)
 
 
+@fault("CD05", "a transform is replaced for all parts of a split")
 def replaced_for_all_parts(program: Program) -> Iterator[Spot]:
-    """A transform that is set on one part of a split, and so on the data set that all parts read."""
+    """The parts of a split share one data set object, so a transform that is set on one part is set for all of them.
+    Training silently loses its augmentation, or validation gets it, and overfitting is then blamed on something else.
+    Make the data set twice, each with its own transform, and take a part of each."""
+    # A transform that is set on one part of a split, and so on the data set that all parts read.
     for assign, data_set in _replaced(program):
         if _is_copied(program, assign) or not _has_other_part(program, data_set):
             continue
@@ -177,8 +189,12 @@ def _has_other_part(program: Program, data_set: DataSet) -> bool:
     return data_set.key is not None and len(subsets) > 1
 
 
+@fault("CD06", "test images are normalised differently from training images")
 def normalised_otherwise(program: Program) -> Iterator[Spot]:
-    """Test images that are normalised with other numbers than the training images."""
+    """The training and the test images are shifted and scaled by different numbers. The net gets a brightness and a
+    contrast that it was not trained on, and its accuracy falls. Use the numbers of the training images in both
+    transforms."""
+    # Test images that are normalised with other numbers than the training images.
     found = list(_transforms(program))
     training = [transform for part, transform in found if part == "train"]
     norms = sorted({str(norm) for one in training if (norm := normalisation(program, one)) is not None})
@@ -244,8 +260,11 @@ def _unused_normalisation(program: Program) -> Iterator[Spot]:
             )
 
 
+@fault("CD03", "test images are augmented")
 def test_images_augmented(program: Program) -> Iterator[Spot]:
-    """Test images whose transform has random steps."""
+    """The transform of the test images has random steps, such as a rotation. Each evaluation then has other, harder
+    images, so that the accuracy varies and is too low. Give the test images a transform without random steps."""
+    # Test images whose transform has random steps.
     by_loader = _parts_by_loader(program)
     for call in all_data_sets(program):
         name = name_given(program, call)
@@ -262,8 +281,12 @@ def test_images_augmented(program: Program) -> Iterator[Spot]:
             yield Spot(line=transform.lineno, fix=fix, detail=f"test images pass through {_listed(steps)}")
 
 
+@fault("CD07", "training images are not shuffled", severity="warning")
 def not_shuffled(program: Program) -> Iterator[Spot]:
-    """The loader of a training loop that gives the images in the order of the file."""
+    """The training loader gives the images in the order of the file, the same in each epoch. Each epoch then has the
+    same batches, and in a file sorted by class a batch has few classes, which makes each step noisier. Write
+    shuffle=True for the training loader; it costs nothing."""
+    # The loader of a training loop that gives the images in the order of the file.
     for loop in training_loops(program):
         for loader in loader_calls(program, loop.over):
             given = option(program, loader, "shuffle", 2)
@@ -283,8 +306,11 @@ def _has_order(program: Program, loader: ast.Call) -> bool:
     return bool(made) and len(known) == len(made) and bases == ["Dataset"] * len(made)
 
 
+@fault("CD08", "the seed is set after the split", severity="warning")
 def seeded_after_split(program: Program) -> Iterator[Spot]:
-    """A split that draws its random numbers before the seed is set."""
+    """The split draws its random numbers before the seed is set. Each run then trains and validates on other images, so
+    that two runs with one seed differ. Set the seed first, or give the split a generator of its own."""
+    # A split that draws its random numbers before the seed is set.
     seeds = [call for name, calls in program.calls.items() if "seed" in name.lower() for call in calls]
     for call in program.called("random_split"):
         generator, scope = option(program, call, "generator", 2), program.scope(call)
@@ -296,8 +322,11 @@ def seeded_after_split(program: Program) -> Iterator[Spot]:
             yield Spot(line=call.lineno, fix=f"write {seed} above this line", detail=f"{seed} comes after the split")
 
 
+@fault("CD09", "no seed is set", severity="note")
 def never_seeded(program: Program) -> Iterator[Spot]:
-    """A program that trains and sets no seed."""
+    """No line sets a seed for the random numbers. The same program gives another result each time, and a small
+    improvement cannot be distinguished from chance. Set a seed at the top, and compare over several seeds."""
+    # A program that trains and sets no seed.
     trains = [loop.node for loop in training_loops(program)]
     if not trains or _names_a_seed(program):
         return
@@ -326,3 +355,15 @@ def _seeds_before(program: Program, call: ast.Call) -> bool:
 
 def _listed(steps: list[ast.Call]) -> str:
     return ", ".join(dict.fromkeys(last_name(step.func) for step in steps))
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    test_set_is_training_set,
+    shared_by_split,
+    replaced_for_all_parts,
+    normalised_otherwise,
+    test_images_augmented,
+    not_shuffled,
+    seeded_after_split,
+    never_seeded,
+)

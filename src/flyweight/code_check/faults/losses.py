@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
 from flyweight.code_check.data import loader_calls, number
-from flyweight.code_check.findings import Spot
+from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import (
     OPTIMIZERS,
     SCALE_FREE,
@@ -41,8 +42,12 @@ MAX_LR = 0.5
 _SOFTMAXES = {"softmax": "softmax", "log_softmax": "log_softmax", "Softmax": "softmax", "LogSoftmax": "log_softmax"}
 
 
+@fault("CD10", "the loss is summed over the batch")
 def summed_in_training(program: Program) -> Iterator[Spot]:
-    """A sum over the batch whose `backward` is called without a division before."""
+    """With reduction='sum' the loss adds up the images of a batch instead of averaging them. The gradient, and with
+    plain SGD the step, is larger by the batch size, so that training explodes at a learning rate that looks small.
+    Leave the reduction at its default, the mean."""
+    # A sum over the batch whose `backward` is called without a division before.
     for loop in training_loops(program):
         for _, receiver in method_calls(loop.node, "backward"):
             for value in values(program, receiver) if not _is_scaled(loop, receiver) else ():
@@ -98,8 +103,12 @@ def _optimizer(program: Program, loop: Loop) -> ast.Call | None:
     return made if isinstance(made, ast.Call) else None
 
 
+@fault("CD11", "softmax before the loss")
 def softmax_before_loss(program: Program) -> Iterator[Spot]:
-    """Probabilities where cross entropy, or the negative log-likelihood, wants something else."""
+    """The net ends in a softmax, and the loss needs another input. Cross entropy applies a softmax of its own, which
+    makes gradients small, and the negative log-likelihood needs logarithms. Return the logits from the net and leave
+    the rest to cross entropy."""
+    # Probabilities where cross entropy, or the negative log-likelihood, wants something else.
     for call, loss, last in _loss_inputs(program):
         if last == "softmax":
             wanted = "logits" if loss.kind == "CrossEntropyLoss" else "logarithms of probabilities"
@@ -107,15 +116,22 @@ def softmax_before_loss(program: Program) -> Iterator[Spot]:
             yield Spot(line=call.lineno, fix=new, detail=f"the loss wants {wanted}")
 
 
+@fault("CD13", "log_softmax before cross entropy", severity="note")
 def log_softmax_before_loss(program: Program) -> Iterator[Spot]:
-    """log_softmax before cross entropy, which has one of its own."""
+    """Cross entropy contains a log_softmax of its own, and the net has one, too. The second one changes nothing, since
+    the probabilities add up to 1 already. Leave it out of the net, or use nll_loss, so that the code says what it
+    does."""
+    # log_softmax before cross entropy, which has one of its own.
     for call, loss, last in _loss_inputs(program):
         if last == "log_softmax" and loss.kind == "CrossEntropyLoss":
             yield Spot(line=call.lineno, fix="leave log_softmax out, or take F.nll_loss after it")
 
 
+@fault("CD12", "the negative log-likelihood gets logits")
 def logits_to_likelihood(program: Program) -> Iterator[Spot]:
-    """Logits where the negative log-likelihood wants logarithms of probabilities."""
+    """nll_loss needs logarithms of probabilities, and gets the plain output of a layer. It then has no lower bound, so
+    one output grows and the net does not learn the classes. Use cross_entropy, or log_softmax before nll_loss."""
+    # Logits where the negative log-likelihood wants logarithms of probabilities.
     for call, loss, last in _loss_inputs(program):
         if last == "linear" and loss.kind == "NLLLoss":
             detail = f"the net ends in {ast.unparse(call)}"
@@ -174,8 +190,12 @@ def _of_net(program: Program, net: ast.expr, steps: int) -> tuple[ast.Call, str]
     return _last_operation(program, results[0], steps + 1) if len(results) == 1 else None
 
 
+@fault("CD24", "the loss is divided twice")
 def divided_twice(program: Program) -> Iterator[Spot]:
-    """A sum of means of batches that is divided by the number of images."""
+    """The loss of each batch already is a mean per image, and the sum of them is divided by the number of images once
+    more. The result is too small by about the batch size, and cannot be compared with any other loss. Divide by the
+    number of batches, or weight each batch by its size first."""
+    # A sum of means of batches that is divided by the number of images.
     for loop in batch_loops(program):
         for total in _sums_of_means(program, loop):
             for line, by in divisions(program, loop, total):
@@ -267,8 +287,11 @@ def _is_batch_size(expr: ast.expr) -> bool:
     return last_name(expr.func) == "len" and isinstance(first, ast.Name)
 
 
+@fault("CD25", "the loss of the last batch is reported for the epoch", severity="warning")
 def last_batch_reported(program: Program) -> Iterator[Spot]:
-    """The loss of the last batch that is stored or returned as the loss of the epoch."""
+    """The loss of the last batch is stored as the loss of the epoch. It varies from epoch to epoch by chance, and
+    cannot be compared with the loss of all test images. Sum up the losses in the loop and divide once, after it."""
+    # The loss of the last batch that is stored or returned as the loss of the epoch.
     for loop in training_loops(program):
         names = _batch_losses(program, loop) if not isinstance(loop.over, ast.Call) else set()
         for statement, result in _results(loop):
@@ -298,8 +321,11 @@ def _batch_losses(program: Program, loop: Loop) -> set[str | None]:
     return found - sums
 
 
+@fault("CD27", "the sum of the losses keeps every graph in memory", severity="warning")
 def kept_with_graph(program: Program) -> Iterator[Spot]:
-    """A sum over the batches that keeps the graph of every batch."""
+    """The loss is added up as a tensor, which refers to the computation that it came from. Memory grows with each
+    batch, until it is full. Add loss.item(), which is a plain number."""
+    # A sum over the batches that keeps the graph of every batch.
     for loop in training_loops(program):
         names = _batch_losses(program, loop)
         differentiated = {key_of(receiver) for _, receiver in method_calls(loop.scope, "backward")}
@@ -309,3 +335,14 @@ def kept_with_graph(program: Program) -> Iterator[Spot]:
             is_summed = isinstance(change.op, ast.Add) and key in names and is_tensor
             if is_summed and key_of(change.target) not in differentiated:
                 yield Spot(line=change.lineno, fix=f"{ast.unparse(change.target)} += {key}.item()")
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    summed_in_training,
+    softmax_before_loss,
+    log_softmax_before_loss,
+    logits_to_likelihood,
+    divided_twice,
+    last_batch_reported,
+    kept_with_graph,
+)

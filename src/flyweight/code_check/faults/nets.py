@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
-from flyweight.code_check.findings import Spot
+from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import is_net_class
 from flyweight.code_check.program import FUNCTIONS, Program, called_names, last_name, option, targets, within
 
@@ -22,8 +23,12 @@ _LAYERS = (*_FREE, *_NORMS, *_RECURRENT, *_OTHERS)
 _NAMELESS_ACCESS = {"children", "named_children", "modules", "named_modules", "getattr", "add_module", "get_submodule"}
 
 
+@fault("CD28", "a number is given to relu where a pool may be meant", severity="warning")
 def inplace_for_pool(program: Program) -> Iterator[Spot]:
-    """`F.relu(x, 2)`: a number as the argument `inplace`."""
+    """The second argument of relu is inplace, and a number there counts as True. Nothing is pooled, so the images stay
+    large and the layers after it cost more than intended. Call max_pool2d if a pool is meant, and give relu one
+    argument."""
+    # `F.relu(x, 2)`: a number as the argument `inplace`.
     for call in program.called("relu", "relu6", "ReLU", "ReLU6"):
         if last_name(call.func) in ("relu", "relu6") and not _is_functional(call):
             continue
@@ -40,8 +45,12 @@ def _is_functional(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and last_name(call.func.value) in ("F", "functional")
 
 
+@fault("CD29", "dropout stays on in evaluation")
 def dropout_always_on(program: Program) -> Iterator[Spot]:
-    """`F.dropout(x, p)`, which drops in evaluation, too, without `training=self.training`."""
+    """F.dropout does not know whether the net trains or is evaluated; its default is to drop. The test then runs with
+    parts of the net switched off, and model.eval() has no effect on it. Give it training=self.training, or use
+    nn.Dropout."""
+    # `F.dropout(x, p)`, which drops in evaluation, too, without `training=self.training`.
     mode = ast.keyword(arg="training", value=ast.parse("self.training", mode="eval").body)
     for call in program.called("dropout", "dropout2d"):
         given = option(program, call, "training", 2)
@@ -50,8 +59,11 @@ def dropout_always_on(program: Program) -> Iterator[Spot]:
             yield Spot(line=call.lineno, fix=ast.unparse(fixed))
 
 
+@fault("CD30", "a layer is made and not used", severity="warning")
 def layers_not_used(program: Program) -> Iterator[Spot]:
-    """Layers that `__init__` makes and no method uses."""
+    """__init__ makes a layer that no method of the net uses. Its parameters are counted and saved, but never trained or
+    used. Delete it, or call it in forward."""
+    # Layers that `__init__` makes and no method uses.
     for made in program.every(ast.ClassDef):
         if not is_net_class(program, made) or not _is_whole(program, made):
             continue
@@ -103,3 +115,10 @@ def _unused(program: Program, assign: ast.Assign, name: str) -> Iterator[Spot]:
 def _is_layer(program: Program, call: ast.Call) -> bool:
     known = program.classes.get(last_name(call.func), ())
     return last_name(call.func).startswith(_LAYERS) or any(is_net_class(program, one) for one in known)
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    inplace_for_pool,
+    dropout_always_on,
+    layers_not_used,
+)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Final
 
-from flyweight.code_check.findings import Spot
+from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import (
     OPTIMIZERS,
     Loop,
@@ -36,8 +37,12 @@ _READ_ONLY = ("get_last_lr", "state_dict", "last_epoch", "get_lr")
 _SCHEDULES = {*_FALLING, *_OTHERS, "SequentialLR"}
 
 
+@fault("CD14", "gradients are not set to zero in the loop")
 def gradients_not_cleared(program: Program) -> Iterator[Spot]:
-    """A loop that steps after each batch and never sets the gradients to zero."""
+    """backward adds to the existing gradients, and nothing sets them to zero between two steps. Each step then follows
+    the sum of all batches so far, and training soon diverges. Call optimizer.zero_grad() once per step, before
+    backward."""
+    # A loop that steps after each batch and never sets the gradients to zero.
     for loop in training_loops(program):
         steps = steps_taken(program, loop.node)
         # A loop over something else than a loader may clear the gradients elsewhere in its function.
@@ -55,8 +60,11 @@ def _clears(program: Program, node: ast.AST) -> bool:
     return "grad" in names or any(calls_within(part, "zero_grad") for part in parts)
 
 
+@fault("CD15", "gradients are set to zero before the step uses them")
 def gradients_cleared_before_step(program: Program) -> Iterator[Spot]:
-    """Gradients that are set to zero after `backward` and before the step that should use them."""
+    """zero_grad is called between backward and step. The step then has gradients of zero, and the net does not change.
+    The order is zero_grad, backward, step."""
+    # Gradients that are set to zero after `backward` and before the step that should use them.
     for loop in training_loops(program):
         order = _order(program, loop)
         if order is None:
@@ -87,8 +95,11 @@ def _order(program: Program, loop: Loop) -> tuple[int, int, int] | None:
     return where["backward"][0], where["zero_grad"][0], where["step"][0]
 
 
+@fault("CD16", "the optimizer steps, and backward is never called")
 def no_backward(program: Program) -> Iterator[Spot]:
-    """Steps without gradients: nothing in the program calls `backward`."""
+    """The loss is computed, but its gradients are not. The optimizer then leaves the weights unchanged, without an
+    error. Call loss.backward() before the step."""
+    # Steps without gradients: nothing in the program calls `backward`.
     if "backward" in program.calls or any(node.attr == "grad" for node in program.every(ast.Attribute)):
         return
     for loop in program.every(ast.For):
@@ -99,8 +110,11 @@ def no_backward(program: Program) -> Iterator[Spot]:
             yield Spot(line=steps[0].lineno, fix="write loss.backward() above this line")
 
 
+@fault("CD17", "the optimizer never steps")
 def no_step(program: Program) -> Iterator[Spot]:
-    """Gradients without a step: an optimizer is made, and its `step` is never called."""
+    """Gradients are computed and an optimizer is made, but its step is never called. The weights keep their initial
+    values, and the accuracy stays at chance. Call optimizer.step() after backward."""
+    # Gradients without a step: an optimizer is made, and its `step` is never called.
     made = [call for call in program.called(*OPTIMIZERS) if calls_within(call, "parameters")]
     loops = list(training_loops(program))
     if made and loops and "step" not in program.calls and not any(_passes_on(program, call) for call in made):
@@ -124,8 +138,11 @@ def _passes_on(program: Program, call: ast.Call) -> bool:
     )
 
 
+@fault("CD19", "the schedule steps before the optimizer", severity="warning")
 def schedule_before_optimizer(program: Program) -> Iterator[Spot]:
-    """A schedule that steps before the optimizer, so that its first learning rate is never used."""
+    """scheduler.step() is called before the training of the epoch. The first learning rate of the schedule is skipped,
+    and each later one comes an epoch early. Call it at the end of the epoch."""
+    # A schedule that steps before the optimizer, so that its first learning rate is never used.
     for loop in program.every(ast.For):
         taken = [(statement, call) for statement in loop.body for call in _schedule_steps(program, statement)]
         training = [statement for statement in loop.body if _steps(program, statement)]
@@ -151,8 +168,12 @@ def _steps(program: Program, statement: ast.stmt) -> bool:
     return any(steps_taken(program, part) for part in [statement, *functions_called(program, statement)])
 
 
+@fault("CD20", "the schedule never steps", severity="warning")
 def schedule_never_steps(program: Program) -> Iterator[Spot]:
-    """A schedule that is made, and whose `step` is never called."""
+    """A schedule for the learning rate is made, but its step is never called. The learning rate stays at its first
+    value, so that the loss still varies at the end. Call scheduler.step() once per epoch, or per batch where the
+    schedule counts batches."""
+    # A schedule that is made, and whose `step` is never called.
     for call in program.called(*_SCHEDULES):
         name, parent = _name_of(program, call), program.parents[call][0]
         is_named = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name)
@@ -162,8 +183,11 @@ def schedule_never_steps(program: Program) -> Iterator[Spot]:
             yield Spot(line=call.lineno, fix=f"write {name}.step() at the end of each epoch")
 
 
+@fault("CD18", "the optimizer has the parameters of another net")
 def optimizer_of_another_net(program: Program) -> Iterator[Spot]:
-    """A net that is made a second time after the optimizer got the parameters of the first, and is then trained."""
+    """The net is made a second time after the optimizer got its parameters. The optimizer then trains the first net,
+    and the second, which is tested, does not learn. Make the optimizer after the net."""
+    # A net that is made a second time after the optimizer got the parameters of the first, and is then trained.
     made = [(call, _name_of(program, call)) for call in program.called(*OPTIMIZERS)]
     for call, optimizer in made:
         net = _net_of(call)
@@ -209,3 +233,14 @@ def _trained_after(program: Program, again: ast.Assign, net: str, optimizer: str
             if f"{optimizer}.step" in stepped and net in called:
                 return True
     return False
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    gradients_not_cleared,
+    gradients_cleared_before_step,
+    no_backward,
+    no_step,
+    schedule_before_optimizer,
+    schedule_never_steps,
+    optimizer_of_another_net,
+)

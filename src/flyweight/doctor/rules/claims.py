@@ -11,14 +11,23 @@ from typing import Final
 
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.quantity import Known, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 
 # |z| below it is p above 0.05, two-sided.
 NORMAL_95: Final = 1.959964
 
 
+@rule(
+    "CL01",
+    "A claim contradicted by the record",
+    needs=("claims",),
+    source="document 002, trial 3b: reported as more than 95 %, printed as 92.40 %",
+)
 def _contradicted_claims(subject: Subject) -> Judgement | None:
+    """A figure that somebody wrote about this run differs from the recorded one. Decisions based on it keep what does
+    not work or drop what does. Copy figures from the record, with the number of images and seeds, so that anybody can
+    check them."""
     known = Known(subject)
     contradicted = [(number, one) for number, one in enumerate(subject.claims or ()) if one.is_contradicted]
     if not contradicted:
@@ -32,7 +41,16 @@ def _contradicted_claims(subject: Subject) -> Judgement | None:
     return judgement("fault", *evidence, advice="Write the measured figure, with the number of images and seeds.")
 
 
+@rule(
+    "CL02",
+    "Several things changed at once",
+    needs=("parent",),
+    source="document 003, step 17: rate, dropout and layers in one step",
+)
 def _several_changes(subject: Subject) -> Judgement | None:
+    """This run differs from the one before it in more than one way. Any gain or loss belongs to all the changes
+    together, and one may hide the harm of another. Run each change alone, so that a difference has one possible
+    cause."""
     parent = subject.parent
     if parent is None or len(parent.factors) < 2:
         return None
@@ -45,7 +63,16 @@ def _several_changes(subject: Subject) -> Judgement | None:
     )
 
 
+@rule(
+    "CL03",
+    "A change without a clear effect",
+    needs=("parent", "ending"),
+    source="test of two proportions, pooled; document 003: 8 of its 17 changes",
+)
 def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
+    """This run and the one before the change differ by no more than the sampling error of the test images. The change
+    may have no effect, or even do harm. Train more seeds of both: chance averages out, and the effect of the change
+    remains."""
     # A run that nothing was changed in is a second look at the same thing, and should show nothing.
     if subject.parent is None or subject.ending is None or subject.ending.test is None or not subject.parent.factors:
         return None
@@ -68,35 +95,4 @@ def _change_that_shows_nothing(subject: Subject) -> Judgement | None:
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="CL01",
-        title="A claim contradicted by the record",
-        needs=("claims",),
-        judge=_contradicted_claims,
-        explanation="A figure that somebody wrote about this run differs from the recorded one. Decisions based on it "
-        "keep what does not work or drop what does. Copy figures from the record, with the number of images and "
-        "seeds, so that anybody can check them.",
-        source="document 002, trial 3b: reported as more than 95 %, printed as 92.40 %",
-    ),
-    Rule(
-        code="CL02",
-        title="Several things changed at once",
-        needs=("parent",),
-        judge=_several_changes,
-        explanation="This run differs from the one before it in more than one way. Any gain or loss belongs to all "
-        "the changes together, and one may hide the harm of another. Run each change alone, so that a difference has "
-        "one possible cause.",
-        source="document 003, step 17: rate, dropout and layers in one step",
-    ),
-    Rule(
-        code="CL03",
-        title="A change without a clear effect",
-        needs=("parent", "ending"),
-        judge=_change_that_shows_nothing,
-        explanation="This run and the one before the change differ by no more than the sampling error of the test "
-        "images. The change may have no effect, or even do harm. Train more seeds of both: chance averages out, and "
-        "the effect of the change remains.",
-        source="test of two proportions, pooled; document 003: 8 of its 17 changes",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (_contradicted_claims, _several_changes, _change_that_shows_nothing)

@@ -10,7 +10,7 @@ from typing import Final, cast
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
     WEIGHTS,
@@ -44,8 +44,12 @@ FEW_STEPS: Final = 1_500
 SLOWING: Final = 0.25
 
 
+@rule("RE01", "Dropout too strong", source="Srivastava et al. 2014, JMLR 15")
 def too_strong(subject: Subject) -> Judgement | None:
-    """A half or more where it is too much, or too little left after all of them."""
+    """Dropout zeroes part of the values in each training step, so that the net cannot rely on any of them. Several
+    dropouts multiply, and a small net then learns slowly and does not even fit its training images. Use a tenth or
+    less, or none: small nets overfit little, and augmentation helps them more."""
+    # A half or more where it is too much, or too little left after all of them.
     net, known = written(subject), Known(subject)
     judged = _judged(subject, net) if net else []
     if net is None or not judged:
@@ -91,8 +95,12 @@ def _weaker(subject: Subject, net: Written) -> Written | None:
     return next(counted(subject, nets), None)
 
 
+@rule("RE02", "Dropout in the wrong place", source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134")
 def misplaced(subject: Subject) -> Judgement | None:
-    """On the logits, on the image, or straight before batch norm."""
+    """Dropout changes the spread of values in training but not in evaluation. Directly before batch norm it makes the
+    stored variance wrong for evaluation; on the logits it drops the right class by chance; on the image it deletes
+    pixels before any layer has seen them. Put it after the activation before the last linear layer, or remove it."""
+    # On the logits, on the image, or straight before batch norm.
     net, known = written_out(subject), Known(subject)
     if net is None:
         return None
@@ -145,8 +153,11 @@ def _reaches_norm(net: Written, step: Step) -> bool:
     return False
 
 
+@rule("RE03", "Dropout in a short training", source="Srivastava et al. 2014, section 6")
 def in_short_training(subject: Subject) -> Judgement | None:
-    """Strong enough to slow learning down, in a training that is over before it pays."""
+    """With dropout each step trains a different part of the net, so learning takes longer. It helps against
+    overfitting, which takes many epochs, and this training is too short for that. Remove it, or train longer."""
+    # Strong enough to slow learning down, in a training that is over before it pays.
     net, known = written(subject), Known(subject)
     slowing = [step for step in _dropouts(net) if _p(step) >= SLOWING] if net else []
     if net is None or not slowing or subject.steps >= FEW_STEPS:
@@ -186,33 +197,4 @@ def _strongest(known: Known, steps: list[Step]) -> Quantity:
     return _quantity(known, max(steps, key=_p))
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="RE01",
-        title="Dropout too strong",
-        judge=too_strong,
-        explanation="Dropout zeroes part of the values in each training step, so that the net cannot rely on any of "
-        "them. Several dropouts multiply, and a small net then learns slowly and does not even fit its training "
-        "images. Use a tenth or less, or none: small nets overfit little, and augmentation helps them more.",
-        source="Srivastava et al. 2014, JMLR 15",
-    ),
-    Rule(
-        code="RE02",
-        title="Dropout in the wrong place",
-        judge=misplaced,
-        explanation="Dropout changes the spread of values in training but not in evaluation. Directly before batch "
-        "norm it makes the stored variance wrong for evaluation; on the logits it drops the right class by chance; on "
-        "the image it deletes pixels before any layer has seen them. Put it after the activation before the last "
-        "linear layer, or remove it.",
-        source="Li, Chen, Hu and Yang 2019, arXiv 1801.05134",
-    ),
-    Rule(
-        code="RE03",
-        title="Dropout in a short training",
-        judge=in_short_training,
-        explanation="With dropout each step trains a different part of the net, so learning takes longer. It helps "
-        "against overfitting, which takes many epochs, and this training is too short for that. Remove it, or train "
-        "longer.",
-        source="Srivastava et al. 2014, section 6",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (too_strong, misplaced, in_short_training)

@@ -9,7 +9,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, best_accuracy, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 
@@ -25,7 +25,12 @@ FEW_VALIDATION_IMAGES: Final = 500
 FEW_EPOCHS: Final = 5
 
 
+@rule(
+    "EV03", "Evaluated on the training images", source="document 002: 95.39 % are 57,232 of the 60,000 training images"
+)
 def _judged_on_training_images(subject: Subject) -> Judgement | None:
+    """The run is evaluated on its own training images. A net can memorise them, so the figure says nothing about new
+    images and hides overfitting. Evaluate on images held out of training."""
     if subject.recipe.protocol.evaluate_on != "train":
         return None
     known = Known(subject)
@@ -46,7 +51,15 @@ def _judged_on_training_images(subject: Subject) -> Judgement | None:
     )
 
 
+@rule(
+    "EV04",
+    "Test images evaluated during training",
+    source="document 003, step 17: 99.49 % by the test images, 99.40 % at the epoch that validation picks",
+)
 def _judged_on_test_images(subject: Subject) -> Judgement | None:
+    """The test images are evaluated while there is still something to choose: an epoch, or the next change. The best of
+    many evaluations is partly chance, so the figure is higher than on new images. Choose by validation images and
+    evaluate the test images once, at the end."""
     protocol, epochs, known = subject.recipe.protocol, subject.recipe.train.epochs, Known(subject).recipe
     evidence, changes = [], []
     if protocol.evaluate_on == "test":
@@ -99,7 +112,15 @@ def _picked_by_validation(subject: Subject) -> int | None:
     return subject.ending.best_epoch
 
 
+@rule(
+    "EV05",
+    "Training images always in the same order",
+    source="documents 000 to 002; Bottou 2012, Stochastic gradient descent tricks",
+)
 def _no_shuffle(subject: Subject) -> Judgement | None:
+    """The training images come in the same order in every epoch. The same images always share a batch, and if the file
+    is sorted the net forgets one class while it learns the next. A new order every epoch makes each batch a random
+    sample of all classes."""
     # A batch that holds all images has no order.
     if subject.recipe.train.shuffle or subject.steps_per_epoch == 1:
         return None
@@ -129,7 +150,11 @@ def _no_shuffle(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("EV06", "Seed set after the split", source="document 003: every step that has a split")
 def _seed_after_split(subject: Subject) -> Judgement | None:
+    """The split into training and validation images is drawn before the seed is set. Runs then differ in their images
+    as well, so no run can be repeated and the spread over seeds mixes two sources of chance. Give the split its own
+    fixed seed, so that only the training varies."""
     protocol, known = subject.recipe.protocol, Known(subject)
     # Where nothing is held out there is no split that a seed could come too late for.
     if not protocol.seed_after_split or protocol.evaluate_on != "validation":
@@ -144,7 +169,11 @@ def _seed_after_split(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("EV10", "Epoch chosen on few validation images", source="binomial error of an accuracy")
 def _noisy_choice(subject: Subject) -> Judgement | None:
+    """The epoch was chosen by its accuracy on a small number of validation images. Late epochs differ by less than the
+    sampling error of so few images, so the choice is mostly chance and its accuracy is too high. Keep the last epoch of
+    a schedule that decays to zero, or hold out more images."""
     train, known = subject.recipe.train, Known(subject)
     is_choice = subject.recipe.protocol.evaluate_on == "validation" and (train.keep == "best" or train.patience)
     if not is_choice or subject.data.n_validation >= FEW_VALIDATION_IMAGES or train.epochs <= FEW_EPOCHS:
@@ -162,48 +191,9 @@ def _noisy_choice(subject: Subject) -> Judgement | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="EV03",
-        title="Evaluated on the training images",
-        judge=_judged_on_training_images,
-        explanation="The run is evaluated on its own training images. A net can memorise them, so the figure says "
-        "nothing about new images and hides overfitting. Evaluate on images held out of training.",
-        source="document 002: 95.39 % are 57,232 of the 60,000 training images",
-    ),
-    Rule(
-        code="EV04",
-        title="Test images evaluated during training",
-        judge=_judged_on_test_images,
-        explanation="The test images are evaluated while there is still something to choose: an epoch, or the next "
-        "change. The best of many evaluations is partly chance, so the figure is higher than on new images. Choose by "
-        "validation images and evaluate the test images once, at the end.",
-        source="document 003, step 17: 99.49 % by the test images, 99.40 % at the epoch that validation picks",
-    ),
-    Rule(
-        code="EV05",
-        title="Training images always in the same order",
-        judge=_no_shuffle,
-        explanation="The training images come in the same order in every epoch. The same images always share a batch, "
-        "and if the file is sorted the net forgets one class while it learns the next. A new order every epoch makes "
-        "each batch a random sample of all classes.",
-        source="documents 000 to 002; Bottou 2012, Stochastic gradient descent tricks",
-    ),
-    Rule(
-        code="EV06",
-        title="Seed set after the split",
-        judge=_seed_after_split,
-        explanation="The split into training and validation images is drawn before the seed is set. Runs then differ "
-        "in their images as well, so no run can be repeated and the spread over seeds mixes two sources of chance. "
-        "Give the split its own fixed seed, so that only the training varies.",
-        source="document 003: every step that has a split",
-    ),
-    Rule(
-        code="EV10",
-        title="Epoch chosen on few validation images",
-        judge=_noisy_choice,
-        explanation="The epoch was chosen by its accuracy on a small number of validation images. Late epochs differ "
-        "by less than the sampling error of so few images, so the choice is mostly chance and its accuracy is too "
-        "high. Keep the last epoch of a schedule that decays to zero, or hold out more images.",
-        source="binomial error of an accuracy",
-    ),
+    _judged_on_training_images,
+    _judged_on_test_images,
+    _no_shuffle,
+    _seed_after_split,
+    _noisy_choice,
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, call, fact, lowest
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 from flyweight.evidence.stats import wilson
 from flyweight.recipe import optimizer_traits
@@ -55,8 +55,11 @@ def training_gap(subject: Subject) -> tuple[Severity, tuple[Evidence, ...]] | No
     return ("note", evidence) if sure > SMALL_GAP else None
 
 
+@rule("FI01", "Overfitting", needs=("ending",))
 def overfitting(subject: Subject) -> Judgement | None:
-    """Surely better on the images it was trained on."""
+    """The net classifies its training images better than other images, by more than chance can explain. The excess is
+    memorised and does not help with new images. Augmentation, more weight decay or a smaller net reduce it."""
+    # Surely better on the images it was trained on.
     found = training_gap(subject)
     if found is None:
         return None
@@ -78,8 +81,12 @@ def overfitting(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("FI02", "Underfitting", needs=("ending",))
 def underfitting(subject: Subject) -> Judgement | None:
-    """Not even the training images are fitted, and validation is no worse: more to learn with is what it lacks."""
+    """The net does not even fit its training images, so it cannot do better on new ones. It lacks capacity, training
+    time or a working setup, not variety of images. Fix what hinders learning first, then train longer or add
+    channels."""
+    # Not even the training images are fitted, and validation is no worse: more to learn with is what it lacks.
     known = Known(subject)
     if subject.ending is None or not subject.ending.train or subject.recipe.protocol.evaluate_augmented:
         return None
@@ -111,8 +118,17 @@ TEST_GAP: Final = 0.05
 SURE_TEST_GAP: Final = 0.03
 
 
+@rule(
+    "FI03",
+    "Test accuracy far below validation accuracy",
+    needs=("ending",),
+    source="Newcombe 1998, interval of a difference of proportions",
+)
 def worse_on_test(subject: Subject) -> Judgement | None:
-    """Surely and much worse on the test images than on those that judged the epochs."""
+    """Validation and test images should be two samples of the same kind, with about equal accuracy. A difference far
+    beyond chance means they are not: other classes, other labels, or objects in other positions. Until the cause is
+    known, neither figure predicts accuracy on new images."""
+    # Surely and much worse on the test images than on those that judged the epochs.
     ending = subject.ending
     is_known = ending is not None and ending.validation and ending.test
     if not is_known or subject.recipe.protocol.evaluate_on != "validation":
@@ -129,33 +145,4 @@ def worse_on_test(subject: Subject) -> Judgement | None:
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="FI01",
-        title="Overfitting",
-        needs=("ending",),
-        judge=overfitting,
-        explanation="The net classifies its training images better than other images, by more than chance can "
-        "explain. The excess is memorised and does not help with new images. Augmentation, more weight decay or a "
-        "smaller net reduce it.",
-    ),
-    Rule(
-        code="FI02",
-        title="Underfitting",
-        needs=("ending",),
-        judge=underfitting,
-        explanation="The net does not even fit its training images, so it cannot do better on new ones. It lacks "
-        "capacity, training time or a working setup, not variety of images. Fix what hinders learning first, then "
-        "train longer or add channels.",
-    ),
-    Rule(
-        code="FI03",
-        title="Test accuracy far below validation accuracy",
-        needs=("ending",),
-        judge=worse_on_test,
-        explanation="Validation and test images should be two samples of the same kind, with about equal accuracy. A "
-        "difference far beyond chance means they are not: other classes, other labels, or objects in other positions. "
-        "Until the cause is known, neither figure predicts accuracy on new images.",
-        source="Newcombe 1998, interval of a difference of proportions",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (overfitting, underfitting, worse_on_test)

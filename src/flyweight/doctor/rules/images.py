@@ -12,7 +12,7 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.probes import ImageProbe
 from flyweight.doctor.quantity import Known, call, count_below, equal, fact, index_of
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 
 # Of MNIST no image has a copy, in 70,000. A few copies are usual in sets that were collected and not drawn (one image
@@ -34,13 +34,29 @@ RARE: Final = 0.1
 FEW_IMAGES: Final = 20
 
 
+@rule(
+    "DA01",
+    "Validation images among the training images",
+    needs=("images",),
+    source="Barz and Denzler 2020, Do we train on test data?",
+)
 def _validation_in_train(subject: Subject) -> Judgement | None:
+    """Some validation images are also training images, pixel for pixel. The net can memorise them, so validation
+    accuracy is too high and the choice favours overfitting. Use parts without common images."""
     if subject.recipe.protocol.evaluate_on != "validation":
         return None
     return _shared(subject, "validation", "train")
 
 
+@rule(
+    "DA02",
+    "Test images among the training images",
+    needs=("images",),
+    source="document 002 (all of them); Barz and Denzler 2020, Do we train on test data?",
+)
 def _test_in_train(subject: Subject) -> Judgement | None:
+    """Some test images are also training images, pixel for pixel, or the test set is the training set. The net can
+    memorise them, so test accuracy is higher than on new images. Test on images that were never trained on."""
     return _shared(subject, "test", "train", *_test_is_training(subject))
 
 
@@ -55,7 +71,10 @@ def _test_is_training(subject: Subject) -> tuple[Evidence, ...]:
     return (fact("all test images are training images", is_all),) if is_all.value else ()
 
 
+@rule("DA06", "Test images among the validation images", needs=("images",))
 def _test_in_validation(subject: Subject) -> Judgement | None:
+    """Some test images are also validation images, pixel for pixel. Epochs and recipes are chosen on them before the
+    test, so part of the test figure is chance in that choice. Use parts without common images."""
     images = subject.images
     # Judged on the test or the training images, there are none that only validate.
     if images is None or subject.recipe.protocol.evaluate_on != "validation":
@@ -83,7 +102,16 @@ def _shared(subject: Subject, part: str, other: str, *more: Evidence) -> Judgeme
     )
 
 
+@rule(
+    "DA03",
+    "Parts of the data differ in brightness or contrast",
+    needs=("images",),
+    source="LeCun et al. 1998, Efficient backprop: inputs of one mean and one spread",
+)
 def _parts_look_otherwise(subject: Subject) -> Judgement | None:
+    """Validation or test images are brighter, darker or of other contrast than the training images. The net learned one
+    kind and is evaluated on another, so it fails on images it would recognise if prepared alike. Use the same range,
+    background and size for all parts."""
     assert subject.images is not None
     parts = ("validation", "test") if subject.recipe.protocol.evaluate_on == "validation" else ("test",)
     otherwise = [part for part in parts if _looks_otherwise(subject.images, part)]
@@ -120,7 +148,15 @@ def _looks_otherwise(images: ImageProbe, part: str) -> bool:
     return is_shifted or not low <= images.sd[part] / images.sd["train"] <= high
 
 
+@rule(
+    "DA04",
+    "A class with far fewer training images",
+    needs=("images",),
+    source="Buda et al. 2018, A systematic study of the class imbalance problem",
+)
 def _rare_class(subject: Subject) -> Judgement | None:
+    """One class has far fewer training images than another. It has little weight in the training, so the net predicts
+    the large classes instead, and the overall accuracy hardly shows it. Add images of the rare class."""
     assert subject.images is not None
     if not _has_rare_class(subject.images.class_counts):
         return None
@@ -134,7 +170,10 @@ def _rare_class(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("DA05", "Very few training images of a class", needs=("images",))
 def _few_images_of_a_class(subject: Subject) -> Judgement | None:
+    """A class has only a handful of training images. The net memorises them instead of what they have in common, so new
+    images of the class are mostly misclassified. More images help most, and augmentation helps somewhat."""
     assert subject.images is not None
     counts = subject.images.class_counts
     # What a rare class lacks is DA04: this is about sets that are small altogether.
@@ -163,60 +202,10 @@ def _smallest_class(subject: Subject) -> tuple[Evidence, ...]:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="DA01",
-        title="Validation images among the training images",
-        needs=("images",),
-        judge=_validation_in_train,
-        explanation="Some validation images are also training images, pixel for pixel. The net can memorise them, so "
-        "validation accuracy is too high and the choice favours overfitting. Use parts without common images.",
-        source="Barz and Denzler 2020, Do we train on test data?",
-    ),
-    Rule(
-        code="DA02",
-        title="Test images among the training images",
-        needs=("images",),
-        judge=_test_in_train,
-        explanation="Some test images are also training images, pixel for pixel, or the test set is the training set. "
-        "The net can memorise them, so test accuracy is higher than on new images. Test on images that were never "
-        "trained on.",
-        source="document 002 (all of them); Barz and Denzler 2020, Do we train on test data?",
-    ),
-    Rule(
-        code="DA03",
-        title="Parts of the data differ in brightness or contrast",
-        needs=("images",),
-        judge=_parts_look_otherwise,
-        explanation="Validation or test images are brighter, darker or of other contrast than the training images. "
-        "The net learned one kind and is evaluated on another, so it fails on images it would recognise if prepared "
-        "alike. Use the same range, background and size for all parts.",
-        source="LeCun et al. 1998, Efficient backprop: inputs of one mean and one spread",
-    ),
-    Rule(
-        code="DA04",
-        title="A class with far fewer training images",
-        needs=("images",),
-        judge=_rare_class,
-        explanation="One class has far fewer training images than another. It has little weight in the training, so "
-        "the net predicts the large classes instead, and the overall accuracy hardly shows it. Add images of the rare "
-        "class.",
-        source="Buda et al. 2018, A systematic study of the class imbalance problem",
-    ),
-    Rule(
-        code="DA05",
-        title="Very few training images of a class",
-        needs=("images",),
-        judge=_few_images_of_a_class,
-        explanation="A class has only a handful of training images. The net memorises them instead of what they have "
-        "in common, so new images of the class are mostly misclassified. More images help most, and augmentation "
-        "helps somewhat.",
-    ),
-    Rule(
-        code="DA06",
-        title="Test images among the validation images",
-        needs=("images",),
-        judge=_test_in_validation,
-        explanation="Some test images are also validation images, pixel for pixel. Epochs and recipes are chosen on "
-        "them before the test, so part of the test figure is chance in that choice. Use parts without common images.",
-    ),
+    _validation_in_train,
+    _test_in_train,
+    _parts_look_otherwise,
+    _rare_class,
+    _few_images_of_a_class,
+    _test_in_validation,
 )

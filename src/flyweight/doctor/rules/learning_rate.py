@@ -11,7 +11,7 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.probes import StartProbe
 from flyweight.doctor.quantity import Known, Quantity, call, count_numbers, fact, mean
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import NORMS
 from flyweight.recipe import optimizer_traits
@@ -42,8 +42,11 @@ USUAL_SGD: Final = optimizer_traits("sgd").usual_lr
 USUAL_MOMENTUM: Final = 0.9
 
 
+@rule("LR01", "Learning rate too high", source="Smith 2017, Cyclical learning rates; document 002, steps 1a to 2c")
 def too_high(subject: Subject) -> Judgement | None:
-    """Diverged, or a tenth of the rate does better in the first steps, or above all that is usual."""
+    """The learning rate sets how far each step moves the weights. Steps that are too long overshoot the minimum, so the
+    loss grows or becomes NaN, and the net ends up predicting one class. Try a rate ten or a hundred times lower."""
+    # Diverged, or a tenth of the rate does better in the first steps, or above all that is usual.
     known = Known(subject)
     evidence = [_lr(known)]
     found = False
@@ -79,8 +82,11 @@ def _how_bad(subject: Subject) -> Severity:
     return "warning" if _effective(subject).value > _highest(subject) else "note"
 
 
+@rule("LR02", "Learning rate too low", source="Smith 2017, Cyclical learning rates")
 def too_low(subject: Subject) -> Judgement | None:
-    """Ten times the rate does much better in the first steps, or all rates together cannot carry the weights far."""
+    """The learning rate sets how far each step moves the weights. With steps that are too short the run ends before the
+    net has learned anything, as if it could not learn. A higher rate gets as far in fewer steps, at no cost."""
+    # Ten times the rate does much better in the first steps, or all rates together cannot carry the weights far.
     known = Known(subject)
     way = call(mean, known.lr_curve) / known.recipe.train.lr * _effective(subject) * known.steps
     is_short = way.value < (LEAST_WAY_SGD if _is_sgd(subject) else LEAST_WAY_ADAM)
@@ -110,8 +116,12 @@ def too_low(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("LR03", "Loss summed over the batch", source="document 000, steps 1 and 2")
 def summed(subject: Subject) -> Judgement | None:
-    """`reduction="sum"`: the gradient of a batch is as many times larger as it has images."""
+    """The losses of a batch are summed, not averaged, so the gradient grows with the batch size. The effective learning
+    rate is the given one times the batch size, and changes with it. With the mean, a rate works for every batch
+    size."""
+    # `reduction="sum"`: the gradient of a batch is as many times larger as it has images.
     if subject.recipe.train.loss_reduction != "sum":
         return None
     known = Known(subject)
@@ -135,8 +145,12 @@ def summed(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("LR04", "Momentum and learning rate too high together", source="Goh 2017, Why momentum really works")
 def momentum_and_lr(subject: Subject) -> Judgement | None:
-    """A long momentum on a rate that was chosen for a short one."""
+    """With momentum each step continues in the next ones, so the effective rate is the learning rate divided by one
+    minus the momentum. Near one this makes a usual rate far too high, and the weights overshoot. Use momentum 0.9 with
+    a usual rate, or lower the rate by the same factor."""
+    # A long momentum on a rate that was chosen for a short one.
     if not _is_momentum(subject):
         return None
     train, known = subject.recipe.train, Known(subject)
@@ -288,41 +302,4 @@ def _mean_lr(subject: Subject) -> float:
     return min(max(train.lr, 0.01), USUAL_SGD)
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="LR01",
-        title="Learning rate too high",
-        judge=too_high,
-        explanation="The learning rate sets how far each step moves the weights. Steps that are too long overshoot "
-        "the minimum, so the loss grows or becomes NaN, and the net ends up predicting one class. Try a rate ten or a "
-        "hundred times lower.",
-        source="Smith 2017, Cyclical learning rates; document 002, steps 1a to 2c",
-    ),
-    Rule(
-        code="LR02",
-        title="Learning rate too low",
-        judge=too_low,
-        explanation="The learning rate sets how far each step moves the weights. With steps that are too short the "
-        "run ends before the net has learned anything, as if it could not learn. A higher rate gets as far in fewer "
-        "steps, at no cost.",
-        source="Smith 2017, Cyclical learning rates",
-    ),
-    Rule(
-        code="LR03",
-        title="Loss summed over the batch",
-        judge=summed,
-        explanation="The losses of a batch are summed, not averaged, so the gradient grows with the batch size. The "
-        "effective learning rate is the given one times the batch size, and changes with it. With the mean, a rate "
-        "works for every batch size.",
-        source="document 000, steps 1 and 2",
-    ),
-    Rule(
-        code="LR04",
-        title="Momentum and learning rate too high together",
-        judge=momentum_and_lr,
-        explanation="With momentum each step continues in the next ones, so the effective rate is the learning rate "
-        "divided by one minus the momentum. Near one this makes a usual rate far too high, and the weights overshoot. "
-        "Use momentum 0.9 with a usual rate, or lower the rate by the same factor.",
-        source="Goh 2017, Why momentum really works",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (too_high, too_low, summed, momentum_and_lr)

@@ -12,7 +12,7 @@ from typing import Final, cast
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, rows_of, written, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.subject import Subject
 from flyweight.model.spec import (
     ACTIVATIONS,
@@ -57,8 +57,12 @@ INVERTIBLE: Final = ("leaky_relu", "prelu")
 # Batch norm
 
 
+@rule("NE01", "No batch norm in a deep net", source="Ioffe and Szegedy 2015, arXiv 1502.03167")
 def batch_norm_missing(subject: Subject) -> Judgement | None:
-    """Deep, and not normalised anywhere."""
+    """Each layer scales its input, and nothing in this net restores one scale. The inputs of later layers grow, shrink
+    and shift while earlier layers learn, so only small steps are safe and learning is slow. Batch norm after each
+    convolution fixes mean and variance of every channel, for two parameters per channel."""
+    # Deep, and not normalised anywhere.
     convolutions, weights, norms = (_count(subject, kinds) for kinds in (CONVOLUTIONS, WEIGHTS, NORMS))
     if norms.value or (convolutions.value < DEEP_CONVOLUTIONS and weights.value < DEEP_WEIGHTS):
         return None
@@ -90,8 +94,12 @@ def normalised(subject: Subject) -> Written | None:
     return next(counted(subject, nets), None) if paths else None
 
 
+@rule("NE02", "Bias before batch norm", source="Ioffe and Szegedy 2015, section 3.2")
 def bias_before_batch_norm(subject: Subject) -> Judgement | None:
-    """Batch norm subtracts the mean, and with it whatever a bias has added."""
+    """A bias adds the same value everywhere in its channel, and the batch norm after it subtracts the mean of the
+    channel. So the bias has no effect: it is counted, stored and trained for nothing. Remove it; the shift of the batch
+    norm does its work."""
+    # Batch norm subtracts the mean, and with it whatever a bias has added.
     net = written(subject)
     if net is None:
         return None
@@ -132,8 +140,12 @@ def _is_normalised(net: Written, step: Step) -> bool:
 # Activations
 
 
+@rule("NE10", "No activation between two layers", source="Goodfellow, Bengio and Courville 2016, chapter 6")
 def no_activation(subject: Subject) -> Judgement | None:
-    """Two layers with weights and only linear maps between them."""
+    """Convolutions and linear layers are linear maps, and two linear maps in a row are one linear map. So the second
+    layer costs parameters and time, but adds no expressive power. An activation between them, after the batch norm if
+    there is one, costs no parameters."""
+    # Two layers with weights and only linear maps between them.
     net = written_out(subject)
     pairs = _linear_pairs(net) if net else []
     if net is None or not pairs:
@@ -205,8 +217,12 @@ def _usual_activation(net: Written) -> Activation:
     return counts.most_common(1)[0][0] if counts else Activation("relu")
 
 
+@rule("NE12", "Activation on the logits")
 def activation_on_logits(subject: Subject) -> Judgement | None:
-    """The logits are cut before they are compared."""
+    """The last layer gives each class a score, and an activation after it bends or clips these scores. Clipped scores
+    get no gradient, and the net cannot mark a class as very unlikely, so some classes may never be learned. Remove the
+    activation: the loss expects scores of any sign and size."""
+    # The logits are cut before they are compared.
     net = written_out(subject)
     found = _on_logits(net) if net else []
     if net is None or net.last_weight is None or not found:
@@ -232,8 +248,12 @@ def _on_logits(net: Written) -> list[Step]:
     return [step for step in behind if isinstance(step.layer, Activation) and step.layer.kind not in INVERTIBLE]
 
 
+@rule("NE14", "Saturating activations in a deep net", source="Glorot and Bengio 2010")
 def saturating_activations(subject: Subject) -> Judgement | None:
-    """Sigmoids or tanh one after the other, with nothing that brings values back to where they have a slope."""
+    """Sigmoid and tanh are flat for large inputs, where their gradient is nearly zero. Gradients are multiplied from
+    layer to layer, so little is left at the first layers, which hardly learn. ReLU has slope one for positive inputs,
+    and batch norm before an activation keeps inputs where it has a slope."""
+    # Sigmoids or tanh one after the other, with nothing that brings values back to where they have a slope.
     net = written(subject)
     if net is None or rows_of(subject, *NORMS):
         return None
@@ -265,8 +285,11 @@ def _saturating(net: Written) -> Iterator[Step]:
 # Layers that do nothing
 
 
+@rule("NE11", "Log-softmax before cross entropy", source="definition of the log-softmax")
 def log_softmax_before_loss(subject: Subject) -> Judgement | None:
-    """Cross entropy takes the log-softmax itself, and that of a log-softmax is the same."""
+    """The cross entropy loss already applies a log-softmax, so here it is applied twice. The second one has no effect:
+    loss, gradients and predictions are the same. It is harmless, and can be removed for a shorter net."""
+    # Cross entropy takes the log-softmax itself, and that of a log-softmax is the same.
     executed = [row for row in subject.cost.rows if row.is_executed]
     if not executed or executed[-1].kind != "log_softmax":
         return None
@@ -277,8 +300,12 @@ def log_softmax_before_loss(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("NE08", "Layers registered and never called", source="document 003, step 17; document 004")
 def never_called(subject: Subject) -> Judgement | None:
-    """Registered with the net, and not part of what it computes."""
+    """These layers are stored with the net, but its output does not depend on them. They learn nothing, and make the
+    parameter count ambiguous, because some tools count them and others do not. Remove them if they are leftovers, or
+    call them if they were meant to be used."""
+    # Registered with the net, and not part of what it computes.
     known, net = Known(subject), written(subject)
     if not known.layers_never_called.value:
         return None
@@ -328,66 +355,11 @@ def _text(subject: Subject, steps: Sequence[Step]) -> Quantity:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="NE01",
-        title="No batch norm in a deep net",
-        judge=batch_norm_missing,
-        explanation="Each layer scales its input, and nothing in this net restores one scale. The inputs of later "
-        "layers grow, shrink and shift while earlier layers learn, so only small steps are safe and learning is slow. "
-        "Batch norm after each convolution fixes mean and variance of every channel, for two parameters per channel.",
-        source="Ioffe and Szegedy 2015, arXiv 1502.03167",
-    ),
-    Rule(
-        code="NE02",
-        title="Bias before batch norm",
-        judge=bias_before_batch_norm,
-        explanation="A bias adds the same value everywhere in its channel, and the batch norm after it subtracts the "
-        "mean of the channel. So the bias has no effect: it is counted, stored and trained for nothing. Remove it; "
-        "the shift of the batch norm does its work.",
-        source="Ioffe and Szegedy 2015, section 3.2",
-    ),
-    Rule(
-        code="NE08",
-        title="Layers registered and never called",
-        judge=never_called,
-        explanation="These layers are stored with the net, but its output does not depend on them. They learn "
-        "nothing, and make the parameter count ambiguous, because some tools count them and others do not. Remove "
-        "them if they are leftovers, or call them if they were meant to be used.",
-        source="document 003, step 17; document 004",
-    ),
-    Rule(
-        code="NE10",
-        title="No activation between two layers",
-        judge=no_activation,
-        explanation="Convolutions and linear layers are linear maps, and two linear maps in a row are one linear map. "
-        "So the second layer costs parameters and time, but adds no expressive power. An activation between them, "
-        "after the batch norm if there is one, costs no parameters.",
-        source="Goodfellow, Bengio and Courville 2016, chapter 6",
-    ),
-    Rule(
-        code="NE11",
-        title="Log-softmax before cross entropy",
-        judge=log_softmax_before_loss,
-        explanation="The cross entropy loss already applies a log-softmax, so here it is applied twice. The second "
-        "one has no effect: loss, gradients and predictions are the same. It is harmless, and can be removed for a "
-        "shorter net.",
-        source="definition of the log-softmax",
-    ),
-    Rule(
-        code="NE12",
-        title="Activation on the logits",
-        judge=activation_on_logits,
-        explanation="The last layer gives each class a score, and an activation after it bends or clips these scores. "
-        "Clipped scores get no gradient, and the net cannot mark a class as very unlikely, so some classes may never "
-        "be learned. Remove the activation: the loss expects scores of any sign and size.",
-    ),
-    Rule(
-        code="NE14",
-        title="Saturating activations in a deep net",
-        judge=saturating_activations,
-        explanation="Sigmoid and tanh are flat for large inputs, where their gradient is nearly zero. Gradients are "
-        "multiplied from layer to layer, so little is left at the first layers, which hardly learn. ReLU has slope "
-        "one for positive inputs, and batch norm before an activation keeps inputs where it has a slope.",
-        source="Glorot and Bengio 2010",
-    ),
+    batch_norm_missing,
+    bias_before_batch_norm,
+    never_called,
+    no_activation,
+    log_softmax_before_loss,
+    activation_on_logits,
+    saturating_activations,
 )

@@ -11,7 +11,7 @@ from typing import Final
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.nets import Step, Written, counted, net_change, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
 from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Cost, Row
@@ -70,8 +70,12 @@ class _End:
         return prod(self.pools[-1].row.out_shape[1:])
 
 
+@rule("NE04", "Pooling at the very end", source="document 002, steps 3a to 4")
 def pooling_at_the_end(subject: Subject) -> Judgement | None:
-    """Places are thrown away just before a linear layer would read them."""
+    """The last pool shrinks an already small map just before the linear layer reads it. The discarded values were
+    computed for nothing, and the linear layer loses the positions of what was found. Pool earlier, between two
+    convolutions: later layers then see more of the image and cost less."""
+    # Places are thrown away just before a linear layer would read them.
     net, known = written_out(subject), Known(subject)
     end = _small_end(net) if net else None
     if net is None or end is None:
@@ -190,8 +194,12 @@ def _is_blind(net: Written) -> bool:
     return share is not None and share < LEAST_FIELD
 
 
+@rule("NE05", "Receptive field smaller than the object", source="Luo et al. 2016, arXiv 1701.04128")
 def receptive_field_small(subject: Subject) -> Judgement | None:
-    """What is averaged over all places has seen only a part of the thing."""
+    """Before the average over all positions, each unit sees only a small window of the image. The net then counts
+    strokes and corners without their arrangement, so objects made of the same parts look alike. An earlier pool or
+    stride enlarges the windows of all later layers, without parameters."""
+    # What is averaged over all places has seen only a part of the thing.
     net = written_out(subject)
     head = _averaging(net) if net else None
     if net is None or head is None or not _is_blind(net) or not _has_convolution_before(net, head):
@@ -256,8 +264,16 @@ def _wider_views(net: Written) -> Iterator[Net]:
 # The map is small too early
 
 
+@rule(
+    "NE06",
+    "Receptive field larger than the image too early",
+    source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
+)
 def receptive_field_large_early(subject: Subject) -> Judgement | None:
-    """Much of the net runs on a map that each of its windows sees whole."""
+    """The map is so small that each window covers all of it, with much of the net still to come. These layers see
+    mostly padding and find no new context, so their parameters add little. Shrink the map later, or move these layers
+    to where it is larger."""
+    # Much of the net runs on a map that each of its windows sees whole.
     net = written_out(subject)
     late = _small_too_early(net) if net else None
     if net is None or late is None:
@@ -338,8 +354,12 @@ def _has_new_fault(one: Written, before: Written) -> bool:
 # Where the time goes
 
 
+@rule("NE09", "Most of the time is spent at full resolution", source="He and Sun 2015, arXiv 1412.1710")
 def full_resolution(subject: Subject) -> Judgement | None:
-    """Most multiplications are made before the map is any smaller."""
+    """A convolution is computed at every position of its map, so its time grows with the area. Here several layers run
+    before the map gets smaller, and take most of the time of a training step. A pool or stride one layer earlier makes
+    all later layers about four times as fast."""
+    # Most multiplications are made before the map is any smaller.
     if not _is_much(subject.cost):
         return None
     known, better = Known(subject), _pooled_sooner(subject)
@@ -411,40 +431,8 @@ def _sooner_pools(net: Written) -> Iterator[Net]:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="NE04",
-        title="Pooling at the very end",
-        judge=pooling_at_the_end,
-        explanation="The last pool shrinks an already small map just before the linear layer reads it. The discarded "
-        "values were computed for nothing, and the linear layer loses the positions of what was found. Pool earlier, "
-        "between two convolutions: later layers then see more of the image and cost less.",
-        source="document 002, steps 3a to 4",
-    ),
-    Rule(
-        code="NE05",
-        title="Receptive field smaller than the object",
-        judge=receptive_field_small,
-        explanation="Before the average over all positions, each unit sees only a small window of the image. The net "
-        "then counts strokes and corners without their arrangement, so objects made of the same parts look alike. An "
-        "earlier pool or stride enlarges the windows of all later layers, without parameters.",
-        source="Luo et al. 2016, arXiv 1701.04128",
-    ),
-    Rule(
-        code="NE06",
-        title="Receptive field larger than the image too early",
-        judge=receptive_field_large_early,
-        explanation="The map is so small that each window covers all of it, with much of the net still to come. These "
-        "layers see mostly padding and find no new context, so their parameters add little. Shrink the map later, or "
-        "move these layers to where it is larger.",
-        source="Richter, Shenk, Byttner, Wallin and Krumnack 2021, arXiv 2106.12307",
-    ),
-    Rule(
-        code="NE09",
-        title="Most of the time is spent at full resolution",
-        judge=full_resolution,
-        explanation="A convolution is computed at every position of its map, so its time grows with the area. Here "
-        "several layers run before the map gets smaller, and take most of the time of a training step. A pool or "
-        "stride one layer earlier makes all later layers about four times as fast.",
-        source="He and Sun 2015, arXiv 1412.1710",
-    ),
+    pooling_at_the_end,
+    receptive_field_small,
+    receptive_field_large_early,
+    full_resolution,
 )

@@ -10,7 +10,7 @@ from typing import Final
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, rows_of, written
 from flyweight.doctor.quantity import Known, call, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
 from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row
@@ -39,8 +39,12 @@ USUAL_FILTERS: Final = (8, 6, 4)
 # A linear layer that eats the budget
 
 
+@rule("NE03", "Most parameters in one linear layer", source="Lin, Chen and Yan 2013, arXiv 1312.4400")
 def linear_eats_budget(subject: Subject) -> Judgement | None:
-    """One linear layer holds most of the parameters of a net with convolutions."""
+    """A linear layer after a flatten has one weight for every position, channel and output. So most parameters are in
+    one layer that ignores neighbourhood and overfits easily. A smaller map before the flatten, or global average
+    pooling, needs far fewer parameters, but keeps less about positions."""
+    # One linear layer holds most of the parameters of a net with convolutions.
     heavy, known = _heaviest_linear(subject), Known(subject)
     if heavy is None:
         return None
@@ -141,8 +145,12 @@ def _flatten_before(net: Written, linear: Step) -> Step | None:
 # Bottlenecks
 
 
+@rule("NE07", "A width bottleneck", source="Szegedy et al. 2015, arXiv 1512.00567, section 2")
 def width_bottleneck(subject: Subject) -> Judgement | None:
-    """A layer far narrower than the one before and the one after."""
+    """One layer has far fewer channels than the layers before and after it. Everything earlier layers found must pass
+    through it, and what does not fit is lost, however wide later layers are. Make it about as wide as its neighbours,
+    and take the parameters from them if the budget is tight."""
+    # A layer far narrower than the one before and the one after.
     net, known = written(subject), Known(subject)
     narrowest = _narrowest(net, subject.data.n_classes) if net else None
     if net is None or narrowest is None:
@@ -216,8 +224,12 @@ def _with_width(layer: Layer, width: int) -> Node:
     return replace(layer, channels=width)
 
 
+@rule("NE15", "Very few filters in the first layer")
 def few_filters(subject: Subject) -> Judgement | None:
-    """A first convolution with hardly any filters."""
+    """The first convolution has very few filters, so the net detects very few kinds of edges. What none of them
+    responds to is lost to all later layers. Filters of the first layer are cheap, because an image has few channels, so
+    add a few."""
+    # A first convolution with hardly any filters.
     first = next(iter(rows_of(subject, *CONVOLUTIONS)), None)
     if first is None or not 0 < first.out_shape[0] < FEW_FILTERS:
         return None
@@ -241,31 +253,4 @@ def _with_more_filters(net: Written) -> Iterator[Net]:
             yield rewritten(net.net, {step.path: (_with_width(layer, width),)})
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="NE03",
-        title="Most parameters in one linear layer",
-        judge=linear_eats_budget,
-        explanation="A linear layer after a flatten has one weight for every position, channel and output. So most "
-        "parameters are in one layer that ignores neighbourhood and overfits easily. A smaller map before the "
-        "flatten, or global average pooling, needs far fewer parameters, but keeps less about positions.",
-        source="Lin, Chen and Yan 2013, arXiv 1312.4400",
-    ),
-    Rule(
-        code="NE07",
-        title="A width bottleneck",
-        judge=width_bottleneck,
-        explanation="One layer has far fewer channels than the layers before and after it. Everything earlier layers "
-        "found must pass through it, and what does not fit is lost, however wide later layers are. Make it about as "
-        "wide as its neighbours, and take the parameters from them if the budget is tight.",
-        source="Szegedy et al. 2015, arXiv 1512.00567, section 2",
-    ),
-    Rule(
-        code="NE15",
-        title="Very few filters in the first layer",
-        judge=few_filters,
-        explanation="The first convolution has very few filters, so the net detects very few kinds of edges. What "
-        "none of them responds to is lost to all later layers. Filters of the first layer are cheap, because an image "
-        "has few channels, so add a few.",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (linear_eats_budget, width_bottleneck, few_filters)

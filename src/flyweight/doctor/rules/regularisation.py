@@ -6,7 +6,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Judgement, judgement
 from flyweight.doctor.quantity import Known, call, fact, mean
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.fitting import FITTED, training_gap
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import optimizer_traits
@@ -41,8 +41,17 @@ MILDER: Final = {
 MILD: Final = ("augment.rotate=8", "augment.translate=0.06", "augment.scale=0.08")
 
 
+@rule(
+    "RE04",
+    "No augmentation, and a gap between training and validation",
+    needs=("ending",),
+    source="document 003, steps 14 to 18",
+)
 def no_augmentation(subject: Subject) -> Judgement | None:
-    """Every epoch shows the same pixels, and the gap is there."""
+    """Without augmentation every epoch shows the same pixels, and the net memorises them. It does better on its
+    training images than on new ones, and the gap grows with each epoch. Small rotations and shifts vary the images,
+    without parameters."""
+    # Every epoch shows the same pixels, and the gap is there.
     found = training_gap(subject) if is_idle(subject) else None
     if found is None:
         return None
@@ -63,8 +72,11 @@ def is_idle(subject: Subject) -> bool:
     return not (any(warps) and augment.probability) and not augment.crop_probability and not augment.erase_probability
 
 
+@rule("RE05", "Augmentation too strong")
 def too_strong_augmentation(subject: Subject) -> Judgement | None:
-    """Warps beyond what leaves a thing itself, or a far lower accuracy on augmented images than on clean ones."""
+    """Augmentation should produce images that may really occur. Beyond that, a small net spends its parameters on
+    images that never occur, and some images turn into another class. Use milder changes."""
+    # Warps beyond what leaves a thing itself, or a far lower accuracy on augmented images than on clean ones.
     augment = subject.recipe.augment
     if is_idle(subject):
         return None
@@ -102,8 +114,12 @@ def too_strong_augmentation(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("RE06", "Weight decay too strong", source="Loshchilov and Hutter 2019, Decoupled weight decay")
 def too_strong_decay(subject: Subject) -> Judgement | None:
-    """Decay that outweighs what is learnt."""
+    """Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. If this pull is
+    stronger than that of the images, the net keeps little of what it learns. A decay a hundred times weaker still keeps
+    the weights small."""
+    # Decay that outweighs what is learnt.
     train, known = subject.recipe.train, Known(subject)
     traits = optimizer_traits(train.optimizer)
     shrinking = known.recipe.train.weight_decay * call(mean, known.lr_curve)
@@ -124,8 +140,12 @@ def too_strong_decay(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("RE07", "Label smoothing too strong", source="Szegedy et al. 2016")
 def too_strong_smoothing(subject: Subject) -> Judgement | None:
-    """Labels of which hardly anything is left."""
+    """Label smoothing takes part of each label from the right class and spreads it over all classes. A little keeps a
+    net from being overconfident; too much leaves hardly any difference between right and wrong. Five to ten per cent
+    are usual."""
+    # Labels of which hardly anything is left.
     known = Known(subject)
     smoothing = known.recipe.train.label_smoothing
     if smoothing.value <= MOST_SMOOTHING:
@@ -140,40 +160,4 @@ def too_strong_smoothing(subject: Subject) -> Judgement | None:
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="RE04",
-        title="No augmentation, and a gap between training and validation",
-        needs=("ending",),
-        judge=no_augmentation,
-        explanation="Without augmentation every epoch shows the same pixels, and the net memorises them. It does "
-        "better on its training images than on new ones, and the gap grows with each epoch. Small rotations and "
-        "shifts vary the images, without parameters.",
-        source="document 003, steps 14 to 18",
-    ),
-    Rule(
-        code="RE05",
-        title="Augmentation too strong",
-        judge=too_strong_augmentation,
-        explanation="Augmentation should produce images that may really occur. Beyond that, a small net spends its "
-        "parameters on images that never occur, and some images turn into another class. Use milder changes.",
-    ),
-    Rule(
-        code="RE06",
-        title="Weight decay too strong",
-        judge=too_strong_decay,
-        explanation="Weight decay pulls every weight towards zero at each step, by the learning rate times the decay. "
-        "If this pull is stronger than that of the images, the net keeps little of what it learns. A decay a hundred "
-        "times weaker still keeps the weights small.",
-        source="Loshchilov and Hutter 2019, Decoupled weight decay",
-    ),
-    Rule(
-        code="RE07",
-        title="Label smoothing too strong",
-        judge=too_strong_smoothing,
-        explanation="Label smoothing takes part of each label from the right class and spreads it over all classes. A "
-        "little keeps a net from being overconfident; too much leaves hardly any difference between right and wrong. "
-        "Five to ten per cent are usual.",
-        source="Szegedy et al. 2016",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (no_augmentation, too_strong_augmentation, too_strong_decay, too_strong_smoothing)

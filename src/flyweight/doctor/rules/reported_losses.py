@@ -9,12 +9,20 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.quantity import Known, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.last_reported import last_judged, last_reported
 from flyweight.doctor.subject import Subject
 
 
+@rule(
+    "EV07",
+    "Evaluation loss divided twice",
+    source="documents 000 (0.0049 for about 0.157) and 002 (0.0001 for about 0.1)",
+)
 def _divided_twice(subject: Subject) -> Judgement | None:
+    """The loss of a batch is already a mean over its images, and the sum of these means is divided by the number of
+    images again. The reported loss is too small by about the batch size, and cannot be compared with any other. Sum the
+    losses of the images and divide once."""
     # The sum of the means of batches of one image, over the number of images, is the mean per image.
     if not subject.recipe.protocol.loss_divided_twice or subject.recipe.train.batch_size == 1:
         return None
@@ -44,7 +52,11 @@ def _both_losses(subject: Subject) -> tuple[Evidence, ...]:
     )
 
 
+@rule("EV08", "Training loss of the last batch only", source="document 003, and 000, 002 and 004 as well")
 def _last_batch(subject: Subject) -> Judgement | None:
+    """The training loss of an epoch is that of its last batch alone. A few images vary by chance, so the loss jumps
+    between epochs while the net improves, and shows no gap to the validation loss. The mean over the epoch is stable
+    and free, because all these losses are computed anyway."""
     # Where one batch holds all images, the last one is the epoch.
     if not subject.recipe.protocol.last_batch_loss or subject.steps_per_epoch == 1:
         return None
@@ -77,23 +89,4 @@ def _batch_and_epoch(subject: Subject) -> tuple[Evidence, ...]:
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="EV07",
-        title="Evaluation loss divided twice",
-        judge=_divided_twice,
-        explanation="The loss of a batch is already a mean over its images, and the sum of these means is divided by "
-        "the number of images again. The reported loss is too small by about the batch size, and cannot be compared "
-        "with any other. Sum the losses of the images and divide once.",
-        source="documents 000 (0.0049 for about 0.157) and 002 (0.0001 for about 0.1)",
-    ),
-    Rule(
-        code="EV08",
-        title="Training loss of the last batch only",
-        judge=_last_batch,
-        explanation="The training loss of an epoch is that of its last batch alone. A few images vary by chance, so "
-        "the loss jumps between epochs while the net improves, and shows no gap to the validation loss. The mean over "
-        "the epoch is stable and free, because all these losses are computed anyway.",
-        source="document 003, and 000, 002 and 004 as well",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (_divided_twice, _last_batch)

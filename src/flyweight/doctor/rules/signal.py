@@ -8,7 +8,7 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.nets import net_change
 from flyweight.doctor.quantity import Known, Quantity, call, fact, index_of, total
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.learning_rate import has_norm
 from flyweight.doctor.rules.net_layers import normalised
 from flyweight.doctor.subject import Subject
@@ -28,8 +28,11 @@ GROWN: Final = 100.0
 LOUD_START: Final = 4.0
 
 
+@rule("SI01", "Same prediction for every image", needs=("predictions",), source="document 002, steps 1a to 2c")
 def constant_prediction(subject: Subject) -> Judgement | None:
-    """One class for nearly every image, so that the accuracy is the share of that class."""
+    """The net predicts the same class for every image. Its accuracy is just the share of that class, and says nothing
+    about learning. The weights diverged or never moved, so look for the cause there."""
+    # One class for nearly every image, so that the accuracy is the share of that class.
     predicted, labels = Known(subject).predictions.predicted, Known(subject).predictions.labels
     most = call(max, predicted)
     share = most / call(sum, predicted)
@@ -43,8 +46,17 @@ def constant_prediction(subject: Subject) -> Judgement | None:
     )
 
 
+@rule(
+    "SI06",
+    "Reported accuracy equals the share of one class",
+    needs=("reported",),
+    source="document 002, steps 1a to 2c",
+)
 def reported_share(subject: Subject) -> Judgement | None:
-    """A run that diverged keeps no predictions; its reported accuracy may still be the share of a class, exactly."""
+    """The number of correct predictions is exactly the number of images of one class. This is what a net gets if it
+    predicts that class for every image, for example because its weights are NaN. Find what broke the training, and do
+    not use the figure."""
+    # A run that diverged keeps no predictions; its reported accuracy may still be the share of a class, exactly.
     reported, known = subject.reported or {}, Known(subject).reported
     counts = reported.get("class_counts", {})
     for number, row in enumerate(reported.get("epochs") or ()):
@@ -71,8 +83,12 @@ def _constant(*evidence: Evidence) -> Judgement:
     )
 
 
+@rule("SI05", "Nothing learnt yet", needs=("history",))
 def flat_line(subject: Subject) -> Judgement | None:
-    """After a whole epoch the loss is still that of a net that knows nothing."""
+    """An untrained net has the loss of a random guess, the logarithm of the number of classes. After a whole epoch the
+    loss is no better, so the steps had no effect. Check the learning rate, the number of updates and the
+    activations."""
+    # After a whole epoch the loss is still that of a net that knows nothing.
     if not subject.history or subject.history[-1].train_loss is None:
         return None
     known = Known(subject)
@@ -94,8 +110,11 @@ def flat_line(subject: Subject) -> Judgement | None:
 STILL_CHANCE: Final = 0.9
 
 
+@rule("SI02", "Dead channels", needs=("trained",), source="Lu et al. 2020, Dying ReLU and initialization")
 def dead_channels(subject: Subject) -> Judgement | None:
-    """Channels that are zero on every image, in the layer that has most of them."""
+    """ReLU outputs zero for every negative input, and a channel that is negative on all images outputs nothing and gets
+    no gradient. Its parameters are wasted. Lower learning rates and batch norm keep channels alive."""
+    # Channels that are zero on every image, in the layer that has most of them.
     assert subject.trained is not None
     trained = Known(subject).trained
     shares = {
@@ -119,8 +138,11 @@ def dead_channels(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("SI03", "Gradients fade on their way to the first layers", needs=("start",), source="Glorot and Bengio 2010")
 def vanishing(subject: Subject) -> Judgement | None:
-    """The first layers get a gradient that is a small fraction of the last layer's."""
+    """The gradient is multiplied at each layer on its way from the last to the first. Saturating activations and many
+    layers make it so small that the first layers hardly learn. ReLU and batch norm preserve its size."""
+    # The first layers get a gradient that is a small fraction of the last layer's.
     ratios = _gradient_ratios(subject)
     layer = min(ratios, key=lambda one: float(ratios[one].value), default="")
     if not layer or ratios[layer].value >= FADED:
@@ -134,8 +156,16 @@ def vanishing(subject: Subject) -> Judgement | None:
     )
 
 
+@rule(
+    "SI04",
+    "Activations or gradients grow from layer to layer",
+    needs=("start",),
+    source="He et al. 2015; Hanin and Rolnick 2018, How to start training",
+)
 def exploding(subject: Subject) -> Judgement | None:
-    """Gradients that grow on their way to the first layers, or a first loss far above that of a guess."""
+    """Each layer or branch can make values a little larger, and many in a row make them huge. The initial loss is then
+    far above chance, and the first steps are much too large. Batch norm rescales the values after every layer."""
+    # Gradients that grow on their way to the first layers, or a first loss far above that of a guess.
     known, ratios = Known(subject), _gradient_ratios(subject)
     layer = max(ratios, key=lambda one: float(ratios[one].value), default="")
     chance, first = call(log, known.data.n_classes), known.start.losses["1"][0]
@@ -183,63 +213,4 @@ def _with_norm(subject: Subject) -> tuple[str, ...]:
     return () if has_norm(subject) else net_change(normalised(subject))
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="SI01",
-        title="Same prediction for every image",
-        needs=("predictions",),
-        judge=constant_prediction,
-        explanation="The net predicts the same class for every image. Its accuracy is just the share of that class, "
-        "and says nothing about learning. The weights diverged or never moved, so look for the cause there.",
-        source="document 002, steps 1a to 2c",
-    ),
-    Rule(
-        code="SI02",
-        title="Dead channels",
-        needs=("trained",),
-        judge=dead_channels,
-        explanation="ReLU outputs zero for every negative input, and a channel that is negative on all images outputs "
-        "nothing and gets no gradient. Its parameters are wasted. Lower learning rates and batch norm keep channels "
-        "alive.",
-        source="Lu et al. 2020, Dying ReLU and initialization",
-    ),
-    Rule(
-        code="SI03",
-        title="Gradients fade on their way to the first layers",
-        needs=("start",),
-        judge=vanishing,
-        explanation="The gradient is multiplied at each layer on its way from the last to the first. Saturating "
-        "activations and many layers make it so small that the first layers hardly learn. ReLU and batch norm "
-        "preserve its size.",
-        source="Glorot and Bengio 2010",
-    ),
-    Rule(
-        code="SI04",
-        title="Activations or gradients grow from layer to layer",
-        needs=("start",),
-        judge=exploding,
-        explanation="Each layer or branch can make values a little larger, and many in a row make them huge. The "
-        "initial loss is then far above chance, and the first steps are much too large. Batch norm rescales the "
-        "values after every layer.",
-        source="He et al. 2015; Hanin and Rolnick 2018, How to start training",
-    ),
-    Rule(
-        code="SI05",
-        title="Nothing learnt yet",
-        needs=("history",),
-        judge=flat_line,
-        explanation="An untrained net has the loss of a random guess, the logarithm of the number of classes. After a "
-        "whole epoch the loss is no better, so the steps had no effect. Check the learning rate, the number of "
-        "updates and the activations.",
-    ),
-    Rule(
-        code="SI06",
-        title="Reported accuracy equals the share of one class",
-        needs=("reported",),
-        judge=reported_share,
-        explanation="The number of correct predictions is exactly the number of images of one class. This is what a "
-        "net gets if it predicts that class for every image, for example because its weights are NaN. Find what broke "
-        "the training, and do not use the figure.",
-        source="document 002, steps 1a to 2c",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (constant_prediction, dead_channels, vanishing, exploding, flat_line, reported_share)

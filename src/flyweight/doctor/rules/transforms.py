@@ -10,7 +10,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.quantity import Known, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import Recipe, value_at
@@ -23,7 +23,13 @@ SHARES: Final = ("crop_probability", "erase_probability")
 EXPECTED_TO_DIFFER: Final = 10.0
 
 
+@rule(
+    "EV01", "Evaluation images are augmented", source="documents 000 and 002 (test), 003, steps 12 and 13 (validation)"
+)
 def _augmented_evaluation(subject: Subject) -> Judgement | None:
+    """The evaluation images are randomly changed like training images. They are harder and differ at each evaluation,
+    so the figure is usually too low and two evaluations disagree. Evaluate the unchanged images: the figure then means
+    the same for every epoch and net."""
     protocol, reads, known = subject.recipe.protocol, subject.reads, Known(subject).recipe.protocol
     evidence, changes = [], []
     if protocol.evaluate_augmented:
@@ -49,7 +55,11 @@ def _augmented_evaluation(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("EV02", "Training images are not augmented", source="document 003, from step 14 on")
 def _lost_augmentation(subject: Subject) -> Judgement | None:
+    """The recipe asks for augmentation, but the training images come unchanged, usually because both parts of a split
+    share one data set and its transform. The net sees the same pixels in every epoch and memorises them, and something
+    else, such as missing dropout, gets the blame. Give each part its own transform."""
     recipe, reads = subject.recipe, subject.reads
     if not _augments(recipe):
         return None
@@ -113,24 +123,4 @@ def _reads(subject: Subject, kind: str) -> tuple[Evidence, ...]:
     )
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="EV01",
-        title="Evaluation images are augmented",
-        judge=_augmented_evaluation,
-        explanation="The evaluation images are randomly changed like training images. They are harder and differ at "
-        "each evaluation, so the figure is usually too low and two evaluations disagree. Evaluate the unchanged "
-        "images: the figure then means the same for every epoch and net.",
-        source="documents 000 and 002 (test), 003, steps 12 and 13 (validation)",
-    ),
-    Rule(
-        code="EV02",
-        title="Training images are not augmented",
-        judge=_lost_augmentation,
-        explanation="The recipe asks for augmentation, but the training images come unchanged, usually because both "
-        "parts of a split share one data set and its transform. The net sees the same pixels in every epoch and "
-        "memorises them, and something else, such as missing dropout, gets the blame. Give each part its own "
-        "transform.",
-        source="document 003, from step 14 on",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (_augmented_evaluation, _lost_augmentation)

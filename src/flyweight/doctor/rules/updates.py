@@ -7,7 +7,7 @@ from typing import Final
 
 from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, call, count_below, fact
-from flyweight.doctor.rule import Rule
+from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.learning_rate import HIGHEST_SGD, has_learnt, has_norm
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import optimizer_traits
@@ -36,8 +36,15 @@ LOW_ADAM: Final = 0.002
 FEW_TO_ANNEAL: Final = 100
 
 
+@rule(
+    "ST01",
+    "Too few updates of the weights",
+    source="document 002, step 2d; Masters and Luschi 2018, Revisiting small batch training",
+)
 def too_few(subject: Subject) -> Judgement | None:
-    """Fewer updates than any net needs."""
+    """The weights are updated once per batch. With large batches and few epochs there are too few updates for any net
+    to learn, whatever its size. Smaller batches give more updates from the same images; so do more epochs."""
+    # Fewer updates than any net needs.
     if subject.steps >= FEWEST_STEPS:
         return None
     known = Known(subject)
@@ -88,8 +95,11 @@ def _power_of_two(number: float) -> int:
     return 1 << max(0, int(number).bit_length() - 1)
 
 
+@rule("ST02", "Schedule lowers the learning rate too early", source="document 003, steps 4 to 7")
 def stops_early(subject: Subject) -> Judgement | None:
-    """A third of the run or more at a rate that moves nothing."""
+    """A schedule lowers the learning rate during the run. If it drops too far too early, the weights hardly change in
+    the remaining epochs, and that time is wasted. Use a schedule that reaches low rates only near the end."""
+    # A third of the run or more at a rate that moves nothing.
     known = Known(subject)
     train, lr_curve = known.recipe.train, known.lr_curve
     # Of the whole run, how much lies in its second half and below the rate that moves anything.
@@ -124,8 +134,16 @@ def _gain_evidence(known: Known, stopped: float) -> list[Evidence]:
     return [fact(what, accuracy[-1] - accuracy[-1 - n_still])]
 
 
+@rule(
+    "ST03",
+    "Learning rate never comes down",
+    source="Loshchilov and Hutter 2017, SGDR; Smith 2018, A disciplined approach",
+)
 def never_anneals(subject: Subject) -> Judgement | None:
-    """The rate at the end is about the highest, so the weights never settle."""
+    """Each batch pulls the weights in its own direction, and at a high learning rate they keep moving to the end. The
+    final weights are then one random point around the minimum. Decay the rate to zero over the run: few other changes
+    gain as much."""
+    # The rate at the end is about the highest, so the weights never settle.
     train, known = subject.recipe.train, Known(subject)
     last, highest = known.lr_curve[99], call(max, known.lr_curve)
     if last.value < NOT_ANNEALED * highest.value or subject.steps < FEW_TO_ANNEAL or train.ema >= SLOW_AVERAGE:
@@ -142,8 +160,17 @@ def never_anneals(subject: Subject) -> Judgement | None:
     )
 
 
+@rule(
+    "ST04",
+    "Stopped while the learning rate was high",
+    needs=("history", "ending"),
+    source="Loshchilov and Hutter 2017, SGDR",
+)
 def cut_short(subject: Subject) -> Judgement | None:
-    """Stopped by patience or a target while the rate was still high: the part in which a net settles is missing."""
+    """The run was stopped early, because an epoch did not improve on the best one or a target was reached. At a high
+    learning rate accuracy varies a lot between epochs, so one bad epoch says little. Let the schedule finish, or
+    shorten it: the last gains come at the lowest rates."""
+    # Stopped by patience or a target while the rate was still high: the part in which a net settles is missing.
     history, train, known = subject.history, subject.recipe.train, Known(subject)
     assert history is not None
     assert subject.ending is not None
@@ -179,42 +206,4 @@ def _one_cycle(subject: Subject) -> tuple[str, ...]:
 # A run that ends at this share of its highest rate or above had not begun to settle.
 STILL_HIGH: Final = 0.2
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        code="ST01",
-        title="Too few updates of the weights",
-        judge=too_few,
-        explanation="The weights are updated once per batch. With large batches and few epochs there are too few "
-        "updates for any net to learn, whatever its size. Smaller batches give more updates from the same images; so "
-        "do more epochs.",
-        source="document 002, step 2d; Masters and Luschi 2018, Revisiting small batch training",
-    ),
-    Rule(
-        code="ST02",
-        title="Schedule lowers the learning rate too early",
-        judge=stops_early,
-        explanation="A schedule lowers the learning rate during the run. If it drops too far too early, the weights "
-        "hardly change in the remaining epochs, and that time is wasted. Use a schedule that reaches low rates only "
-        "near the end.",
-        source="document 003, steps 4 to 7",
-    ),
-    Rule(
-        code="ST03",
-        title="Learning rate never comes down",
-        judge=never_anneals,
-        explanation="Each batch pulls the weights in its own direction, and at a high learning rate they keep moving "
-        "to the end. The final weights are then one random point around the minimum. Decay the rate to zero over the "
-        "run: few other changes gain as much.",
-        source="Loshchilov and Hutter 2017, SGDR; Smith 2018, A disciplined approach",
-    ),
-    Rule(
-        code="ST04",
-        title="Stopped while the learning rate was high",
-        needs=("history", "ending"),
-        judge=cut_short,
-        explanation="The run was stopped early, because an epoch did not improve on the best one or a target was "
-        "reached. At a high learning rate accuracy varies a lot between epochs, so one bad epoch says little. Let the "
-        "schedule finish, or shorten it: the last gains come at the lowest rates.",
-        source="Loshchilov and Hutter 2017, SGDR",
-    ),
-)
+RULES: Final[tuple[Rule, ...]] = (too_few, stops_early, never_anneals, cut_short)
