@@ -23,35 +23,47 @@ if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 if TYPE_CHECKING:
-    from flyweight.code_check.reading import read_code
-    from flyweight.data.sources import load as load_images
-    from flyweight.diagnose.examine import examine_recipe, examine_run
-    from flyweight.diagnose.fix import fix_recipe
-    from flyweight.diagnose.lr_range import lr_range
-    from flyweight.diagnose.monitor import monitor
-    from flyweight.diagnose.trial import try_remedy
-    from flyweight.evidence.compare import Comparison
-    from flyweight.evidence.journal import Journal, journal
-    from flyweight.execute.process_executor import Processes
-    from flyweight.execute.seeds import resume_seeds, run_seeds
-    from flyweight.experiment.plan import Plan, examine, plan
-    from flyweight.experiment.run import resume, run
-    from flyweight.inference.net import TrainedNet, load
-    from flyweight.model.budget import Budget, parse_budget
-    from flyweight.model.build import build
-    from flyweight.model.cost import Cost
-    from flyweight.model.count import count
-    from flyweight.model.edits import edits
-    from flyweight.recipe import Recipe
-    from flyweight.recipe import load as load_recipe
-    from flyweight.records.record import RunRecord
-    from flyweight.records.store import Store
-    from flyweight.report.comparison.page import write_comparison
-    from flyweight.report.journal.page import write_journal
-    from flyweight.report.run.page import write_report
-    from flyweight.studies.results import compare
-    from flyweight.studies.until_sure import until_sure
-    from flyweight.trackers import sync, tracking, write_table
+    from flyweight.code_check.reading import read_code as read_code
+    from flyweight.data.sources import load as _load_images
+    from flyweight.diagnose.examine import examine_recipe as examine_recipe
+    from flyweight.diagnose.examine import examine_run as examine_run
+    from flyweight.diagnose.fix import fix_recipe as fix_recipe
+    from flyweight.diagnose.lr_range import lr_range as lr_range
+    from flyweight.diagnose.monitor import monitor as monitor
+    from flyweight.diagnose.trial import try_remedy as try_remedy
+    from flyweight.evidence.compare import Comparison as Comparison
+    from flyweight.evidence.journal import Journal as Journal
+    from flyweight.evidence.journal import journal as journal
+    from flyweight.execute.process_executor import Processes as Processes
+    from flyweight.execute.seeds import resume_seeds as resume_seeds
+    from flyweight.execute.seeds import run_seeds as run_seeds
+    from flyweight.experiment.plan import Plan as Plan
+    from flyweight.experiment.plan import examine as examine
+    from flyweight.experiment.plan import plan as plan
+    from flyweight.experiment.run import resume as resume
+    from flyweight.experiment.run import run as run
+    from flyweight.inference.net import TrainedNet as TrainedNet
+    from flyweight.inference.net import load as load
+    from flyweight.model.budget import Budget as Budget
+    from flyweight.model.budget import parse_budget as parse_budget
+    from flyweight.model.build import build as build
+    from flyweight.model.cost import Cost as Cost
+    from flyweight.model.count import count as count
+    from flyweight.model.edits import edits as edits
+    from flyweight.recipe import Recipe as Recipe
+    from flyweight.recipe import load as _load_recipe
+    from flyweight.records.record import RunRecord as RunRecord
+    from flyweight.records.store import Store as Store
+    from flyweight.report.comparison.page import write_comparison as write_comparison
+    from flyweight.report.journal.page import write_journal as write_journal
+    from flyweight.report.run.page import write_report as write_report
+    from flyweight.studies.results import compare as compare
+    from flyweight.studies.until_sure import until_sure as until_sure
+    from flyweight.trackers import sync as sync
+    from flyweight.trackers import tracking as tracking
+    from flyweight.trackers import write_table as write_table
+
+    load_images, load_recipe = _load_images, _load_recipe
 
 __version__ = "0.1.0"
 
@@ -97,47 +109,7 @@ _HOMES = {
     "write_table": "flyweight.trackers",
 }
 
-__all__ = [
-    "Budget",
-    "Comparison",
-    "Cost",
-    "Journal",
-    "Plan",
-    "Processes",
-    "Recipe",
-    "RunRecord",
-    "Store",
-    "TrainedNet",
-    "build",
-    "compare",
-    "count",
-    "edits",
-    "examine",
-    "examine_recipe",
-    "examine_run",
-    "fix_recipe",
-    "journal",
-    "load",
-    "load_images",
-    "load_recipe",
-    "lr_range",
-    "monitor",
-    "parse_budget",
-    "plan",
-    "read_code",
-    "resume",
-    "resume_seeds",
-    "run",
-    "run_seeds",
-    "sync",
-    "tracking",
-    "try_remedy",
-    "until_sure",
-    "write_comparison",
-    "write_journal",
-    "write_report",
-    "write_table",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
