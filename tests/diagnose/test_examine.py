@@ -179,7 +179,7 @@ def test_what_could_not_be_trained_is_refused(tiny):
 def test_a_finished_run_is_known_in_full(tiny, store, finished):
     """Every piece is there, as the files and the record have it."""
     folder = store.folder(finished.id)
-    result, reported = folder.result().as_dict(), folder.reported().as_dict()
+    result, reported = folder.result(), folder.reported().as_dict()
 
     subject = subject_of_run(finished, store)
 
@@ -192,7 +192,7 @@ def test_a_finished_run_is_known_in_full(tiny, store, finished):
         assert line.train_loss == pytest.approx(epoch.train_loss)
     assert subject.ending.status == "finished"
     for part in ("train", "validation", "test"):
-        assert getattr(subject.ending, part) == result[part]
+        assert getattr(subject.ending, part) == result.figures(part)
     assert sum(subject.predictions.predicted) == sum(subject.predictions.labels) == HELD_OUT
     assert subject.reported == reported
     assert subject.claims == ()
@@ -253,7 +253,7 @@ def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
 
     subject = subject_of_run(finished, copied)
 
-    assert subject.ending.test["correct"] == finished.test_correct
+    assert subject.ending.test.correct == finished.test_correct
     assert {"history", "predictions", "reported"} <= set(subject.why_missing)
     assert all("is gone" in subject.why_missing[need] for need in ("history", "predictions", "reported"))
     assert subject.images is not None

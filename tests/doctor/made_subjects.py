@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flyweight.data.facts import DataFacts
@@ -11,7 +11,7 @@ from flyweight.doctor.subject import Claim, Ending, Parent, Predictions, Subject
 from flyweight.experiment.schedule import learning_rate
 from flyweight.model.count import count
 from flyweight.recipe import ModelSection, Recipe, override
-from flyweight.records.results import EpochLine
+from flyweight.records.results import EpochLine, Figures
 
 NET = "c8 bn r m2 c16 bn r m2 flat fc10"
 N_TRAIN, N_TEST = 60_000, 10_000  # of MNIST
@@ -88,8 +88,8 @@ def made_ending(
 ) -> Ending:
     """A run that came to its end with these accuracies."""
 
-    def figures(accuracy: float, count: int) -> Mapping[str, float]:
-        return {"correct": round(accuracy * count), "count": count, "loss": 2.5 * (1 - accuracy)}
+    def figures(accuracy: float, count: int) -> Figures:
+        return Figures(correct=round(accuracy * count), count=count, loss=2.5 * (1 - accuracy))
 
     return Ending(
         status=status,

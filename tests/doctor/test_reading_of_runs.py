@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flyweight.doctor.reading import read_ending, read_history, read_predictions, read_reported
 from flyweight.doctor.subject import Ending, Predictions
 from flyweight.errors import DataError
-from flyweight.records.results import EpochLine
+from flyweight.records.results import EpochLine, Figures
 from flyweight.records.run_folder import RunFolder
 from made_results import made_result
 
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_each_file_is_read_as_it_stands(folder):
-    """Lines, figures, predictions by class and reported figures; a loss that was no number is None or left out."""
+    """Lines, figures, predictions by class and reported figures; a loss that was no number is None."""
     history, ending, predictions, reported = (read(folder) for read in FILES.values())
 
     second = EpochLine(
@@ -67,8 +67,8 @@ def test_each_file_is_read_as_it_stands(folder):
         status="finished",
         message="target reached in epoch 2",
         best_epoch=1,
-        train={"correct": 190, "count": 200, "loss": 0.25},
-        validation={"correct": 36, "count": 40},
+        train=Figures(correct=190, count=200, loss=0.25),
+        validation=Figures(correct=36, count=40, loss=None),
         test=None,
     )
     assert predictions == Predictions(split="validation", predicted=(2, 0, 1), labels=(1, 0, 2))

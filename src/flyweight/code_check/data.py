@@ -26,7 +26,7 @@ from flyweight.code_check.program import (
     values,
 )
 
-Part: TypeAlias = Literal["train", "validation", "test"]
+UsedFor: TypeAlias = Literal["train", "validation", "test"]
 
 # Data sets of torchvision whose second argument is `train`.
 _TRAIN_SECOND: Final = {"MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"}
@@ -38,14 +38,14 @@ _RANDOM: Final = {"ColorJitter", "AutoAugment", "TrivialAugmentWide", "RandAugme
 _TRANSFORM_PLACE: Final = {"ImageFolder": 1, **dict.fromkeys(sorted(_TRAIN_SECOND), 2)}
 
 
-def part_of_name(name: str) -> Part | None:
+def part_of_name(name: str) -> UsedFor | None:
     """The part that a name contains; None where it contains none, or more than one.
 
     >>> [part_of_name(name) for name in ("train_loader", "valset", "testData", "train_test", "values", "latest")]
     ['train', 'validation', 'test', None, None, None]
     """
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
-    found: set[Part] = set()
+    found: set[UsedFor] = set()
     for word in words:
         if word.startswith("train") or word == "trn":
             found.add("train")
@@ -56,7 +56,7 @@ def part_of_name(name: str) -> Part | None:
     return found.pop() if len(found) == 1 else None
 
 
-def part_of_expr(expr: ast.AST) -> Part | None:
+def part_of_expr(expr: ast.AST) -> UsedFor | None:
     """The part that a name, an attribute or an entry (`loaders["test"]`) is named after."""
     if isinstance(expr, ast.Subscript) and isinstance(expr.slice, ast.Constant) and isinstance(expr.slice.value, str):
         return part_of_name(expr.slice.value)
@@ -84,7 +84,7 @@ class Loader:
     name: str
 
     @property
-    def part(self) -> Part | None:
+    def part(self) -> UsedFor | None:
         return part_of_name(self.name)
 
 
@@ -124,7 +124,7 @@ def all_data_sets(program: Program) -> Iterator[ast.Call]:
     return filter(is_data_set, program.every(ast.Call))
 
 
-def part_read(program: Program, call: ast.Call) -> Part | None:
+def part_read(program: Program, call: ast.Call) -> UsedFor | None:
     """The part that a data set reads by its arguments: `train=True`, `split="test"`."""
     position = 1 if last_name(call.func) in _TRAIN_SECOND else None
     is_train = constant(program, option(program, call, "train", position))

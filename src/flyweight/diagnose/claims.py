@@ -7,17 +7,17 @@ known here. No torch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flyweight.doctor.subject import Claim, Ending
-from flyweight.doctor.typed_accuracies import Part
 from flyweight.doctor.typed_accuracies import typed_otherwise as accuracies_typed_otherwise
 from flyweight.errors import DataError
 from flyweight.evidence.typed import typed_otherwise as counts_typed_otherwise
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, document_names
+from flyweight.records.results import SPLITS
 
 if TYPE_CHECKING:
     from flyweight.records.record import Note, RunRecord
@@ -154,19 +154,13 @@ def _where(note: Note) -> str:
 def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Iterator[Claim]:
     """Accuracies that no run of the recipe has: a note may be of another seed than this."""
     runs = store.runs(recipe_hash=record.recipe_hash, purpose="all")
-    measured: dict[Part, list[float]] = {
-        "train": _known(run.train_accuracy for run in runs),
-        "validation": _known(run.validation_accuracy for run in runs),
-        "test": _known(run.test_accuracy for run in runs),
+    measured = {
+        split: [figures.accuracy for run in runs if (figures := run.figures(split)) is not None] for split in SPLITS
     }
-    own = {"validation": record.validation_accuracy, "test": record.test_accuracy}
-    found = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in own.items() if accuracy is not None)
+    own = {split: record.accuracy(split) for split in SPLITS if split != "train"}
+    found = ", ".join(f"{split} {accuracy:.2%}" for split, accuracy in own.items() if accuracy is not None)
     for said in accuracies_typed_otherwise(written.text, measured):
         yield Claim(what="accuracy", said=said, found=found, where=written.where, is_contradicted=True)
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _target(recipe: Recipe, record: RunRecord, ending: Ending) -> Iterator[Claim]:

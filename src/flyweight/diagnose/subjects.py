@@ -23,6 +23,7 @@ from flyweight.model.cost import Cost, Row
 from flyweight.model.notation import is_own_module, parse_net
 from flyweight.model.spec import Block, RowKind, kind_of, kind_of_module
 from flyweight.recipe import ProtocolSection, Recipe, diff_stored, factor
+from flyweight.records.results import SPLITS
 
 if TYPE_CHECKING:
     from flyweight.records.record import RunRecord
@@ -140,15 +141,8 @@ def _ending(record: RunRecord) -> Ending | None:
     """How a run ended that has no result.json, as the record has it; None for one that is not over."""
     if record.status == "running":
         return None
-    parts = {part: _figures(record, part) for part in ("train", "validation", "test")}
-    return Ending(status=record.status, message=record.message, best_epoch=record.best_epoch, **parts)
-
-
-def _figures(record: RunRecord, part: str) -> Mapping[str, float] | None:
-    values = {name: getattr(record, f"{part}_{name}") for name in ("correct", "count", "loss")}
-    if values["count"] is None:
-        return None
-    return {name: value for name, value in values.items() if value is not None}
+    figures = {split: record.figures(split) for split in SPLITS}
+    return Ending(status=record.status, message=record.message, best_epoch=record.best_epoch, **figures)
 
 
 def _with_parent(subject: Subject, record: RunRecord, store: Store) -> Subject:
@@ -156,20 +150,13 @@ def _with_parent(subject: Subject, record: RunRecord, store: Store) -> Subject:
     if parent_hash is None:
         return _lacking(subject, {"parent": "it is not on record what the recipe was changed from"})
     runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished", purpose="all")
-    measured = [run for run in reversed(runs) if run.test_correct is not None and run.test_count is not None]
-    if not measured:
+    measured = ((run, found) for run in reversed(runs) if (found := run.figures("test")) is not None)
+    first, figures = next(measured, (None, None))
+    if first is None or figures is None:
         return _lacking(subject, {"parent": "the recipe that it was changed from has no finished run on record"})
-    first = measured[0]
-    changes = diff_stored(first.recipe, record.recipe)
-    return replace(
-        subject,
-        parent=Parent(
-            name=first.name,
-            factors=tuple(dict.fromkeys(factor(change.key) for change in changes)),
-            correct=first.test_correct or 0,
-            count=first.test_count or 0,
-        ),
-    )
+    factors = tuple(dict.fromkeys(factor(change.key) for change in diff_stored(first.recipe, record.recipe)))
+    parent = Parent(name=first.name, factors=factors, correct=figures.correct, count=figures.count)
+    return replace(subject, parent=parent)
 
 
 def _hash_of_step_before(recipe: Recipe) -> str | None:

@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -130,6 +130,17 @@ def counted(subject: Subject, nets: Iterable[Net]) -> Iterator[Written]:
         is_over = overruns(budget, cost, epochs=subject.recipe.train.epochs)
         if cost.net != subject.cost.net and cost.out_shape == subject.cost.out_shape and not is_over:
             yield _written(net, cost)
+
+
+def best_change(
+    subject: Subject,
+    nets: Iterable[Net],
+    *,
+    is_better: Callable[[Written], bool],
+    fault: Callable[[Written], float] = lambda _: 0.0,
+) -> Written | None:
+    """Of the counted nets that are better, the first with the least of a fault (0: it has none); None if none is."""
+    return min(filter(is_better, counted(subject, nets)), key=fault, default=None)
 
 
 def _different(nets: Iterable[Net]) -> Iterator[Net]:

@@ -6,11 +6,10 @@ Goes in: a run folder. Comes out: a value, or None where its file is missing; a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flyweight.doctor.subject import Ending, Predictions
-from flyweight.records.results import EpochLine, Figures
+from flyweight.records.results import EpochLine
 
 if TYPE_CHECKING:
     from flyweight.records.run_folder import RunFolder
@@ -30,9 +29,9 @@ def read_ending(folder: RunFolder) -> Ending | None:
         status=result.status,
         message=result.message,
         best_epoch=result.best_epoch,
-        train=_figures(result.train),
-        validation=_figures(result.validation),
-        test=_figures(result.test),
+        train=result.train,
+        validation=result.validation,
+        test=result.test,
     )
 
 
@@ -47,10 +46,3 @@ def read_predictions(folder: RunFolder, *, split: str = "validation") -> Predict
 def read_reported(folder: RunFolder) -> Mapping[str, Any] | None:
     """The reported metrics, epoch by epoch."""
     return folder.reported().as_dict() if folder.has("reported") else None
-
-
-def _figures(found: Figures | None) -> Mapping[str, float] | None:
-    """Counts and a loss; a loss that was not a number is left out."""
-    if found is None:
-        return None
-    return {name: value for name, value in asdict(found).items() if value is not None}

@@ -15,7 +15,7 @@ from flyweight.data.facts import DataFacts
 from flyweight.doctor.probes import ImageProbe, ReadProbe, StartProbe, TrainedProbe
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe
-from flyweight.records.results import EpochLine
+from flyweight.records.results import EpochLine, Figures
 
 # What a rule may need; the recipe, the cost of its net and the sizes of its data are always there.
 Need: TypeAlias = Literal[
@@ -25,14 +25,14 @@ Need: TypeAlias = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a run ended: what result.json says. Counts are of the kept net; None where nothing was measured."""
+    """How a run ended: what result.json says. Figures are of the kept net; None where nothing was measured."""
 
     status: str
     message: str
     best_epoch: int | None
-    train: Mapping[str, float] | None
-    validation: Mapping[str, float] | None
-    test: Mapping[str, float] | None
+    train: Figures | None
+    validation: Figures | None
+    test: Figures | None
 
 
 @dataclass(frozen=True, kw_only=True)

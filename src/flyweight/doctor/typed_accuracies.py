@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
-Part: TypeAlias = Literal["train", "validation", "test"]
+from flyweight.records.results import Split
 
 _ABOVE: Final = ("over", "above", "more than", ">")
 _AT_LEAST: Final = ("at least", ">=", "≥")
@@ -26,7 +26,7 @@ _FIGURE: Final = re.compile(
 )
 # Where one thought ends and the next begins; not the point in 99.4.
 _CLAUSES: Final = re.compile(r"[;()\n]|[.,!?:](?=\s|$)")
-_PARTS: Final[Mapping[str, Part]] = {
+_SPLITS: Final[Mapping[str, Split]] = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -44,10 +44,10 @@ _PLAIN: Final = frozenset((
 # fmt: on
 
 
-def typed_otherwise(text: str, accuracies: Mapping[Part, Sequence[float]]) -> Iterator[str]:
-    """The accuracies in a text that none of the measured ones, fractions by part, can be.
+def typed_otherwise(text: str, accuracies: Mapping[Split, Sequence[float]]) -> Iterator[str]:
+    """The accuracies in a text that none of the measured ones, fractions by split, can be.
 
-    A figure of no named part may be of the validation or the test images.
+    A figure of no named split may be of the validation or the test images.
 
     >>> measured = {"test": [0.9938], "validation": [0.9924]}
     >>> list(typed_otherwise("Test accuracy 99.5 %, at least 99 %, on the way to 99.9 %.", measured))
@@ -57,19 +57,18 @@ def typed_otherwise(text: str, accuracies: Mapping[Part, Sequence[float]]) -> It
         figures = list(_FIGURE.finditer(clause))
         if len(figures) != 1:
             continue
-        parts = _parts_meant(_FIGURE.sub(" ", clause))
-        measured = [value for part in parts or () for value in accuracies.get(part, ())]
+        splits = _splits_meant(_FIGURE.sub(" ", clause))
+        measured = [value for split in splits for value in accuracies.get(split, ())]
         if measured and not any(_may_be(figures[0], value) for value in measured):
             yield " ".join(figures[0][0].split())
 
 
-def _parts_meant(words: str) -> tuple[Part, ...] | None:
-    """The parts that a clause speaks of; None where it says something else as well."""
+def _splits_meant(words: str) -> tuple[Split, ...]:
+    """The splits that a clause speaks of; none where it says something else as well."""
     found = words.lower().split()
-    if any(word not in _PLAIN and word not in _PARTS for word in found):
-        return None
-    named = tuple(_PARTS[word] for word in found if word in _PARTS)
-    return named or ("validation", "test")
+    if any(word not in _PLAIN and word not in _SPLITS for word in found):
+        return ()
+    return tuple(_SPLITS[word] for word in found if word in _SPLITS) or ("validation", "test")
 
 
 def _may_be(figure: re.Match[str], accuracy: float) -> bool:

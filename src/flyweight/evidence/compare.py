@@ -195,7 +195,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     )
 
 
-def spread(group: Group[Any], part: str) -> str:
+def spread(group: Group[Any], part: Part) -> str:
     """Mean and spread of a group in percent, or what it has instead.
 
     One seed has no spread, and a group that diverged no figure.
@@ -208,7 +208,7 @@ def spread(group: Group[Any], part: str) -> str:
     return f"{100 * found.mean:.2f} ± {found.sd:.2%} (n={found.n})"
 
 
-def side_as_dict(group: Group[Any], part: str) -> dict[str, Any]:
+def side_as_dict(group: Group[Any], part: Part) -> dict[str, Any]:
     """One side of a comparison as plain values."""
     found = group.summary(part)
     return {

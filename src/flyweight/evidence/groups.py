@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flyweight.evidence.stats import Summary, mean_interval
-from flyweight.records.record import RunFigures
+from flyweight.records.record import Part, RunFigures
 
 OVER = ("finished", "diverged")
 
@@ -56,20 +56,19 @@ class Group(Generic[Run]):
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.seed for run in self.runs)
 
-    def accuracies(self, part: str) -> list[float]:
+    def accuracies(self, part: Part) -> list[float]:
         """One fraction a seed, of the "validation" or the "test" images."""
-        found = [run.test_accuracy if part == "test" else run.validation_accuracy for run in self.runs]
-        return [accuracy for accuracy in found if accuracy is not None]
+        return [found.accuracy for run in self.runs if (found := run.figures(part)) is not None]
 
-    def summary(self, part: str) -> Summary | None:
+    def summary(self, part: Part) -> Summary | None:
         """Mean, spread and interval over the seeds; None if none was measured."""
         accuracies = self.accuracies(part)
         return mean_interval(accuracies) if accuracies else None
 
-    def count(self, part: str) -> int:
+    def count(self, part: Part) -> int:
         """On how many images the accuracies stand; 0 if none was measured."""
-        counts = [run.test_count if part == "test" else run.validation_count for run in self.runs]
-        return counts[0] or 0 if counts else 0
+        found = self.runs[0].figures(part) if self.runs else None
+        return found.count if found else 0
 
 
 def key(run: RunFigures) -> Key:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
 
+from flyweight.records.results import Figures, Split
+
 Ending: TypeAlias = Literal["finished", "diverged", "interrupted", "failed", "lost"]
 Status: TypeAlias = Literal["running"] | Ending
 
@@ -111,15 +113,23 @@ class RunFigures:
     parent_hash: str | None = None
     purpose: Purpose = "run"
 
+    def figures(self, split: Split) -> Figures | None:
+        """Of the kept net on the images of a split; None where it was not measured, as while the test set is closed."""
+        correct, count, loss = (getattr(self, f"{split}_{name}") for name in ("correct", "count", "loss"))
+        return Figures(correct=correct, count=count, loss=loss) if correct is not None and count else None
+
+    def accuracy(self, split: Split) -> float | None:
+        """Fraction of the images of a split that the kept net classifies right; None where it was not measured."""
+        found = self.figures(split)
+        return None if found is None else found.accuracy
+
     @property
     def validation_accuracy(self) -> float | None:
-        """Fraction of the validation images answered rightly, at the kept epoch."""
-        return _fraction(self.validation_correct, self.validation_count)
+        return self.accuracy("validation")
 
     @property
     def test_accuracy(self) -> float | None:
-        """Fraction of the test images answered rightly; None while the test set is closed."""
-        return _fraction(self.test_correct, self.test_count)
+        return self.accuracy("test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +168,6 @@ class RunRecord(RunFigures):
             facts["training"] = f"{self.train_seconds:.1f} s"
         rows = (f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
         return f"<table>{''.join(rows)}</table>"
-
-    @property
-    def train_accuracy(self) -> float | None:
-        """Fraction of the training images answered rightly, at the kept epoch."""
-        return _fraction(self.train_correct, self.train_count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +216,3 @@ class EpochRecord:
     validation_accuracy: float | None
     lr: float | None
     seconds: float | None
-
-
-def _fraction(correct: int | None, count: int | None) -> float | None:
-    return None if correct is None or not count else correct / count

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from flyweight.errors import DataError, UsageError, nearest
 from flyweight.recipe import Recipe, catalogue, flat, load
+from flyweight.records.results import Split
 
 Mark: TypeAlias = Literal["stated", "source", "derived", "assumed"]
-Part: TypeAlias = Literal["train", "validation", "test"]
 What: TypeAlias = Literal["parameters", "accuracy", "loss", "outcome"]
 Outcome: TypeAlias = Literal["diverges", "converges", "does not converge", "unchanged"]
 LossKind: TypeAlias = Literal["mean per image", "last batch", "divided twice"]
@@ -42,7 +42,7 @@ class Claim:
     what: What
     reported: str
     mark: Mark
-    on: Part | None = None
+    on: Split | None = None
     epoch: int | None = None
     is_best: bool = False
     images: int | None = None

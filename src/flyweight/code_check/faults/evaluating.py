@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from flyweight.code_check.data import (
-    Part,
+    UsedFor,
     loader_calls,
     loaders,
     number,
@@ -83,7 +83,7 @@ def _loaders_given(program: Program, loop: Loop) -> list[tuple[ast.Call, ast.exp
     return [(call, argument_of(program, scope, call, str(key))) for call in calls_of(program, scope)]
 
 
-def _part_of_loader(program: Program, loader: ast.expr | None) -> Part | None:
+def _part_of_loader(program: Program, loader: ast.expr | None) -> UsedFor | None:
     if loader is None:
         return None
     if (part := part_of_expr(loader)) is not None:
@@ -93,7 +93,7 @@ def _part_of_loader(program: Program, loader: ast.expr | None) -> Part | None:
     return parts.pop() if len(parts) == 1 and read else None
 
 
-def _part_of_result(program: Program, call: ast.Call) -> Part | None:
+def _part_of_result(program: Program, call: ast.Call) -> UsedFor | None:
     """The part in the names of the results of a call, or in a text among its arguments."""
     texts = [one.value for one in all_arguments(call) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
     texts += [last_name(keyword.value) for keyword in call.keywords]

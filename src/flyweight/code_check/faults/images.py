@@ -10,7 +10,7 @@ from typing import Final
 from flyweight.code_check.data import (
     DataSet,
     Loader,
-    Part,
+    UsedFor,
     all_data_sets,
     data_sets,
     has_sampler,
@@ -59,7 +59,7 @@ def test_set_is_training_set(program: Program) -> Iterator[Spot]:
             yield Spot(line=part_line(call), fix=_of_test(program, call))
 
 
-def _read_as(program: Program, loader: ast.Call, data_set: ast.Call, part: Part) -> Spot:
+def _read_as(program: Program, loader: ast.Call, data_set: ast.Call, part: UsedFor) -> Spot:
     """At the data set if it is named after this part or not at all, else at the loader."""
     name = name_given(program, data_set)
     if not name or part_of_name(name) == part:
@@ -208,7 +208,7 @@ def normalised_otherwise(program: Program) -> Iterator[Spot]:
     yield from _unused_normalisation(program)
 
 
-def _transforms(program: Program) -> Iterator[tuple[Part, ast.expr]]:
+def _transforms(program: Program) -> Iterator[tuple[UsedFor, ast.expr]]:
     """The part and the transform of every data set whose part is known."""
     by_loader = _parts_by_loader(program)
     for call in all_data_sets(program):
@@ -219,9 +219,9 @@ def _transforms(program: Program) -> Iterator[tuple[Part, ast.expr]]:
             yield part, transform
 
 
-def _parts_by_loader(program: Program) -> dict[ast.Call, list[tuple[Loader, Part | None]]]:
+def _parts_by_loader(program: Program) -> dict[ast.Call, list[tuple[Loader, UsedFor | None]]]:
     """The loaders that read each data set as a whole, with the parts that they are named after."""
-    found: dict[ast.Call, list[tuple[Loader, Part | None]]] = {}
+    found: dict[ast.Call, list[tuple[Loader, UsedFor | None]]] = {}
     for loader in loaders(program):
         for data_set in read_by(program, loader.call):
             if data_set.split is None:

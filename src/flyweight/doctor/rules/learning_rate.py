@@ -265,10 +265,8 @@ def has_norm(subject: Subject) -> bool:
 
 def has_learnt(subject: Subject) -> bool:
     """Whether the net that came out is much better than chance, as far as that is known."""
-    if subject.ending is None or subject.ending.train is None:
-        return False
-    accuracy = subject.ending.train["correct"] / subject.ending.train["count"]
-    return accuracy > 0.9
+    train = subject.ending.train if subject.ending else None
+    return train is not None and train.accuracy > 0.9
 
 
 def _lower_lr(subject: Subject) -> float:

@@ -9,7 +9,7 @@ from math import prod
 from typing import Final
 
 from flyweight.doctor.finding import Judgement, judgement
-from flyweight.doctor.nets import Step, Written, counted, net_change, written_out
+from flyweight.doctor.nets import Step, Written, best_change, counted, net_change, written_out
 from flyweight.doctor.quantity import Known, Quantity, call, fact
 from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.net_stages import pools, stages, with_moved_pool, with_pool
@@ -122,12 +122,8 @@ def _pooled_earlier(subject: Subject, net: Written) -> Written | None:
     if place is None:
         return None
     limit = subject.recipe.budget.params or MOST_GROWTH * subject.cost.params
-    candidates = (
-        one
-        for one in counted(subject, _without_end_pool(net, place))
-        if one.cost.params <= limit and not _is_worse_end(one, net)
-    )
-    return next(candidates, None)
+    counted_nets = counted(subject, _without_end_pool(net, place))
+    return next((one for one in counted_nets if one.cost.params <= limit and not _is_worse_end(one, net)), None)
 
 
 def _last_pool(net: Written) -> int | None:
@@ -154,7 +150,7 @@ def _is_worse_end(one: Written, before: Written) -> bool:
     end, old = _small_end(one), _small_end(before)
     if end is not None and old is not None and end.places_after <= old.places_after:
         return True
-    return _is_blind(one) or _small_too_early(one) is not None
+    return _is_blind(one) or bool(_small_too_early(one))
 
 
 # The receptive field at an average
@@ -162,15 +158,11 @@ def _is_worse_end(one: Written, before: Written) -> bool:
 
 def field_share(net: Written, *, until: Step) -> float | None:
     """The largest receptive field before a step, as a share of the image's side; the smaller of height and width."""
-    rows = _rows_before(net, until)
+    rows = [step.row for step in net.before(until)]
     if not rows:
         return None
     _, *sides = net.cost.input_shape
     return min(max(row.receptive_field[axis] for row in rows) / side for axis, side in enumerate(sides))
-
-
-def _rows_before(net: Written, until: Step) -> list[Row]:
-    return [step.row for step in net.before(until)]
 
 
 def _averaging(net: Written) -> Step | None:
@@ -202,9 +194,9 @@ def receptive_field_small(subject: Subject) -> Judgement | None:
     # What is averaged over all places has seen only a part of the thing.
     net = written_out(subject)
     head = _averaging(net) if net else None
-    if net is None or head is None or not _is_blind(net) or not _has_convolution_before(net, head):
+    rows = [step.row for step in net.before(head)] if net and head else []
+    if net is None or not _is_blind(net) or not any(row.kind in CONVOLUTIONS for row in rows):
         return None
-    rows = _rows_before(net, head)
     _, *sides = net.cost.input_shape
     axis = min((0, 1), key=lambda axis: max(row.receptive_field[axis] for row in rows) / sides[axis])
     widest = max(rows, key=lambda row: row.receptive_field[axis])
@@ -220,10 +212,6 @@ def receptive_field_small(subject: Subject) -> Judgement | None:
     )
 
 
-def _has_convolution_before(net: Written, head: Step) -> bool:
-    return any(step.row.kind in CONVOLUTIONS for step in net.before(head))
-
-
 def _seeing_more(subject: Subject, net: Written) -> Written | None:
     """The first change that lets units see enough, else the one that lets them see most."""
 
@@ -231,10 +219,12 @@ def _seeing_more(subject: Subject, net: Written) -> Written | None:
         head = _averaging(one)
         return (field_share(one, until=head) or 0.0) if head else 0.0
 
-    tried = counted(subject, _wider_views(net))
-    better = [one for one in tried if share(one) > share(net) and _small_too_early(one) is None]
-    enough = [one for one in better if share(one) >= LEAST_FIELD]
-    return enough[0] if enough else max(better, key=share, default=None)
+    return best_change(
+        subject,
+        _wider_views(net),
+        is_better=lambda one: share(one) > share(net) and not _small_too_early(one),
+        fault=lambda one: max(LEAST_FIELD - share(one), 0.0),
+    )
 
 
 def _wider_views(net: Written) -> Iterator[Net]:
@@ -275,8 +265,8 @@ def receptive_field_large_early(subject: Subject) -> Judgement | None:
     to where it is larger."""
     # Much of the net runs on a map that each of its windows sees whole.
     net = written_out(subject)
-    late = _small_too_early(net) if net else None
-    if net is None or late is None:
+    late = _small_too_early(net) if net else []
+    if net is None or not late:
         return None
     first, last, known = late[0].row, late[-1].row, Known(subject)
     small = Quantity(tuple(step.row for step in late), f"spatial_layers({SMALL_MAP})")
@@ -299,29 +289,25 @@ def _spatial(net: Written) -> list[Step]:
     return [step for step in net.steps if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel > 1]
 
 
-def _small_too_early(net: Written) -> list[Step] | None:
-    """The convolutions on small maps, where they are a large part of the net."""
+def _small_too_early(net: Written) -> list[Step]:
+    """The convolutions on small maps, where they are a large part of the net; else none."""
     late = [step for step in _spatial(net) if min(step.row.in_shape[1:]) <= SMALL_MAP]
     is_much = len(late) > MOST_ON_SMALL_MAPS and len(late) >= LARGE_PART * len(_spatial(net))
     _, height, width = net.cost.input_shape
     if not is_much or min(height, width) <= SMALL_MAP:
-        return None
+        return []
     field = late[-1].row.receptive_field
-    return late if field[0] >= height and field[1] >= width else None
+    return late if field[0] >= height and field[1] >= width else []
 
 
 def _pooled_later(subject: Subject, net: Written, late: list[Step]) -> Written | None:
     """The first change after which the map is large enough for long enough, else the one that helps most."""
-
-    def count(one: Written) -> int:
-        return len(_small_too_early(one) or ())
-
-    better = [
-        one
-        for one in counted(subject, _later_pools(net, late))
-        if count(one) < len(late) and not _has_new_fault(one, net)
-    ]
-    return min(better, key=count, default=None)
+    return best_change(
+        subject,
+        _later_pools(net, late),
+        is_better=lambda one: len(_small_too_early(one)) < len(late) and not _has_new_fault(one, net),
+        fault=lambda one: len(_small_too_early(one)),
+    )
 
 
 def _later_pools(net: Written, late: list[Step]) -> Iterator[Net]:
@@ -342,12 +328,7 @@ def _later_pools(net: Written, late: list[Step]) -> Iterator[Net]:
 
 def _has_new_fault(one: Written, before: Written) -> bool:
     """Whether a net has a fault of this file that the one before has not."""
-    faults = (
-        lambda net: _small_end(net) is not None,
-        _is_blind,
-        lambda net: _small_too_early(net) is not None,
-        lambda net: _is_much(net.cost),
-    )
+    faults = (_small_end, _is_blind, _small_too_early, lambda net: _is_much(net.cost))
     return any(fault(one) and not fault(before) for fault in faults)
 
 
@@ -402,15 +383,20 @@ def _pooled_sooner(subject: Subject) -> Written | None:
     net = written_out(subject)
     if net is None:
         return None
-    better = [
-        one
-        for one in counted(subject, _sooner_pools(net))
-        if one.cost.macs < subject.cost.macs
-        and (not _is_much(one.cost) or _share_at_full_size(one.cost) < _share_at_full_size(subject.cost))
-        and not _has_new_fault(one, net)
-    ]
-    enough = [one for one in better if not _is_much(one.cost)]
-    return enough[0] if enough else min(better, key=lambda one: _share_at_full_size(one.cost), default=None)
+
+    def excess(cost: Cost) -> float:
+        return _share_at_full_size(cost) if _is_much(cost) else 0.0
+
+    return best_change(
+        subject,
+        _sooner_pools(net),
+        is_better=lambda one: (
+            one.cost.macs < subject.cost.macs
+            and excess(one.cost) < excess(subject.cost)
+            and not _has_new_fault(one, net)
+        ),
+        fault=lambda one: excess(one.cost),
+    )
 
 
 def _sooner_pools(net: Written) -> Iterator[Net]:

@@ -8,7 +8,7 @@ from math import ceil, prod
 from typing import Final
 
 from flyweight.doctor.finding import Judgement, judgement
-from flyweight.doctor.nets import Step, Written, counted, first_change, net_change, rows_of, written
+from flyweight.doctor.nets import Step, Written, best_change, first_change, net_change, rows_of, written
 from flyweight.doctor.quantity import Known, call, fact
 from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
@@ -99,13 +99,12 @@ def _relieved(subject: Subject, heavy: Row) -> Written | None:
     net = written(subject)
     if net is None:
         return None
-    lighter = [
-        one
-        for one in counted(subject, _lighter(subject, net, heavy))
-        if one.cost.params < subject.cost.params and _largest_linear(one) < heavy.params
-    ]
-    silent = [one for one in lighter if _largest_linear(one) <= max(LEAST_EATEN, EATS * one.cost.params)]
-    return next(iter((*silent, *lighter)), None)
+    return best_change(
+        subject,
+        _lighter(subject, net, heavy),
+        is_better=lambda one: one.cost.params < subject.cost.params and _largest_linear(one) < heavy.params,
+        fault=lambda one: _largest_linear(one) > max(LEAST_EATEN, EATS * one.cost.params),
+    )
 
 
 def _largest_linear(net: Written) -> int:
@@ -212,9 +211,9 @@ def _widened(subject: Subject, net: Written, step: Step, following: Step) -> Wri
         left = _narrowest(one, subject.data.n_classes)
         return left is None or left[1].row.in_shape[0] > following.row.in_shape[0]
 
-    better = [one for one in counted(subject, nets) if is_better(one)]
-    silent = [one for one in better if _narrowest(one, subject.data.n_classes) is None]
-    return next(iter((*silent, *better)), None)
+    return best_change(
+        subject, nets, is_better=is_better, fault=lambda one: _narrowest(one, subject.data.n_classes) is not None
+    )
 
 
 def _with_width(layer: Layer, width: int) -> Node:

@@ -71,7 +71,7 @@ def _how_bad(subject: Subject) -> Severity:
     if not has_learnt(subject):
         return "fault"
     train = subject.ending.train if subject.ending else None
-    return "note" if train and train["correct"] > LEARNT_BY_THEN * train["count"] else "warning"
+    return "note" if train and train.accuracy > LEARNT_BY_THEN else "warning"
 
 
 def _more_updates(subject: Subject) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flyweight.errors import DataError, NotationError, UsageError, nearest
 from flyweight.model.notation import parse_net
-from flyweight.reproductions.document import Part
+from flyweight.records.results import Split
 from flyweight.reproductions.log_import import headers
 from flyweight.reproductions.log_import.cells import named_accuracies, named_count, says_nothing, starts_like_figure
 from flyweight.reproductions.log_import.headers import FIGURES, PREFERRED, ROLES, Role
@@ -38,7 +38,7 @@ class Choice:
         return filled, headers.is_of_experiments(self.grid.headers[0].text), len(self.grid.rows) > 1
 
     @property
-    def part(self) -> Part | None:
+    def part(self) -> Split | None:
         """The images that the accuracies are on: as the header says, else the best that its cells name."""
         said = headers.part(self.header("accuracy"))
         named = {part for cell in self.column("accuracy") for part in by_part(cell.text)}
@@ -163,9 +163,9 @@ def one_line(text: str) -> str:
     return "; ".join(text.split("\n"))
 
 
-def by_part(text: str) -> dict[Part | None, str]:
+def by_part(text: str) -> dict[Split | None, str]:
     """The figures of a cell that names its accuracies, by the images they are on."""
-    found: dict[Part | None, str] = {}
+    found: dict[Split | None, str] = {}
     for words, figure in named_accuracies(text).items():
         found.setdefault(headers.part(words), figure)
     return found

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args
 
-from flyweight.reproductions.document import Part
+from flyweight.records.results import Split
 
 Role: TypeAlias = Literal["step", "change", "net", "parameters", "accuracy"]
 
@@ -42,13 +42,13 @@ _OTHERS: Final = re.compile(
     r"\b(?:hyper\w*|config\w*|settings?|limit|budget|target|goal|expected|required|loss|error|drop|gain|gap|delta"
     r"|diff\w*|chang\w*|improvement|reduction|saved|time|seconds|per)\b|δ"
 )
-_PARTS: Final[Mapping[Part, re.Pattern[str]]] = {
+_PARTS: Final[Mapping[Split, re.Pattern[str]]] = {
     "test": re.compile(r"\btest\w*"),
     "validation": re.compile(r"\b(?:val|valid|validation|dev)(?:acc\w*)?\b"),
     "train": re.compile(r"\btrain\w*"),
 }
 # Of several accuracies the one on images that nothing was learnt or chosen by comes first.
-PREFERRED: Final[tuple[Part | None, ...]] = ("test", "validation", None, "train")
+PREFERRED: Final[tuple[Split | None, ...]] = ("test", "validation", None, "train")
 _PICKED: Final = re.compile(r"\b(?:best|peak|max|maximum|highest|top)\b(?! 1)")
 _UNIT: Final = re.compile(r"[(\[]\s*(?:in )?(k|m|thousands?|millions?)\s*[)\]]", re.IGNORECASE)
 _PERCENT: Final = re.compile(r"%|\bpercent\b|\bpct\b", re.IGNORECASE)
@@ -85,7 +85,7 @@ def names_figure(header: str) -> bool:
     return any(fit(header, role) is not None for role in FIGURES)
 
 
-def part(header: str) -> Part | None:
+def part(header: str) -> Split | None:
     """The images that a header names, if it names those of one part.
 
     >>> part("Val. Accuracy"), part("Accuracy")
@@ -119,5 +119,5 @@ def is_of_experiments(header: str) -> bool:
     return _NO_EXPERIMENTS.search(words(header)) is None
 
 
-def _parts(said: str) -> list[Part]:
+def _parts(said: str) -> list[Split]:
     return [part for part, pattern in _PARTS.items() if pattern.search(said)]

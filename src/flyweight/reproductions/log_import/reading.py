@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from flyweight.errors import DataError, UsageError, nearest
-from flyweight.reproductions.document import Claim, Part
+from flyweight.records.results import Split
+from flyweight.reproductions.document import Claim
 from flyweight.reproductions.log_import import headers
 from flyweight.reproductions.log_import.cells import (
     Accuracy,
@@ -237,7 +238,7 @@ def _is_silent(text: str, number: int, header: str, notes: list[str]) -> bool:
     return False
 
 
-def _figure_of(text: str, part: Part | None) -> str:
+def _figure_of(text: str, part: Split | None) -> str:
     """The figure of a cell: all of it, or what it names for these images; "" where it names only others."""
     figures = by_part(text)
     if starts_like_figure(text) or not figures:
