@@ -33,7 +33,7 @@ fault-bench: $(VENV)/.installed  ## plant faults in healthy recipes, count how m
 	$(BIN)/python -m benchmarks.fault_bench --out benchmarks/fault_bench/records.json $(ARGS)
 
 journeys: $(VENV)/.installed  ## make docs/journeys again, from its own records and the runs on record
-	$(BIN)/flyweight journey report --to docs/journeys $(ARGS)
+	$(BIN)/flyweight journey report --out docs/journeys $(ARGS)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist

@@ -65,7 +65,7 @@ WORK = (
     "journal",
     "journey show 003",
     f"journey verify 003 17 --records {JOURNEYS}",
-    "journey report --to pages",
+    "journey report --out pages",
     "doctor own/8k",
     "doctor A",
     "doctor C",

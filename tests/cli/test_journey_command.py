@@ -105,9 +105,9 @@ def test_a_rehearsal_trains_and_is_no_evidence(flyweight: Command) -> None:
 
 def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: Path) -> None:
     """Page, picture and records for each document and a list of them; a second time, without a run, the same bytes."""
-    code, out, _ = flyweight("journey", "report", "--to", "pages")
+    code, out, _ = flyweight("journey", "report", "--out", "pages")
     first = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
-    flyweight("journey", "report", "002", "003", "--to", "pages", "--home", str(tmp_path / "elsewhere"))
+    flyweight("journey", "report", "002", "003", "--out", "pages", "--home", str(tmp_path / "elsewhere"))
     second = {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()}
 
     assert code == 0
@@ -128,8 +128,8 @@ def test_a_page_of_somebody_else_is_not_written_over(flyweight: Command, tmp_pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("my notes")
 
-    code, _, err = flyweight("journey", "report", "004", "--to", "mine")
-    other, out, _ = flyweight("journey", "report", "004", "--to", "pages")
+    code, _, err = flyweight("journey", "report", "004", "--out", "mine")
+    other, out, _ = flyweight("journey", "report", "004", "--out", "pages")
 
     assert code == 2
     assert "was not written by flyweight" in err
@@ -169,7 +169,7 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
         (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
         (["import", "none.md"], 2, "cannot read none.md"),
         (["import", "."], 2, "cannot read ."),
-        (["report", "009", "--to", "pages"], 2, "Documents are"),
+        (["report", "009", "--out", "pages"], 2, "Documents are"),
         (["import", "ragged.md"], 6, "ragged.md"),
         (["import", "bytes.md"], 6, "UTF-8"),
     ],
@@ -203,7 +203,7 @@ def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
     (stopped,) = store.runs(purpose="all")
     assert process.returncode == 130
     assert stopped.status == "interrupted"
-    assert "go on with: flyweight journey run 004 --seeds 2 --at-once 1 --home kept" in err
+    assert "continue with: flyweight journey run 004 --seeds 2 --at-once 1 --home kept" in err
     assert re.search(r"^004-1 +19,349 +99.43 +0 +1 +7$", out, re.M)
 
 
@@ -260,7 +260,7 @@ def test_the_pages_of_the_repository_are_what_their_records_give(flyweight: Comm
     for path in docs.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
 
-    code, out, _ = flyweight("journey", "report", "--to", ".")
+    code, out, _ = flyweight("journey", "report", "--out", ".")
 
     made = sorted(path.name for path in tmp_path.glob("*.md"))
     assert code == 0

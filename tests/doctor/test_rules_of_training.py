@@ -105,3 +105,15 @@ def test_other_test_images_are_seen_by_their_accuracy(test, speaks):
         assert finding.advice
         names = names_of_subject(subject)
         assert all(recompute(one.source, names) == pytest.approx(one.value) for one in finding.evidence)
+
+
+@pytest.mark.parametrize("limit", [400, 3000, 50_000])
+def test_a_short_run_gets_one_number_of_epochs(limit):
+    """Too few updates and underfitting never propose two numbers of epochs for the same run."""
+    subject = made_subject(overrides=("train.epochs=1", f"data.train_limit={limit}"), ending=made_ending(train=0.5))
+
+    findings = diagnose(subject).findings
+
+    changes = [change for one in findings if one.remedy for change in one.remedy.changes]
+    assert "FI02" in {one.code for one in findings}
+    assert sum(change.startswith("train.epochs=") for change in changes) == 1

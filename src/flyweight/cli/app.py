@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cyclopts import App
-from cyclopts.exceptions import CycloptsError, UnknownCommandError, UnusedCliTokensError
+from cyclopts.exceptions import CycloptsError
 
 from flyweight import __version__
 from flyweight.cli.bench import bench
@@ -29,7 +29,8 @@ from flyweight.cli.runs import report, runs
 from flyweight.cli.show import show
 from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
-from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, nearest, needs_torch
+from flyweight.cli.usage import message_of, name_arguments
+from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, needs_torch
 
 VERBS: Final[dict[str, Any]] = {
     "train": train,
@@ -66,25 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, one of `flyweight.errors.EXIT_CODES`."""
+    app = application()
     try:
         with needs_torch("this command"):
-            code = application()(list(arguments), exit_on_error=False, print_error=False)
+            code = app(list(arguments), exit_on_error=False, print_error=False)
         sys.stdout.flush()
-    except UnknownCommandError as error:
-        word, verbs = (error.unused_tokens or [""])[0], list(VERBS)
-        talk(f"flyweight: unknown command {word!r}.{nearest(word, verbs)} Commands: {', '.join(verbs)}.")
-        return UsageError.exit_code
-    except UnusedCliTokensError as error:
-        words = error.unused_tokens or ()
-        talk(
-            f"flyweight: unexpected argument{'s' if len(words) > 1 else ''}: {' '.join(words)}. Repeat the name of an "
-            "option before each of its values, as in --set train.lr=0.1 --set train.epochs=5."
-        )
-        return UsageError.exit_code
     except CycloptsError as error:
-        words = list(arguments)
-        verb = f"{words[0]} " if words and words[0] in VERBS else ""
-        talk(f"flyweight: {error}\nSee `flyweight {verb}--help`.")
+        talk(f"flyweight: {message_of(error, app)}")
         return UsageError.exit_code
     except FlyweightError as error:
         talk(f"flyweight: {error}")
@@ -106,6 +95,7 @@ def application() -> App:
     )
     for name, verb in VERBS.items():
         app.command(verb, name=name)
+    name_arguments(app, "flyweight")
     return app
 
 

@@ -10,7 +10,7 @@ from cyclopts import App
 
 from flyweight.cli.journey_import import import_table
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk, terminal_width
-from flyweight.errors import UsageError, nearest, require_counts
+from flyweight.errors import DataError, UsageError, nearest, require_counts
 
 if TYPE_CHECKING:
     from flyweight.execute.executor import Executor
@@ -160,7 +160,7 @@ def run(
         given = {"--seeds": seeds, "--at-once": at_once, "--device": None if device == "auto" else device}
         words = [name, *steps, *(["--quick"] if quick else [])]
         words += [f"{option} {value}" for option, value in given.items() if value is not None]
-        talk(f"stopped; go on with: flyweight journey run {' '.join(words)}{place.options()}")
+        talk(f"stopped and saved; continue with: flyweight journey run {' '.join(words)}{place.options()}")
     return code
 
 
@@ -201,19 +201,19 @@ def verify(
 
 
 @journey.command
-def report(*names: str, to: Path, place: Place | None = None) -> None:
+def report(*names: str, out: Path, place: Place | None = None) -> None:
     """Write the page, the picture and the small records of documents into a folder.
 
     Replays that the folder keeps already stay, and those on record join them: so a page can be made again anywhere.
 
-    $ flyweight journey report --to docs/journeys
+    $ flyweight journey report --out docs/journeys
 
     Parameters
     ----------
     names
         Documents that `flyweight journey` lists. Default: all.
-    to
-        The folder.
+    out
+        Write into this folder.
     """
     from flyweight.report.reproduction.folder import write_pages
     from flyweight.reproductions.document import document as document_of
@@ -223,7 +223,7 @@ def report(*names: str, to: Path, place: Place | None = None) -> None:
     chosen, known = [document_of(name) for name in names] or documents(), documents()
     store = (place or Place()).store()
     found = [(document, gather(document, store)) for document in chosen]
-    for path in write_pages(found, to, known=known, hashes={document.name: hashes(document) for document in known}):
+    for path in write_pages(found, out, known=known, hashes={document.name: hashes(document) for document in known}):
         say(str(path))
 
 
@@ -232,7 +232,7 @@ def _kept(folder: Path, document: Document) -> tuple[Replay, ...]:
 
     path = folder / f"{document.name}.json"
     if not path.exists():
-        raise UsageError(
+        raise DataError(
             f"--records must be a folder that `flyweight journey report` wrote, found no {path.name} in {folder}."
         )
     return read(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.cli.output import Form, print_rows, talk
-from flyweight.errors import DataError, UsageError
+from flyweight.errors import DataError
 
 
 def import_table(
@@ -71,7 +71,7 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError:
         raise DataError(f"{file} must be text in UTF-8, found other bytes.") from None
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}.") from error
+        raise DataError(f"cannot read {file}: {error.strerror}.") from error
 
 
 def _doubt_row(doubt: Any) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +19,9 @@ from flyweight.errors import UsageError
 from flyweight.tables import as_csv, as_markdown, as_text, table_of
 
 FormatName = Literal["text", "json", "md", "csv"]
+
+COMMAND: Final = re.compile(r"`[^`\n]+`|(?<=: )flyweight .*")
+HARD_SPACE: Final = "\N{NO-BREAK SPACE}"
 
 Flag = Parameter(negative="", show_default=False)
 
@@ -63,8 +68,31 @@ class Place:
 
 
 def talk(text: str) -> None:
-    """Print a message on stderr."""
+    """Print a message on stderr; on a terminal, long lines are broken between words, but not inside commands."""
+    if sys.stderr.isatty():
+        text = wrapped(text, get_terminal_size().columns)
     print(text, file=sys.stderr, flush=True)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Each line of a text broken between words, with later lines indented by 2; commands stay whole to be copied.
+
+    >>> print(wrapped("no runs yet; start one with: flyweight train own/8k", 30))
+    no runs yet; start one with:
+      flyweight train own/8k
+    """
+    lines = COMMAND.sub(lambda found: found[0].replace(" ", HARD_SPACE), text).split("\n")
+    indents = [" " * (2 + len(line) - len(line.lstrip(" "))) for line in lines]
+    broken = [
+        # A net and the line under it that points at a position stay as they are.
+        line if set("".join(lines[number : number + 2])[-1:]) == {"^"} else _filled(line, width, indent)
+        for number, (line, indent) in enumerate(zip(lines, indents, strict=True))
+    ]
+    return "\n".join(broken).replace(HARD_SPACE, " ")
+
+
+def _filled(line: str, width: int, indent: str) -> str:
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def say(text: str) -> None:

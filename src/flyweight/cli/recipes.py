@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
 from flyweight.cli.output import Flag, Form, print_rows, say, talk
+from flyweight.tables import WIDTH
 
 
 def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) -> None:
@@ -46,11 +48,17 @@ def _print_keys(form: Form) -> None:
 
     match form.name:
         case "text":
-            say("\n".join(f"{key.key} = {key.default}  ({key.accepts})\n    {key.meaning}" for key in keys()))
+            for key in keys():
+                say(_filled(f"{key.key} = {key.default}  ({key.accepts})", ""))
+                say(_filled(key.meaning, "    "))
         case "md":
             say(keys_table(keys()))
         case _:
             print_rows([vars(key) for key in keys()], form)
+
+
+def _filled(text: str, indent: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def copy(recipe: str, file: Path, /, *, overwrite: Annotated[bool, Flag] = False) -> None:

@@ -95,7 +95,7 @@ def _load_path(name_or_path: str | os.PathLike[str], resize: int | None) -> Imag
             raise DataError(f"{path}: image sets are .npz files or folders, found a {path.suffix or 'nameless'} file.")
         return read_npz(path, name=path.stem)
     text = os.fspath(name_or_path)
-    if path.suffix == ".npz" or len(path.parts) > 1 or text.startswith((".", "~")):
+    if path.suffix == ".npz" or len(path.parts) > 1 or text.startswith((".", "~")) or text.endswith(os.sep):
         raise DataError(f"{path}: no such file or folder.")
     raise UsageError(
         f"no image set is called {text!r}, and there is no file or folder of that name."

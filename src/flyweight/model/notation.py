@@ -139,7 +139,7 @@ class _Parser:
             match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
             if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
-        self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)}")
+        self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} `flyweight show --help` lists the layers.")
 
     def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:
         values: dict[str, int | bool] = {}
@@ -189,7 +189,7 @@ def _nearest(word: str) -> str:
     same_start = [example for example in EXAMPLES if example[0] == word[0]]
     found = by_head or difflib.get_close_matches(word, same_start, n=1, cutoff=0.3)
     found = found or difflib.get_close_matches(word, EXAMPLES, n=1, cutoff=0.3)
-    return f" Did you mean {found[0]!r}?" if found else f" Layers are {', '.join(EXAMPLES)}."
+    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 def _is_layer(word: str) -> bool:

@@ -6,6 +6,7 @@ module. A document is one file with many steps (docs/journeys.md); a step is nam
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 from collections.abc import Mapping
@@ -63,10 +64,10 @@ def text(name: str) -> str:
     step = _steps().get(name)
     if step is not None:
         return _step_text(step)
-    hint = nearest(name, names()) or _by_last_part(name)
     raise UsageError(
-        f"there is no recipe {name!r}.{hint} Recipes are {', '.join(own_names())}, and the steps of the documents "
-        f"{', '.join(document_names())}; a file must end in {_SUFFIX}."
+        f"there is no recipe {name!r}.{_nearest(name)} Recipes are {', '.join(own_names())}, and the steps of the "
+        f"documents {', '.join(document_names())} (`flyweight journey show {document_names()[0]}` lists them); a file "
+        f"must end in {_SUFFIX}."
     )
 
 
@@ -77,7 +78,7 @@ def is_recipe(given: str) -> bool:
     (True, True, False)
     """
     folders = {name.partition("/")[0] for name in own_names()}
-    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or bool(_by_last_part(given))
+    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or given in {name.rpartition("/")[2] for name in own_names()}
     return is_own or given.partition("-")[0] in document_names()
 
 
@@ -140,9 +141,11 @@ def _step_text(step: Mapping[str, Any]) -> str:
     return f"{source}\n{body}"
 
 
-def _by_last_part(name: str) -> str:
-    same = [known for known in own_names() if known.rpartition("/")[2] == name]
-    return f" Did you mean {same[0]!r}?" if same else ""
+def _nearest(name: str) -> str:
+    """The hint at a similar name; the folder is not compared, since all of our own names have the same."""
+    by_last_part = {known.rpartition("/")[2]: known for known in names()}
+    found = difflib.get_close_matches(name.rpartition("/")[2], by_last_part, n=1)
+    return f" Did you mean {by_last_part[found[0]]!r}?" if found else ""
 
 
 def _suggestion(name: str, target: Path) -> str:

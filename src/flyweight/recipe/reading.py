@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flyweight.errors import RecipeError, UsageError
+from flyweight.errors import DataError, RecipeError, UsageError
 from flyweight.recipe import catalogue
 from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
@@ -62,7 +62,7 @@ def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ())
 
     Raises:
         RecipeError: every fault of the recipe at once, each with its place.
-        UsageError: a name that is not in the catalogue.
+        UsageError: a name that is not in the catalogue. DataError: a file that is missing or not readable.
     """
     return _overridden(_resolved(_source(name_or_path, Path())), overrides).recipe()
 
@@ -87,7 +87,7 @@ def draft(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()
     """The values of a recipe as nested tables, unchecked, also of one that does not load; empty if it is not TOML."""
     try:
         return _overridden(_resolved(_source(name_or_path, Path())), overrides).values
-    except UsageError:
+    except (UsageError, DataError):
         return {}
 
 
@@ -120,11 +120,11 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise RecipeError(f"there is no file {path}; `flyweight copy own/20k-fast {path}` makes one.") from None
+        raise DataError(f"there is no file {path}; `flyweight copy own/20k-fast {path}` makes one.") from None
     except OSError as error:
-        raise RecipeError(f"cannot read {path}: {error.strerror}.") from error
+        raise DataError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError:
-        raise RecipeError(f"{path} must be text in UTF-8, found other bytes; save it as UTF-8.") from None
+        raise DataError(f"{path} must be text in UTF-8, found other bytes; save it as UTF-8.") from None
     except ValueError:
         raise RecipeError(f"{str(path)!r} is not a valid path of a file.") from None
 
@@ -156,7 +156,7 @@ def _parent(source: _Source, parent: Any, place: str) -> _Source:
         raise RecipeError(f"{place}: extends must be the name or file of a recipe, found {show(parent)}.")
     try:
         return _source(parent, source.folder)
-    except UsageError as error:
+    except (UsageError, DataError) as error:
         raise RecipeError(f"{place}: extends: {error}") from None
 
 

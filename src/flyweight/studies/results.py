@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flyweight.errors import UsageError
+from flyweight.errors import DataError, UsageError
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
 from flyweight.experiment.resolved import canonical
-from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, load, names, recipe_hash
+from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, is_recipe, load, names, recipe_hash
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RESULTS, Part, PurposeFilter, RunRecord
 
@@ -37,8 +37,23 @@ def compare(
     """
     if not changed:
         raise UsageError("a comparison needs two results, found one; name the other too.")
-    first = find(baseline, store=store, study=study)
-    return tuple(compare_groups(store, first, find(other, store=store, study=study), part=part) for other in changed)
+    first, *others = _find_all((baseline, *changed), store, study)
+    return tuple(compare_groups(store, first, other, part=part) for other in others)
+
+
+def _find_all(selectors: Sequence[str], store: Store, study: str | None) -> list[Group[RunRecord]]:
+    """The results of all names; the error lists each name that means no result, or several."""
+    found, faults = [], []
+    for selector in selectors:
+        try:
+            found.append(find(selector, store=store, study=study))
+        except (UsageError, DataError) as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise UsageError("\n".join(map(str, faults)))
+    return found
 
 
 def find(selector: str, *, store: Store, study: str | None = None) -> Group[RunRecord]:
@@ -61,7 +76,7 @@ def runs_of_step(selector: str, *, store: Store, study: str | None = None) -> tu
     """
     recipe = named_recipe(selector)
     if recipe is None and not store.runs(name=selector, purpose=RESULTS, limit=1):
-        return (store.get(selector),)
+        return (_run(selector, store),)
     found = _by_name(selector, store, study) if recipe is None else _by_recipe(selector, recipe, store, study)
     return _same_result(found.first, store)
 
@@ -69,6 +84,12 @@ def runs_of_step(selector: str, *, store: Store, study: str | None = None) -> tu
 def named_recipe(selector: str) -> Recipe | None:
     """The recipe of a file or of the catalogue, in canonical form; None for other names."""
     return canonical(load(selector)) if selector.endswith(".toml") or selector in names() else None
+
+
+def _run(selector: str, store: Store) -> RunRecord:
+    if is_recipe(selector):
+        load(selector)  # it is in no record and not in the catalogue: the error lists the recipes
+    return store.get(selector)
 
 
 def _by_recipe(selector: str, recipe: Recipe, store: Store, study: str | None) -> Group[RunRecord]:
@@ -97,7 +118,7 @@ def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]
         raise UsageError(f"{selector!r} names {len(named)} results; give one of these runs instead:{listed}")
     if named:
         return _with_all_seeds(named[0], store)
-    run = store.get(selector)
+    run = _run(selector, store)
     alike = groups(_same_result(run, store))
     if not alike:
         raise UsageError(f"run {run.id} is {run.status} and no seed of its recipe has a result; give an ended run.")

@@ -70,7 +70,7 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
             if trial is None:
                 probes = () if named.has_probes else ("--no-probes",)
                 again = named.command("--trial", *settings_of(seeds, is_full=is_full), *probes)
-                talk(f"stopped and saved; this goes on: {again}")
+                talk(f"stopped and saved; continue with: {again}")
                 break
             talk(f"{one.code}: {trial.line}")
             trials.append(trial)

@@ -8,6 +8,7 @@ from typing import Final
 from flyweight.doctor.finding import Evidence, Judgement, Severity, judgement
 from flyweight.doctor.quantity import Known, call, fact, lowest
 from flyweight.doctor.rule import Rule, rule
+from flyweight.doctor.rules.updates import FEWEST_STEPS
 from flyweight.doctor.subject import Subject
 from flyweight.evidence.stats import wilson
 from flyweight.recipe import optimizer_traits
@@ -103,10 +104,12 @@ def underfitting(subject: Subject) -> Judgement | None:
         seen = known.metrics.train_accuracy
         evidence.append(fact("training accuracy gained in the last epoch", seen[-1] - seen[-2]))
     epochs, max_epochs = 2 * subject.recipe.train.epochs, subject.recipe.budget.epochs
+    # Where the updates are too few, the finding that says so proposes the number of epochs.
+    may_be_longer = subject.steps >= FEWEST_STEPS and (max_epochs is None or epochs <= max_epochs)
     return judgement(
         "warning",
         *evidence,
-        changes=[f"train.epochs={epochs}"] * (max_epochs is None or epochs <= max_epochs),
+        changes=[f"train.epochs={epochs}"] * may_be_longer,
         expected="More epochs help if training time is missing; if not, try a wider net.",
         advice="Fix the findings above this one first; if there are none, the net is too small or the run too short.",
         is_symptom=True,

@@ -80,4 +80,4 @@ def _write_index(known: Sequence[Document], hashes: Mapping[str, Mapping[str, st
 def _require_ours(path: Path) -> None:
     """Refuse to write over a page that somebody else wrote."""
     if path.exists() and not path.read_bytes().startswith(WRITTEN_BY.encode()):
-        raise UsageError(f"{path} is there and was not written by flyweight; choose another folder with --to.")
+        raise UsageError(f"{path} exists and was not written by flyweight; choose another folder with --out.")

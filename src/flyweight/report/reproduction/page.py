@@ -376,7 +376,7 @@ def _commands(document: Document) -> str:
     run = f"flyweight journey run {document.name}".ljust(width)
     return (
         "```console\n"
-        f"$ {run}  # trains what is not on record yet; goes on where it was stopped\n"
+        f"$ {run}  # trains the steps that have no run yet; a stopped run continues\n"
         f"$ flyweight journey verify {document.name}  # judges every claim from the records\n"
         "```"
     )
