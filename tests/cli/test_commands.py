@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from flyweight.cli.journey import report as report_journeys
 from flyweight.cli.journey import run as run_journey
 from flyweight.cli.journey import show as show_journey
 from flyweight.errors import EXIT_CODES
+from flyweight.model.notation import EXAMPLES
 from flyweight.records.store import Store
 from forked import ForkedCommand
 from tiny import write_recipe
@@ -210,6 +212,15 @@ USER_ERRORS = {
     "no pictures": (["predict", "@latest"], 2, "picture"),
     "budget": (["train", "own/20k-fast", "--budget", "19347"], 3, "19,347"),
     "epochs": (["train", "own/20k-best", "--budget", "epochs=5"], 3, "--set train.epochs=5"),
+    "argument": (["doctor"], 2, "SUBJECT is missing.\nUsage: flyweight doctor [OPTIONS] SUBJECT\n"),
+    "second argument": (["copy", "own/8k"], 2, "FILE is missing.\nUsage: flyweight copy [OPTIONS] RECIPE FILE\n"),
+    "required option": (["journey", "report"], 2, "--out is missing.\nUsage: flyweight journey report --out PATH "),
+    "option without value": (["train", "--seeds"], 2, "--seeds needs a value."),
+    "no number": (["data", "--resize", "big"], 2, "--resize must be a whole number, found 'big'."),
+    "choice": (["train", "--device", "cdua"], 2, "one of auto, cpu, cuda, mps, found 'cdua'. Did you mean 'cuda'?"),
+    "section": (["bench", "speed"], 2, "SECTIONS must be one of train, roofline"),
+    "given twice": (["train", "--seed", "1", "--seed", "2"], 2, "--seed is given more than once"),
+    "key as option": (["train", "--epochs", "3"], 2, "--set train.epochs=VALUE"),
     "data file": (["data", "missing.npz"], 6, "missing.npz"),
     "device": (["train", "own/8k", "--device", "mps", *SHORT], 7, "mps"),
 }
@@ -226,6 +237,34 @@ def test_a_users_mistake_is_one_clear_message(flyweight, case):
     assert hint in (out if arguments[0] == "check" else err)
     assert bool(out) == (arguments[0] == "check")
     assert "Traceback" not in err
+
+
+MISSING_FILES = {
+    "check": ["check", "gone.toml"],
+    "compare": ["compare", "gone.toml", "own/8k"],
+    "data": ["data", "gone.npz"],
+    "data folder": ["data", "gone/"],
+    "doctor": ["doctor", "gone.toml"],
+    "doctor --code": ["doctor", "--code", "gone.py"],
+    "journal note": ["journal", "note", "gone.toml", "--after", "done"],
+    "journey import": ["journey", "import", "gone.md"],
+    "journey verify": ["journey", "verify", "000", "--records", "gone"],
+    "predict": ["predict", "gone.safetensors", "seven.png"],
+    "show": ["show", "gone.toml"],
+    "train": ["train", "gone.toml"],
+    "train --set": ["train", "own/8k", "--set", "data.name=gone.npz"],
+    "bench": ["bench", "startup", "--quick", "--baseline", "gone.json"],
+}
+
+
+@pytest.mark.parametrize("case", MISSING_FILES)
+def test_a_missing_file_has_one_exit_code(flyweight, case):
+    """Whatever the command and the kind of file, it is 6, and the file is named."""
+    code, out, err = flyweight(*MISSING_FILES[case])
+
+    assert (code, out) == (6, "")
+    assert "gone" in err
+    assert "Errno" not in err
 
 
 def test_a_target_that_is_missed_has_its_own_code(flyweight, recipe):
@@ -384,12 +423,49 @@ def test_every_verb_has_an_example():
     assert len(VERBS) == 15
 
 
-def test_every_exit_code_is_told_in_the_help(flyweight):
-    """--help lists them all."""
+def test_exit_codes_are_listed_once(flyweight):
+    """`flyweight --help` lists them all; the help of a command does not repeat them."""
     _, out, _ = flyweight("--help")
+    for command in (["train"], ["journey", "run"]):
+        assert "Exit codes" not in flyweight(*command, "--help")[1]
 
     for code, meaning in EXIT_CODES.items():
         assert f"{code} {meaning.split(':')[0]}" in " ".join(out.split())
+
+
+COMMANDS = [[verb] for verb in VERBS] + [["journal", "note"]]
+COMMANDS += [["journey", step] for step in ("show", "run", "verify", "report", "import")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_usage_line_names_the_arguments(flyweight, command):
+    """Those of the table below it; no [ARGS]. No line of the help is wider than 80 columns."""
+    _, out, _ = flyweight(*command, "--help")
+
+    usage = out.splitlines()[0]
+    assert usage.startswith(f"Usage: flyweight {' '.join(command)} ")
+    assert "ARGS" not in usage
+    table = out[out.index(" Arguments ") :].split("╰")[0] if " Arguments " in out else ""
+    named = re.findall(r"^│ [* ]*([A-Z]+) ", table, re.MULTILINE)
+    assert re.findall(r"\b[A-Z]+\b", usage.partition("[OPTIONS]")[2]) == named
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_the_help_of_show_names_every_layer(flyweight):
+    """Each word and each letter of the notation, for those who have no documentation at hand."""
+    _, out, _ = flyweight("show", "--help")
+
+    words = re.split(r"[ ,;:()\n]+", out)
+    missing = [one for one in EXAMPLES if not any(word.startswith(one.rstrip("0123456789.")) for word in words)]
+    assert not missing
+
+
+def test_keys_of_recipes_fit_a_terminal(flyweight):
+    """`recipes --keys` is wrapped at 80 columns."""
+    code, out, _ = flyweight("recipes", "--keys")
+
+    assert code == 0
+    assert all(len(line) <= 80 for line in out.splitlines())
 
 
 def test_the_application_knows_its_version():

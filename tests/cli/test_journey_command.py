@@ -119,7 +119,7 @@ def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: 
     code, out, _ = flyweight("journey", "verify", "004", "--records", "pages", "--json")
     assert code == 0
     code, _, err = flyweight("journey", "verify", "004", "--records", "nowhere")
-    assert code == 2
+    assert code == 6
     assert "found no 004.json in nowhere" in err
 
 
@@ -167,9 +167,10 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
         (["run", "000", "9"], 2, "Steps are 000-1, 000-2, 000-3, 000-4, 000-5"),
         (["verify", "000", "x"], 2, "Steps are 000-1"),
         (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
-        (["import", "none.md"], 2, "cannot read none.md"),
-        (["import", "."], 2, "cannot read ."),
+        (["import", "none.md"], 6, "cannot read none.md"),
+        (["import", "."], 6, "cannot read ."),
         (["report", "009", "--out", "pages"], 2, "Documents are"),
+        (["verify", "000", "--records", "nowhere"], 6, "no 000.json in nowhere"),
         (["import", "ragged.md"], 6, "ragged.md"),
         (["import", "bytes.md"], 6, "UTF-8"),
     ],

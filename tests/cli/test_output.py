@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flyweight.cli.output import Form, say_json
+from flyweight.cli.output import Form, say_json, talk, wrapped
 from flyweight.errors import UsageError
 
 
@@ -23,3 +23,32 @@ def test_one_form_is_chosen():
     assert Form(md=True).name == "md"
     with pytest.raises(UsageError, match="--json and --csv"):
         _ = Form(json=True, csv=True).name
+
+
+LONG = "flyweight: own/8k has no ended run; train it with `flyweight train own/8k --seeds 3`, or give a run, or "
+LONG += "another recipe; list them with: flyweight runs --purpose all --limit 100 --name own/8k"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_messages_are_broken_between_words_and_commands_stay_whole(width):
+    """No line is wider than the terminal but one with a longer command; nothing is lost."""
+    lines = wrapped(LONG, width).splitlines()
+
+    assert " ".join(line.strip() for line in lines) == LONG
+    assert all(len(line) <= width or "flyweight" in line for line in lines)
+    for command in ("`flyweight train own/8k --seeds 3`", "flyweight runs --purpose all --limit 100 --name own/8k"):
+        assert any(command in line for line in lines)
+
+
+def test_a_net_with_a_marked_position_is_not_broken():
+    """The line with the carets points at the same token on any terminal."""
+    text = "flyweight: net, position 4: 'x9' is not a layer.\n  " + "c8 " * 60 + "\n     ^^"
+
+    assert wrapped(text, 60).splitlines()[-2:] == text.splitlines()[-2:]
+
+
+def test_messages_in_a_pipe_stay_on_one_line(capsys):
+    """So that programs and grep find them."""
+    talk(LONG)
+
+    assert capsys.readouterr().err == LONG + "\n"

@@ -6,7 +6,7 @@ import pytest
 
 from flyweight.errors import MissingError, UsageError
 from flyweight.model.count import count
-from flyweight.recipe import copy, describe, diff, draft, is_recipe, load, names, text
+from flyweight.recipe import copy, describe, diff, draft, is_recipe, load, names, own_names, text
 
 OWN = ("own/20k-best", "own/20k-fast", "own/25k-one-epoch", "own/8k")
 PARAMS = {"own/20k-best": 20_000, "own/20k-fast": 20_000, "own/25k-one-epoch": 25_000, "own/8k": 8_000}
@@ -91,6 +91,16 @@ def test_a_copy_that_cannot_be_meant_says_what_to_try(tmp_path: Path) -> None:
 def test_a_recipe_is_distinguished_from_a_net(given, expected):
     """What could be a recipe's name or file is one, so that a typing error in it is reported as one."""
     assert is_recipe(given) is expected
+
+
+@pytest.mark.parametrize("given", ["own/99", "own/9k", "own/", "own/zzz"])
+def test_a_folder_in_common_is_no_similarity(given):
+    """No recipe is suggested only because its name begins with own/ too; all are listed."""
+    with pytest.raises(UsageError) as caught:
+        text(given)
+
+    assert "Did you mean" not in str(caught.value)
+    assert ", ".join(own_names()) in str(caught.value)
 
 
 def test_a_draft_shows_values_of_a_recipe_that_does_not_load(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.errors import RecipeError, UsageError
+from flyweight.errors import DataError, RecipeError, UsageError
 from flyweight.recipe import dumps, load, loads
 from flyweight.recipe.toml import key_lines
 
@@ -182,14 +182,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_files_that_cannot_be_read_are_one_line_of_error(write, tmp_path: Path) -> None:
-    """Missing, a folder, not text: a recipe error, never a traceback."""
+    """Missing, a folder, not text: the exit code of files, never a traceback."""
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "bytes.toml").write_bytes(b"name = '\xff\xfe'")
     null = write("null.toml", 'extends = "a\\u0000.toml"\n')
 
-    assert error_of(tmp_path / "gone.toml").startswith(f"there is no file {tmp_path / 'gone.toml'}")
-    assert error_of(tmp_path / "folder.toml").startswith(f"cannot read {tmp_path / 'folder.toml'}: ")
-    assert "must be text in UTF-8" in error_of(tmp_path / "bytes.toml")
+    for name, words in (("gone", "there is no file"), ("folder", "cannot read"), ("bytes", "must be text in UTF-8")):
+        with pytest.raises(DataError, match=words) as caught:
+            load(tmp_path / f"{name}.toml")
+        assert str(tmp_path / f"{name}.toml") in str(caught.value)
     assert "is not a valid path" in error_of(null)
 
 

@@ -190,8 +190,8 @@ def test_a_file_of_an_unfinished_run_is_missing_with_the_next_step(tmp_path, whi
     with pytest.raises(DataError) as caught:
         READ[which](folder)
 
-    assert f"run {RUN} is unfinished" in str(caught.value)
-    assert str(caught.value).endswith(f"flyweight train --resume {RUN}")
+    assert f"run {RUN[:12]} is unfinished" in str(caught.value)
+    assert str(caught.value).endswith(f"flyweight train --resume {RUN[:12]}")
 
 
 @pytest.mark.parametrize("which", ["weights", "predictions", "misread"])
@@ -199,7 +199,7 @@ def test_what_a_diverged_run_lacks_is_explained(tmp_path, which):
     folder = RunFolder(path=tmp_path / RUN)
     folder.write_end(made_result(status="diverged", test=None), ())
 
-    with pytest.raises(DataError, match=f"run {RUN} diverged, so it has no {which}"):
+    with pytest.raises(DataError, match=f"run {RUN[:12]} diverged, so it has no {which}"):
         READ[which](folder)
 
 

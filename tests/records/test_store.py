@@ -407,7 +407,7 @@ def alter(store: Store, run_id: str, **values: object) -> None:
     engine = create_engine(store.url)
     assignments = ", ".join(f"{name} = :{name}" for name in values)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE runs SET {assignments} WHERE id = :id"), {"id": run_id, **values})
+        connection.execute(text(f"UPDATE runs SET {assignments} WHERE id = :run"), {"run": run_id, **values})
     engine.dispose()
 
 
@@ -428,8 +428,20 @@ def test_an_ambiguous_beginning_lists_candidates_newest_first(store: Store, star
 
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{made[0].id[:3]!r} is the beginning of several runs:"
-    assert [line.split()[:2] for line in lines[1:-1]] == [[run.id, run.name] for run in made[:1:-1]]
+    assert [line.split()[:2] for line in lines[1:-1]] == [[run.id[:12], run.name] for run in made[:1:-1]]
     assert lines[-1].strip() == "..."
+
+
+def test_runs_with_the_same_short_id_are_listed_with_their_whole_ids(store: Store, start: Start) -> None:
+    """Two ids that share their first 12 characters; the listed ones can be used."""
+    run = start()
+    twin = run.id[:12] + ("0" * 8 if run.id[12:] != "0" * 8 else "1" * 8)
+    alter(store, start().id, id=twin)
+
+    with pytest.raises(UsageError, match="several runs") as caught:
+        store.get(run.id[:12])
+
+    assert {line.split()[0] for line in str(caught.value).splitlines()[1:]} == {run.id, twin}
 
 
 @pytest.mark.parametrize("selector", ["zzz", "", "%", "_", "nothing like it", "../.."])
@@ -441,7 +453,7 @@ def test_an_unknown_selector_lists_the_latest_runs(store: Store, start: Start, s
         store.get(selector)
 
     assert "@latest" in str(caught.value)
-    assert run.id in str(caught.value)
+    assert f" {run.id[:12]} " in str(caught.value)
 
 
 def test_the_name_of_a_recipe_lists_its_runs(store: Store, start: Start) -> None:
@@ -450,8 +462,8 @@ def test_the_name_of_a_recipe_lists_its_runs(store: Store, start: Start) -> None
     with pytest.raises(UsageError, match="name of a recipe") as caught:
         store.get("own/8k")
 
-    assert mine.id in str(caught.value)
-    assert other.id not in str(caught.value)
+    assert f" {mine.id[:12]} " in str(caught.value)
+    assert other.id[:12] not in str(caught.value)
 
 
 @pytest.mark.parametrize("selector", ["@latest", "@best", "0"])

@@ -93,7 +93,7 @@ def test_the_heading_says_who_was_looked_at():
     assert told().splitlines()[0] == "own/20k-fast: 19,378 parameters, 3 epochs of 860 steps; before any run"
     assert told(record=Finished()).splitlines()[:3] == [
         "own/20k-fast, seed 3: finished, validation 99.42%, test 99.43%",
-        "  run        1m7ze6jn1qmcagkm5tzn",
+        "  run        1m7ze6jn1qmc",
         "  note       target reached in epoch 3",
     ]
 

@@ -119,8 +119,19 @@ def test_a_run_that_has_no_result_is_not_compared(store, files):
     """It says how the run stands."""
     stopped = run(load(files[0], overrides=["train.epochs=50"]), seed=0, store=store, should_stop=lambda: True)
 
-    with pytest.raises(UsageError, match=f"run {stopped.id} is interrupted and no seed of its recipe has a result"):
+    with pytest.raises(UsageError, match=f"run {stopped.id[:12]} is interrupted and no seed"):
         find(stopped.id, store=store)
+
+
+def test_all_names_without_a_result_are_listed_at_once(store):
+    """Each with its reason, in one error; an unknown recipe is not called a run."""
+    with pytest.raises(UsageError) as caught:
+        compare("own/8k", "own/99", "own/20k-best", store=store)
+
+    first, second, third = str(caught.value).splitlines()
+    assert first.startswith("own/8k has no ended run")
+    assert second.startswith("there is no recipe 'own/99'")
+    assert third.startswith("own/20k-best has no ended run")
 
 
 def test_recipes_side_by_side_are_the_runs_they_would_be_alone(store, files):

@@ -23,9 +23,9 @@ def show(
     """Print the layers of a net with their cost, and edits that bring it under a budget.
 
     A net is its layers with spaces between them. c8: convolution with 8 channels, 3x3; c8/5s2p1nb: 5x5, stride 2,
-    padding 1, no bias; d2: dilation, g4: groups. dw: depthwise convolution; fc10: linear with 10 outputs. bn, bn0: batch
-    norm with and without trained values. m2, a2: max and average pool 2x2; gap, gmp: the same over the whole image;
-    aap4, amp4: to 4x4. r (or relu), r6, leaky.1, prelu, elu, gelu, silu, hswish, tanh, sigmoid: activations. do.1,
+    padding 1, no bias; d2: dilation, g4: groups. dw: depthwise convolution; fc10: linear with 10 outputs. bn, bn0:
+    batch norm with and without trained values. m2, a2: max and average pool 2x2; gmp, gap: over the whole image; amp4,
+    aap4: to 4x4. r (or relu), r6, leaky.1, prelu, elu, gelu, silu, hswish, tanh, sigmoid: activations. do.1,
     sdo.1: dropout of values and of channels. flat: flatten; ls: log-softmax. 2(...): a block twice; 2@(...): twice with
     the same weights; +(...): residual, +(...|...) with a shortcut; unused(...): never called.
 

@@ -82,6 +82,7 @@ def sync(
     """
     from dataclasses import asdict
 
+    from flyweight.records.ids import SHORT_ID
     from flyweight.trackers import sync as send
 
     done = send((place or Place()).store(), trackers or None, warn=talk)
@@ -89,7 +90,7 @@ def sync(
         say_json(asdict(done))
     else:
         for parcel in (*done.gone, *done.still_pending):
-            talk(f"{parcel.tracker}: run {parcel.run_id}: {parcel.reason}")
+            talk(f"{parcel.tracker}: run {parcel.run_id[:SHORT_ID]}: {parcel.reason}")
         waiting = f", {len(done.still_pending)} still waiting" if done.still_pending else ""
         to = ", ".join(f"{n} to {name}" for name, n in Counter(parcel.tracker for parcel in done.sent).items())
         say(f"sent: {to or 'none'}{waiting}" if done.sent or done.still_pending else "nothing was waiting")

@@ -6,7 +6,6 @@ The names in a usage line are those of the arguments; messages say what is expec
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args, get_origin
 
 from cyclopts import App
@@ -100,5 +99,6 @@ def _recipe_key(word: str) -> str | None:
 
 
 def _kind(target: Any) -> str:
-    choices: Sequence[Any] = get_args(target) if get_origin(target) is Literal else ()
-    return f"one of {', '.join(map(str, choices))}" if choices else KINDS.get(target, getattr(target, "__name__", "valid"))
+    if get_origin(target) is Literal:
+        return f"one of {', '.join(get_args(target))}"
+    return KINDS.get(target, getattr(target, "__name__", "valid"))

@@ -23,6 +23,7 @@ from flyweight.inference.predict import Prediction, prediction
 from flyweight.inference.prepare import prepare
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
 from flyweight.records.weights import Weights
@@ -89,7 +90,8 @@ def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedN
     folder = store.folder(record.id)
     if folder.path.is_dir() and not folder.has("weights"):
         raise UsageError(
-            f"run {record.id} has no trained net (status: {record.status}); choose a finished run, see: flyweight runs"
+            f"run {record.id[:SHORT_ID]} has no trained net (status: {record.status}); choose "
+            "a finished run, see: flyweight runs"
         )
     return from_run_folder(folder)
 
@@ -107,7 +109,9 @@ def from_run_folder(folder: RunFolder) -> TrainedNet:
 def _from_file(path: Path) -> TrainedNet:
     try:
         weights = Weights.from_bytes(path.read_bytes())
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: must be a file of weights of a run, cannot read it ({_one_line(error)}).") from error
     if is_own_module(weights.net):  # code that a file names is not imported
         raise UsageError(

@@ -32,6 +32,7 @@ _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
 """Maximum nesting of blocks; more is a typing error and would overflow the stack of Python."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
+LIST: Final = "`flyweight show --help` lists the layers."
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
 
 
@@ -139,7 +140,7 @@ class _Parser:
             match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
             if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
-        self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} `flyweight show --help` lists the layers.")
+        self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} {LIST}")
 
     def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:
         values: dict[str, int | bool] = {}

@@ -77,8 +77,8 @@ def is_recipe(given: str) -> bool:
     >>> is_recipe("own/20k-fast"), is_recipe("mine.toml"), is_recipe("c16/5 r gap flat fc10")
     (True, True, False)
     """
-    folders = {name.partition("/")[0] for name in own_names()}
-    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or given in {name.rpartition("/")[2] for name in own_names()}
+    folders, last_parts = zip(*(name.split("/") for name in own_names()), strict=True)
+    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or given in last_parts
     return is_own or given.partition("-")[0] in document_names()
 
 

@@ -16,7 +16,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 TIME_LENGTH = 9  # 45 bits of milliseconds: until the year 3084
 RANDOM_LENGTH = 11
 LENGTH = TIME_LENGTH + RANDOM_LENGTH
-SHORT_ID = 12  # characters that are shown where a whole id has no room; all commands take them
+SHORT_ID = 12  # characters of an id in texts; every command takes them. JSON, CSV and folders have the whole id.
 
 _RANDOM_BITS = 5 * RANDOM_LENGTH
 _MISREADINGS = str.maketrans("ilo", "110")

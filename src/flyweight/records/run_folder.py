@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 
 from flyweight.errors import DataError
 from flyweight.records import files
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.results import EpochLine, Misread, Predictions, Reported, RunResult
 from flyweight.records.weights import Weights
 
@@ -284,13 +285,13 @@ class RunFolder:
 
     def _why_missing(self, which: File) -> str:
         """What is to be done about a file that is not there."""
-        run = f"run {self.run_id}"
+        run = f"run {self.run_id[:SHORT_ID]}"
         if not self.path.is_dir():
             return f"{run}: its folder {self.path} is not here: it was deleted, or the run was made elsewhere."
         if which not in WRITTEN_AT_START and not self.has("result"):
             return (
                 f"{run} is unfinished, so it has no {which} yet; continue it with: "
-                f"flyweight train --resume {self.run_id}"
+                f"flyweight train --resume {self.run_id[:SHORT_ID]}"
             )
         if which in OF_A_TRAINED_NET and (status := self.result().status) != "finished":
             return f"{run} {status}, so it has no {which}; choose a finished run."

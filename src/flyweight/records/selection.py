@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Double, Select, cast, func, select, true
 
 from flyweight.errors import UsageError, nearest
-from flyweight.records.ids import normalised
+from flyweight.records.ids import LENGTH, SHORT_ID, normalised
 from flyweight.records.record import PURPOSES, PurposeFilter, RunRecord
 from flyweight.records.tables import runs, test_openings
 
@@ -96,7 +96,8 @@ def _by_prefix(connection: Connection, selector: str) -> RunRecord:
         return found[0]
     if not found:
         raise unknown(connection, selector)
-    raise UsageError(f"{selector!r} is the beginning of several runs:{_listed(found)}")
+    length = LENGTH if len(prefix) >= SHORT_ID else SHORT_ID
+    raise UsageError(f"{selector!r} is the beginning of several runs:{_listed(found, length)}")
 
 
 def unknown(connection: Connection, selector: str) -> UsageError:
@@ -110,6 +111,7 @@ def unknown(connection: Connection, selector: str) -> UsageError:
     return UsageError(f"no run {selector!r}; give an id, the beginning of one, @latest or @best:{_listed(latest)}")
 
 
-def _listed(records: Sequence[RunRecord]) -> str:
-    lines = [f"\n  {record.id}  {record.name}  seed {record.seed}  {record.status}" for record in records[:CANDIDATES]]
+def _listed(records: Sequence[RunRecord], length: int = SHORT_ID) -> str:
+    """A line per run, with so many characters of its id."""
+    lines = [f"\n  {one.id[:length]}  {one.name}  seed {one.seed}  {one.status}" for one in records[:CANDIDATES]]
     return "".join(lines) + ("\n  ..." if len(records) > CANDIDATES else "")

@@ -52,7 +52,7 @@ def _find_all(selectors: Sequence[str], store: Store, study: str | None) -> list
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise UsageError("\n".join(map(str, faults)))
+        raise type(faults[0])("\n".join(map(str, faults)))
     return found
 
 
@@ -121,9 +121,13 @@ def _by_name(selector: str, store: Store, study: str | None) -> Group[RunRecord]
     run = _run(selector, store)
     alike = groups(_same_result(run, store))
     if not alike:
-        raise UsageError(f"run {run.id} is {run.status} and no seed of its recipe has a result; give an ended run.")
+        raise UsageError(
+            f"run {run.id[:SHORT_ID]} is {run.status} and no seed of its recipe has a result; give an ended run."
+        )
     if study is not None and all(one.study != study for one in _same_result(run, store)):
-        raise UsageError(f"run {run.id} is of a recipe that has no run in the study {study!r}; leave --study out.")
+        raise UsageError(
+            f"run {run.id[:SHORT_ID]} is of a recipe that has no run in the study {study!r}; leave --study out."
+        )
     return alike[0]
 
 

@@ -16,6 +16,7 @@ from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceVa
 from flyweight.doctor.subject import Subject
 from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
 from flyweight.report.wording import INDENT, hanging, margin
 from flyweight.tables import WIDTH, display_width, padded, plain
@@ -75,7 +76,8 @@ def heading(subject: Subject, record: RunRecord | None) -> str:
     if subject.recipe.protocol.evaluate_on != "validation":
         del figures["validation"]  # nothing was held out
     accuracies = "".join(f", {part} {found:.2%}" for part, found in figures.items() if found is not None)
-    lines = [f"{plain(record.name)}, seed {record.seed}: {record.status}{accuracies}", margin("run") + record.id]
+    first = f"{plain(record.name)}, seed {record.seed}: {record.status}{accuracies}"
+    lines = [first, margin("run") + record.id[:SHORT_ID]]
     return "\n".join([*lines, *([hanging("note", record.message)] if record.message else [])])
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from flyweight.evidence.stats import mean_interval, wilson
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.results import (
     SPLITS,
     Figures,
@@ -56,7 +57,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
     if folder.has("report"):
         lines.append(_line("report", str(folder.file("report"))))
     if result.test is not None:
-        lines.append(_line("next", f"flyweight predict {result.run} PICTURE.png{options}"))
+        lines.append(_line("next", f"flyweight predict {result.run[:SHORT_ID]} PICTURE.png{options}"))
     return "\n".join(lines)
 
 
@@ -77,7 +78,7 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: _accuracies([result], "validation"), default=None)
     if best is not None:
-        lines.append(_line("next", f"flyweight report {best.run}{options}  (best by {judged_on(first)})"))
+        lines.append(_line("next", f"flyweight report {best.run[:SHORT_ID]}{options}  (best by {judged_on(first)})"))
     return "\n".join(lines)
 
 
@@ -225,5 +226,5 @@ def _seed_lines(results: Sequence[RunResult]) -> list[str]:
         measured = " ".join(
             f"{split} {found.accuracy:.2%}" for split in splits if (found := result.figures(split)) is not None
         )
-        lines.append(f"  seed {result.seed}  {result.run}  {measured or result.status}")
+        lines.append(f"  seed {result.seed}  {result.run[:SHORT_ID]}  {measured or result.status}")
     return lines
