@@ -250,16 +250,21 @@ def _threshold(p: float) -> int:
 
 
 def dropout_mask(shape: torch.Size, p: float, seed: int, device: torch.device | str = "cpu") -> Tensor:
-    """True for the values that dropout keeps: the mask of the kernel, computed by torch.
+    """True for the values that dropout keeps: the mask of the kernel, computed by torch."""
+    return dropout_masks(shape, p, torch.tensor([seed], device=device))[0]
+
+
+def dropout_masks(shape: torch.Size, p: float, seeds: Tensor) -> Tensor:
+    """(S, *shape) bool, the masks of S seeds (int64, below 2**32), for shapes (N, C, H, W) or (N, C).
 
     A random number is a hash of position and seed (the mixing function "lowbias32" of Wellons, 2018).
     """
-    position = torch.arange(shape.numel(), device=device)
-    draws = _mixed(_mixed(position) ^ seed) >= _threshold(p)
+    position = torch.arange(shape.numel(), device=seeds.device)
+    draws = _mixed(_mixed(position) ^ seeds.view(-1, 1)) >= _threshold(p)
     if len(shape) != 4:
-        return draws.view(shape)
+        return draws.view(-1, *shape)
     n, channels, height, width = shape
-    return draws.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return draws.view(-1, n, height, width, channels).permute(0, 1, 4, 2, 3)
 
 
 def _mixed(x: Tensor) -> Tensor:

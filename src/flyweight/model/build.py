@@ -1,19 +1,19 @@
-"""From a spec to a torch module: `build(net, input_shape)`. The only file of the room that needs torch.
+"""From a net in the notation to a torch module: `build(net, input_shape)`.
 
-Every parameter's name in the state dict is the `path` that `layout.py` gave its layer, so that a count, a
-record and a file of weights speak of the same thing.
+The name of each parameter in the state dict is the `path` of its layer in `layout.py`, so counts, records and files of
+weights use the same names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, assert_never
 
 import torch
 from torch import Tensor, nn
 
 from flyweight.kernels import chain
-from flyweight.kernels.dropout import SeededDropout
+from flyweight.kernels.dropout import SeededDropout, SeededDropout2d
 from flyweight.model.arithmetic import Shape
 from flyweight.model.layout import ShapedLayer, ShapedNode, ShapedResidual, ShapedShared, ShapedUnused, infer_shapes
 from flyweight.model.notation import parse_net
@@ -47,20 +47,24 @@ def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.
         net = parse_net(net)
     nodes = infer_shapes(net, input_shape)
     if generator is None:
-        return _Chain(nodes, prefix="")
+        return Chain(nodes, prefix="", make=module_of)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator)))
-        return _Chain(nodes, prefix="")
+        return Chain(nodes, prefix="", make=module_of)
 
 
-class _Chain(nn.Module):
-    """Layers one after the other; what is unused is registered and never called."""
+# Makes the module of a layer from the layer and the shape of its input.
+MakeModule: TypeAlias = Callable[[Layer, Shape], nn.Module]
 
-    def __init__(self, nodes: Sequence[ShapedNode], prefix: str) -> None:
+
+class Chain(nn.Module):
+    """Layers in a row, each made by `make`; unused ones are registered and never called."""
+
+    def __init__(self, nodes: Sequence[ShapedNode], prefix: str, make: MakeModule) -> None:
         super().__init__()
         self.order: list[str] = []
         for node in nodes:
-            name, module = _named(node, prefix)
+            name, module = _named(node, prefix, make)
             self.add_module(name, module)
             if not isinstance(node, ShapedUnused):
                 self.order.append(name)
@@ -69,11 +73,11 @@ class _Chain(nn.Module):
         return chain.run([self._modules[name] for name in self.order], x)  # type: ignore[misc]
 
 
-class _Shared(_Chain):
+class _Shared(Chain):
     """The same chain, `times` in a row."""
 
-    def __init__(self, node: ShapedShared) -> None:
-        super().__init__(node.passes[0], prefix=node.path + ".")
+    def __init__(self, node: ShapedShared, make: MakeModule) -> None:
+        super().__init__(node.passes[0], prefix=node.path + ".", make=make)
         self.times = len(node.passes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,10 +89,10 @@ class _Shared(_Chain):
 class _Residual(nn.Module):
     """body(x) + shortcut(x)."""
 
-    def __init__(self, node: ShapedResidual) -> None:
+    def __init__(self, node: ShapedResidual, make: MakeModule) -> None:
         super().__init__()
-        self.body = _Chain(node.body, prefix=f"{node.path}.body.")
-        self.shortcut = _Chain(node.shortcut, prefix=f"{node.path}.shortcut.")
+        self.body = Chain(node.body, prefix=f"{node.path}.body.", make=make)
+        self.shortcut = Chain(node.shortcut, prefix=f"{node.path}.shortcut.", make=make)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
@@ -106,21 +110,22 @@ class GlobalMax(nn.Module):
         return x.amax((2, 3), keepdim=True)
 
 
-def _named(node: ShapedNode, prefix: str) -> tuple[str, nn.Module]:
+def _named(node: ShapedNode, prefix: str, make: MakeModule) -> tuple[str, nn.Module]:
     match node:
         case ShapedLayer():
-            return node.name, _module(node.layer, node.in_shape)
+            return node.name, make(node.layer, node.in_shape)
         case ShapedShared():
-            return node.path.removeprefix(prefix), _Shared(node)
+            return node.path.removeprefix(prefix), _Shared(node, make)
         case ShapedResidual():
-            return node.path.removeprefix(prefix), _Residual(node)
+            return node.path.removeprefix(prefix), _Residual(node, make)
         case ShapedUnused():
-            return node.path.removeprefix(prefix), _Chain(node.body, prefix=node.path + ".")
+            return node.path.removeprefix(prefix), Chain(node.body, prefix=node.path + ".", make=make)
         case _:
             assert_never(node)
 
 
-def _module(layer: Layer, in_shape: Shape) -> nn.Module:
+def module_of(layer: Layer, in_shape: Shape) -> nn.Module:
+    """The module of one layer, whose input is of shape (N, *in_shape)."""
     channels = in_shape[0]
     match layer:
         case Conv(out, kernel, stride, padding, dilation, groups, bias):
@@ -145,7 +150,7 @@ def _module(layer: Layer, in_shape: Shape) -> nn.Module:
         case AdaptivePool(_, size):
             return nn.AdaptiveAvgPool2d(size)
         case Dropout(p, spatial):
-            return nn.Dropout2d(p) if spatial else SeededDropout(p)
+            return SeededDropout2d(p) if spatial else SeededDropout(p)
         case Flatten():
             return nn.Flatten()
         case Linear(features, bias):

@@ -150,7 +150,7 @@ def _same_weights(path: str, passes: list[tuple[ShapedNode, ...]]) -> None:
                 misfit(path, f"{first.name} sees {seen} first, so each pass must give it that", again.in_shape)
 
 
-def leaves(nodes: tuple[ShapedNode, ...]) -> list[ShapedLayer]:
+def leaves(nodes: tuple[ShapedNode, ...], *, with_unused: bool = True) -> list[ShapedLayer]:
     """Every layer in the order of execution, blocks opened; shared layers once per pass."""
     found: list[ShapedLayer] = []
     for node in nodes:
@@ -159,11 +159,12 @@ def leaves(nodes: tuple[ShapedNode, ...]) -> list[ShapedLayer]:
                 found.append(node)
             case ShapedShared():
                 for one in node.passes:
-                    found += leaves(one)
+                    found += leaves(one, with_unused=with_unused)
             case ShapedResidual():
-                found += leaves(node.body) + leaves(node.shortcut)
+                for branch in (node.body, node.shortcut):
+                    found += leaves(branch, with_unused=with_unused)
             case ShapedUnused():
-                found += leaves(node.body)
+                found += leaves(node.body) if with_unused else []
             case _:
                 assert_never(node)
     return found
