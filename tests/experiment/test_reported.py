@@ -21,6 +21,7 @@ from flyweight.records.record import RunRecord
 from flyweight.records.results import ReportedEpoch, ReportedTraining
 from flyweight.records.store import Store
 from flyweight.train import loop
+from flyweight.train.settings import FitSettings
 from tiny import TEST, TRAIN, tiny_recipe
 
 HELD_OUT, BATCH, EPOCHS = 40, 16, 2
@@ -235,7 +236,7 @@ def test_the_loss_of_the_last_batch_is_its_cross_entropy(recipe, store, trained)
     loop.fit(
         bench.training,
         bench.batches,
-        loop.FitSettings(epochs=EPOCHS, lr=functools.partial(learning_rate, recipe=asked)),
+        FitSettings(epochs=EPOCHS, lr=functools.partial(learning_rate, recipe=asked)),
         validate=lambda net: bench.evaluate(net, *bench.validation),
     )
 

@@ -13,6 +13,7 @@ from flyweight.experiment.setup import prepare
 from flyweight.model.count import count
 from flyweight.recipe import catalogue, describe, diff, flat, load, names, override, parent, text
 from flyweight.train import loop
+from flyweight.train.settings import FitSettings
 from tiny import TRAIN, write_images
 
 STEPS = tuple(name for name in names() if name not in catalogue.own_names())
@@ -83,7 +84,7 @@ def test_a_step_trains(step: str, digits: Path) -> None:
     outcome = loop.fit(
         bench.training,
         bench.batches,
-        loop.FitSettings(
+        FitSettings(
             epochs=recipe.train.epochs, lr=lambda _: recipe.train.lr, loss=bench.loss, precision=bench.precision
         ),
         validate=lambda net: bench.evaluate(net, *bench.validation),

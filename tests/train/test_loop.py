@@ -19,9 +19,11 @@ from flyweight.model.build import build
 from flyweight.recipe import OptimizerName
 from flyweight.train import checkpoint
 from flyweight.train.evaluate import evaluate
-from flyweight.train.loop import FitSettings, Outcome, fit
+from flyweight.train.loop import fit
 from flyweight.train.loss import CrossEntropy
 from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.outcome import Outcome
+from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training, start
 
 NET = "c4p1nb bn r do.2 m2 c6nb bn r gmp flat fc3"

@@ -16,9 +16,10 @@ from flyweight.recipe import OptimizerName
 from flyweight.train import checkpoint
 from flyweight.train.epoch import plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import FitSettings, fit
+from flyweight.train.loop import fit
 from flyweight.train.loss import CrossEntropy, Reduction, cross_entropy
 from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.settings import FitSettings
 from flyweight.train.step import averaged, backward, forward, update
 from flyweight.train.training import Training, start
 

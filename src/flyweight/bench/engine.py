@@ -16,6 +16,7 @@ from flyweight.train import device as devices
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.settings import FitSettings
 from flyweight.train.training import start
 
 
@@ -74,7 +75,7 @@ class Engine:
         outcome = loop.fit(
             self.training,
             self.batches,
-            loop.FitSettings(epochs=epochs, lr=lambda _progress: LR, precision=self.precision),
+            FitSettings(epochs=epochs, lr=lambda _progress: LR, precision=self.precision),
             validate=validate,
             **settings,
         )

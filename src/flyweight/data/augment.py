@@ -8,13 +8,15 @@ crop comes before it, erasing after. Every draw is deterministic from its genera
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from flyweight.kernels.functions import normal_numbers
 
 Interpolation = Literal["bilinear", "nearest"]
 
@@ -70,19 +72,26 @@ class Augmentation:
 class Changes:
     """The random draws of N images, a row each; None where the settings have no such change.
 
-    is_cropped, is_erased: (N,) bool. matrices: (N, 2, 3) float32, as of `affine_matrices`. field: (N, H, W, 2)
-    displacements in pixels. corners: (N, 2) float32, top and left of the erased square, whole numbers.
+    is_cropped, is_erased: (N,) bool. matrices: (N, 2, 3) float32, as of `affine_matrices`. is_warped: (N,) bool, where
+    only some images are warped; the matrices of the others change nothing. field: (N, H, W, 2) displacements in pixels.
+    corners: (N, 2) float32, top and left of the erased square, whole numbers.
     """
 
     is_cropped: Tensor | None = None
     matrices: Tensor | None = None
+    is_warped: Tensor | None = None
     field: Tensor | None = None
     corners: Tensor | None = None
     is_erased: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> Changes:
-        named = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Changes(**{name: None if value is None else value[rows] for name, value in named.items()})
+        return combined([self], lambda values: values[0][rows])
+
+
+def combined(changes: Sequence[Changes], combine: Callable[[list[Tensor]], Tensor]) -> Changes:
+    """One `Changes` of several with the same settings: `combine` gets the tensors of each kind of change."""
+    named = {one.name: [getattr(each, one.name) for each in changes] for one in fields(Changes)}
+    return Changes(**{name: None if values[0] is None else combine(values) for name, values in named.items()})
 
 
 def augment(images: Tensor, generator: Generator, settings: Augmentation) -> Tensor:
@@ -106,7 +115,7 @@ def changed(images: Tensor, changes: Changes, settings: Augmentation) -> Tensor:
 def draw(
     shape: torch.Size, generator: Generator, settings: Augmentation, *, device: torch.device | str = "cpu"
 ) -> Changes:
-    """The changes of one batch of `shape`. Numbers are drawn on the CPU, so they do not depend on the device."""
+    """The changes of one batch of `shape`, with all numbers drawn on the CPU."""
     first = _before_field(shape, generator, settings).to(device)
     return _with_field(_first_changes(first, shape, settings), shape, generator, settings, device)
 
@@ -121,27 +130,46 @@ def draw_epoch(
 ) -> Changes:
     """The changes that `draw` gives for each batch of an epoch, concatenated, without the elastic field.
 
-    shape: of all images of the epoch; the last batch may be smaller. seeds: one for each batch. With an elastic field,
-    the draws after it are missing, too, and `draw_rest` completes each batch.
+    shape: of all images of the epoch; the last batch may be smaller. seeds: one for each batch. `draw_rest` adds the
+    elastic field to a batch, and on the CPU the draws after it.
     """
     generator, first, last = Generator(), [], []
     for step, seed in enumerate(seeds):
         batch = torch.Size((min(batch_size, shape[0] - step * batch_size), *shape[1:]))
         generator.manual_seed(seed)
         first.append(_before_field(batch, generator, settings))
-        if not settings.elastic:
+        if not draws_field_on_cpu(settings, device):
             last.append(_after_field(batch, generator, settings))
     changes = _first_changes(torch.cat(first, dim=1).to(device), shape, settings)
-    return changes if settings.elastic else _last_changes(changes, torch.cat(last, dim=1).to(device), settings)
+    return _last_changes(changes, torch.cat(last, dim=1).to(device), settings) if last else changes
 
 
 def draw_rest(changes: Changes, shape: torch.Size, settings: Augmentation, *, seed: int) -> Changes:
     """One batch of `draw_epoch`, completed with the elastic field, if any, and the draws after it."""
     if changes.matrices is None or not settings.elastic:
         return changes
+    device = changes.matrices.device
+    if not draws_field_on_cpu(settings, device):
+        return add_field(changes, shape, settings, torch.full((1,), seed, device=device))
     generator = Generator().manual_seed(seed)
     _before_field(shape, generator, settings)
-    return _with_field(changes, shape, generator, settings, changes.matrices.device)
+    return _with_field(changes, shape, generator, settings, device)
+
+
+def draws_field_on_cpu(settings: Augmentation, device: torch.device | str) -> bool:
+    """Whether torch's generator draws the elastic field; a GPU computes it from the seed, since copying it is slow."""
+    return settings.elastic > 0 and torch.device(device).type == "cpu"
+
+
+def add_field(changes: Changes, shape: torch.Size, settings: Augmentation, seeds: Tensor) -> Changes:
+    """`changes` with the elastic field of one or more batches; shape: of all their images. seeds: one for each batch.
+
+    No number comes from the host, so it can be part of a captured step.
+    """
+    wanted = _noise_shape(shape, settings.elastic_smoothness)
+    noise = normal_numbers(seeds, count=math.prod(wanted) // len(seeds)).view(wanted)
+    field = _smoothed(noise, pixels=settings.elastic, smoothness=settings.elastic_smoothness)
+    return replace(changes, field=field if changes.is_warped is None else field * _by_image(changes.is_warped))
 
 
 def _with_field(
@@ -177,11 +205,13 @@ def _first_changes(numbers: Tensor, shape: torch.Size, settings: Augmentation) -
 
 def _last_changes(changes: Changes, numbers: Tensor, settings: Augmentation) -> Changes:
     if changes.matrices is not None and settings.probability < 1:
-        is_warped = _by_image(numbers[0] < settings.probability)
+        is_warped = numbers[0] < settings.probability
+        warped = _by_image(is_warped)
         changes = replace(
             changes,
-            matrices=torch.where(is_warped[..., 0], changes.matrices, torch.eye(2, 3, device=numbers.device)),
-            field=None if changes.field is None else changes.field * is_warped,
+            matrices=torch.where(warped[..., 0], changes.matrices, torch.eye(2, 3, device=numbers.device)),
+            is_warped=is_warped,
+            field=None if changes.field is None else changes.field * warped,
         )
     if settings.erase_probability == 0:
         return changes
@@ -225,7 +255,8 @@ def affine_grid(matrices: Tensor, shape: torch.Size) -> Tensor:
 def warp(images: Tensor, grid: Tensor, interpolation: Interpolation) -> Tensor:
     """Sample the images at the positions of the grid; outside the frame they are 0."""
     height, width = images.shape[2:]
-    to_unit = torch.tensor((2 / width, 2 / height), device=grid.device)
+    to_unit = torch.full((2,), 2 / width, device=grid.device)
+    to_unit[1] = 2 / height  # a captured step copies nothing from the host
     return F.grid_sample(images, grid * to_unit, interpolation, padding_mode="zeros", align_corners=False)
 
 
@@ -233,13 +264,27 @@ def elastic_field(
     shape: torch.Size, generator: Generator, *, pixels: float, smoothness: float, device: torch.device | str = "cpu"
 ) -> Tensor:
     """(N, H, W, 2) smooth random displacements with a root mean square of `pixels` per axis."""
+    noise = torch.randn(_noise_shape(shape, smoothness), generator=generator).to(device)
+    return _smoothed(noise, pixels=pixels, smoothness=smoothness)
+
+
+def _noise_shape(shape: torch.Size, smoothness: float) -> tuple[int, int, int, int]:
     n, _, height, width = shape
-    radius = max(1, math.ceil(3 * smoothness))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=device) / smoothness) ** 2)
+    radius = _radius(smoothness)
+    return 2 * n, 1, height + 2 * radius, width + 2 * radius
+
+
+def _smoothed(noise: Tensor, *, pixels: float, smoothness: float) -> Tensor:
+    """The field (N, H, W, 2) of standard normal noise of the shape `_noise_shape`."""
+    radius = _radius(smoothness)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=noise.device) / smoothness) ** 2)
     kernel /= kernel.square().sum().sqrt()  # keeps unit variance per separable pass
-    noise = torch.randn((2 * n, 1, height + 2 * radius, width + 2 * radius), generator=generator).to(device)
     smooth = F.conv2d(F.conv2d(noise, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return pixels * smooth.view(n, 2, height, width).permute(0, 2, 3, 1)
+    return pixels * smooth.view(-1, 2, *smooth.shape[2:]).permute(0, 2, 3, 1)
+
+
+def _radius(smoothness: float) -> int:
+    return max(1, math.ceil(3 * smoothness))
 
 
 def centre_crop(images: Tensor, *, size: int) -> Tensor:

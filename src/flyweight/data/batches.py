@@ -7,7 +7,7 @@ numbers and gets the same batch as the uninterrupted run, bit for bit.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from flyweight.data.augment import Augmentation, Changes, changed, draw_epoch, draw_rest
+from flyweight.data.augment import Augmentation, Changes, changed, combined, draw_epoch, draw_rest
 from flyweight.kernels import warping
 
 
@@ -58,11 +58,21 @@ class EpochDraws:
     changes: Changes
 
 
+def combined_draws(draws: Sequence[EpochDraws], combine: Callable[[list[Tensor]], Tensor]) -> EpochDraws:
+    """One `EpochDraws` of several with the same settings: `combine` gets the tensors of each kind of draw."""
+    return EpochDraws(
+        order=combine([one.order for one in draws]),
+        seeds=combine([one.seeds for one in draws]),
+        changes=combined([one.changes for one in draws], combine),
+    )
+
+
 class Batches:
     """One data split as batches, shuffled and augmented; `normalise` is the same for training and evaluation.
 
     images: (N, C, H, W) uint8; labels: (N,) int64; mean, std: per channel, for pixel values in 0..1. rows: of the
-    images in the split, by default all; they are not copied, so the images may be a memory-mapped file.
+    images in the split, by default all; they are not copied, so the images may be a memory-mapped file. normaliser:
+    scale and offset of pixel values, (1, C, 1, 1) each.
     """
 
     def __init__(
@@ -82,7 +92,7 @@ class Batches:
         self.rows = torch.arange(len(images)) if rows is None else rows
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.augmentation = augmentation or Augmentation()
-        self._scale, self._offset = _normaliser(mean, std, images.device)
+        self.normaliser = _normaliser(mean, std, images.device)
         self._drawn: tuple[int, EpochDraws] | None = None
 
     def alike(self, *, batch_size: int, rows: Tensor | None = None, shuffle: bool | None = None) -> Batches:
@@ -135,18 +145,18 @@ class Batches:
 
     def _images(self, rows: Tensor, changes: Changes) -> Tensor:
         """The images of a step, by the kernel if a warp is their only change."""
-        settings = self.augmentation
+        settings, (scale, offset) = self.augmentation, self.normaliser
         if changes.matrices is not None and settings.is_one_warp and warping.can_warp(self.images):
             return warping.warped(
                 self.images,
                 rows,
                 changes.matrices,
                 changes.field,
-                scale=self._scale,
-                offset=self._offset,
+                scale=scale,
+                offset=offset,
                 interpolation=settings.interpolation,
             )
-        return changed(self.images[rows].float(), changes, settings).mul_(self._scale).add_(self._offset)
+        return changed(self.images[rows].float(), changes, settings).mul_(scale).add_(offset)
 
 
 def normalise(images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -34,8 +34,8 @@ from flyweight.model.spec import NORMS, WEIGHTS
 from flyweight.recipe import Recipe, optimizer_traits
 from flyweight.train import loop
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import FitSettings
 from flyweight.train.loss import cross_entropy
+from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training
 
 if TYPE_CHECKING:

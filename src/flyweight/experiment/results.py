@@ -18,7 +18,7 @@ from flyweight.records.store import Store
 from flyweight.records.weights import Weights
 from flyweight.train.device import peak_memory_bytes
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loop import Outcome
+from flyweight.train.outcome import Outcome
 from flyweight.train.training import Training
 
 MAX_MISREAD: Final = 100

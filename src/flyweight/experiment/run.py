@@ -24,7 +24,8 @@ from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import EPOCH_VALUES, Store
 from flyweight.train import checkpoint, loop
 from flyweight.train.device import DeviceName
-from flyweight.train.loop import FitSettings, Outcome
+from flyweight.train.outcome import Outcome
+from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training
 
 

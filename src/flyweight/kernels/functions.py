@@ -6,6 +6,7 @@ rounding; the bits do not depend on the number of threads.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import torch
@@ -265,6 +266,17 @@ def dropout_masks(shape: torch.Size, p: float, seeds: Tensor) -> Tensor:
         return draws.view(-1, *shape)
     n, channels, height, width = shape
     return draws.view(-1, n, height, width, channels).permute(0, 1, 4, 2, 3)
+
+
+def normal_numbers(seeds: Tensor, *, count: int) -> Tensor:
+    """(S, count) float32, standard normal numbers of S seeds (int64), the same on every device within rounding.
+
+    Two hashes of position and seed, as in `dropout_masks`, by the transform of Box and Muller (1958).
+    """
+    position = torch.arange(2 * count, device=seeds.device).view(2, 1, count)
+    low = (seeds ^ (seeds >> 32)) & 0xFFFFFFFF
+    uniform = (_mixed(_mixed(position) ^ low.view(-1, 1)).float() + 0.5) / 2**32
+    return (-2 * uniform[0].log()).sqrt() * torch.cos(2 * math.pi * uniform[1])
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -7,23 +7,19 @@ gives the same result.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from flyweight.data.batches import Batch, Batches
-from flyweight.train.device import Precision
-from flyweight.train.divergence import first_not_finite
+from flyweight.data.batches import Batches
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.loss import CrossEntropy, Loss
-from flyweight.train.metrics import EpochMetrics
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted
 from flyweight.train.running import Clock, Sums
+from flyweight.train.settings import FitSettings
 from flyweight.train.step import backward, forward, update
 from flyweight.train.training import Training
 
@@ -33,34 +29,6 @@ STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 class StepReporter(Protocol):
     def __call__(self, training: Training, *, n_steps: int, epochs: int) -> None: ...
-
-
-Status = Literal["finished", "diverged", "interrupted"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How the loop ended; `message` explains it, with step and layer if it diverged."""
-
-    status: Status
-    message: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """Length, learning rate, loss and precision of a training.
-
-    lr: learning rate by progress (0 before the first step, 1 after the last). patience: it stops after this many
-    epochs without a better one.
-    """
-
-    epochs: int
-    lr: Callable[[float], float]
-    loss: Loss = field(default_factory=CrossEntropy)
-    precision: Precision = "float32"
-    patience: int | None = None
-    stop_at_accuracy: float | None = None
-    seconds_limit: float | None = None
 
 
 def fit(
@@ -84,10 +52,15 @@ def fit(
             ended = _epoch(training, batches, plan, settings, clock, on_step=on_step, should_stop=should_stop)
             if ended and ended.status != "finished":
                 return ended
-            outcome = _measure(training, validate, batches, plan)
+            outcome = end_epoch(
+                training,
+                validate(training.result),
+                lr=float(plan.lrs[training.step - 1]),
+                last_images=lambda plan=plan: batches.batch(plan.draws, plan.n_steps - 1).images,
+            )
             if on_epoch:
                 on_epoch(training)
-            stopped = outcome or ended or _early_end(training, settings)
+            stopped = outcome or ended or early_end(training, settings)
             if stopped:
                 return stopped
     return Outcome(status="finished")
@@ -116,7 +89,7 @@ def _epoch(
         loss = settings.loss(logits, batch)
         if (step + 1) % check_every == 0 and not math.isfinite(loss.item()):
             clock.lap()
-            return _diverged(training, batch, f"loss {loss.item()}")
+            return diverged(training, batch.images, f"loss {loss.item()}")
         backward(loss, training.optimizer)
         update(training.optimizer, lr=lrs[step])
         if training.average is not None:
@@ -139,7 +112,7 @@ def _ended(
 ) -> Outcome | None:
     """An outcome if the training must end after this step."""
     if should_stop():
-        return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
+        return interrupted(training)
     limit = settings.seconds_limit
     if limit is not None and clock.lap() >= limit:
         return Outcome(
@@ -148,56 +121,3 @@ def _ended(
             f"after {training.step} of {n_steps} steps; the learning-rate schedule was not complete",
         )
     return None
-
-
-def _measure(
-    training: Training, validate: Callable[[nn.Module], Evaluation], batches: Batches, plan: EpochPlan
-) -> Outcome | None:
-    """Validate, append the metrics of the epoch, store the best weights, and reset the sums for the next epoch."""
-    found = validate(training.result)
-    training.history.append(
-        EpochMetrics(
-            epoch=training.epoch,
-            train_loss=training.loss_sum / training.count,
-            train_accuracy=training.correct / training.count,
-            validation_loss=found.loss,
-            validation_accuracy=found.accuracy,
-            lr=float(plan.lrs[training.step - 1]),
-            seconds=training.epoch_seconds,
-            images_per_second=training.count / training.epoch_seconds,
-        )
-    )
-    is_finite = math.isfinite(found.loss)
-    if is_finite and (training.best_epoch == 0 or _is_better(training.history[-1], training.best)):
-        training.best_epoch = training.epoch
-        training.best_weights = copy.deepcopy(training.result.state_dict())
-    outcome = None
-    if not is_finite:
-        last = batches.batch(plan.draws, plan.n_steps - 1)
-        outcome = _diverged(training, last, f"validation loss {found.loss}")
-    training.epoch += 1
-    training.step, training.count, training.correct = 0, 0, 0
-    training.loss_sum, training.epoch_seconds = 0.0, 0.0
-    return outcome
-
-
-def _is_better(new: EpochMetrics, best: EpochMetrics) -> bool:
-    """By accuracy, then by loss, since many epochs have equal accuracies."""
-    return (new.validation_accuracy, -new.validation_loss) > (best.validation_accuracy, -best.validation_loss)
-
-
-def _early_end(training: Training, settings: FitSettings) -> Outcome | None:
-    last, patience = training.history[-1], settings.patience
-    if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
-        return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")
-    if patience is not None and last.epoch - training.best_epoch >= patience:
-        return Outcome(status="finished", message=f"no better epoch in {patience}, stopped early")
-    return None
-
-
-def _diverged(training: Training, batch: Batch, found: str) -> Outcome:
-    where = first_not_finite(training.model, batch.images)
-    return Outcome(
-        status="diverged",
-        message=f"{found} at epoch {training.epoch}, step {training.step + 1}; first seen in {where}",
-    )

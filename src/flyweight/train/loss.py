@@ -25,6 +25,9 @@ class Loss(Protocol):
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor: ...
 
+    def per_image(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The loss of each image (N,), for logits (N, classes); before `reduction`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
@@ -35,6 +38,9 @@ class CrossEntropy:
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction=self.reduction)
+
+    def per_image(self, logits: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, reduction="none")
 
 
 def cross_entropy(

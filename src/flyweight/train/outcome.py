@@ -1,0 +1,83 @@
+"""The end of an epoch and of a training: its metrics, its best weights, and whether it goes on."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from flyweight.train.divergence import first_not_finite
+from flyweight.train.evaluate import Evaluation
+from flyweight.train.metrics import EpochMetrics
+from flyweight.train.settings import FitSettings
+from flyweight.train.training import Training
+
+Status = Literal["finished", "diverged", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a training ended; `message` explains it, with step and layer if it diverged."""
+
+    status: Status
+    message: str = ""
+
+
+def end_epoch(training: Training, found: Evaluation, *, lr: float, last_images: Callable[[], Tensor]) -> Outcome | None:
+    """Append the metrics of the epoch, store the best weights, and reset the sums for the next epoch.
+
+    found: of the validation images. lr: of the last step; last_images: its images, to find where a net diverged.
+    """
+    training.history.append(
+        EpochMetrics(
+            epoch=training.epoch,
+            train_loss=training.loss_sum / training.count,
+            train_accuracy=training.correct / training.count,
+            validation_loss=found.loss,
+            validation_accuracy=found.accuracy,
+            lr=lr,
+            seconds=training.epoch_seconds,
+            images_per_second=training.count / training.epoch_seconds,
+        )
+    )
+    is_finite = math.isfinite(found.loss)
+    if is_finite and (training.best_epoch == 0 or _is_better(training.history[-1], training.best)):
+        training.best_epoch = training.epoch
+        training.best_weights = copy.deepcopy(training.result.state_dict())
+    outcome = None if is_finite else diverged(training, last_images(), f"validation loss {found.loss}")
+    training.epoch += 1
+    training.step, training.count, training.correct = 0, 0, 0
+    training.loss_sum, training.epoch_seconds = 0.0, 0.0
+    return outcome
+
+
+def early_end(training: Training, settings: FitSettings) -> Outcome | None:
+    """The outcome if the target is reached, or if there was no better epoch for too long."""
+    last, patience = training.history[-1], settings.patience
+    if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
+        return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")
+    if patience is not None and last.epoch - training.best_epoch >= patience:
+        return Outcome(status="finished", message=f"no better epoch in {patience}, stopped early")
+    return None
+
+
+def interrupted(training: Training) -> Outcome:
+    return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
+
+
+def diverged(training: Training, images: Tensor, found: str) -> Outcome:
+    """images: of the step at which something was not finite. found: what it was."""
+    where = first_not_finite(training.model, images)
+    return Outcome(
+        status="diverged",
+        message=f"{found} at epoch {training.epoch}, step {training.step + 1}; first seen in {where}",
+    )
+
+
+def _is_better(new: EpochMetrics, best: EpochMetrics) -> bool:
+    """By accuracy, then by loss, since many epochs have equal accuracies."""
+    return (new.validation_accuracy, -new.validation_loss) > (best.validation_accuracy, -best.validation_loss)

@@ -1,0 +1,155 @@
+"""The training loop of a population: all members advance together, and each ends by itself.
+
+Like `loop.fit` it knows neither recipes nor records: it calls the given functions after epochs and when a member ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from flyweight.model.stacked import Stack
+from flyweight.train.captured import StackedSteps
+from flyweight.train.epoch import EpochPlan, plan_epoch
+from flyweight.train.evaluate import Evaluation
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted
+from flyweight.train.settings import FitSettings
+from flyweight.train.training import Training
+
+# Interval of progress reports; each waits for the device.
+SECONDS_BETWEEN_REPORTS: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationCalls:
+    """What the loop calls; members are given by number, 0 to S - 1.
+
+    validate: evaluates all members. on_progress: within an epoch, when the sums of the given members are up to date;
+    n_steps: of the epoch. on_epoch: when the given members were validated. on_end: when a member has ended; it is
+    masked after that. should_stop: whether a member must stop, called after each step.
+    """
+
+    validate: Callable[[Stack], Sequence[Evaluation]]
+    on_progress: Callable[[Sequence[int], int], None]
+    on_epoch: Callable[[Sequence[int]], None]
+    on_end: Callable[[int, Outcome], None]
+    should_stop: Callable[[int], bool]
+
+
+def fit_population(steps: StackedSteps, settings: FitSettings, calls: PopulationCalls) -> None:
+    """Train until each member has finished, diverged or been stopped; `on_end` is called once for each of them.
+
+    All members must be at the same epoch and step. One that has ended is masked (its weights are 0), and the others go
+    on.
+    """
+    _Loop(steps, settings, calls).run()
+
+
+class _Loop:
+    """The members that have not ended, and the clock of the current epoch."""
+
+    def __init__(self, steps: StackedSteps, settings: FitSettings, calls: PopulationCalls) -> None:
+        self.steps, self.settings, self.calls = steps, settings, calls
+        self.trainings: Sequence[Training] = steps.population.trainings
+        self.active = list(range(len(self.trainings)))
+        self.n_steps = steps.batches.n_steps
+        self.lapped = 0.0
+
+    def run(self) -> None:
+        first, epochs = self.trainings[0], self.settings.epochs
+        plans = self._plans(first.epoch)
+        for epoch in range(first.epoch, epochs + 1):
+            self.steps.begin(plans, epoch=epoch)
+            self.steps.capture()
+            self.lapped = time.perf_counter()
+            self._take_steps(first_step=first.step if epoch == first.epoch else 0)
+            lr = float(plans[0].lrs[-1])
+            if epoch < epochs and self.active:
+                plans = self._plans(epoch + 1)  # drawn while the device computes
+            self._read()
+            self._end_diverged()
+            if not self.active:
+                return
+            self._end_epoch(lr)
+        for number in self.active:
+            self.calls.on_end(number, Outcome(status="finished"))
+
+    def _plans(self, epoch: int) -> list[EpochPlan]:
+        batches = self.steps.batches
+        batches.prepare(epoch)
+        return [plan_epoch(one, epoch, epochs=self.settings.epochs, lr=self.settings.lr) for one in batches.batches]
+
+    def _take_steps(self, *, first_step: int) -> None:
+        for training in self.trainings:
+            training.model.train()
+        self.steps.population.stack.train()
+        last_report = time.perf_counter()
+        for step in range(first_step, self.n_steps):
+            self.steps.take(step)
+            size = self.steps.batches.size_of(step)
+            for number in self.active:
+                self.trainings[number].step = step + 1
+                self.trainings[number].count += size
+            stopped = [number for number in self.active if self.calls.should_stop(number)]
+            is_due = time.perf_counter() - last_report > SECONDS_BETWEEN_REPORTS
+            if stopped or is_due:
+                self._read()
+                last_report = time.perf_counter()
+                self.calls.on_progress(self.active, self.n_steps)
+            for number in stopped:
+                self._end(number, interrupted(self.trainings[number]))
+            if not self.active:
+                return
+
+    def _read(self) -> None:
+        """Wait for the device, and bring the sums and the seconds of the active trainings up to date."""
+        sums = self.steps.sums()
+        loss_sums, correct = sums.loss_sum.tolist(), sums.correct.tolist()
+        now = time.perf_counter()
+        for number in self.active:
+            training = self.trainings[number]
+            training.loss_sum, training.correct = loss_sums[number], correct[number]
+            training.last_batch = sums.logits[number].clone(), sums.labels[number].clone()
+            training.seconds += now - self.lapped
+            training.epoch_seconds += now - self.lapped
+        self.lapped = now
+
+    def _end_diverged(self) -> None:
+        """End the members whose loss was not finite in a step, with the layer in which that is seen first."""
+        losses = self.steps.sums().losses.cpu()
+        for number in list(self.active):
+            not_finite = (~losses[:, number].isfinite()).nonzero()
+            if len(not_finite):
+                step = int(not_finite[0])
+                training = self.trainings[number]
+                with self.steps.rewound(step) as batch:
+                    training.step = step
+                    images = batch.images.unflatten(0, (len(self.trainings), -1))[number]
+                    outcome = diverged(training, images, f"loss {float(losses[step, number])}")
+                self._end(number, outcome)
+
+    def _end_epoch(self, lr: float) -> None:
+        found = self.calls.validate(self.steps.population.result)
+        ended: dict[int, Outcome] = {}
+        for number in self.active:
+            training = self.trainings[number]
+            outcome = end_epoch(training, found[number], lr=lr, last_images=lambda n=number: self._last_images(n))
+            outcome = outcome or early_end(training, self.settings)
+            if outcome is not None:
+                ended[number] = outcome
+        self.calls.on_epoch(self.active)
+        for number, outcome in ended.items():
+            self._end(number, outcome)
+
+    def _last_images(self, number: int) -> torch.Tensor:
+        with self.steps.rewound(self.n_steps - 1) as batch:
+            return batch.images.unflatten(0, (len(self.trainings), -1))[number]
+
+    def _end(self, number: int, outcome: Outcome) -> None:
+        self.active.remove(number)
+        self.calls.on_end(number, outcome)
+        self.steps.population.mask(number)
