@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from flyweight.evidence.compare import Comparison as Comparison
     from flyweight.evidence.journal import Journal as Journal
     from flyweight.evidence.journal import journal as journal
+    from flyweight.execute.automatic import Automatic as Automatic
     from flyweight.execute.process_executor import Processes as Processes
     from flyweight.execute.seeds import resume_seeds as resume_seeds
     from flyweight.execute.seeds import run_seeds as run_seeds
+    from flyweight.execute.stacked_executor import Stacked as Stacked
     from flyweight.experiment.plan import Plan as Plan
     from flyweight.experiment.plan import examine as examine
     from flyweight.experiment.plan import plan as plan
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Automatic": "flyweight.execute.automatic",
     "Budget": "flyweight.model.budget",
     "Comparison": "flyweight.evidence.compare",
     "Cost": "flyweight.model.cost",
@@ -76,6 +79,7 @@ _HOMES = {
     "Processes": "flyweight.execute.process_executor",
     "Recipe": "flyweight.recipe",
     "RunRecord": "flyweight.records.record",
+    "Stacked": "flyweight.execute.stacked_executor",
     "Store": "flyweight.records.store",
     "TrainedNet": "flyweight.inference.net",
     "build": "flyweight.model.build",

@@ -66,7 +66,7 @@ def compare(
     place = place or Place()
     store = place.store()
     if until_sure:
-        from flyweight.execute.process_executor import Processes
+        from flyweight.execute.automatic import Automatic
 
         if len(changed) != 1:
             raise UsageError(f"--until-sure compares two results, found {1 + len(changed)}; compare them in pairs.")
@@ -77,7 +77,7 @@ def compare(
             part=on,
             study=study,
             max_seeds=max_seeds,
-            executor=Processes(device=device, at_once=at_once),
+            executor=Automatic(device=device, at_once=at_once),
         )
         comparisons: tuple[Comparison, ...] = () if comparison is None else (comparison,)
         if comparison is None:

@@ -137,13 +137,13 @@ def run(
     at_once
         How many runs train side by side; by default one per core.
     """
+    from flyweight.execute.automatic import Automatic
     from flyweight.execute.on_record import look_up
-    from flyweight.execute.process_executor import Processes
     from flyweight.reproductions.document import document as document_of
     from flyweight.reproductions.replay import gather, quick_recipes, requests_for
 
     require_counts(seeds=seeds)
-    executor = Processes(device=device, at_once=at_once)
+    executor = Automatic(device=device, at_once=at_once)
     document, place = document_of(name), place or Place()
     chosen = tuple(step for step in document.select(steps) if steps or step.is_reported)
     store = place.store()

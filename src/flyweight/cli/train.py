@@ -15,7 +15,7 @@ from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
 
 if TYPE_CHECKING:
-    from flyweight.execute.process_executor import Processes
+    from flyweight.execute.automatic import Automatic
     from flyweight.execute.signals import StopRequest
     from flyweight.experiment.events import Event
     from flyweight.experiment.monitor import MakeMonitor
@@ -88,12 +88,12 @@ def train(
     json
         Print the results as JSON.
     """
-    from flyweight.execute.process_executor import Processes
+    from flyweight.execute.automatic import Automatic
     from flyweight.experiment.plan import budget_overrides, plan
     from flyweight.recipe import load, parent
 
     require_counts(seed=seed, seeds=seeds, threads=threads)
-    executor = Processes(device=device, at_once=at_once)
+    executor = Automatic(device=device, at_once=at_once)
     place = place or Place()
     store, monitor = place.store(), _monitor(doctor)
     if resume is not None:
@@ -192,7 +192,7 @@ def _several(
     store: Store,
     tracking: Tracking | None,
     lineage: Lineage,
-    executor: Processes,
+    executor: Automatic,
     *,
     seeds: Sequence[int],
     monitor: MakeMonitor | None,
@@ -209,7 +209,7 @@ def _resume(
     selector: str,
     store: Store,
     tracking: Tracking | None,
-    executor: Processes,
+    executor: Automatic,
     *,
     monitor: MakeMonitor | None,
 ) -> Found:

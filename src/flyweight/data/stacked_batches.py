@@ -30,7 +30,7 @@ class StackedBatches:
         self._draws: EpochDraws | None = None
         self._next: tuple[int, EpochDraws] | None = None
         # Copies on a stream of their own do not wait for the steps of the epoch before.
-        self._stream = torch.cuda.Stream() if self.images.is_cuda else None
+        self._stream = torch.cuda.Stream() if self.images.is_cuda else None  # type: ignore[no-untyped-call]
 
     def size_of(self, step: int) -> int:
         """The number of images in the batch of a step; only the last one can be smaller."""
@@ -64,7 +64,7 @@ class StackedBatches:
         flat = rows.flatten()
         images = self.images[flat].float()
         images = changed(images, self._changes(step, places, images.shape), self.settings)
-        by_seed = images.unflatten(0, (len(self.batches), size)) * self.scale + self.offset
+        by_seed = images.view(len(self.batches), size, *images.shape[1:]) * self.scale + self.offset
         return Batch(images=by_seed.flatten(0, 1), labels=self.labels[flat].view_as(rows), rows=rows)
 
     def _changes(self, step: Tensor, places: Tensor, shape: torch.Size) -> Changes:
@@ -77,7 +77,7 @@ class StackedBatches:
         if not draws_field_on_cpu(self.settings, step.device):
             return add_field(changes, shape, self.settings, seeds)
         own, n_seeds = torch.Size((len(places), *shape[1:])), len(self.batches)
-        parts = [combined([changes], lambda values, n=number: values[0].chunk(n_seeds)[n]) for number in range(n_seeds)]
+        parts = [changes[len(places) * number : len(places) * (number + 1)] for number in range(n_seeds)]
         seeded = zip(parts, seeds.tolist(), strict=True)
         return combined([draw_rest(part, own, self.settings, seed=seed) for part, seed in seeded], torch.cat)
 

@@ -17,8 +17,8 @@ from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding, Remedy
 from flyweight.errors import OverBudgetError, UsageError, require_counts
 from flyweight.evidence.groups import OVER
+from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
-from flyweight.execute.process_executor import PROCESSES
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, canonical_hash
@@ -82,7 +82,7 @@ def fix_recipe(
     first_seed: int = 0,
     is_full: bool = False,
     most_steps: int = MOST_STEPS,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     on_step: Callable[[FixStep], None] = nobody,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,

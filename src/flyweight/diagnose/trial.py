@@ -18,9 +18,9 @@ from flyweight.doctor.finding import Finding, Remedy
 from flyweight.errors import OverBudgetError, UsageError, require_counts
 from flyweight.evidence.paired import Paired, paired
 from flyweight.evidence.verdict import LEVEL
+from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.execution import execute
 from flyweight.execute.executor import Executor
-from flyweight.execute.process_executor import PROCESSES
 from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan
@@ -50,7 +50,7 @@ def try_remedy(
     seeds: int = 5,
     first_seed: int = 0,
     is_full: bool = False,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> Trial | None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
 from flyweight.execute.on_record import OnRecord, look_up
-from flyweight.execute.process_executor import PROCESSES
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.execute.reuse import fingerprint
 from flyweight.experiment.events import Event, Reused, ignore, never
@@ -41,7 +41,7 @@ def execute(
     requests: Sequence[TrainingRequest | OnRecord],
     *,
     store: Store,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[Executed, ...]:

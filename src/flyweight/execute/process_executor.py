@@ -73,9 +73,6 @@ class Processes:
         return functools.partial(worker_count, n_jobs=n_jobs, cores=usable_cores(), limit=seeds_in_memory())
 
 
-PROCESSES: Final = Processes()
-
-
 def _train(
     job: TrainingJob,
     url: str,
@@ -85,23 +82,6 @@ def _train(
     should_stop: Callable[[], bool],
 ) -> None:
     """One job, in its own process; only this function needs torch."""
-    from flyweight.experiment.run import resume, run
+    from flyweight.execute.job import train_job
 
-    store, request = Store.open(url, home=home), job.request
-    if job.resumed:
-        resume(job.resumed, store=store, device=device, monitor=request.monitor, watch=watch, should_stop=should_stop)
-        return
-    run(
-        request.recipe,
-        seed=job.seed,
-        store=store,
-        device=device,
-        group_id=job.group_id,
-        group_seeds=request.seeds,
-        purpose=request.purpose,
-        study=request.study,
-        parent_hash=request.parent_hash,
-        monitor=request.monitor,
-        watch=watch,
-        should_stop=should_stop,
-    )
+    train_job(job, store=Store.open(url, home=home), device=device, watch=watch, should_stop=should_stop)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flyweight.errors import UsageError
+from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.execution import execute
 from flyweight.execute.executor import Executor
-from flyweight.execute.process_executor import PROCESSES
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
@@ -22,7 +22,7 @@ def run_seeds(
     *,
     seeds: Sequence[int],
     store: Store,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     study: str | None = None,
     parent_hash: str | None = None,
     monitor: MakeMonitor | None = None,
@@ -56,7 +56,7 @@ def resume_seeds(
     group_id: str,
     *,
     store: Store,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,

@@ -10,7 +10,10 @@ from flyweight.train.metrics import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run has its row and folder. judged_on: the split that its epochs are evaluated on."""
+    """A run has its row and folder. judged_on: the split that its epochs are evaluated on.
+
+    n_stacked: how many runs train as one stacked net, itself included; `StackEpochDone` has the epochs of all of them.
+    """
 
     run_id: str
     seed: int
@@ -19,6 +22,7 @@ class Started:
     epochs: int
     first_epoch: int = 1
     judged_on: str = "validation"
+    n_stacked: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,31 @@ class EpochDone:
     seed: int
     epochs: int
     metrics: EpochMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackStepped:
+    """A step of several runs that train as one stacked net; losses and accuracies: running means of each run."""
+
+    seeds: tuple[int, ...]
+    epoch: int
+    epochs: int
+    step: int
+    n_steps: int
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackEpochDone:
+    """An epoch of several runs that train as one stacked net has ended; metrics: of each run, all of the same epoch."""
+
+    seeds: tuple[int, ...]
+    epochs: int
+    judged_on: str
+    metrics: tuple[EpochMetrics, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +115,7 @@ class Reused:
     fingerprint: Mapping[str, object]
 
 
-Event = Started | Stepped | EpochDone | Ended | Found | Reused
+Event = Started | Stepped | EpochDone | StackStepped | StackEpochDone | Ended | Found | Reused
 
 
 def ignore(_event: object) -> None:

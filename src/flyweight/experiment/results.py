@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 from torch import nn
 
+from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.setup import Workbench
-from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, protocol_words
 from flyweight.records.record import RunRecord
 from flyweight.records.results import Figures, Misread, Predictions, RunResult, Split
@@ -25,35 +26,32 @@ MAX_MISREAD: Final = 100
 
 
 def write_results(
-    recipe: Recipe, record: RunRecord, cost: Cost, bench: Workbench, outcome: Outcome, *, store: Store
+    resolved: ResolvedRecipe,
+    record: RunRecord,
+    bench: Workbench,
+    outcome: Outcome,
+    evaluated: Mapping[Split, Evaluation],
+    *,
+    store: Store,
 ) -> dict[str, Any]:
-    """Evaluate the kept net, write the run folder, and return the columns of the record.
+    """Write the run folder of a training that has ended, and return the columns of the record.
 
-    A diverged training has no net to measure; its folder still gets a result. This is the only place that evaluates on
-    the test images, once a run, unless the protocol of the recipe does it too; the record counts each time.
+    evaluated: the kept net on each split. A diverged training has no net to measure; its folder still gets a result.
     """
-    folder, training = store.folder(record.id), bench.training
-    openings = store.get(record.id).test_openings
-    measured: dict[Split, Figures] = {}
+    recipe, cost, training = resolved.recipe, resolved.cost, bench.training
+    folder = store.folder(record.id)
+    measured = {split: Figures(correct=one.correct, count=one.count, loss=one.loss) for split, one in evaluated.items()}
     columns: dict[str, Any] = {}
-    if outcome.status == "finished" and training.best_epoch:
-        net = _net_to_keep(recipe, training)
-        validation, train = bench.evaluate(net, *bench.validation), bench.evaluate(net, *bench.trained_on)
-        openings = store.open_test(record.id, "final figure of the run")
-        test = bench.evaluate(net, bench.image_set.test_images, bench.image_set.test_labels)
-        evaluated: dict[Split, Evaluation] = {"train": train, "validation": validation, "test": test}
-        measured = {
-            split: Figures(correct=one.correct, count=one.count, loss=one.loss) for split, one in evaluated.items()
-        }
+    if measured:
         columns = {f"{split}_{name}": value for split in measured for name, value in asdict(measured[split]).items()}
         columns["best_epoch"] = training.best_epoch
-        folder.write_weights(_weights(net, recipe, bench))
+        folder.write_weights(_weights(training.result, recipe, bench))
         folder.write_predictions(
-            validation=_predictions(validation, bench.validation[1]),
-            test=_predictions(test, bench.image_set.test_labels),
+            validation=_predictions(evaluated["validation"], bench.validation[1]),
+            test=_predictions(evaluated["test"], bench.image_set.test_labels),
             validation_indices=bench.split.validation,
         )
-        folder.write_misread(_misread(bench, test))
+        folder.write_misread(_misread(bench, evaluated["test"]))
     reported = folder.reported().epochs
     result = RunResult(
         run=record.id,
@@ -85,19 +83,12 @@ def write_results(
         validation=measured.get("validation"),
         test=measured.get("test"),
         reported=reported[-1] if reported else None,
-        test_openings=openings,
+        test_openings=store.get(record.id).test_openings,
         total_seconds=time.time() - record.started_at.timestamp(),
         peak_memory_bytes=peak_memory_bytes(),
     )
     folder.write_end(result, training.history)
     return columns
-
-
-def _net_to_keep(recipe: Recipe, training: Training) -> nn.Module:
-    """The net of the best epoch (by validation, or as the protocol has it) or of the last one, as the recipe says."""
-    if recipe.train.keep == "best":
-        training.result.load_state_dict(training.best_weights)
-    return training.result
 
 
 def _images_per_second(training: Training) -> float:

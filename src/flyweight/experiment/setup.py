@@ -64,6 +64,21 @@ class Workbench:
         return self.image_set.train_images[rows], self.image_set.train_labels[rows]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedImages:
+    """The images of a recipe on their device, and their split: what the seeds of a recipe share if it has one split.
+
+    images, labels: the training images (N, C, H, W) uint8 and labels (N,) int64. mean, std: as of `Workbench`.
+    """
+
+    image_set: ImageSet
+    split: Split
+    images: torch.Tensor
+    labels: torch.Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 def prepare(
     recipe: Recipe, *, seed: int, device: DeviceName, threads: int | None, source: ImageSource | None = None
 ) -> Workbench:
@@ -78,30 +93,50 @@ def prepare(
 
 def set_up(recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, threads: int | None) -> Workbench:
     """`prepare` with the images of the recipe, already loaded."""
-    where = devices.choose(device)
     devices.prepare(threads=threads or devices.DEFAULT_THREADS)
+    return set_up_with(prepare_images(recipe, image_set, seed=seed, device=device), recipe, seed=seed)
+
+
+def prepare_images(
+    recipe: Recipe, image_set: ImageSet, *, seed: int, device: DeviceName, known: PreparedImages | None = None
+) -> PreparedImages:
+    """The images on the device with their split. known: those of another seed, used where they are the same."""
+    if known is not None and not recipe.protocol.seed_after_split:
+        return known
+    where = devices.choose(device)
     split = split_of(recipe, image_set, seed)
-    chosen = split.train[: recipe.data.train_limit]
-    mean, std = channel_statistics(image_set.train_images, chosen)
-    precision = devices.working_precision(recipe.train.precision, where)
-    batches = Batches(
-        torch.from_numpy(image_set.train_images).to(where),
-        torch.from_numpy(image_set.train_labels).to(where),
-        rows=torch.from_numpy(chosen),
-        mean=mean,
-        std=std,
-        batch_size=recipe.train.batch_size,
-        seed=seed,
-        shuffle=recipe.train.shuffle,
-        augmentation=_augmentation(recipe),
-    )
-    return Workbench(
+    mean, std = channel_statistics(image_set.train_images, split.train[: recipe.data.train_limit])
+    return PreparedImages(
         image_set=image_set,
         split=split,
+        images=torch.from_numpy(image_set.train_images).to(where) if known is None else known.images,
+        labels=torch.from_numpy(image_set.train_labels).to(where) if known is None else known.labels,
         mean=mean,
         std=std,
-        training=_training(recipe, image_set.shape, seed, where),
-        batches=batches,
+    )
+
+
+def set_up_with(prepared: PreparedImages, recipe: Recipe, *, seed: int) -> Workbench:
+    """The bench of a seed; this process is configured."""
+    where, mean, std = prepared.images.device, prepared.mean, prepared.std
+    precision = devices.working_precision(recipe.train.precision, where)
+    return Workbench(
+        image_set=prepared.image_set,
+        split=prepared.split,
+        mean=mean,
+        std=std,
+        training=_training(recipe, prepared.image_set.shape, seed, where),
+        batches=Batches(
+            prepared.images,
+            prepared.labels,
+            rows=torch.from_numpy(prepared.split.train[: recipe.data.train_limit]),
+            mean=mean,
+            std=std,
+            batch_size=recipe.train.batch_size,
+            seed=seed,
+            shuffle=recipe.train.shuffle,
+            augmentation=_augmentation(recipe),
+        ),
         evaluate=functools.partial(
             _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
         ),

@@ -55,7 +55,7 @@ class Stack(nn.Module):
         """dropout_seeds: (n_dropouts, S) int64 on the device of x, below 2**32; only read in training."""
         self._seeds.start(dropout_seeds)
         logits: Tensor = self.chain(x)
-        return logits.unflatten(1, (self.members, -1))
+        return by_member(logits, self.members, dim=1)
 
     def tensors(self) -> dict[str, Tensor]:
         """The stacked parameters and buffers by the names that they have in a single net."""
@@ -72,6 +72,12 @@ class Stack(nn.Module):
             view.copy_(tensors[name])
 
 
+def by_member(x: Tensor, members: int, *, dim: int = 0) -> Tensor:
+    """A dimension of S * n as two, (S, n)."""
+    split: Tensor = x.unflatten(dim, (members, -1))  # type: ignore[no-untyped-call]
+    return split
+
+
 def rows_of(stacked: Tensor, number: int, members: int) -> Tensor:
     """The part of one member: a view. A tensor without dimensions in a single net has one row for each member."""
     stacked = stacked.detach()
@@ -82,7 +88,7 @@ def rows_of(stacked: Tensor, number: int, members: int) -> Tensor:
 
 def side_by_side(images: Tensor, members: int) -> Tensor:
     """(S * N, C, H, W), member after member, to the channels-last (N, S * C, H, W) of a stacked net."""
-    by_image = images.unflatten(0, (members, -1)).transpose(0, 1).flatten(1, 2)
+    by_image = by_member(images, members).transpose(0, 1).flatten(1, 2)
     return by_image.contiguous(memory_format=torch.channels_last)
 
 
@@ -122,12 +128,12 @@ class _Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members * out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.unflatten(1, (self.members, -1)).transpose(0, 1)
-        matrices = self.weight.unflatten(0, (self.members, -1)).transpose(1, 2)
+        rows = by_member(x, self.members, dim=1).transpose(0, 1)
+        matrices = by_member(self.weight, self.members).transpose(1, 2)
         if self.bias is None:
             out = torch.bmm(rows, matrices)
         else:
-            out = torch.baddbmm(self.bias.unflatten(0, (self.members, 1, -1)), rows, matrices)
+            out = torch.baddbmm(by_member(self.bias, self.members).unsqueeze(1), rows, matrices)
         return out.transpose(0, 1).flatten(1)
 
 
@@ -137,7 +143,7 @@ class _LogSoftmax(nn.Module):
         self.members = members
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.members, -1)).log_softmax(2).flatten(1, 2)
+        return by_member(x, self.members, dim=1).log_softmax(2).flatten(1, 2)
 
 
 def _stacked(layer: Layer, in_shape: Shape, *, members: int, seeds: _Seeds) -> nn.Module:

@@ -17,9 +17,9 @@ from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import OVER, Group, groups
 from flyweight.evidence.sequential import sequential_level
+from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.execution import execute
 from flyweight.execute.executor import Executor
-from flyweight.execute.process_executor import PROCESSES
 from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.plan import plan
@@ -54,7 +54,7 @@ def until_sure(
     part: Part = "test",
     study: str | None = None,
     max_seeds: int | None = None,
-    executor: Executor = PROCESSES,
+    executor: Executor = AUTOMATIC,
     watch: Callable[[Event], None] = ignore,
     on_look: Callable[[Look], None] = ignore,
     should_stop: Callable[[], bool] = never,

@@ -20,7 +20,7 @@ from torch import Tensor
 from flyweight.data.batches import Batch
 from flyweight.data.stacked_batches import StackedBatches
 from flyweight.kernels.dropout import call_seeds
-from flyweight.model.stacked import side_by_side
+from flyweight.model.stacked import by_member, side_by_side
 from flyweight.train.device import Precision
 from flyweight.train.epoch import EpochPlan
 from flyweight.train.loss import Loss
@@ -147,7 +147,7 @@ class StackedSteps:
             logits = population.stack(side_by_side(batch.images, members), seeds)
         logits = logits.float().transpose(0, 1)
         flat = Batch(images=batch.images, labels=batch.labels.flatten(), rows=batch.rows.flatten())
-        losses = self.loss.per_image(logits.flatten(0, 1), flat).unflatten(0, (members, size))
+        losses = by_member(self.loss.per_image(logits.flatten(0, 1), flat), members)
         population.lr.copy_(self._lrs.index_select(0, step).view(()))
         population.update(losses.mean(1) if self.loss.reduction == "mean" else losses.sum(1))
         means, logits = losses.detach().mean(1), logits.detach()
@@ -162,7 +162,7 @@ class StackedSteps:
         state = self._state()
         before = [tensor.clone() for tensor in state]
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.cuda.stream(stream):
@@ -183,7 +183,7 @@ class StackedSteps:
 
     def _wait_if_ahead(self, step: int) -> None:
         if step % STEPS_BETWEEN_EVENTS == 0:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._events.append(event)
             if len(self._events) > STEPS_AHEAD // STEPS_BETWEEN_EVENTS:

@@ -10,7 +10,7 @@ import os
 import platform
 import resource
 import sys
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from flyweight.kernels.library import library, why_missing
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
+Net = TypeVar("Net", bound=nn.Module)
 
 # A small net cannot use two threads: one is as fast on an idle machine, and two to three times faster on a busy one
 # (docs/notebook.md).
@@ -86,9 +87,9 @@ def working_precision(wanted: Precision, device: torch.device) -> Precision:
     return wanted if has else "float32"
 
 
-def to_device(model: nn.Module, device: torch.device) -> nn.Module:
+def to_device(model: Net, device: torch.device) -> Net:
     """Move the net to its device in channels-last layout, which is faster for few channels."""
-    placed: nn.Module = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed: Net = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
 
 

@@ -72,7 +72,9 @@ def evaluate_stack(
     loss = torch.zeros(members, dtype=torch.float64, device=images.device)
     correct = torch.zeros(members, dtype=torch.int64, device=images.device)
     probabilities = []
-    for part in rows.split(max(1, STACKED_BATCH // members), dim=1):
+    size = max(1, STACKED_BATCH // members)
+    for start in range(0, count, size):
+        part = rows[:, start : start + size]
         inputs = images[part].float() * scale + offset
         logits = stack(side_by_side(inputs.flatten(0, 1), members)).float().transpose(0, 1)
         expected = labels[part]

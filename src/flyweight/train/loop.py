@@ -7,17 +7,17 @@ gives the same result.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flyweight.data.batches import Batches
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted, out_of_time
 from flyweight.train.running import Clock, Sums
 from flyweight.train.settings import FitSettings
 from flyweight.train.step import backward, forward, update
@@ -27,23 +27,20 @@ from flyweight.train.training import Training
 STEPS_BETWEEN_CHECKS_ON_GPU = 50
 
 
-class StepReporter(Protocol):
-    def __call__(self, training: Training, *, n_steps: int, epochs: int) -> None: ...
-
-
 def fit(
     training: Training,
     batches: Batches,
     settings: FitSettings,
     *,
     validate: Callable[[nn.Module], Evaluation],
-    on_step: StepReporter | None = None,
+    on_step: Callable[[int], None] | None = None,
     on_epoch: Callable[[Training], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train all epochs, or fewer if a setting, a divergence or `should_stop` ends it; `training` has the results.
 
-    should_stop: called after each complete step. on_epoch: called after the validation of an epoch.
+    should_stop: called after each complete step. on_step: called within an epoch now and then, with its number of
+    steps. on_epoch: called after the validation of an epoch.
     """
     with torch.random.fork_rng(devices=[]):
         while training.epoch <= settings.epochs:
@@ -56,7 +53,7 @@ def fit(
                 training,
                 validate(training.result),
                 lr=float(plan.lrs[training.step - 1]),
-                last_images=lambda plan=plan: batches.batch(plan.draws, plan.n_steps - 1).images,
+                last_images=functools.partial(_last_images, batches, plan),
             )
             if on_epoch:
                 on_epoch(training)
@@ -66,6 +63,10 @@ def fit(
     return Outcome(status="finished")
 
 
+def _last_images(batches: Batches, plan: EpochPlan) -> Tensor:
+    return batches.batch(plan.draws, plan.n_steps - 1).images
+
+
 def _epoch(
     training: Training,
     batches: Batches,
@@ -73,7 +74,7 @@ def _epoch(
     settings: FitSettings,
     clock: Clock,
     *,
-    on_step: StepReporter | None,
+    on_step: Callable[[int], None] | None,
     should_stop: Callable[[], bool],
 ) -> Outcome | None:
     """The steps of one epoch from `training.step` on; returns an outcome if the training ends here."""
@@ -100,7 +101,7 @@ def _epoch(
         if on_step and clock.is_due():
             clock.lap()
             sums.read()
-            on_step(training, n_steps=plan.n_steps, epochs=settings.epochs)
+            on_step(plan.n_steps)
         ended = _ended(training, clock, settings, n_steps=plan.n_steps, should_stop=should_stop)
     sums.read()
     clock.lap()
@@ -114,10 +115,6 @@ def _ended(
     if should_stop():
         return interrupted(training)
     limit = settings.seconds_limit
-    if limit is not None and clock.lap() >= limit:
-        return Outcome(
-            status="finished",
-            message=f"stopped at its time budget of {limit:g} s in epoch {training.epoch} of {settings.epochs}, "
-            f"after {training.step} of {n_steps} steps; the learning-rate schedule was not complete",
-        )
-    return None
+    return (
+        out_of_time(training, limit, settings.epochs, n_steps) if limit is not None and clock.lap() >= limit else None
+    )

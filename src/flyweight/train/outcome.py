@@ -69,6 +69,15 @@ def interrupted(training: Training) -> Outcome:
     return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
 
 
+def out_of_time(training: Training, limit: float, epochs: int, n_steps: int) -> Outcome:
+    """limit: in seconds. n_steps: of an epoch."""
+    return Outcome(
+        status="finished",
+        message=f"stopped at its time budget of {limit:g} s in epoch {training.epoch} of {epochs}, "
+        f"after {training.step} of {n_steps} steps; the learning-rate schedule was not complete",
+    )
+
+
 def diverged(training: Training, images: Tensor, found: str) -> Outcome:
     """images: of the step at which something was not finite. found: what it was."""
     where = first_not_finite(training.model, images)

@@ -5,6 +5,7 @@ Like `loop.fit` it knows neither recipes nor records: it calls the given functio
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Final
 
 import torch
 
-from flyweight.model.stacked import Stack
+from flyweight.model.stacked import Stack, by_member
 from flyweight.train.captured import StackedSteps
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted, out_of_time
 from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training
 
@@ -49,6 +50,21 @@ def fit_population(steps: StackedSteps, settings: FitSettings, calls: Population
     _Loop(steps, settings, calls).run()
 
 
+def capture(steps: StackedSteps, settings: FitSettings) -> None:
+    """Capture the steps, if they can be, before the training begins."""
+    epoch = steps.population.trainings[0].epoch
+    if epoch <= settings.epochs:
+        steps.begin(_plans(steps, epoch, settings), epoch=epoch)
+        steps.capture()
+
+
+def _plans(steps: StackedSteps, epoch: int, settings: FitSettings) -> list[EpochPlan]:
+    """The plans of all members; on a GPU, steps of the epoch before may be under way."""
+    batches = steps.batches
+    batches.prepare(epoch)
+    return [plan_epoch(one, epoch, epochs=settings.epochs, lr=settings.lr) for one in batches.batches]
+
+
 class _Loop:
     """The members that have not ended, and the clock of the current epoch."""
 
@@ -61,29 +77,26 @@ class _Loop:
 
     def run(self) -> None:
         first, epochs = self.trainings[0], self.settings.epochs
-        plans = self._plans(first.epoch)
+        plans = _plans(self.steps, first.epoch, self.settings)
         for epoch in range(first.epoch, epochs + 1):
             self.steps.begin(plans, epoch=epoch)
             self.steps.capture()
             self.lapped = time.perf_counter()
-            self._take_steps(first_step=first.step if epoch == first.epoch else 0)
-            lr = float(plans[0].lrs[-1])
+            n_taken = self._take_steps(first_step=first.step if epoch == first.epoch else 0)
+            lr = float(plans[0].lrs[n_taken - 1])
             if epoch < epochs and self.active:
-                plans = self._plans(epoch + 1)  # drawn while the device computes
+                plans = _plans(self.steps, epoch + 1, self.settings)  # drawn while the device computes
             self._read()
             self._end_diverged()
+            if self.active:
+                self._end_epoch(lr, is_cut=n_taken < self.n_steps)
             if not self.active:
                 return
-            self._end_epoch(lr)
         for number in self.active:
             self.calls.on_end(number, Outcome(status="finished"))
 
-    def _plans(self, epoch: int) -> list[EpochPlan]:
-        batches = self.steps.batches
-        batches.prepare(epoch)
-        return [plan_epoch(one, epoch, epochs=self.settings.epochs, lr=self.settings.lr) for one in batches.batches]
-
-    def _take_steps(self, *, first_step: int) -> None:
+    def _take_steps(self, *, first_step: int) -> int:
+        """Take the steps of an epoch until its end, or until no time or no member is left; returns how many it has."""
         for training in self.trainings:
             training.model.train()
         self.steps.population.stack.train()
@@ -102,8 +115,13 @@ class _Loop:
                 self.calls.on_progress(self.active, self.n_steps)
             for number in stopped:
                 self._end(number, interrupted(self.trainings[number]))
-            if not self.active:
-                return
+            if not self.active or self._is_out_of_time():
+                return step + 1
+        return self.n_steps
+
+    def _is_out_of_time(self) -> bool:
+        limit, done = self.settings.seconds_limit, self.trainings[self.active[0]].seconds
+        return limit is not None and done + time.perf_counter() - self.lapped >= limit
 
     def _read(self) -> None:
         """Wait for the device, and bring the sums and the seconds of the active trainings up to date."""
@@ -128,17 +146,21 @@ class _Loop:
                 training = self.trainings[number]
                 with self.steps.rewound(step) as batch:
                     training.step = step
-                    images = batch.images.unflatten(0, (len(self.trainings), -1))[number]
+                    images = by_member(batch.images, len(self.trainings))[number]
                     outcome = diverged(training, images, f"loss {float(losses[step, number])}")
                 self._end(number, outcome)
 
-    def _end_epoch(self, lr: float) -> None:
+    def _end_epoch(self, lr: float, *, is_cut: bool) -> None:
+        settings = self.settings
         found = self.calls.validate(self.steps.population.result)
         ended: dict[int, Outcome] = {}
         for number in self.active:
-            training = self.trainings[number]
-            outcome = end_epoch(training, found[number], lr=lr, last_images=lambda n=number: self._last_images(n))
-            outcome = outcome or early_end(training, self.settings)
+            training, limit = self.trainings[number], settings.seconds_limit
+            cut = out_of_time(training, limit, settings.epochs, self.n_steps) if is_cut and limit is not None else None
+            outcome = end_epoch(
+                training, found[number], lr=lr, last_images=functools.partial(self._last_images, number)
+            )
+            outcome = outcome or cut or early_end(training, settings)
             if outcome is not None:
                 ended[number] = outcome
         self.calls.on_epoch(self.active)
@@ -147,7 +169,7 @@ class _Loop:
 
     def _last_images(self, number: int) -> torch.Tensor:
         with self.steps.rewound(self.n_steps - 1) as batch:
-            return batch.images.unflatten(0, (len(self.trainings), -1))[number]
+            return by_member(batch.images, len(self.trainings))[number]
 
     def _end(self, number: int, outcome: Outcome) -> None:
         self.active.remove(number)

@@ -1,0 +1,269 @@
+"""A run that is under way: its row and folder, its monitor, and what is recorded when an epoch or the run ends.
+
+It does not train: `run.py` trains one run, `population.py` several as one stacked net.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from torch import nn
+
+from flyweight.errors import DataError
+from flyweight.experiment.events import Ended, EpochDone, Event, StackEpochDone, StackStepped, Started, Stepped
+from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.reported import ReportedMetricsWriter
+from flyweight.experiment.resolved import ResolvedRecipe
+from flyweight.experiment.results import write_results
+from flyweight.experiment.schedule import learning_rate
+from flyweight.experiment.setup import Workbench
+from flyweight.recipe import Recipe, dumps
+from flyweight.records.record import Purpose, RunRecord
+from flyweight.records.results import Split
+from flyweight.records.store import EPOCH_VALUES, Store
+from flyweight.train import checkpoint
+from flyweight.train.evaluate import Evaluation
+from flyweight.train.outcome import Outcome
+from flyweight.train.settings import FitSettings
+from flyweight.train.training import Training
+
+
+def fit_settings(recipe: Recipe, bench: Workbench) -> FitSettings:
+    """What the loop needs of a recipe besides the bench."""
+    return FitSettings(
+        epochs=recipe.train.epochs,
+        lr=functools.partial(learning_rate, recipe=recipe),
+        loss=bench.loss,
+        precision=bench.precision,
+        patience=recipe.train.patience,
+        stop_at_accuracy=recipe.target.accuracy if recipe.target.stop else None,
+        seconds_limit=recipe.budget.seconds,
+    )
+
+
+def start_run(
+    resolved: ResolvedRecipe,
+    bench: Workbench,
+    *,
+    seed: int,
+    store: Store,
+    group_id: str | None,
+    group_seeds: tuple[int, ...],
+    study: str | None,
+    parent_hash: str | None,
+    purpose: Purpose,
+) -> RunRecord:
+    """Write the row of a new run."""
+    recipe, cost = resolved.recipe, resolved.cost
+    return store.start(
+        name=recipe.name,
+        seed=seed,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_hash=resolved.hash,
+        params=cost.params,
+        macs=cost.macs,
+        registered_params=cost.registered_params,
+        data_name=recipe.data.name,
+        data_hash=bench.image_set.fingerprint,
+        split_hash=bench.split.hash,
+        environment={**bench.environment, "group_seeds": list(group_seeds)},
+        group_id=group_id,
+        study=study,
+        parent_hash=parent_hash,
+        purpose=purpose,
+        epochs_planned=recipe.train.epochs,
+    )
+
+
+def restore(record: RunRecord, bench: Workbench, store: Store) -> None:
+    """Bring the training of a bench to where a stopped run was saved.
+
+    Raises:
+        DataError: images that have changed since the run started, or a damaged checkpoint.
+    """
+    if bench.image_set.fingerprint != record.data_hash:
+        raise DataError(
+            f"run {record.id}: the images of {record.data_name} have changed since it started (hash "
+            f"{record.data_hash[:12]}, now {bench.image_set.fingerprint[:12]}); restore them or start a new run."
+        )
+    saved = store.folder(record.id).checkpoint()
+    if saved is not None:
+        checkpoint.from_bytes(saved, bench.training)
+
+
+class OpenRun:
+    """A context: an error within closes the row as failed, Ctrl-C as interrupted. `close` closes it with its outcome.
+
+    n_stacked: how many runs train as one stacked net, itself included.
+    """
+
+    def __init__(
+        self,
+        resolved: ResolvedRecipe,
+        record: RunRecord,
+        bench: Workbench,
+        *,
+        store: Store,
+        monitor: MakeMonitor | None,
+        watch: Callable[[Event], None],
+        should_stop: Callable[[], bool],
+        n_stacked: int = 1,
+    ) -> None:
+        self.resolved, self.record, self.bench, self.store = resolved, record, bench, store
+        self.folder = store.folder(record.id)
+        self.is_open = True
+        self._make_monitor, self._watch_given, self._should_stop, self.n_stacked = (
+            monitor,
+            watch,
+            should_stop,
+            n_stacked,
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException as error:
+            self._close_after(error)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self.is_open:
+            self._close_after(error)
+
+    def should_stop(self) -> bool:
+        """Whether the run must stop after the current step."""
+        return self._should_stop() or bool(self.monitor is not None and self.monitor.reason)
+
+    def watch(self, event: Event) -> None:
+        """Pass on an event, and then what the monitor finds in it."""
+        self._watch_given(event)
+        for found in self.monitor.watch(event) if self.monitor is not None else ():
+            self._watch_given(found)
+
+    def on_step(self, n_steps: int) -> None:
+        self.watch(self.stepped(n_steps))
+
+    def stepped(self, n_steps: int) -> Stepped:
+        """The event of the latest step. n_steps: of an epoch."""
+        training, epochs = self.bench.training, self.resolved.recipe.train.epochs
+        done, total = (training.epoch - 1) * n_steps + training.step, epochs * n_steps
+        return Stepped(
+            run_id=self.record.id,
+            seed=self.record.seed,
+            epoch=training.epoch,
+            epochs=epochs,
+            step=training.step,
+            n_steps=n_steps,
+            loss=training.loss_sum / training.count,
+            accuracy=training.correct / training.count,
+            images_per_second=done * self.bench.batches.batch_size / training.seconds,
+            seconds_left=training.seconds * (total - done) / done,
+        )
+
+    def announce(self, event: StackStepped | StackEpochDone) -> None:
+        """Pass on an event of all runs that train as one stacked net; monitors get those of their own run."""
+        self._watch_given(event)
+
+    def on_epoch(self, training: Training) -> None:
+        """Record the epoch that has just been validated, and save the training."""
+        metrics, record = training.history[-1], self.record
+        self.store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES})
+        self.folder.write_history(training.history)
+        self.reported.on_epoch(training)
+        self.save()
+        epochs = self.resolved.recipe.train.epochs
+        self.watch(EpochDone(run_id=record.id, seed=record.seed, epochs=epochs, metrics=metrics))
+
+    def save(self) -> None:
+        """Write the checkpoint, from which a stopped run is resumed."""
+        self.folder.write_checkpoint(checkpoint.to_bytes(self.bench.training))
+
+    def evaluate(self) -> dict[Split, Evaluation]:
+        """Evaluate the kept net of a finished training, on the test images too, which is counted."""
+        bench, net = self.bench, self.kept_net()
+        if net is None:
+            return {}
+        images = bench.image_set
+        evaluated: dict[Split, Evaluation] = {
+            "train": bench.evaluate(net, *bench.trained_on),
+            "validation": bench.evaluate(net, *bench.validation),
+        }
+        self.open_test()
+        return {**evaluated, "test": bench.evaluate(net, images.test_images, images.test_labels)}
+
+    def kept_net(self) -> nn.Module | None:
+        """The net of the best epoch (by validation, or as the protocol has it) or of the last one, by the recipe."""
+        training = self.bench.training
+        if not training.best_epoch:
+            return None
+        if self.resolved.recipe.train.keep == "best":
+            training.result.load_state_dict(training.best_weights)
+        return training.result
+
+    def open_test(self) -> None:
+        """Count the opening of the test images for the final figure."""
+        self.store.open_test(self.record.id, "final figure of the run")
+
+    def close(self, outcome: Outcome, evaluated: Mapping[Split, Evaluation]) -> RunRecord:
+        """Write the results, or the checkpoint of a stopped run, and close the row.
+
+        evaluated: the kept net on each split; empty if there is none.
+        """
+        training, record = self.bench.training, self.record
+        if outcome.status == "finished":
+            self.reported.on_end(training)
+        if outcome.status == "interrupted":
+            if self.monitor is not None and self.monitor.reason:
+                outcome = replace(outcome, message=f"{self.monitor.reason}; {outcome.message}")
+            self.save()
+            columns = {}
+        else:
+            columns = write_results(self.resolved, record, self.bench, outcome, evaluated, store=self.store)
+        self.is_open = False
+        record = self.store.finish(
+            record.id,
+            outcome.status,
+            message=outcome.message,
+            epochs_done=len(training.history),
+            train_seconds=training.seconds,
+            **columns,
+        )
+        self.watch(Ended(run_id=record.id, seed=record.seed, status=outcome.status, message=outcome.message))
+        return record
+
+    def _start(self) -> None:
+        recipe, record, training = self.resolved.recipe, self.record, self.bench.training
+        self.monitor = None
+        self.reported = ReportedMetricsWriter(recipe, record, self.bench, self.store)
+        if not self.folder.has("recipe"):
+            self.folder.write_recipe(dumps(recipe))
+            self.folder.write_environment(self.bench.environment)
+        if self._make_monitor is not None:
+            self.monitor = self._make_monitor(self.resolved, training.history)
+        self.watch(
+            Started(
+                run_id=record.id,
+                seed=record.seed,
+                name=recipe.name,
+                params=self.resolved.cost.params,
+                epochs=recipe.train.epochs,
+                first_epoch=training.epoch,
+                judged_on=recipe.protocol.evaluate_on,
+                n_stacked=self.n_stacked,
+            )
+        )
+
+    def _close_after(self, error: BaseException) -> None:
+        self.is_open = False
+        if isinstance(error, KeyboardInterrupt):
+            done = len(self.bench.training.history)
+            self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
+        else:
+            self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")
