@@ -256,7 +256,7 @@ def warp(images: Tensor, grid: Tensor, interpolation: Interpolation) -> Tensor:
     """Sample the images at the positions of the grid; outside the frame they are 0."""
     height, width = images.shape[2:]
     to_unit = torch.full((2,), 2 / width, device=grid.device)
-    to_unit[1] = 2 / height  # a captured step copies nothing from the host
+    to_unit[1:].fill_(2 / height)  # assigning would copy from the host, which a captured step must not
     return F.grid_sample(images, grid * to_unit, interpolation, padding_mode="zeros", align_corners=False)
 
 

@@ -78,7 +78,8 @@ class Population:
         parameters = list(self.stack.parameters())
         gradients = torch.autograd.grad(losses.sum(), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            is_alike = gradient.stride() == parameter.stride()  # as fused optimizers need it
+            parameter.grad = gradient if is_alike else torch.empty_like(parameter).copy_(gradient)
         self.optimizer.step()
         if self.average is not None:
             self._average()
