@@ -24,6 +24,7 @@ from flyweight.records.results import (
 from flyweight.records.run_folder import RunFolder
 from flyweight.report.run.listing import run_rows, short_run_rows
 from flyweight.report.run.summary import confusions, group_summary, run_summary
+from flyweight.report.wording import INDENT, margin
 from made_results import made_result
 
 
@@ -84,8 +85,8 @@ def lines_of(text: str, label: str) -> str:
     """What stands beside a label, over all its lines."""
     lines = text.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(f"  {label} "))
-    more = itertools.takewhile(lambda line: line.startswith(" " * 14), lines[first + 1 :])
-    return " ".join(line[14:] for line in (lines[first], *more))
+    more = itertools.takewhile(lambda line: line.startswith(margin("")), lines[first + 1 :])
+    return " ".join(line[INDENT:] for line in (lines[first], *more))
 
 
 PREDICTIONS = Predictions(

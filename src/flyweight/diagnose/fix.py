@@ -69,10 +69,6 @@ class FixOutcome:
     is_done: bool
 
 
-def nobody(_step: FixStep) -> None:
-    """Tell nobody."""
-
-
 def fix_recipe(
     recipe: Recipe,
     *,
@@ -83,7 +79,7 @@ def fix_recipe(
     is_full: bool = False,
     most_steps: int = MOST_STEPS,
     executor: Executor = AUTOMATIC,
-    on_step: Callable[[FixStep], None] = nobody,
+    on_step: Callable[[FixStep], None] = ignore,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> FixOutcome:

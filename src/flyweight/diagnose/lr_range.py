@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from flyweight.errors import UsageError, require_counts
-from flyweight.experiment.events import never
+from flyweight.experiment.events import ignore, never
 from flyweight.experiment.plan import plan
 from flyweight.experiment.setup import Workbench, prepare
 from flyweight.model.cost import Cost
@@ -73,12 +73,12 @@ class SeedRange:
     seed: int
     lrs: tuple[float, ...]
     losses: Curve
-    steepest: float | None
-    halfway: float | None
-    lowest: float | None
-    diverges: float | None
-    low: float | None
-    high: float | None
+    steepest: float | None = None
+    halfway: float | None = None
+    lowest: float | None = None
+    diverges: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +90,13 @@ class LrRange:
     """
 
     lr: float
-    low: float | None
-    high: float | None
-    suggestion: float | None
-    where: Where
-    spread: float | None
+    low: float | None = None
+    high: float | None = None
+    suggestion: float | None = None
+    where: Where = "unknown"
+    spread: float | None = None
     reason: str
     seeds: tuple[SeedRange, ...]
-
-
-def nobody(_seed: SeedRange) -> None:
-    """Tell nobody."""
 
 
 def lr_range(
@@ -112,7 +108,7 @@ def lr_range(
     high: float | None = None,
     steps: int | None = None,
     device: DeviceName = "auto",
-    watch: Callable[[SeedRange], None] = nobody,
+    watch: Callable[[SeedRange], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> LrRange | None:
     """Test rates from `low` to `high` in `steps` steps, with a new net, order and augmentation for each seed.
@@ -234,30 +230,26 @@ def read_curve(lrs: Sequence[float], losses: Curve, *, seed: int, margin: float)
 
     lrs: rising, of all steps that were meant to be. margin: the factor by which the range ends below the lowest loss.
     """
-    known = _known(losses)
-    steepest = halfway = lowest = low = high = None
-    if len(known) > START:
-        smooth = smoothed(known)
-        start, bottom = float(np.mean(smooth[:START])), int(smooth.argmin())
-        fall = start - float(smooth[bottom])
-        if fall > LEAST_FALL * start and bottom >= 2:
-            down = -np.diff(smooth[: bottom + 1])
-            steepest, lowest = lrs[int(down.argmax())], lrs[bottom]
-            halfway = lrs[int(np.argmax(smooth <= start - FALLEN * fall))]
-            high = lowest / margin
-            low = min(max(halfway, high / WIDEST), high / NARROWEST)
     has_ended = len(losses) < len(lrs) or None in losses
-    return SeedRange(
+    found = SeedRange(
         seed=seed,
         lrs=tuple(lrs[: len(losses)]),
         losses=tuple(losses),
-        steepest=steepest,
-        halfway=halfway,
-        lowest=lowest,
         diverges=lrs[len(losses) - 1] if has_ended and losses else None,
-        low=low,
-        high=high,
     )
+    known = _known(losses)
+    if len(known) <= START:
+        return found
+    smooth = smoothed(known)
+    start, bottom = float(np.mean(smooth[:START])), int(smooth.argmin())
+    fall = start - float(smooth[bottom])
+    if fall <= LEAST_FALL * start or bottom < 2:
+        return found
+    steepest, lowest = lrs[int(np.diff(smooth[: bottom + 1]).argmin())], lrs[bottom]
+    halfway = lrs[int(np.argmax(smooth <= start - FALLEN * fall))]
+    high = lowest / margin
+    low = min(max(halfway, high / WIDEST), high / NARROWEST)
+    return replace(found, steepest=steepest, halfway=halfway, lowest=lowest, low=low, high=high)
 
 
 def _known(losses: Curve) -> list[float]:
@@ -282,16 +274,7 @@ def summed_up(seeds: Sequence[SeedRange], lr: float, *, margin: float) -> LrRang
     lows = [one.low for one in seeds if one.low is not None]
     highs = [one.high for one in seeds if one.high is not None]
     if 2 * len(highs) <= len(seeds):
-        return LrRange(
-            lr=lr,
-            low=None,
-            high=None,
-            suggestion=None,
-            where="unknown",
-            spread=None,
-            reason=_no_range(seeds),
-            seeds=tuple(seeds),
-        )
+        return LrRange(lr=lr, reason=_no_range(seeds), seeds=tuple(seeds))
     low, high = _middle(lows), _middle(highs)
     where: Where = "below" if lr < low else "above" if lr > high else "inside"
     return LrRange(

@@ -6,7 +6,7 @@ whatever the protocol of the recipe reports; how a remedy was found is not known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -281,13 +281,12 @@ def _trial_of(
     runs: Sequence[RunRecord],
     **figures: tuple[float, ...],
 ) -> Trial:
-    values: Mapping[str, tuple[float, ...]] = {"before": (), "after": (), "reported": (), "clean": (), **figures}
     return Trial(
         code=setup.finding.code,
         gain=setup.remedy.gain,
         changes=setup.remedy.changes,
         seeds=setup.seeds,
-        **values,
+        **figures,
         cost_before=setup.costs[0],
         cost_after=setup.costs[1],
         paired=found,

@@ -35,10 +35,10 @@ class Trial:
     gain: Gain
     changes: tuple[str, ...]
     seeds: tuple[int, ...]
-    before: tuple[float, ...]
-    after: tuple[float, ...]
-    reported: tuple[float, ...]
-    clean: tuple[float, ...]
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
+    reported: tuple[float, ...] = ()
+    clean: tuple[float, ...] = ()
     cost_before: Expense
     cost_after: Expense
     paired: Paired | None

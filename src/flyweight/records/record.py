@@ -151,6 +151,10 @@ class RunRecord(RunFigures):
     train_loss: float | None
     message: str
 
+    @property
+    def train_accuracy(self) -> float | None:
+        return self.accuracy("train")
+
     def _repr_html_(self) -> str:
         """What a notebook shows: what it is, how it ended, and its accuracies; all text is escaped."""
         facts: dict[str, object] = {

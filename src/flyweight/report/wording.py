@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Final, TypeVar
 
 from flyweight.evidence.verdict import points
 from flyweight.tables import WIDTH, plain, wrapped
 
 INDENT: Final = 13
+
+T = TypeVar("T")
 
 
 def hanging(label: str, text: str) -> str:
@@ -22,6 +26,34 @@ def margin(label: str) -> str:
 def plain_lines(text: str) -> str:
     """The text without the same, its lines kept."""
     return "\n".join(map(plain, text.splitlines()))
+
+
+def counted(n: int, word: str) -> str:
+    """
+    >>> counted(1, "fault"), counted(1200, "step")
+    ('1 fault', '1,200 steps')
+    """
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def stretches(items: Iterable[T], place: Callable[[T], int]) -> list[list[T]]:
+    """Items whose places follow each other, together.
+
+    >>> stretches([0, 2, 3, 4], int)
+    [[0], [2, 3, 4]]
+    """
+    numbered = groupby(enumerate(items), lambda pair: place(pair[1]) - pair[0])
+    return [[item for _, item in stretch] for _, stretch in numbered]
+
+
+def by_their_ends(names: Iterable[str], place: Callable[[str], int]) -> str:
+    """Names in their order; three or more whose places follow each other by their ends.
+
+    >>> by_their_ends("acdeg", ord)
+    'a, c to e, g'
+    """
+    found = stretches(names, place)
+    return ", ".join(f"{one[0]} to {one[-1]}" if len(one) > 2 else ", ".join(one) for one in found)
 
 
 def in_points(effect: float) -> str:

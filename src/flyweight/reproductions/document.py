@@ -74,6 +74,11 @@ class Claim:
         return float(f"1e{-decimals - (2 if percent else 0)}")
 
     @property
+    def rounded(self) -> str:
+        """A count of parameters with commas between thousands, and its sense."""
+        return f"{'' if self.sense == 'exactly' else f'{self.sense} '}{self.value:,.0f}"
+
+    @property
     def subject(self) -> str:
         """What the claim is about, in words.
 

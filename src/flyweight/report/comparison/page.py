@@ -6,9 +6,8 @@ Everything is made from records and run folders; what a folder no longer has is 
 from __future__ import annotations
 
 import base64
-import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +33,7 @@ from flyweight.report.comparison.text import (
     training_commands,
 )
 from flyweight.report.rendering import render, report_links
+from flyweight.report.wording import stretches
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -127,15 +127,12 @@ def _side(label: str, name: str, group: Group[RunRecord], part: Part) -> dict[st
 def _seeds(store: Store, comparison: Comparison, folder: Path) -> list[dict[str, Any]]:
     """A line for each run, with the way to its report from the folder of the page."""
     link = report_links(store, folder)
-    is_test = comparison.part == "test"
     return [
         {
             "side": side,
             "seed": run.seed,
             "status": run.status,
-            "accuracy": run.test_accuracy if is_test else run.validation_accuracy,
-            "correct": run.test_correct if is_test else run.validation_correct,
-            "count": run.test_count if is_test else run.validation_count,
+            "figures": run.figures(comparison.part),
             "epochs": run.epochs_done,
             "seconds": run.train_seconds,
             "run": run.id,
@@ -154,19 +151,8 @@ def _again(store: Store, comparison: Comparison, options: str) -> list[str]:
         if folder.has("recipe"):
             seeds = sorted(run.seed for run in (*group.runs, *group.diverged))
             train = f"flyweight train {shlex.quote(str(folder.file('recipe')))}"
-            found += [f"{train} --seed {first} --seeds {n}{options}" for first, n in _stretches(seeds)]
+            found += [f"{train} --seed {some[0]} --seeds {len(some)}{options}" for some in stretches(seeds, int)]
     return [*found, compare_command(*named_sides(comparison), comparison.part) + options]
-
-
-def _stretches(seeds: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Seeds that follow each other, as the first and how many.
-
-    >>> list(_stretches([0, 2, 3, 4]))
-    [(0, 1), (2, 3)]
-    """
-    starts = [seed for seed in seeds if seed - 1 not in seeds]
-    for start, end in zip(starts, [*starts[1:], math.inf], strict=True):
-        yield start, sum(start <= seed < end for seed in seeds)
 
 
 def _between(comparison: Comparison, folder: Path, options: str) -> list[str]:

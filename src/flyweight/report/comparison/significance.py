@@ -14,9 +14,9 @@ class Test:
     """One way to ask whether the difference is more than chance, with its result and what it means."""
 
     name: str
-    reach: str
-    p: str
     means: str
+    reach: str = ""
+    p: str = ""
 
 
 def tests_of(comparison: Comparison) -> list[Test]:
@@ -37,7 +37,6 @@ def tests_of(comparison: Comparison) -> list[Test]:
         found.append(
             Test(
                 name="permutation of the seeds",
-                reach="",
                 p=p_value(permuted.p),
                 means="The same question without supposing a bell curve: the results are dealt to the two recipes "
                 f"anew, and it is counted how often they part this far. So few seeds can give no p below "
@@ -54,7 +53,6 @@ def tests_of(comparison: Comparison) -> list[Test]:
             Test(
                 name="bootstrap over images and seeds",
                 reach=f"{confidence(comparison.level)} interval {range_in_points(resampled.low, resampled.high)}",
-                p="",
                 means="Would it hold for other images as well? Images and seeds are drawn anew, thousands of times. "
                 f"Most of this width comes from the {leads}: {more}.",
             )
@@ -64,7 +62,6 @@ def tests_of(comparison: Comparison) -> list[Test]:
         found.append(
             Test(
                 name="McNemar's exact test of two nets",
-                reach="",
                 p=p_value(nets.p),
                 means="Only the images on which these two nets disagree can distinguish them: the first alone gets "
                 f"{nets.only_a} of them, the second {nets.only_b}. It says nothing about other seeds of the recipes.",

@@ -6,8 +6,8 @@ Goes in: the reading of a file. Comes out: text for a terminal of 80 columns.
 from __future__ import annotations
 
 from flyweight.code_check.findings import CodeFinding, CodeReading
-from flyweight.report.diagnosis.text import counted, counted_by_severity
-from flyweight.report.wording import hanging
+from flyweight.report.diagnosis.text import counted_by_severity
+from flyweight.report.wording import counted, hanging
 from flyweight.tables import plain
 
 

@@ -9,7 +9,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final, Protocol
 
 from flyweight.doctor.finding import SEVERITIES, Diagnosis, Evidence, EvidenceValue, Finding, Remedy, Severity
@@ -18,7 +18,7 @@ from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
-from flyweight.report.wording import INDENT, hanging, margin
+from flyweight.report.wording import INDENT, by_their_ends, counted, hanging, margin
 from flyweight.tables import WIDTH, display_width, padded, plain
 
 # A number between 0 and 1 is a share where its name says so; a learning rate of 0.1 is none.
@@ -195,17 +195,8 @@ def codes_in_words(codes: Sequence[str]) -> str:
     >>> codes_in_words(["SI02", "DA01", "DA02", "DA03", "DA05", "DA06"])
     'SI02, DA01 to DA03, DA05, DA06'
     """
-    stretches: list[list[str]] = []
-    for code in codes:
-        if stretches and code == _after(stretches[-1][-1]):
-            stretches[-1].append(code)
-        else:
-            stretches.append([code])
-    return ", ".join(f"{one[0]} to {one[-1]}" if len(one) > 2 else ", ".join(one) for one in stretches)
-
-
-def _after(code: str) -> str:
-    return f"{code[:2]}{int(code[2:]) + 1:02}"
+    groups = groupby(codes, lambda code: code[:2])
+    return ", ".join(by_their_ends(of_group, lambda code: int(code[2:])) for _, of_group in groups)
 
 
 def next_lines(commands: Sequence[str]) -> list[str]:
@@ -282,11 +273,3 @@ def finding_values(finding: Finding, recipe: Recipe) -> dict[str, Any]:
     if finding.remedy is not None:
         values["remedy"]["words"] = changes_in_words(recipe, finding.remedy)
     return values
-
-
-def counted(n: int, word: str) -> str:
-    """
-    >>> counted(1, "fault"), counted(1200, "step")
-    ('1 fault', '1,200 steps')
-    """
-    return f"{n:,} {word}{'' if n == 1 else 's'}"

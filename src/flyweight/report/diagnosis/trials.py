@@ -13,7 +13,6 @@ from flyweight.doctor.finding import Finding, Gain
 from flyweight.recipe import Recipe, all_in_words, diff
 from flyweight.report.diagnosis.text import (
     change_line,
-    counted,
     finding_text,
     finding_values,
     next_lines,
@@ -22,7 +21,7 @@ from flyweight.report.diagnosis.text import (
     train_command,
     value_in_words,
 )
-from flyweight.report.wording import hanging, margin
+from flyweight.report.wording import counted, hanging, margin
 from flyweight.tables import plain
 
 if TYPE_CHECKING:

@@ -7,16 +7,17 @@ for the same values. Where the runs lie, and how they were made, is not known he
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from flyweight.evidence.stats import Summary
 from flyweight.model.count import count
 from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
 from flyweight.recipe.toml import format_value
 from flyweight.report.reproduction.rows import headline_figures, subject
+from flyweight.report.wording import by_their_ends, counted
 from flyweight.reproductions.document import MARKS, Claim, Document, Step
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, clean_accuracy
@@ -24,7 +25,6 @@ from flyweight.tables import Markdown, as_markdown, table_of
 
 DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
 NOTHING: Final = DASH
-FEWEST_IN_A_RANGE: Final = 3
 # What a document did otherwise without a protocol: settings of the training that an experiment should not have.
 OTHERWISE: Final[dict[tuple[str, str | bool], str]] = {
     ("train.loss_reduction", "sum"): "the loss of a batch is summed and not averaged, which multiplies the learning "
@@ -60,6 +60,8 @@ class Ours:
         """How many seeds have at least this accuracy on the clean test images."""
         return sum(replay.clean is not None and replay.clean.accuracy >= accuracy for replay in self.replays)
 
+
+T = TypeVar("T")
 
 # A document with its verdicts and our recipes for the same goal.
 Judged: TypeAlias = tuple[Document, Sequence[StepVerdict], Sequence[Ours]]
@@ -108,10 +110,10 @@ def index_markdown(documents: Sequence[Judged]) -> str:
     n_steps = sum(len(document.steps) for document, _, _ in documents)
     return (
         f"{WRITTEN_BY}\n\n# Documents\n\n"
-        f"{len(documents)} document{'' if len(documents) == 1 else 's'} about small nets for MNIST, {n_steps} "
-        f"experiment{'' if n_steps == 1 else 's'}, {len(claims)} claims. Each "
-        "experiment is a recipe that anyone can train again, and each claim has a verdict. Runs of the same authors "
-        "that their documents do not report stand behind the plus sign.\n\n"
+        f"{counted(len(documents), 'document')} about small nets for MNIST, {counted(n_steps, 'experiment')}, "
+        f"{counted(len(claims), 'claim')}. Each experiment is a recipe that anyone can train again, and each "
+        "claim has a verdict. Runs of the same authors that their documents do not report stand behind the plus "
+        "sign.\n\n"
         f"{_table(rows)}\n\n"
         "*Best as reported* is the step that the document gives the highest test accuracy within the goal's limit of "
         "parameters; *clean* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
@@ -138,26 +140,13 @@ def step_range(names: Iterable[str], of: Sequence[str]) -> str:
     wanted = set(names)
     if len(of) > 1 and wanted >= set(of):
         return "all steps"
-    stretches: list[list[str]] = [[]]
-    for name in of:
-        if name in wanted:
-            stretches[-1].append(name)
-        elif stretches[-1]:
-            stretches.append([])
-    return ", ".join(
-        f"{stretch[0]} to {stretch[-1]}" if len(stretch) >= FEWEST_IN_A_RANGE else ", ".join(stretch)
-        for stretch in stretches
-        if stretch
-    )
+    places = {name: place for place, name in enumerate(of)}
+    return by_their_ends((name for name in of if name in wanted), places.__getitem__)
 
 
 def _goal(document: Document) -> str:
     goal = document.goal
-    return f"{100 * goal.accuracy:g} % with at most {goal.params:,} parameters, within {_epochs(goal.epochs)}"
-
-
-def _epochs(n: int) -> str:
-    return "1 epoch" if n == 1 else f"{n} epochs"
+    return f"{100 * goal.accuracy:g} % with at most {goal.params:,} parameters, within {counted(goal.epochs, 'epoch')}"
 
 
 def _steps(document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
@@ -193,7 +182,7 @@ def _our_row(ours: Ours, goal: float) -> dict[str, str]:
     reached = f"{ours.n_reaching(goal)} of {n} seeds reach {100 * goal:g} %" if n else "not run"
     return {
         "step": "ours",
-        "change": f"`{ours.name}`, {_epochs(ours.epochs)}",
+        "change": f"`{ours.name}`, {counted(ours.epochs, 'epoch')}",
         "parameters": f"{ours.params:,}",
         "reported": NOTHING,
         "replayed as reported": NOTHING,
@@ -215,7 +204,8 @@ def _change(verdict: StepVerdict, previous: str) -> str:
 def _start(recipe: Recipe) -> str:
     train = recipe.train
     return (
-        f"`{recipe.model.net}`, {train.optimizer}, lr {train.lr:g}, batch {train.batch_size:,}, {_epochs(train.epochs)}"
+        f"`{recipe.model.net}`, {train.optimizer}, lr {train.lr:g}, batch {train.batch_size:,}, "
+        f"{counted(train.epochs, 'epoch')}"
     )
 
 
@@ -234,10 +224,10 @@ def changes_in_words(changes: Sequence[Change]) -> str:
 
 
 def _parameters(verdict: StepVerdict) -> str:
-    counted = f"{verdict.cost.params:,}"
-    reported = [_with_thousands(one.claim) for one in verdict.claims if one.claim.what == "parameters"]
-    other = [text for text in reported if text != counted]
-    return f"{counted}, reported {', '.join(other)}" if other else counted
+    params = f"{verdict.cost.params:,}"
+    reported = [one.claim.rounded for one in verdict.claims if one.claim.what == "parameters"]
+    other = [text for text in reported if text != params]
+    return f"{params}, reported {', '.join(other)}" if other else params
 
 
 def _reported(claim: Claim) -> str:
@@ -303,7 +293,7 @@ def _claims(verdicts: Sequence[StepVerdict]) -> str:
         {
             "step": verdict.step.name,
             "claim": subject(verdict.step, one.claim),
-            "reported": _with_thousands(one.claim) if one.claim.what == "parameters" else one.claim.reported,
+            "reported": one.claim.rounded if one.claim.what == "parameters" else one.claim.reported,
             "mark": one.claim.mark,
             "verdict": f"**{one.kind}**" if one.kind == "refuted" else one.kind,
             "why": one.sentence,
@@ -311,28 +301,25 @@ def _claims(verdicts: Sequence[StepVerdict]) -> str:
         for verdict in verdicts
         for one in verdict.claims
     ]
-    return f"{_claims_counted(counts.total())}: {summed}. Marks say where one stands; {marks}.\n\n{_table(rows)}"
-
-
-def _claims_counted(n: int) -> str:
-    return "1 claim" if n == 1 else f"{n} claims"
-
-
-def _with_thousands(claim: Claim) -> str:
-    sense = "" if claim.sense == "exactly" else f"{claim.sense} "
-    return f"{sense}{claim.value:,.0f}"
+    return f"{counted(counts.total(), 'claim')}: {summed}. Marks say where one stands; {marks}.\n\n{_table(rows)}"
 
 
 def _measured_otherwise(verdicts: Sequence[StepVerdict]) -> list[str]:
-    names = [verdict.step.name for verdict in verdicts]
-    concerned: dict[str, list[str]] = {}
+    concerned = _by_steps(
+        verdicts, lambda one: otherwise(one.step.recipe, one.cost.registered_params > one.cost.params)
+    )
+    lines = [f"- {sentence} ({steps})" for sentence, steps in concerned.items()]
+    return ["## How it was measured otherwise\n\n" + "\n".join(lines)] if lines else []
+
+
+def _by_steps(verdicts: Sequence[StepVerdict], said_of: Callable[[StepVerdict], Iterable[T]]) -> dict[T, str]:
+    """What is said of some steps, each once, with the steps in a few words."""
+    found: dict[T, list[str]] = {}
     for verdict in verdicts:
-        for sentence in otherwise(verdict.step.recipe, verdict.cost.registered_params > verdict.cost.params):
-            concerned.setdefault(sentence, []).append(verdict.step.name)
-    if not concerned:
-        return []
-    lines = [f"- {sentence} ({step_range(steps, names)})" for sentence, steps in concerned.items()]
-    return ["## How it was measured otherwise\n\n" + "\n".join(lines)]
+        for said in said_of(verdict):
+            found.setdefault(said, []).append(verdict.step.name)
+    names = [verdict.step.name for verdict in verdicts]
+    return {said: step_range(steps, names) for said, steps in found.items()}
 
 
 def otherwise(recipe: Recipe, has_unused: bool) -> list[str]:
@@ -343,17 +330,13 @@ def otherwise(recipe: Recipe, has_unused: bool) -> list[str]:
 
 
 def _assumed(verdicts: Sequence[StepVerdict]) -> str:
-    names = [verdict.step.name for verdict in verdicts]
-    concerned: dict[tuple[str, str], list[str]] = {}
-    for verdict in verdicts:
-        for unsure in _unsure(verdict.step):
-            concerned.setdefault(unsure, []).append(verdict.step.name)
+    concerned = _by_steps(verdicts, lambda one: _unsure(one.step))
     if not concerned:
         return "Nothing: the document or its code gives every setting."
     # Settings of the same steps are listed together, where the same could stand in their place.
     lines: dict[tuple[str, str], list[str]] = {}
     for (setting, alternative), steps in concerned.items():
-        lines.setdefault((step_range(steps, names), alternative), []).append(setting)
+        lines.setdefault((steps, alternative), []).append(setting)
     return "\n".join(
         f"- {where}: {', '.join(settings)}{alternative and f'. Otherwise: {alternative}'}"
         for (where, alternative), settings in lines.items()
@@ -412,13 +395,8 @@ def _machines(replays: Sequence[Replay]) -> str:
         return "No run is on record yet."
     counts = Counter(_machine(replay.machine) for replay in replays)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    if len(ordered) == 1:
-        return f"{_runs(len(replays))}: {ordered[0][0]}."
-    return f"{_runs(len(replays))}: {'; '.join(f'{n:,} with {machine}' for machine, n in ordered)}."
-
-
-def _runs(n: int) -> str:
-    return "1 run" if n == 1 else f"{n:,} runs"
+    where = [machine if len(ordered) == 1 else f"{n:,} with {machine}" for machine, n in ordered]
+    return f"{counted(len(replays), 'run')}: {'; '.join(where)}."
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

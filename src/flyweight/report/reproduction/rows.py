@@ -46,10 +46,11 @@ def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
 
 def step_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
     """A row a step for programs; accuracies are fractions, what there is not is None."""
-    return [_numbers(verdict, headline_figures(verdict), verdict.clean) for verdict in verdicts]
+    return list(map(_numbers, verdicts))
 
 
-def _numbers(verdict: StepVerdict, replayed: Summary | None, clean: Summary | None) -> dict[str, Any]:
+def _numbers(verdict: StepVerdict) -> dict[str, Any]:
+    replayed, clean = headline_figures(verdict), verdict.clean
     return {
         "step": verdict.step.name,
         "label": verdict.step.label,

@@ -11,6 +11,7 @@ from typing import Any
 
 from flyweight.model.count import count
 from flyweight.recipe import all_in_words, diff, flat
+from flyweight.report.wording import counted
 from flyweight.reproductions.document import MARKS, Document, Step
 from flyweight.reproductions.verdicts import INPUT_SHAPE, headline
 from flyweight.tables import as_text, table_of
@@ -22,7 +23,7 @@ def document_text(document: Document, *, width: int) -> str:
     lines = [
         f"{document.name}  {document.title}",
         *textwrap.wrap(document.about, width),
-        f"goal: {goal.accuracy:.1%} with at most {goal.params:,} parameters and {_epochs(goal.epochs)}",
+        f"goal: {goal.accuracy:.1%} with at most {goal.params:,} parameters and {counted(goal.epochs, 'epoch')}",
         "",
     ]
     lines.append(_wrapped(show_rows(document.all_steps), width))
@@ -75,7 +76,3 @@ def _changed(step: Step) -> str:
 def _value(value: object, alternatives: str | None) -> str:
     shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return f"{shown}  (or {alternatives})" if alternatives else shown
-
-
-def _epochs(n: int) -> str:
-    return f"{n} epoch{'' if n == 1 else 's'}"

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flyweight.evidence.stats import wilson
-from flyweight.records.results import SPLITS, Figures, RunResult, Split
+from flyweight.records.results import SPLITS, RunResult, Split
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.weights import Weights
 from flyweight.report.rendering import render
@@ -31,19 +29,6 @@ TITLES: Final = {
     "misread": "The test images it misread",
     "filters": "The filters of its first layer",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A line of the table of accuracies; fractions."""
-
-    name: str
-    accuracy: float
-    low: float
-    high: float
-    correct: int
-    count: int
-    loss: float
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -87,7 +72,11 @@ def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes]) -
     return render(
         "run/page.html",
         result=result,
-        parts=[_part(split, found, result) for split in SPLITS if (found := result.figures(split)) is not None],
+        splits=[
+            (_name(split, result), found, wilson(found.correct, found.count))
+            for split in SPLITS
+            if (found := result.figures(split)) is not None
+        ],
         judged_on=judged_on(result),
         protocol=result.protocol,
         reported=reported(result.reported, judged_on=result.judged_on),
@@ -106,16 +95,7 @@ def _confusions(folder: RunFolder, result: RunResult) -> list[tuple[str, str, in
     return confusions(folder.predictions("test"), result.class_names, n=MAX_CONFUSIONS)
 
 
-def _part(name: Split, figures: Figures, result: RunResult) -> Part:
+def _name(split: Split, result: RunResult) -> str:
     """Images that a protocol judges the epochs on are called what they are."""
-    is_held_out = name != "validation" or judged_on(result) == "validation"
-    low, high = wilson(figures.correct, figures.count)
-    return Part(
-        name=name if is_held_out else f"{judged_on(result)}, judged every epoch",
-        accuracy=figures.accuracy,
-        low=low,
-        high=high,
-        correct=figures.correct,
-        count=figures.count,
-        loss=nan if figures.loss is None else figures.loss,
-    )
+    is_held_out = split != "validation" or judged_on(result) == "validation"
+    return split if is_held_out else f"{judged_on(result)}, judged every epoch"

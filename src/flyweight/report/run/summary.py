@@ -5,7 +5,6 @@ Goes in: results and predictions of runs. Comes out: text of 80 columns.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,10 +21,9 @@ from flyweight.records.results import (
     Split,
 )
 from flyweight.records.run_folder import RunFolder
-from flyweight.tables import WIDTH
+from flyweight.report.wording import hanging, margin
 
 MAX_CONFUSIONS: Final = 3
-LABEL_WIDTH: Final = 11
 
 # What images are called that a protocol judges the epochs on: they are no validation images.
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
@@ -38,26 +36,26 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
     """
     lines = [f"{result.name}, seed {result.seed}: {result.status}"]
     if result.message:
-        lines.append(_line("note", result.message))
-    lines += [_line("parameters", _cost(result)), _line("epochs", _kept(result))]
+        lines.append(hanging("note", result.message))
+    lines += [hanging("parameters", _cost(result)), hanging("epochs", _kept(result))]
     lines += [
-        _line(split, figures(found, split))
+        margin(split) + figures(found, split)
         for split in evaluated_splits(result)
         if (found := result.figures(split)) is not None
     ]
     lines += _otherwise(result)
     confused = [] if result.test is None else confusions(folder.predictions("test"), result.class_names)
     if confused:
-        lines.append(_line("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
+        lines.append(hanging("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
     lines += [
-        _line("seconds", _seconds(result)),
-        _line("test set", "opened once" if result.test_openings == 1 else f"opened {result.test_openings} times"),
+        hanging("seconds", _seconds(result)),
+        hanging("test set", "opened once" if result.test_openings == 1 else f"opened {result.test_openings} times"),
+        margin("folder") + str(folder.path),
     ]
-    lines.append(_line("folder", str(folder.path)))
     if folder.has("report"):
-        lines.append(_line("report", str(folder.file("report"))))
+        lines.append(margin("report") + str(folder.file("report")))
     if result.test is not None:
-        lines.append(_line("next", f"flyweight predict {result.run[:SHORT_ID]} PICTURE.png{options}"))
+        lines.append(f"{margin('next')}flyweight predict {result.run[:SHORT_ID]} PICTURE.png{options}")
     return "\n".join(lines)
 
 
@@ -68,17 +66,17 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
     """
     first = results[0]
     finished = [result for result in results if result.test is not None]
-    lines = [f"{first.name}: {len(finished)} of {len(results)} seeds finished", _line("parameters", _cost(first))]
+    lines = [f"{first.name}: {len(finished)} of {len(results)} seeds finished", hanging("parameters", _cost(first))]
     if finished:
         parts = evaluated_splits(first)
-        lines += [_line(split, spread(_accuracies(finished, split))) for split in parts]
+        lines += [hanging(split, spread(_accuracies(finished, split))) for split in parts]
         lines += [*_measured_otherwise(first), *_reported_by_seeds(finished)]
         seconds = [result.train_seconds for result in finished]
-        lines.append(_line("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
+        lines.append(hanging("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: _accuracies([result], "validation"), default=None)
     if best is not None:
-        lines.append(_line("next", f"flyweight report {best.run[:SHORT_ID]}{options}  (best by {judged_on(first)})"))
+        lines.append(f"{margin('next')}flyweight report {best.run[:SHORT_ID]}{options}  (best by {judged_on(first)})")
     return "\n".join(lines)
 
 
@@ -167,25 +165,15 @@ def confusions(
     return [(names[true], names[read], int(counts[true, read])) for true, read in places if counts[true, read] > 1]
 
 
-def _line(label: str, text: str) -> str:
-    return f"  {label.ljust(LABEL_WIDTH)} {text}"
-
-
-def _lines(label: str, text: str) -> list[str]:
-    """A label and its text beside it, wrapped."""
-    wrapped = textwrap.wrap(text, WIDTH - len(_line("", "")))
-    return [_line(label if number == 0 else "", line) for number, line in enumerate(wrapped)]
-
-
 def _otherwise(result: RunResult) -> list[str]:
     """What the figures of a run with a protocol must be read with, and what it reports beside the clean evaluation."""
     words = reported(result.reported, judged_on=result.judged_on)
     beside = "there are no clean figures" if result.test is None else "the clean figures are above"
-    return [*_measured_otherwise(result), *(_lines("reported", f"{words} ({beside})") if words else [])]
+    return [*_measured_otherwise(result), *([hanging("reported", f"{words} ({beside})")] if words else [])]
 
 
 def _measured_otherwise(result: RunResult) -> list[str]:
-    return _lines("measured", f"otherwise: {'; '.join(result.protocol)}") if result.protocol else []
+    return [hanging("measured", f"otherwise: {'; '.join(result.protocol)}")] if result.protocol else []
 
 
 def _reported_by_seeds(finished: Sequence[RunResult]) -> list[str]:
@@ -193,7 +181,7 @@ def _reported_by_seeds(finished: Sequence[RunResult]) -> list[str]:
     if not tests:
         return []
     accuracies = spread([test.accuracy for test in tests if test is not None])
-    return _lines("reported", f"{_reported_name(finished[0].judged_on)} {accuracies} (the clean figures are above)")
+    return [hanging("reported", f"{_reported_name(finished[0].judged_on)} {accuracies} (the clean figures are above)")]
 
 
 def _cost(result: RunResult) -> str:

@@ -126,7 +126,7 @@ def _miscounted(row: Row, cost: Cost | None) -> str | None:
     """That the claimed count is not the net's."""
     if row.parameters is None or cost is None or _agrees(row, cost.params):
         return None
-    reported = _reported(row)
+    reported = row.parameters.rounded
     if _agrees(row, cost.registered_params):
         unused = cost.registered_params - cost.params
         return (
@@ -145,12 +145,6 @@ def _agrees(row: Row, count: int) -> bool:
     if row.parameters.sense == "above":
         return count > row.parameters.value
     return abs(count - row.parameters.value) < row.within
-
-
-def _reported(row: Row) -> str:
-    assert row.parameters is not None
-    sense = "" if row.parameters.sense == "exactly" else f"{row.parameters.sense} "
-    return f"{sense}{row.parameters.value:,.0f}"
 
 
 def _is_counted(row: Row, costs: dict[int, Cost | None]) -> bool:
@@ -174,7 +168,7 @@ def _same_count(before: Row, row: Row) -> str | None:
         else "this changes the count"
     )
     return (
-        f"{_reported(row)} as in row {before.number}, although the change says {words!r}; {why}, "
+        f"{row.parameters.rounded} as in row {before.number}, although the change says {words!r}; {why}, "
         "so it can only stay if another layer lost or gained exactly as many"
     )
 
@@ -189,8 +183,8 @@ def _changed_count(before: Row, row: Row) -> str | None:
     if abs(off) < before.within + row.within - 1:
         return None  # both may stand for one count
     return (
-        f"{_reported(row)} is {abs(off):,} {'more' if off > 0 else 'fewer'} than {_reported(before)} in row "
-        f"{before.number}, although the change ({row.change!r}) is one of the training, which has no parameters"
+        f"{row.parameters.rounded} is {abs(off):,} {'more' if off > 0 else 'fewer'} than {before.parameters.rounded} "
+        f"in row {before.number}, although the change ({row.change!r}) is one of the training, which has no parameters"
     )
 
 
@@ -199,7 +193,7 @@ def _over_limit(row: Row, cost: Cost | None, limit: int | None) -> str | None:
     if limit is None:
         return None
     if row.parameters is not None and _least(row) > limit:
-        return f"{_reported(row)} is above the limit of {limit:,} by {row.parameters.value - limit:,.0f}"
+        return f"{row.parameters.rounded} is above the limit of {limit:,} by {row.parameters.value - limit:,.0f}"
     if cost is not None and cost.params > limit:
         return f"its net has {cost.params:,}, above the limit of {limit:,} by {cost.params - limit:,}"
     return None
