@@ -132,7 +132,7 @@ def test_figures_are_those_of_the_comparison(known):
         "99.12 ± 0.08% (n=5)",
         "lr 0.1 → 0.05",
         "+1.26 points on the 1,000 test images, 95% interval +1.11 to +1.41, p < 0.001 (Welch's t test over seeds)",
-        "p = 0.008; 5 and 5 seeds can give no less than 0.0079",
+        "p = 0.008; the smallest possible with 5 and 5 seeds is 0.0079",
         "13 newly correct in most seeds, 1 newly wrong",
         "cost the same parameters and MACs verdict better",
     ):
@@ -255,7 +255,7 @@ def test_missing_and_damaged_folders_are_told(store, damage):
 
     page = write_comparison(store, comparison)
 
-    missing = "is not known; the notes say why" if damage == "gone" else "13 of the clearest 14 cannot be shown"
+    missing = "Unknown; the notes say why" if damage == "gone" else "13 of 14 cannot be shown"
     assert missing in Page(page).words
     assert (page.parent / "images.png").exists() == (damage != "gone")
     assert (page.parent / "curves.png").exists()
@@ -271,7 +271,7 @@ def test_images_that_no_run_kept_are_counted(store):
 
     page = write_comparison(store, comparison)
 
-    assert "8 of the clearest 14 cannot be shown" in Page(page).words
+    assert "8 of 14 cannot be shown" in Page(page).words
     assert (page.parent / "images.png").exists()
 
 
@@ -283,7 +283,7 @@ def test_the_validation_images_are_not_in_run_folders(known):
     page = write_comparison(store, comparison)
 
     words = Page(page).words
-    assert "run folders keep images of the test set alone" in words
+    assert "run folders only have images of the test set" in words
     assert "--on validation" in words
 
 

@@ -231,7 +231,7 @@ def test_a_very_long_journal_draws_less(known):
     page = write_journal(store, replace(found, rows=rows)).read_text(encoding="utf-8")
 
     assert "<polyline" not in page
-    assert f"up to {MAX_DRAWN} steps" in page
+    assert f"more than {MAX_DRAWN} steps" in page
     assert page.count('class="reach"') == len(rows) // 5 * 4
 
 

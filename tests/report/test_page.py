@@ -214,7 +214,7 @@ def test_every_kind_of_run_has_a_page(tmp_path, case):
             assert 100 < picture.width < 4000
             assert 50 < picture.height < 4000
     if "unused" in case.get("net", ""):
-        assert "Registered and never used" in page
+        assert "Registered but never used" in page
 
 
 def test_a_recipe_without_a_budget_shows_no_limit(tmp_path):
@@ -237,7 +237,7 @@ def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, jud
 
     words = words_of(folder)
 
-    assert words.index("Measured otherwise") < words.index("97.00 %")
+    assert words.index("Not a clean evaluation") < words.index("97.00 %")
     assert f"This recipe has a protocol: {'; '.join(protocol)}." in words
     assert "90.00% of 100, loss 0.0049" in words
     assert f"{called}, judged every epoch" in words

@@ -114,18 +114,18 @@ def images_note(comparison: Comparison, pixels: Mapping[int, NDArray[np.uint8]])
     """What the picture shows, and which images it should show and cannot."""
     images = comparison.images
     if images is None:
-        return "Which images they classify differently is not known; the notes say why."
+        return "Unknown; the notes say why."
     if not images.differing:
-        return "Most seeds of both classify the same images right."
+        return "None: most seeds of both classify the same images correctly."
     counted = f"{images.gained:,} images are newly correct, {images.lost:,} newly wrong."
     if comparison.part != "test":
-        return f"{counted} They cannot be shown: run folders keep images of the test set alone."
+        return f"{counted} They cannot be shown: run folders only have images of the test set."
     if pixels:
-        counted += " Above each: its class, and how many seeds classify it right, before → now; the clearest first."
+        counted += " Above each image: its class, and how many seeds classify it correctly, baseline → changed."
     missing = len(images.differing) - len(pixels)
     if missing:
         counted += (
-            f" {missing} of the clearest {len(images.differing)} cannot be shown: they are not among the 100 most "
-            "confident mistakes that a run folder keeps, or a folder is not here."
+            f" {missing} of {len(images.differing)} cannot be shown: a run folder only has the 100 most confident "
+            "mistakes, or a folder is missing."
         )
     return counted

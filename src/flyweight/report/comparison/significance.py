@@ -29,8 +29,8 @@ def tests_of(comparison: Comparison) -> list[Test]:
                 name="Welch's t test over seeds",
                 reach=interval(effect, level=comparison.level),
                 p=p_value(effect.p),
-                means="Would other seeds of the same recipes differ too? Were the recipes equally good, chance alone "
-                f"would part them this far in {_share(effect.p)} of all such comparisons.",
+                means="Would other seeds of the same recipes differ too? If both recipes were equally good, chance "
+                f"alone would give a difference this large in {_share(effect.p)} of such comparisons.",
             )
         )
     if permuted is not None:
@@ -38,23 +38,21 @@ def tests_of(comparison: Comparison) -> list[Test]:
             Test(
                 name="permutation of the seeds",
                 p=p_value(permuted.p),
-                means="The same question without supposing a bell curve: the results are dealt to the two recipes "
-                f"anew, and it is counted how often they part this far. So few seeds can give no p below "
-                f"{permuted.smallest_p:.2g}.",
+                means="The same question without assuming a normal distribution: the results are shuffled between "
+                "the two recipes, and p says how often the difference is then this large. The smallest p that so few "
+                f"seeds can give is {permuted.smallest_p:.2g}.",
             )
         )
     if images is not None and images.bootstrap is not None:
         resampled = images.bootstrap
         leads = "images" if resampled.images_error > resampled.seeds_error else "seeds"
-        more = (
-            "more seeds would not settle it, more images would" if leads == "images" else "more seeds make it tighter"
-        )
+        more = "more test images would make it narrower" if leads == "images" else "more seeds make it narrower"
         found.append(
             Test(
                 name="bootstrap over images and seeds",
                 reach=f"{confidence(comparison.level)} interval {range_in_points(resampled.low, resampled.high)}",
-                means="Would it hold for other images as well? Images and seeds are drawn anew, thousands of times. "
-                f"Most of this width comes from the {leads}: {more}.",
+                means="Would other test images give the same? Images and seeds are drawn again, thousands of times. "
+                f"Most of the width of the interval comes from the {leads}: {more}.",
             )
         )
     if images is not None and images.mcnemar is not None:
@@ -63,8 +61,8 @@ def tests_of(comparison: Comparison) -> list[Test]:
             Test(
                 name="McNemar's exact test of two nets",
                 p=p_value(nets.p),
-                means="Only the images on which these two nets disagree can distinguish them: the first alone gets "
-                f"{nets.only_a} of them, the second {nets.only_b}. It says nothing about other seeds of the recipes.",
+                means=f"Uses only the images on which these two nets disagree: {nets.only_a} are correct with the "
+                f"first net only, {nets.only_b} with the second only. It says nothing about other seeds.",
             )
         )
     return found

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flyweight.evidence.compare import Comparison, CostLine, spread
 from flyweight.evidence.groups import Group
@@ -19,9 +19,6 @@ from flyweight.records.ids import SHORT_ID
 from flyweight.report.rendering import file_name
 from flyweight.report.wording import INDENT, hanging, in_points, margin
 from flyweight.tables import WIDTH, display_width, padded, plain
-
-if TYPE_CHECKING:
-    pass
 
 FEWEST_SEEDS: Final = 3  # below, a recipe of the path shows no more than the comparison itself
 UNANSWERED: Final = ("one seed", "no evidence")
@@ -80,7 +77,7 @@ def _sides(comparison: Comparison) -> list[str]:
 
 def _changes(comparison: Comparison) -> Lines:
     if not comparison.changes:
-        return [("what", "nothing in the recipe; the images were split otherwise")]
+        return [("what", "nothing in the recipe; only the split of the images differs")]
     return [("what" if place == 0 else "", in_words(change)) for place, change in enumerate(comparison.changes)]
 
 
@@ -100,7 +97,9 @@ def _effect(comparison: Comparison) -> Lines:
         )
     if permuted is not None:
         seeds = f"{effect.n_a} and {effect.n_b} seeds"
-        found.append(("permuted", f"{p_value(permuted.p)}; {seeds} can give no less than {permuted.smallest_p:.2g}"))
+        found.append(
+            ("permuted", f"{p_value(permuted.p)}; the smallest possible with {seeds} is {permuted.smallest_p:.2g}")
+        )
     return found
 
 
@@ -109,7 +108,7 @@ def _images(comparison: Comparison) -> Lines:
     if images is None:
         return []
     if not images.gained and not images.lost:
-        return [("images", "both sides classify the same ones right")]
+        return [("images", "both classify the same images correctly")]
     whose = "" if comparison.baseline.n == comparison.changed.n == 1 else " in most seeds"
     return [("images", f"{images.gained:,} newly correct{whose}, {images.lost:,} newly wrong")]
 

@@ -165,13 +165,13 @@ def what_effects_are(journal: Journal) -> str:
         return ""
     tested = sum(row.p_adjusted is not None for row in journal.rows)
     holm = f"; verdicts hold for all {tested} tests together (Holm)" if tested > 1 else ""
-    return f"Effects are points of {journal.part} accuracy, against the step that each was changed from{holm}."
+    return f"Effects are differences in {journal.part} accuracy, in points, from the step that was changed{holm}."
 
 
 def _left_out(table: list[str]) -> str:
     """What the columns without a whole word mean, and where those are that found no room."""
     headers = table[0].split()
-    seconds = "s: median seconds of training a seed. " if "s" in headers else ""
+    seconds = "s: median training time of a seed in seconds. " if "s" in headers else ""
     return seconds + ("" if "run" in headers else "A wider terminal, --md and --html name the runs.")
 
 

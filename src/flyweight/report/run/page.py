@@ -24,10 +24,10 @@ from flyweight.report.run.summary import confusions, judged_on, reported
 MAX_CONFUSIONS: Final = 6
 
 TITLES: Final = {
-    "curves": "How it learned",
-    "confusion": "What it mistakes for what",
-    "misread": "The test images it misread",
-    "filters": "The filters of its first layer",
+    "curves": "Learning curves",
+    "confusion": "Confusion matrix",
+    "misread": "Misclassified test images",
+    "filters": "Filters of the first layer",
 }
 
 
