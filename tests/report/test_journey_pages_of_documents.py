@@ -12,6 +12,7 @@ from PIL import Image
 
 from flyweight.evidence.stats import mean_interval, wilson
 from flyweight.recipe import Change, load
+from flyweight.records.results import ReportedEpoch, ReportedFigures, ReportedTraining
 from flyweight.report.reproduction.page import (
     DASH,
     OTHERWISE,
@@ -33,7 +34,7 @@ from flyweight.report.reproduction.rows import (
     terminal_rows,
 )
 from flyweight.reproductions.document import Claim, Document, Goal, Step, document, documents
-from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
+from flyweight.reproductions.runs import Clean, Replay
 from flyweight.reproductions.verdicts import StepVerdict, judge
 from flyweight.tables import as_text, table_of
 
@@ -45,16 +46,16 @@ ENDINGS = ("nothing", "one seed", "three seeds", "one of three diverged", "all d
 WRONG_WORDS = re.compile(r"\bNone\b|\bnan\b|\binf\b|/home|/tmp")
 
 
-def figure(correct: int) -> Figure:
-    return Figure(accuracy=correct / 10_000, images=10_000, loss=0.02, loss_error=0.001)
+def figure(correct: int) -> ReportedFigures:
+    return ReportedFigures(correct=correct, count=10_000, loss=0.02, loss_error=0.001)
 
 
 def replay(step: str, seed: int = 0, *, epochs: int = 1, correct: int = 9_900, diverged: bool = False) -> Replay:
     """A run that gets a little better each epoch, or that diverges before it has reported anything."""
     reported = tuple(
-        Epoch(
+        ReportedEpoch(
             epoch=epoch,
-            train=Figure(accuracy=0.9, loss=0.3, loss_error=0.1),
+            train=ReportedTraining(accuracy=0.9, loss=0.3, loss_error=0.1),
             validation=figure(correct - 40 - epochs + epoch),
             test=figure(correct - epochs + epoch),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
+from flyweight.records.results import ReportedEpoch, ReportedFigures, ReportedTraining
+from flyweight.reproductions.runs import Clean, Replay
 
 TEST_COUNTS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 TRAIN_COUNTS = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
@@ -21,12 +22,16 @@ def replay(
     recipe_hash: str = "hash",
 ) -> Replay:
     """A finished run with these test accuracies as reported, an epoch each; the clean figure is the last of them."""
+
+    def figures(accuracy: float) -> ReportedFigures:
+        return ReportedFigures(correct=round(accuracy * images), count=images, loss=loss, loss_error=loss / 50)
+
     epochs = tuple(
-        Epoch(
+        ReportedEpoch(
             epoch=number,
-            train=Figure(accuracy=accuracy, loss=loss, loss_error=loss / 4, images=100),
-            validation=Figure(accuracy=accuracy, images=images, loss=loss, loss_error=loss / 50),
-            test=Figure(accuracy=accuracy, images=images, loss=loss, loss_error=loss / 50),
+            train=ReportedTraining(accuracy=accuracy, loss=loss, loss_error=loss / 4, count=100),
+            validation=figures(accuracy),
+            test=figures(accuracy),
         )
         for number, accuracy in enumerate(accuracies, start=1)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +41,16 @@ def test_a_figure_that_is_no_number_is_left_out() -> None:
     assert "null" not in text
 
 
-def test_what_version_0_1_kept_is_still_read() -> None:
-    """Format 1 calls the clean figure "honest"."""
-    now = to_json([replay([0.5, 0.6])])
-    before = now.replace('{"format": 2', '{"format": 1').replace('"clean": ', '"honest": ')
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_was_kept_before_is_still_read(number: int) -> None:
+    """Formats 1 and 2 have an accuracy and its images, and format 1 calls the clean figure "honest"."""
+    now = to_json([replay([0.5, 0.6]), diverged(seed=1)])
+    figures = re.compile(r'"correct": (\d+), "count": 10000(?=[^}]*"loss_error")')
+    before = figures.sub(lambda found: f'"accuracy": {int(found[1]) / 10_000:.9g}, "images": 10000', now)
+    before = before.replace('{"format": 3', f'{{"format": {number}')
+    before = before.replace('"clean": ', '"honest": ') if number == 1 else before
 
-    assert before != now
+    assert before.count('"images": 10000') == 4
     assert from_json(before, "text") == from_json(now, "text")
 
 

@@ -20,7 +20,7 @@ class Figures:
 
     correct: int
     count: int
-    loss: float | None
+    loss: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -51,7 +51,7 @@ class ReportedTraining:
     """Of the images trained on. count: of the last batch, where its loss is what is reported; else None."""
 
     accuracy: float
-    loss: float | None
+    loss: float | None = None
     loss_error: float | None = None
     count: int | None = None
 

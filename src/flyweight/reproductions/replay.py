@@ -20,10 +20,9 @@ from flyweight.experiment.resolved import canonical_hash
 from flyweight.recipe import Recipe, load, override
 from flyweight.records.files import replacing
 from flyweight.records.record import RESULTS, RunRecord
-from flyweight.records.results import ReportedEpoch, ReportedFigures, RunResult
 from flyweight.records.store import Store
 from flyweight.reproductions.document import Document, Step
-from flyweight.reproductions.runs import Clean, Epoch, Figure, Replay
+from flyweight.reproductions.runs import Clean, Replay
 
 QUICK: Final = " (quick)"  # of the name and the study of a rehearsal, so that no list takes it for the real run
 SEEDS_OF_ONE_EPOCH, SEEDS_OF_MORE = 3, 1
@@ -117,35 +116,12 @@ def replay_of(step: str, record: RunRecord, store: Store) -> Replay:
         status=record.status,
         message=record.message,
         seconds=result.train_seconds,
-        epochs=tuple(map(_epoch, reported.epochs)),
-        clean=_clean(result),
+        epochs=reported.epochs,
+        clean=Clean(**vars(result.test), epoch=result.kept_epoch) if result.test else None,
         class_counts=reported.class_counts["test"] if reported.epochs else _class_counts(record),
         test_openings=record.test_openings,
         machine={key: record.environment[key] for key in MACHINE if key in record.environment},
     )
-
-
-def _epoch(found: ReportedEpoch) -> Epoch:
-    train = found.train
-    return Epoch(
-        epoch=found.epoch,
-        train=Figure(accuracy=train.accuracy, loss=train.loss, loss_error=train.loss_error),
-        validation=_figure(found.validation),
-        test=_figure(found.test),
-    )
-
-
-def _figure(found: ReportedFigures | None) -> Figure | None:
-    if found is None:
-        return None
-    return Figure(accuracy=found.accuracy, images=found.count, loss=found.loss, loss_error=found.loss_error)
-
-
-def _clean(result: RunResult) -> Clean | None:
-    test = result.test
-    if test is None:
-        return None
-    return Clean(epoch=result.kept_epoch, correct=test.correct, count=test.count, loss=test.loss)
 
 
 def _class_counts(record: RunRecord) -> tuple[int, ...]:

@@ -10,46 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.errors import DataError
+from flyweight.records.results import Figures, ReportedEpoch
+from flyweight.records.run_folder import validated
 
-FORMAT: Final = 2
-READABLE: Final = (1, FORMAT)  # format 1 calls the clean figure "honest"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A loss with its standard error, and correct predictions of so many images; None: not measured, or no number.
-
-    The accuracy of training is that of the batches as they were trained on, and its loss may be that of one batch.
-    """
-
-    accuracy: float | None = None
-    images: int | None = None
-    loss: float | None = None
-    loss_error: float | None = None
+FORMAT: Final = 3
+READABLE: Final = (1, 2, FORMAT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What the protocol reports of an epoch, by the names that the document gives the images."""
-
-    epoch: int
-    train: Figure
-    validation: Figure | None = None
-    test: Figure | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clean:
+class Clean(Figures):
     """The net that the recipe keeps, on the test images as they are; nothing about it was chosen by them."""
 
     epoch: int
-    correct: int
-    count: int
-    loss: float | None
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +35,8 @@ class Replay:
     status: str
     message: str
     seconds: float
-    epochs: tuple[Epoch, ...]
-    clean: Clean | None
+    epochs: tuple[ReportedEpoch, ...]
+    clean: Clean | None = None
     class_counts: tuple[int, ...]
     test_openings: int
     machine: Mapping[str, Any] = field(default_factory=dict)
@@ -91,14 +63,15 @@ def from_json(text: str, label: str) -> tuple[Replay, ...]:
         kept = json.loads(text)
         if kept["format"] not in READABLE:
             raise DataError(
-                f"{label}: must be of format 1 or {FORMAT}, found {kept['format']!r}; use the version that wrote it."
+                f"{label}: must be of format 1 to {FORMAT}, found {kept['format']!r}; use the version that wrote it."
             )
-        replays = tuple(_replay(replay) for replay in kept["replays"])
+        rows = kept["replays"] if kept["format"] == FORMAT else map(_of_before, kept["replays"])
+        replays = validated(tuple[Replay, ...], list(rows))
+        _check(replays, label)
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise DataError(
             f"{label}: must hold replays as `flyweight journey report` keeps them, found something else ({error!r})."
         ) from error
-    _check(replays, label)
     return replays
 
 
@@ -125,10 +98,9 @@ def _check(replays: Sequence[Replay], label: str) -> None:
         if n > 1:
             raise DataError(f"{label}: {step} seed {seed} must be there once, found {n} times; leave all but one out.")
     for one in replays:
-        clean = [Figure(accuracy=one.clean.accuracy, images=one.clean.count)] if one.clean else []
         figures = [part for epoch in one.epochs for part in (epoch.train, epoch.validation, epoch.test) if part]
-        for figure in (*figures, *clean):
-            if figure.accuracy is not None and not 0 <= figure.accuracy <= 1:
+        for figure in (*figures, *([one.clean] if one.clean else [])):
+            if not 0 <= figure.accuracy <= 1:
                 raise DataError(
                     f"{label}: {one.step} seed {one.seed}: an accuracy must be a fraction from 0 to 1, found "
                     f"{figure.accuracy:g}; the file was changed, restore it."
@@ -144,15 +116,12 @@ def _small(value: Any) -> Any:
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
-def _replay(table: dict[str, Any]) -> Replay:
-    clean = table.pop("clean", None) or table.pop("honest", None)
-    epochs = tuple(_epoch(row) for row in table.pop("epochs"))
-    counts = tuple(table.pop("class_counts"))
-    return Replay(
-        **table, epochs=epochs, class_counts=counts, clean=Clean(**{"loss": None, **clean}) if clean else None
-    )
+def _of_before(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Formats 1 and 2 have an accuracy and its images, and format 1 calls the clean figure "honest"."""
 
+    def counted(figure: Mapping[str, Any]) -> dict[str, Any]:
+        return {**figure, "correct": round(figure["accuracy"] * figure["images"]), "count": figure["images"]}
 
-def _epoch(row: Mapping[str, Any]) -> Epoch:
-    figures = {part: Figure(**row[part]) for part in ("train", "validation", "test") if part in row}
-    return Epoch(epoch=row["epoch"], **figures)
+    splits = ("validation", "test")
+    epochs = [epoch | {split: counted(epoch[split]) for split in splits if split in epoch} for epoch in row["epochs"]]
+    return {**row, "epochs": epochs, "clean": row.get("clean") or row.get("honest")}

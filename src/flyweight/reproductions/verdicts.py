@@ -18,10 +18,13 @@ from flyweight.model.arithmetic import Shape
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
 from flyweight.recipe import Change, diff
+from flyweight.records.results import ReportedEpoch, ReportedFigures, ReportedTraining
 from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Document, Step
-from flyweight.reproductions.runs import Epoch, Figure, Replay
+from flyweight.reproductions.runs import Replay
 
 Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
+
+Figure: TypeAlias = ReportedFigures | ReportedTraining
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 INPUT_SHAPE: Final[Shape] = (1, 28, 28)
@@ -313,9 +316,9 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | N
 
 def _correct(claim: Claim, replay: Replay) -> int:
     figure = _figure(claim, replay)
-    if replay.is_diverged or figure is None or figure.accuracy is None or figure.images is None:
-        return replay.class_counts[0] if replay.is_diverged else -1
-    return round(figure.accuracy * figure.images)
+    if replay.is_diverged:
+        return replay.class_counts[0]
+    return figure.correct if isinstance(figure, ReportedFigures) else -1
 
 
 def _reach(claim: Claim, figures: Sequence[Figure], summary: Summary) -> float:
@@ -334,8 +337,8 @@ def _reach(claim: Claim, figures: Sequence[Figure], summary: Summary) -> float:
 def _image_error(claim: Claim, figure: Figure) -> float:
     if claim.what == "loss":
         return figure.loss_error or 0.0
-    accuracy, images = figure.accuracy or 0.0, figure.images or claim.images or 1
-    return math.sqrt(accuracy * (1 - accuracy) / images)
+    images = figure.count if isinstance(figure, ReportedFigures) else claim.images or 1
+    return math.sqrt(figure.accuracy * (1 - figure.accuracy) / images)
 
 
 def _outside(step: Step, n: int) -> Kind:
@@ -372,10 +375,11 @@ def _figure(claim: Claim, replay: Replay) -> Figure | None:
     epoch = _epoch(claim, replay)
     if epoch is None:
         return None
-    return {"train": epoch.train, "validation": epoch.validation, "test": epoch.test}[claim.on or "test"]
+    figure: Figure | None = getattr(epoch, claim.on or "test")
+    return figure
 
 
-def _epoch(claim: Claim, replay: Replay) -> Epoch | None:
+def _epoch(claim: Claim, replay: Replay) -> ReportedEpoch | None:
     if not replay.epochs:
         return None
     if claim.is_best:
@@ -385,12 +389,10 @@ def _epoch(claim: Claim, replay: Replay) -> Epoch | None:
     return next((epoch for epoch in replay.epochs if epoch.epoch == claim.epoch), None)
 
 
-def best_by_test(replay: Replay) -> Epoch | None:
+def best_by_test(replay: Replay) -> ReportedEpoch | None:
     """The epoch that the test images make look best, as some documents pick it."""
-    tested = [epoch for epoch in replay.epochs if epoch.test is not None and epoch.test.accuracy is not None]
-    return max(
-        tested, key=lambda epoch: epoch.test.accuracy if epoch.test and epoch.test.accuracy else 0.0, default=None
-    )
+    tested = [(epoch.test.accuracy, epoch) for epoch in replay.epochs if epoch.test is not None]
+    return max(tested, key=lambda one: one[0], default=(0.0, None))[1]
 
 
 def _value(claim: Claim, figure: Figure) -> float | None:
@@ -402,7 +404,7 @@ def _last_accuracy(replay: Replay) -> float:
     if replay.is_diverged or not replay.epochs:
         return replay.class_counts[0] / sum(replay.class_counts)
     last = replay.epochs[-1].test or replay.epochs[-1].validation
-    return last.accuracy or 0.0 if last else 0.0
+    return last.accuracy if last else 0.0
 
 
 def clean_accuracy(replays: Sequence[Replay]) -> Summary | None:

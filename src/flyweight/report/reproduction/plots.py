@@ -218,9 +218,7 @@ def _reported(step: Step, part: Part) -> Points:
 
 def _replayed(replay: Replay, part: Part) -> Points:
     figures = {epoch.epoch: epoch.test if part == "test" else epoch.validation for epoch in replay.epochs}
-    return {
-        epoch: _error(figure.accuracy) for epoch, figure in figures.items() if figure and figure.accuracy is not None
-    }
+    return {epoch: _error(figure.accuracy) for epoch, figure in figures.items() if figure}
 
 
 def _panel(axes: Axes, verdict: StepVerdict, *, is_empty: bool, is_narrow: bool) -> None:
