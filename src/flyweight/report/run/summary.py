@@ -25,6 +25,8 @@ from flyweight.report.wording import hanging, margin
 
 MAX_CONFUSIONS: Final = 3
 
+OPENED: Final = {0: "not opened", 1: "opened once"}
+
 # What images are called that a protocol judges the epochs on: they are no validation images.
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
 
@@ -49,7 +51,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
         lines.append(hanging("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
     lines += [
         hanging("seconds", _seconds(result)),
-        hanging("test set", "opened once" if result.test_openings == 1 else f"opened {result.test_openings} times"),
+        hanging("test set", OPENED.get(result.test_openings, f"opened {result.test_openings} times")),
         margin("folder") + str(folder.path),
     ]
     if folder.has("report"):
