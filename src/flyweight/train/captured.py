@@ -38,14 +38,13 @@ class EpochSums:
     """What S members have measured in an epoch so far.
 
     losses: (n_steps, S), the mean loss of each step. loss_sum: (S,) float64 and correct: (S,) int64, over the images.
-    logits, labels: (S, N, classes) and (S, N), of the last step.
+    last_batch: logits (S, N, classes) and labels (S, N) of the last step, None before the first one.
     """
 
     losses: Tensor
     loss_sum: Tensor
     correct: Tensor
-    logits: Tensor
-    labels: Tensor
+    last_batch: tuple[Tensor, Tensor] | None
 
 
 class StackedSteps:
@@ -88,7 +87,7 @@ class StackedSteps:
         self._lrs.copy_(plans[0].lrs)
         if self._dropout_seeds.numel():
             self._dropout_seeds.copy_(_call_seeds(plans, self._dropout_seeds.shape[1]))
-        self._first_step = trainings[0].step
+        self._first_step, self._last_size = trainings[0].step, 0
         self._step.fill_(self._first_step)
         self._losses.zero_()
         self._loss_sum.copy_(torch.tensor([one.loss_sum for one in trainings], dtype=torch.float64))
@@ -117,9 +116,11 @@ class StackedSteps:
 
     def sums(self) -> EpochSums:
         """The sums of the epoch so far, still on the device."""
-        logits, labels = self._last[self._last_size]
         return EpochSums(
-            losses=self._losses, loss_sum=self._loss_sum, correct=self._correct, logits=logits, labels=labels
+            losses=self._losses,
+            loss_sum=self._loss_sum,
+            correct=self._correct,
+            last_batch=self._last.get(self._last_size),
         )
 
     @contextmanager
@@ -167,9 +168,11 @@ class StackedSteps:
         try:
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
+                    self._step.zero_()  # a batch of any size has images there
                     self._compute(size)
                     _restore(state, before)
             torch.cuda.current_stream().wait_stream(stream)
+            self._step.zero_()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):
                 self._compute(size)
@@ -179,7 +182,8 @@ class StackedSteps:
         except RuntimeError as error:
             self.why_eager = f"capture refused: {str(error).strip().partition(chr(10))[0]}"
             torch.cuda.synchronize()
-        _restore(state, before)
+        finally:
+            _restore(state, before)
 
     def _wait_if_ahead(self, step: int) -> None:
         if step % STEPS_BETWEEN_EVENTS == 0:

@@ -76,10 +76,11 @@ class Population:
     def update(self, losses: Tensor) -> None:
         """Take a step of the optimizer and the averages. losses: (S,), one of each member."""
         parameters = list(self.stack.parameters())
-        gradients = torch.autograd.grad(losses.sum(), parameters)
+        gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            is_alike = gradient.stride() == parameter.stride()  # as fused optimizers need it
-            parameter.grad = gradient if is_alike else torch.empty_like(parameter).copy_(gradient)
+            if gradient is not None and gradient.stride() != parameter.stride():  # fused optimizers need the same
+                gradient = torch.empty_like(parameter).copy_(gradient)
+            parameter.grad = gradient
         self.optimizer.step()
         if self.average is not None:
             self._average()

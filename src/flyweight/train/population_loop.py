@@ -131,7 +131,9 @@ class _Loop:
         for number in self.active:
             training = self.trainings[number]
             training.loss_sum, training.correct = loss_sums[number], correct[number]
-            training.last_batch = sums.logits[number].clone(), sums.labels[number].clone()
+            if sums.last_batch is not None:
+                logits, labels = sums.last_batch
+                training.last_batch = logits[number].clone(), labels[number].clone()
             training.seconds += now - self.lapped
             training.epoch_seconds += now - self.lapped
         self.lapped = now
