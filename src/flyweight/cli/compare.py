@@ -59,7 +59,8 @@ def compare(
     device
         With --until-sure: device to train on.
     at_once
-        With --until-sure: number of runs that train at the same time. Default: one per core.
+        With --until-sure: maximum number of runs that train at the same time. Default: one per core, or as many as
+        the memory of the GPU can hold.
     json
         Print JSON.
     """

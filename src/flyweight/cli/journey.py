@@ -135,7 +135,8 @@ def run(
     device
         Where to compute.
     at_once
-        How many runs train side by side; by default one per core.
+        Maximum number of runs that train at the same time. Default: one per core, or as many as the memory of the GPU
+        can hold.
     """
     from flyweight.execute.automatic import Automatic
     from flyweight.execute.on_record import look_up

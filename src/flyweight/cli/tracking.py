@@ -45,11 +45,12 @@ def tracked(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event
     if not names:
         yield lambda _event: None
         return
-    from flyweight.experiment.events import Reused, Stepped
+    from flyweight.experiment.events import Reused, StackEpochDone, StackStepped, Stepped
     from flyweight.trackers import tracking as tracking_of
 
+    silent = Stepped | StackStepped | StackEpochDone | Reused
     with tracking_of(names, store, warn=talk) as note:
-        yield lambda event: None if isinstance(event, Stepped | Reused) else note(event.run_id)
+        yield lambda event: None if isinstance(event, silent) else note(event.run_id)
 
 
 def both(first: Callable[[Event], None], second: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 
 from cyclopts import Parameter
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
 DEFAULT_RECIPE = "own/20k-fast"
+
+# A page takes about as long as a seed on a GPU; of more runs, `flyweight report` writes those that are looked at.
+MAX_PAGES: Final = 8
 
 Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Limits = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
@@ -66,7 +69,8 @@ def train(
     seed
         Seed of initialisation, image order, augmentation and dropout; with --seeds, the first seed.
     seeds
-        Train this many seeds at the same time, one thread each, and report the mean and its 95 % interval.
+        Train this many seeds at the same time, and report the mean and its 95 % interval: on a GPU as one stacked net,
+        elsewhere one thread each.
     changes
         Change one key of the recipe, as in train.lr=0.05; may be repeated.
     budget
@@ -78,7 +82,8 @@ def train(
     threads
         Threads for a single run; other numbers change rounding. Default: 1, which is enough for a small net.
     at_once
-        With --seeds: number of runs that train at the same time. Default: one per core.
+        With --seeds: maximum number of runs that train at the same time. Default: one per core, or as many as the
+        memory of the GPU can hold.
     study
         Add the runs to this study; `flyweight journal NAME` prints its log.
     expect
@@ -246,7 +251,7 @@ def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as
     store = place.store()
     over = [record for record in records if record.status in ("finished", "diverged")]
     folders = [store.folder(record.id) for record in over]
-    for folder in folders:
+    for folder in folders if len(folders) <= MAX_PAGES else ():
         write_report(folder)
     results = [folder.result() for folder in folders]
     if as_json:

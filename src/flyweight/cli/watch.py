@@ -6,10 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Final
 
 from flyweight.cli.output import talk
-from flyweight.experiment.events import Ended, EpochDone, Event, Found, Reused, Started, Stepped
+from flyweight.experiment.events import (
+    Ended,
+    EpochDone,
+    Event,
+    Found,
+    Reused,
+    StackEpochDone,
+    StackStepped,
+    Started,
+    Stepped,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -42,22 +53,30 @@ def watching(*, named: bool = False) -> Iterator[Callable[[Event], None]]:
 
 
 class Lines:
-    """One plain line when a run starts, per epoch, and when it ends without finishing."""
+    """One plain line when a run starts, per epoch, and when it ends without finishing.
+
+    Runs that train as one stacked net share one line per epoch.
+    """
 
     def __init__(self, *, named: bool = False) -> None:
         self.named = named
         self.labels: dict[str, str] = {}
         self.judged_on: dict[str, str] = {}
+        self.stacked: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         label = self.label(event)
         match event:
             case Started():
-                self.judged_on[event.run_id] = event.judged_on
+                self.note_start(event)
                 again = f", continues with epoch {event.first_epoch}" if event.first_epoch > 1 else ""
-                talk(f"{label}  run {event.run_id}{again}")
+                if event.run_id not in self.stacked:
+                    talk(f"{label}  run {event.run_id}{again}")
             case EpochDone():
-                talk(self.epoch_line(event, label))
+                if event.run_id not in self.stacked:
+                    talk(self.epoch_line(event, label))
+            case StackEpochDone():
+                talk(stack_epoch_line(event))
             case Found():
                 talk(found_line(event, label))
             case Reused():
@@ -65,8 +84,16 @@ class Lines:
             case Ended(status=status) if status != "finished" or event.message:
                 talk(f"{label}  {status}: {event.message}" if event.message else f"{label}  {status}")
 
+    def note_start(self, event: Started) -> None:
+        """Remember what the lines of a run need."""
+        self.judged_on[event.run_id] = event.judged_on
+        if event.n_stacked > 1:
+            self.stacked.add(event.run_id)
+
     def label(self, event: Event) -> str:
         """The seed of a run, after the name of its recipe if `named`."""
+        if isinstance(event, StackStepped | StackEpochDone):
+            return f"{len(event.seeds)} seeds"
         seed = f"seed {event.seed}"
         if isinstance(event, Started):
             self.labels[event.run_id] = f"{event.name} {seed}" if self.named else seed
@@ -82,6 +109,18 @@ class Lines:
         )
 
 
+def stack_epoch_line(event: StackEpochDone) -> str:
+    """Mean loss and accuracy of an epoch over the seeds of a stack, with the standard deviation between them."""
+    lines = event.metrics
+    accuracies = [line.validation_accuracy for line in lines]
+    spread = f" ± {100 * stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    train = f"{fmean(line.train_loss for line in lines):.4f} {fmean(line.train_accuracy for line in lines):.2%}"
+    return (
+        f"{len(event.seeds)} seeds  epoch {lines[0].epoch}/{event.epochs}  train {train}  "
+        f"{JUDGED_ON[event.judged_on]} {fmean(accuracies):.2%}{spread}  {lines[0].seconds:.1f} s"
+    )
+
+
 def found_line(event: Found, label: str) -> str:
     """A finding of the doctor, with epoch and step."""
     step = "" if event.step is None else f", step {event.step}"
@@ -95,8 +134,11 @@ def reused_line(event: Reused) -> str:
     return f"{event.name} seed {event.seed}: uses the earlier run {event.run_id}, computed with {known}"
 
 
+STACK: Final = "stack"  # the key of the bar of stacked runs, which is no run id
+
+
 class _Bars:
-    """A bar for each run, with the lines of its epochs above."""
+    """A bar for each run, or one for all runs of a stack, with the lines of their epochs above."""
 
     def __init__(self, progress: Progress, lines: Lines) -> None:
         self.progress = progress
@@ -107,10 +149,20 @@ class _Bars:
         label = self.lines.label(event)
         match event:
             case Started():
-                self.lines.judged_on[event.run_id] = event.judged_on
-                self.bars[event.run_id] = self.progress.add_task(
-                    label, total=event.epochs, epoch=f"{event.first_epoch}/{event.epochs}", figures=""
+                self.lines.note_start(event)
+                self._add(event, label)
+            case StackStepped() if STACK in self.bars:
+                self.progress.update(
+                    self.bars[STACK],
+                    description=label,
+                    completed=event.epoch - 1 + event.step / event.n_steps,
+                    epoch=f"{event.epoch}/{event.epochs}",
+                    figures=_stack_figures(event),
                 )
+            case StackEpochDone():
+                self.progress.print(stack_epoch_line(event), highlight=False)
+            case Stepped() | EpochDone() if event.run_id in self.lines.stacked:
+                pass
             case Stepped():
                 self.progress.update(
                     self.bars[event.run_id],
@@ -130,9 +182,20 @@ class _Bars:
                 if event.status != "finished" or event.message:
                     self.lines(event)
 
+    def _add(self, event: Started, label: str) -> None:
+        is_stacked = event.n_stacked > 1
+        key = STACK if is_stacked else event.run_id
+        if key not in self.bars:
+            first = f"{event.first_epoch}/{event.epochs}"
+            shown = f"{event.n_stacked} seeds" if is_stacked else label
+            self.bars[key] = self.progress.add_task(shown, total=event.epochs, epoch=first, figures="")
+
     def remove(self, run_id: str) -> None:
-        """Remove the bar of a run."""
-        bar = self.bars.pop(run_id, None)
+        """Remove the bar of a run; that of a stack goes with its last run."""
+        stacked = self.lines.stacked
+        is_last_of_stack = stacked == {run_id}
+        stacked.discard(run_id)
+        bar = self.bars.pop(STACK if is_last_of_stack else run_id, None)
         if bar is not None:
             self.progress.remove_task(bar)
 
@@ -154,7 +217,7 @@ def watching_trials() -> Iterator[Callable[[Event], None]]:
         bars = _Bars(progress, Lines(named=True))
 
         def show(event: Event) -> None:
-            if isinstance(event, Started | Stepped):
+            if isinstance(event, Started | Stepped | StackStepped):
                 bars(event)
             elif isinstance(event, Ended):
                 bars.remove(event.run_id)
@@ -277,6 +340,16 @@ def _figures(event: Stepped) -> str:
     return (
         f"step {event.step}/{event.n_steps} {event.loss:.3f} {event.accuracy:6.2%} "
         f"{event.images_per_second:,.0f} img/s {minutes}:{seconds:02} left"
+    )
+
+
+def _stack_figures(event: StackStepped) -> str:
+    """Step, mean running loss and accuracy of the seeds with the range, speed of all together and time left."""
+    minutes, seconds = divmod(round(event.seconds_left), 60)
+    spread = f"({min(event.accuracies):.1%} to {max(event.accuracies):.1%})"
+    return (
+        f"step {event.step}/{event.n_steps} {fmean(event.losses):.3f} {fmean(event.accuracies):.1%} {spread} "
+        f"{event.images_per_second:,.0f} img/s {minutes}:{seconds:02}"
     )
 
 

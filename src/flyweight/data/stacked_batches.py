@@ -13,14 +13,19 @@ from torch import Tensor
 
 from flyweight.data.augment import Changes, add_field, changed, combined, draw_rest, draws_field_on_cpu
 from flyweight.data.batches import Batch, Batches, EpochDraws, combined_draws
+from flyweight.kernels import stacked
 
 
 class StackedBatches:
-    """S `Batches` that differ in seed and rows, over the same images."""
+    """S `Batches` that differ in seed and rows, over the same images.
 
-    def __init__(self, batches: Sequence[Batches]) -> None:
+    dtype: of the images of a batch, if the kernels make them; torch makes float32.
+    """
+
+    def __init__(self, batches: Sequence[Batches], *, dtype: torch.dtype = torch.float32) -> None:
         first = batches[0]
         self.batches, self.settings, self.batch_size = batches, first.augmentation, first.batch_size
+        self.dtype = dtype
         self.images, self.labels = first.images, first.labels
         normalisers = zip(*(one.normaliser for one in batches), strict=True)
         self.scale, self.offset = (torch.stack(numbers) for numbers in normalisers)  # (S, 1, C, 1, 1)
@@ -54,18 +59,37 @@ class StackedBatches:
             combined_draws([self._draws, self._next[1]], lambda values: values[0].copy_(values[1]))
 
     def batch(self, step: Tensor, size: int) -> Batch:
-        """The batch of a step: images (S * size, C, H, W) float32, normalised; labels and rows (S, size) int64.
+        """The batch of a step: images (size, S * C, H, W), normalised; labels and rows (S, size) int64.
 
         step: (1,) int64 on the device. size: as of `size_of`.
         """
         assert self._draws is not None, "load an epoch first"
         places = step * self.batch_size + torch.arange(size, device=step.device)
         rows = self._draws.order.index_select(1, places)
-        flat = rows.flatten()
-        images = self.images[flat].float()
-        images = changed(images, self._changes(step, places, images.shape), self.settings)
-        by_seed = images.view(len(self.batches), size, *images.shape[1:]) * self.scale + self.offset
-        return Batch(images=by_seed.flatten(0, 1), labels=self.labels[flat].view_as(rows), rows=rows)
+        return Batch(images=self._images(step, places, rows), labels=self.labels[rows], rows=rows)
+
+    def _images(self, step: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+        """The images of a step side by side, by the kernel if a warp is their only change."""
+        flat, settings = rows.flatten(), self.settings
+        changes = self._changes(step, places, torch.Size((len(flat), *self.images.shape[1:])))
+        if (settings.is_idle or settings.is_one_warp) and stacked.supports(self.dtype, self.images.device):
+            matrices, field = (
+                None if value is None else value.view(*rows.shape, *value.shape[1:])
+                for value in (changes.matrices, changes.field)
+            )
+            return stacked.batch(
+                self.images,
+                rows,
+                matrices,
+                field=field,
+                scale=self.scale.flatten(1),
+                offset=self.offset.flatten(1),
+                interpolation=settings.interpolation,
+                dtype=self.dtype,
+            )
+        images = changed(self.images[flat].float(), changes, settings)
+        by_seed = images.view(*rows.shape, *images.shape[1:]) * self.scale + self.offset
+        return side_by_side(by_seed.flatten(0, 1), len(rows))
 
     def _changes(self, step: Tensor, places: Tensor, shape: torch.Size) -> Changes:
         """The changes of the images of a step, seed after seed."""
@@ -85,3 +109,9 @@ class StackedBatches:
 def _stacked(draws: Sequence[EpochDraws]) -> EpochDraws:
     """The draws of S seeds as one, with a dimension for the seeds in front."""
     return combined_draws(draws, lambda values: torch.stack([one.to(draws[0].order.device) for one in values]))
+
+
+def side_by_side(images: Tensor, members: int) -> Tensor:
+    """(S * N, C, H, W), member after member, to the channels-last (N, S * C, H, W) of a stacked net."""
+    by_image = images.view(members, -1, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+    return by_image.contiguous(memory_format=torch.channels_last)

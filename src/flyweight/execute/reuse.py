@@ -30,8 +30,9 @@ RESUMABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "certification": (),
 }
 
-# What decides the bits of a run: where all of it is equal, so are the weights (docs/architecture.md).
-FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device")
+# What decides the bits of a run: where all of it is equal, so are the weights (docs/architecture.md). "step" and
+# "stacked" (how many runs trained as one stacked net) are on record of runs on a GPU and of stacked ones.
+FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device", "step", "stacked")
 
 
 @dataclass(frozen=True, kw_only=True)

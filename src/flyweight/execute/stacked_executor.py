@@ -84,9 +84,15 @@ class Stacked:
             )
             for job in jobs
         ]
-        at_once = 1 if resolved.recipe.budget.seconds is not None else self.at_once
-        settings = {"store": store, "device": self.device, "at_once": at_once}
-        run_population(resolved, members, **settings, watch=watch, should_stop=should_stop)
+        run_population(
+            resolved,
+            members,
+            store=store,
+            device=self.device,
+            at_once=1 if resolved.recipe.budget.seconds is not None else self.at_once,
+            watch=watch,
+            should_stop=should_stop,
+        )
 
 
 def _by_recipe(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:

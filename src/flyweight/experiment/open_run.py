@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from torch import nn
 
@@ -171,13 +171,14 @@ class OpenRun:
         """Pass on an event of all runs that train as one stacked net; monitors get those of their own run."""
         self._watch_given(event)
 
-    def on_epoch(self, training: Training) -> None:
-        """Record the epoch that has just been validated, and save the training."""
+    def on_epoch(self, training: Training, *, saves: bool = True) -> None:
+        """Record the epoch that has just been validated, and save the training if `saves`."""
         metrics, record = training.history[-1], self.record
         self.store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES})
         self.folder.write_history(training.history)
         self.reported.on_epoch(training)
-        self.save()
+        if saves:
+            self.save()
         epochs = self.resolved.recipe.train.epochs
         self.watch(EpochDone(run_id=record.id, seed=record.seed, epochs=epochs, metrics=metrics))
 
@@ -216,16 +217,22 @@ class OpenRun:
 
         evaluated: the kept net on each split; empty if there is none.
         """
-        training, record = self.bench.training, self.record
         if outcome.status == "finished":
-            self.reported.on_end(training)
+            self.reported.on_end(self.bench.training)
         if outcome.status == "interrupted":
             if self.monitor is not None and self.monitor.reason:
                 outcome = replace(outcome, message=f"{self.monitor.reason}; {outcome.message}")
             self.save()
-            columns = {}
-        else:
-            columns = write_results(self.resolved, record, self.bench, outcome, evaluated, store=self.store)
+            return self.finish(outcome, {})
+        return self.finish(outcome, self.write_results(outcome, evaluated))
+
+    def write_results(self, outcome: Outcome, evaluated: Mapping[Split, Evaluation]) -> dict[str, Any]:
+        """Write the run folder, and return the columns of the row; it may be called in a thread of its own."""
+        return write_results(self.resolved, self.record, self.bench, outcome, evaluated, store=self.store)
+
+    def finish(self, outcome: Outcome, columns: Mapping[str, Any]) -> RunRecord:
+        """Close the row."""
+        training, record = self.bench.training, self.record
         self.is_open = False
         record = self.store.finish(
             record.id,

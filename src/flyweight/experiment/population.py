@@ -6,9 +6,12 @@ In: a resolved recipe and its members, new seeds or stopped runs. Out: their rec
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -33,6 +36,10 @@ from flyweight.train.evaluate import Evaluation, evaluate_stack
 from flyweight.train.outcome import Outcome
 from flyweight.train.population import Population
 from flyweight.train.population_loop import PopulationCalls, capture, fit_population
+
+# A killed run loses what it has trained since it was saved last; saving many runs after each short epoch would take
+# longer than training them.
+SECONDS_BETWEEN_SAVES: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,7 @@ class _Together:
     def __init__(self, runs: Sequence[OpenRun], steps: StackedSteps) -> None:
         self.runs, self.steps = runs, steps
         self.recipe, self.bench = runs[0].resolved.recipe, runs[0].bench
+        self.saved = time.monotonic()
         self.finished: dict[int, Outcome] = {}
         self.records: dict[int, RunRecord] = {}
         self.uploaded: dict[Split, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
@@ -153,9 +161,11 @@ class _Together:
             self.runs[0].announce(_stack_stepped([self.runs[number] for number in active], n_steps))
 
     def _on_epoch(self, active: Sequence[int]) -> None:
-        runs = [self.runs[number] for number in active]
+        runs, now = [self.runs[number] for number in active], time.monotonic()
+        saves = now - self.saved >= SECONDS_BETWEEN_SAVES
+        self.saved = now if saves else self.saved
         for run in runs:
-            run.on_epoch(run.bench.training)
+            run.on_epoch(run.bench.training, saves=saves)
         if len(self.runs) > 1:
             self.runs[0].announce(
                 StackEpochDone(
@@ -186,9 +196,19 @@ class _Together:
             for number in measured:
                 self.runs[number].open_test()
             evaluated["test"] = self._evaluated(stack, "test")
+        for number in self.finished:
+            self.runs[number].reported.on_end(self.runs[number].bench.training)
+        with ThreadPoolExecutor(devices.usable_cores()) as pool:  # files are packed, which takes longer than a training
+            written = {
+                number: pool.submit(
+                    self.runs[number].write_results,
+                    outcome,
+                    {split: of_all[number] for split, of_all in evaluated.items() if number in measured},
+                )
+                for number, outcome in self.finished.items()
+            }
         for number, outcome in self.finished.items():
-            found = {split: all_of[number] for split, all_of in evaluated.items()} if number in measured else {}
-            self.records[number] = self.runs[number].close(outcome, found)
+            self.records[number] = self.runs[number].finish(outcome, written[number].result())
 
     def _evaluated(self, stack: Stack, split: Split) -> list[Evaluation]:
         images, labels, rows = self._images_of(split)
@@ -269,7 +289,11 @@ def _fitting(resolved: ResolvedRecipe, benches: Sequence[Workbench]) -> tuple[li
                 "use it, set a smaller train.batch_size, or use --device cpu."
             )
         return _fitting(resolved, benches[: (len(benches) + 1) // 2])
-    facts = {"step": f"eager: {steps.why_eager}" if steps.why_eager else "captured", "stacked": len(benches)}
+    facts = {
+        "step": f"eager: {steps.why_eager}" if steps.why_eager else "captured",
+        "stacked": len(benches),
+        "kernels": devices.kernels(steps.population.device),  # which may have been given up
+    }
     return [_noted(bench, **facts) for bench in benches], steps
 
 
@@ -280,7 +304,8 @@ def _captured(resolved: ResolvedRecipe, benches: Sequence[Workbench]) -> Stacked
         stack = Stack(recipe.model.net, first.image_set.shape, members=len(benches))
         trainings = [bench.training for bench in benches]
         population = Population(trainings, stack, functools.partial(optimizer_of, recipe), ema=recipe.train.ema)
-        batches = StackedBatches([bench.batches for bench in benches])
+        dtype = torch.bfloat16 if first.precision == "bfloat16" else torch.float32
+        batches = StackedBatches([bench.batches for bench in benches], dtype=dtype)
         steps = StackedSteps(population, batches, loss=first.loss, precision=first.precision)
         capture(steps, fit_settings(recipe, first))
         return steps

@@ -86,6 +86,7 @@ def write_results(
         test_openings=store.get(record.id).test_openings,
         total_seconds=time.time() - record.started_at.timestamp(),
         peak_memory_bytes=peak_memory_bytes(),
+        n_stacked=bench.environment.get("stacked", 1),
     )
     folder.write_end(result, training.history)
     return columns

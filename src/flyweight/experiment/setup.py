@@ -146,7 +146,7 @@ def set_up_with(prepared: PreparedImages, recipe: Recipe, *, seed: int) -> Workb
             "flyweight": __version__,
             "code": code_fingerprint(),
             **devices.describe(where),
-            "precision": precision,
+            "precision": devices.products(precision, where),
         },
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flyweight.kernels import stacked
 from flyweight.kernels.functions import drop, dropout_mask, dropout_masks
 
 
@@ -38,9 +39,12 @@ def drop_stacked(x: Tensor, *, p: float, seeds: Tensor, whole_channels: bool = F
 
     x: (N, S * C, H, W) or (N, S * C), the channels of each net side by side. seeds: (S,) int64, on the device of x.
     """
+    if not whole_channels and stacked.supports(x.dtype, x.device):
+        return stacked.drop(x if x.ndim == 4 else x.view(len(x), len(seeds), -1), p=p, seeds=seeds).view_as(x)
     own = torch.Size((len(x), x.shape[1] // len(seeds), *x.shape[2:]))
     keep = dropout_masks(own[:2] if whole_channels else own, p, seeds).transpose(0, 1).flatten(1, 2)
-    return torch.where(_over_pixels(keep, x), x / (1 - p), 0)
+    # torch.where would copy its 0 from the host, which a captured step must not.
+    return (x / (1 - p)).masked_fill(~_over_pixels(keep, x), 0)
 
 
 def _drawn() -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import gcd
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -33,17 +35,44 @@ MAX_PARTS: Final = 64
 MAX_GRID: Final = 32768
 
 
-@functools.cache
+@dataclass
+class _Switch:
+    """why_off: why the kernels were given up in this process; "" while they are used."""
+
+    why_off: str = ""
+
+
+_SWITCH: Final = _Switch()
+
+
 def why_unusable(device: torch.device) -> str:
     """Why there are no Triton kernels for tensors on `device`; "" if there are."""
+    return _SWITCH.why_off or _why_missing(device)
+
+
+def give_up(reason: str) -> None:
+    """Let torch compute everything from here on, in this process."""
+    _SWITCH.why_off = reason
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Within, torch computes everything."""
+    before, _SWITCH.why_off = _SWITCH.why_off, "switched off"
+    try:
+        yield
+    finally:
+        _SWITCH.why_off = before
+
+
+@functools.cache
+def _why_missing(device: torch.device) -> str:
     if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
         return "FLYWEIGHT_KERNELS=off"
     try:
-        import triton
+        import triton  # noqa: F401
     except ImportError:
         return "triton is not installed"
-    if triton.knobs.runtime.interpret:
-        return ""
     if device.type != "cuda" or torch.version.hip:
         return "Triton kernels need an NVIDIA GPU"
     if torch.cuda.get_device_capability(device) < FIRST_CAPABILITY:
@@ -51,13 +80,22 @@ def why_unusable(device: torch.device) -> str:
     return ""
 
 
-@functools.cache
 def supports(dtype: torch.dtype, device: torch.device) -> bool:
     """True if maps of this type can be computed on `device`."""
-    if why_unusable(device) or dtype not in DTYPES:
-        return False
+    return not why_unusable(device) and _has_products(dtype, device)
+
+
+@functools.cache
+def _has_products(dtype: torch.dtype, device: torch.device) -> bool:
     is_old = device.type == "cuda" and torch.cuda.get_device_capability(device) < BFLOAT16_CAPABILITY
-    return dtype == torch.float32 or not is_old
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and not is_old)
+
+
+def triton_version() -> str:
+    """The version of triton, which must be installed."""
+    import triton
+
+    return str(triton.__version__)
 
 
 def can_convolve(x: Tensor, weight: Tensor, *, members: int, padding: int, pools: bool = False) -> bool:

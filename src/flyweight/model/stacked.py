@@ -86,12 +86,6 @@ def rows_of(stacked: Tensor, number: int, members: int) -> Tensor:
     return stacked[number] if is_counter else stacked[number * rows : (number + 1) * rows]
 
 
-def side_by_side(images: Tensor, members: int) -> Tensor:
-    """(S * N, C, H, W), member after member, to the channels-last (N, S * C, H, W) of a stacked net."""
-    by_image = by_member(images, members).transpose(0, 1).flatten(1, 2)
-    return by_image.contiguous(memory_format=torch.channels_last)
-
-
 class _Seeds:
     """The dropout seeds of a forward pass, which its dropout layers take in turn."""
 

@@ -92,7 +92,7 @@ class RunResult:
 
     judged_on: the split that chose the best epoch. kept: which epoch's weights were kept, "best" or "last".
     protocol: what its protocol does otherwise, in words. reported: its last epoch as that reports it.
-    layers: the table of layers.
+    layers: the table of layers. n_stacked: how many runs trained with it as one stacked net, in the same seconds.
     """
 
     run: str
@@ -127,6 +127,7 @@ class RunResult:
     validation: Figures | None = None
     test: Figures | None = None
     peak_memory_bytes: int | None = None
+    n_stacked: int = 1
 
     def figures(self, split: Split) -> Figures | None:
         """Those of a split by its name."""

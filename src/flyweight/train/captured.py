@@ -19,8 +19,9 @@ from torch import Tensor
 
 from flyweight.data.batches import Batch
 from flyweight.data.stacked_batches import StackedBatches
+from flyweight.kernels import stacked
 from flyweight.kernels.dropout import call_seeds
-from flyweight.model.stacked import by_member, side_by_side
+from flyweight.model.stacked import by_member
 from flyweight.train.device import Precision
 from flyweight.train.epoch import EpochPlan
 from flyweight.train.loss import Loss
@@ -28,6 +29,9 @@ from flyweight.train.population import Population
 
 # Before a capture: torch and its libraries make handles and choose algorithms in the first steps.
 WARM_UP_STEPS: Final = 3
+
+# Of the gradient of a first step, by kernels and by torch, relative to its length. Rounding to bfloat16 gives some 2 %.
+MAX_DIFFERENCE: Final = 0.1
 
 # The host waits when it is this many steps ahead of the device, so that a stop takes effect soon.
 STEPS_AHEAD, STEPS_BETWEEN_EVENTS = 64, 16
@@ -38,13 +42,14 @@ class EpochSums:
     """What S members have measured in an epoch so far.
 
     losses: (n_steps, S), the mean loss of each step. loss_sum: (S,) float64 and correct: (S,) int64, over the images.
-    last_batch: logits (S, N, classes) and labels (S, N) of the last step, None before the first one.
+    logits, labels: (S, N, classes) and (S, N), of the last step.
     """
 
     losses: Tensor
     loss_sum: Tensor
     correct: Tensor
-    last_batch: tuple[Tensor, Tensor] | None
+    logits: Tensor
+    labels: Tensor
 
 
 class StackedSteps:
@@ -87,7 +92,7 @@ class StackedSteps:
         self._lrs.copy_(plans[0].lrs)
         if self._dropout_seeds.numel():
             self._dropout_seeds.copy_(_call_seeds(plans, self._dropout_seeds.shape[1]))
-        self._first_step, self._last_size = trainings[0].step, 0
+        self._first_step = trainings[0].step
         self._step.fill_(self._first_step)
         self._losses.zero_()
         self._loss_sum.copy_(torch.tensor([one.loss_sum for one in trainings], dtype=torch.float64))
@@ -97,6 +102,7 @@ class StackedSteps:
     def capture(self) -> None:
         """Capture the steps, of whole and of smaller batches, if that is possible and not done; an epoch is loaded."""
         began = time.perf_counter()
+        self._check_kernels()
         for size in {self.batches.size_of(step) for step in (0, self.batches.n_steps - 1)}:
             if not self.why_eager and size not in self._graphs:
                 self._capture(size)
@@ -116,11 +122,9 @@ class StackedSteps:
 
     def sums(self) -> EpochSums:
         """The sums of the epoch so far, still on the device."""
+        logits, labels = self._last[self._last_size]
         return EpochSums(
-            losses=self._losses,
-            loss_sum=self._loss_sum,
-            correct=self._correct,
-            last_batch=self._last.get(self._last_size),
+            losses=self._losses, loss_sum=self._loss_sum, correct=self._correct, logits=logits, labels=labels
         )
 
     @contextmanager
@@ -138,19 +142,54 @@ class StackedSteps:
         """Every tensor that a step changes."""
         return [*self.population.state(), self._step, self._losses, self._loss_sum, self._correct]
 
+    def _check_kernels(self) -> None:
+        """Compare the first step with torch alone, and give up kernels that fail or disagree on this machine."""
+        device = self.population.device
+        if stacked.why_unusable(device):
+            return
+        size, state = self.batches.size_of(0), self._state()
+        before = [tensor.clone() for tensor in state]
+        try:
+            found = self._gradients(size)
+            _restore(state, before)
+            with stacked.switched_off():
+                expected = self._gradients(size)
+            difference = float((found - expected).norm() / expected.norm())
+            if not difference < MAX_DIFFERENCE and bool(expected.isfinite().all()):
+                stacked.give_up(f"the Triton kernels differ from torch by {difference:.1%} on this machine")
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a compiler on an unknown machine raises
+            stacked.give_up(f"the Triton kernels do not run on this machine: {_first_line(error)}")
+        finally:
+            _restore(state, before)
+
+    def _gradients(self, size: int) -> Tensor:
+        """The gradient of all members as one vector, at the current step."""
+        losses, _, _ = self._forward(size)
+        return torch.cat([gradient.flatten() for gradient in self.population.gradients(self._reduced(losses))])
+
+    def _forward(self, size: int) -> tuple[Tensor, Tensor, Batch]:
+        """Losses (S, N) and logits (S, N, classes) of the current step, and its batch."""
+        population, step = self.population, self._step
+        batch, members = self.batches.batch(step, size), len(population.trainings)
+        seeds = self._dropout_seeds.index_select(0, step)[0]
+        with torch.autocast(step.device.type, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False):
+            logits = population.stack(batch.images, seeds)
+        logits = logits.float().transpose(0, 1)
+        flat = Batch(images=batch.images, labels=batch.labels.flatten(), rows=batch.rows.flatten())
+        return by_member(self.loss.per_image(logits.flatten(0, 1), flat), members), logits, batch
+
+    def _reduced(self, losses: Tensor) -> Tensor:
+        """(S, N) to the loss (S,) that each member minimises."""
+        return losses.mean(1) if self.loss.reduction == "mean" else losses.sum(1)
+
     def _compute(self, size: int) -> None:
         """One step with a batch of this size; it is captured, so it reads no value on the host."""
         population, step = self.population, self._step
-        batch = self.batches.batch(step, size)
-        members = len(population.trainings)
-        seeds = self._dropout_seeds.index_select(0, step)[0]
-        with torch.autocast(step.device.type, torch.bfloat16, self.precision == "bfloat16", cache_enabled=False):
-            logits = population.stack(side_by_side(batch.images, members), seeds)
-        logits = logits.float().transpose(0, 1)
-        flat = Batch(images=batch.images, labels=batch.labels.flatten(), rows=batch.rows.flatten())
-        losses = by_member(self.loss.per_image(logits.flatten(0, 1), flat), members)
+        losses, logits, batch = self._forward(size)
         population.lr.copy_(self._lrs.index_select(0, step).view(()))
-        population.update(losses.mean(1) if self.loss.reduction == "mean" else losses.sum(1))
+        population.update(self._reduced(losses))
         means, logits = losses.detach().mean(1), logits.detach()
         self._losses.index_copy_(0, step, means.unsqueeze(0))
         self._loss_sum += means.double() * size
@@ -168,19 +207,17 @@ class StackedSteps:
         try:
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
-                    self._step.zero_()  # a batch of any size has images there
                     self._compute(size)
                     _restore(state, before)
             torch.cuda.current_stream().wait_stream(stream)
-            self._step.zero_()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):
                 self._compute(size)
             self._graphs[size] = graph
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            self.why_eager = f"capture refused: {str(error).strip().partition(chr(10))[0]}"
+            if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
+                raise torch.OutOfMemoryError(str(error)) from error
+            self.why_eager = f"capture refused: {_first_line(error)}"
             torch.cuda.synchronize()
         finally:
             _restore(state, before)
@@ -192,6 +229,10 @@ class StackedSteps:
             self._events.append(event)
             if len(self._events) > STEPS_AHEAD // STEPS_BETWEEN_EVENTS:
                 self._events.popleft().synchronize()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _call_seeds(plans: Sequence[EpochPlan], count: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from flyweight.errors import MissingError
+from flyweight.kernels import stacked
 from flyweight.kernels.library import library, why_missing
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -87,6 +88,13 @@ def working_precision(wanted: Precision, device: torch.device) -> Precision:
     return wanted if has else "float32"
 
 
+def products(precision: Precision, device: torch.device) -> str:
+    """How the products of a step are computed in a working precision, for the record: a GPU may round float32."""
+    if device.type == "cuda" and precision == "float32" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return "float32, in convolutions tf32"
+    return precision
+
+
 def to_device(model: Net, device: torch.device) -> Net:
     """Move the net to its device in channels-last layout, which is faster for few channels."""
     placed: Net = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,9 +113,18 @@ def describe(device: torch.device) -> dict[str, object]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_format": "channels_last",
-        "kernels": found.id if (found := library()) else f"torch alone: {why_missing()}",
+        "kernels": kernels(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def kernels(device: torch.device) -> str:
+    """Which kernels compute on a device, or why it is torch alone."""
+    if device.type == "cpu":
+        found = library()
+        return found.id if found else f"torch alone: {why_missing()}"
+    reason = stacked.why_unusable(device)
+    return f"torch alone: {reason}" if reason else f"triton {stacked.triton_version()}"
 
 
 def _processor() -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flyweight.data.batches import normalise
-from flyweight.model.stacked import Stack, side_by_side
+from flyweight.data.stacked_batches import side_by_side
+from flyweight.model.stacked import Stack
 from flyweight.train.loss import cross_entropy
 
 # Images of all members together in one pass of a stack.

@@ -73,14 +73,15 @@ class Population:
             if view.ndim or not view.is_floating_point():
                 view.zero_()
 
+    def gradients(self, losses: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of each stacked parameter, for one loss of each member: (S,)."""
+        return torch.autograd.grad(losses.sum(), list(self.stack.parameters()))
+
     def update(self, losses: Tensor) -> None:
         """Take a step of the optimizer and the averages. losses: (S,), one of each member."""
-        parameters = list(self.stack.parameters())
-        gradients = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None and gradient.stride() != parameter.stride():  # fused optimizers need the same
-                gradient = torch.empty_like(parameter).copy_(gradient)
-            parameter.grad = gradient
+        for parameter, gradient in zip(self.stack.parameters(), self.gradients(losses), strict=True):
+            is_alike = gradient.stride() == parameter.stride()  # as fused optimizers need it
+            parameter.grad = gradient if is_alike else torch.empty_like(parameter).copy_(gradient)
         self.optimizer.step()
         if self.average is not None:
             self._average()
@@ -90,7 +91,7 @@ class Population:
         """The running average of `train.step.averaged`, without reading its counter on the host."""
         assert self.average is not None
         count = self.n_averaged[0]
-        share = torch.where(count == 0, 1.0, (1 - (1 + count) / (10 + count)).clamp_min(1 - self.ema))
+        share = (1 - (1 + count) / (10 + count)).clamp_min(1 - self.ema).masked_fill(count == 0, 1.0)
         for average, value in zip(self.average.tensors().values(), self.stack.tensors().values(), strict=True):
             if average.is_floating_point():
                 average.detach().lerp_(value.detach(), share)

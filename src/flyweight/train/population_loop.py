@@ -13,6 +13,7 @@ from typing import Final
 
 import torch
 
+from flyweight.data.batches import Batch
 from flyweight.model.stacked import Stack, by_member
 from flyweight.train.captured import StackedSteps
 from flyweight.train.epoch import EpochPlan, plan_epoch
@@ -131,9 +132,7 @@ class _Loop:
         for number in self.active:
             training = self.trainings[number]
             training.loss_sum, training.correct = loss_sums[number], correct[number]
-            if sums.last_batch is not None:
-                logits, labels = sums.last_batch
-                training.last_batch = logits[number].clone(), labels[number].clone()
+            training.last_batch = sums.logits[number].clone(), sums.labels[number].clone()
             training.seconds += now - self.lapped
             training.epoch_seconds += now - self.lapped
         self.lapped = now
@@ -148,7 +147,7 @@ class _Loop:
                 training = self.trainings[number]
                 with self.steps.rewound(step) as batch:
                     training.step = step
-                    images = by_member(batch.images, len(self.trainings))[number]
+                    images = self._images_of(number, batch)
                     outcome = diverged(training, images, f"loss {float(losses[step, number])}")
                 self._end(number, outcome)
 
@@ -171,7 +170,11 @@ class _Loop:
 
     def _last_images(self, number: int) -> torch.Tensor:
         with self.steps.rewound(self.n_steps - 1) as batch:
-            return by_member(batch.images, len(self.trainings))[number]
+            return self._images_of(number, batch)
+
+    def _images_of(self, number: int, batch: Batch) -> torch.Tensor:
+        """The images (N, C, H, W) float32 of a member in a stacked batch."""
+        return by_member(batch.images, len(self.trainings), dim=1)[:, number].float()
 
     def _end(self, number: int, outcome: Outcome) -> None:
         self.active.remove(number)
