@@ -264,9 +264,8 @@ def _convolve_blocks(
     padded, out = _power_of_two(channels), max(16, _power_of_two(out))
     is_wide = dtype == torch.float32
     entries = min(max(32, padded), max(16, _power_of_two(kernel * kernel * padded)), 32 if is_wide else 64)
-    # What fits in the registers; with few channels, single values are read.
-    most = 8192 // (max(out, entries) * (1 + is_wide) * (1 + is_pooled))
-    most = min(most, 128 if padded >= 8 else 64)
+    # What fits in the registers; with few channels, values are read one by one.
+    most = 8192 // (max(out, entries) * (1 + is_wide) * (4 if is_pooled else 1)) if padded >= 8 else 64
     pixels = next((size for size in (128, 64) if size <= most and _ceiling(n_pixels, size) * members >= 256), 32)
     return {"K": kernel, "CP": padded, "OP": out, "BM": pixels, "BK": entries}
 
@@ -316,6 +315,7 @@ class _Convolve(torch.autograd.Function):
             "UNPOOLS": False,
             "POOLS": pools,
             "HAS_BIAS": bias is not None,
+            "num_stages": 1 if pools else 3,
         }
         grid = (_ceiling(n_pixels, blocks["BM"]) * members,)
         _launch("convolve", grid, x.device, arguments, {**blocks, **fixed})
