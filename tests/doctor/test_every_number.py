@@ -26,13 +26,13 @@ from benchmarks.fault_bench.training import train
 from flyweight.diagnose.examine import Examined, examine_recipe, examine_run
 from flyweight.diagnose.probes.collect import probe
 from flyweight.doctor.finding import Diagnosis, EvidenceValue
-from flyweight.doctor.probes import from_tables
+from flyweight.doctor.probes import Probes
 from flyweight.doctor.table import RULES
 from flyweight.experiment.plan import plan
 from flyweight.experiment.run import run
 from flyweight.recipe import ModelSection, OptimizerName, Recipe, dumps, load, names, override
 from flyweight.records.record import RunRecord
-from flyweight.records.run_folder import RunFolder
+from flyweight.records.run_folder import RunFolder, validated
 from flyweight.records.store import Store
 from flyweight.train.schedules import ScheduleName
 
@@ -302,7 +302,7 @@ def test_probes_are_measured_again_as_they_were(looked):
     found = probe(one.examined.recipe, seed=one.record.seed, folder=RunFolder(path=one.folder))
 
     assert found.failed is None
-    assert found == from_tables(json.loads((one.folder / "probes.json").read_text())["probes"])
+    assert found == validated(Probes, json.loads((one.folder / "probes.json").read_text())["probes"])
 
 
 @pytest.mark.parametrize("name", ["test is training", "validation repeats", "darker", CHANGED])

@@ -6,8 +6,7 @@ The probes themselves, which need images and a net, are in `experiment/probes.py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 # A loss that was not a number, or weights that were none: JSON has no word for it.
 Maybe = float | None
@@ -85,37 +84,3 @@ class Probes:
     start: StartProbe | None = None
     trained: TrainedProbe | None = None
     failed: Mapping[str, str] | None = None
-
-
-_KINDS: Mapping[str, type[Any]] = {
-    "images": ImageProbe,
-    "reads": ReadProbe,
-    "start": StartProbe,
-    "trained": TrainedProbe,
-}
-
-
-def as_tables(probes: Probes) -> dict[str, Any]:
-    """The probes as nested tables, for JSON."""
-    return asdict(probes)
-
-
-def from_tables(tables: Mapping[str, Any]) -> Probes:
-    """The probes of nested tables.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: tables that are not of `as_tables`.
-    """
-    made = {name: kind(**_tuples(tables[name])) for name, kind in _KINDS.items() if tables.get(name) is not None}
-    return Probes(**made, failed=tables.get("failed"))
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has lists only; a value is compared and hashed with tuples."""
-    return {key: _tuple(value) for key, value in values.items()}
-
-
-def _tuple(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    return {key: _tuple(inner) for key, inner in value.items()} if isinstance(value, dict) else value

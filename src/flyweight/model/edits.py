@@ -7,7 +7,7 @@ walked and counted and has the same classes. Whether an edit costs accuracy is n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import lcm, prod
 from typing import Final, TypeAlias
 
@@ -32,7 +32,7 @@ from flyweight.model.spec import (
     Pool,
     format_node,
 )
-from flyweight.model.tree import Path, rewritten, siblings, unrolled
+from flyweight.model.tree import Path, has_bias, rewritten, siblings, unrolled, with_width, without_bias
 
 # A layer below an eighth of its width would make a very different net.
 SLIVER: Final = 8
@@ -174,8 +174,8 @@ def _left(budget: Budget, cost: Cost) -> float:
 
 def _no_bias_before_batch_norm(task: _Task) -> Iterator[Proposal]:
     """Batch norm subtracts the mean, and with it the bias."""
-    idle = [one for one in task.layers if isinstance(_after(task, one), BatchNorm) and _has_bias(one.layer)]
-    net = rewritten(task.net, {one.path: (_without_bias(one.layer),) for one in idle})
+    idle = [one for one in task.layers if isinstance(_after(task, one), BatchNorm) and has_bias(one.layer)]
+    net = rewritten(task.net, {one.path: (without_bias(one.layer),) for one in idle})
     n_layers = sum(1 for one in idle for row in one.rows if not row.is_shared)
     if idle:
         yield f"no bias before batch norm ({n_layers} {'layer' if n_layers == 1 else 'layers'})", net
@@ -212,7 +212,7 @@ def _scaled_widths(task: _Task) -> Iterator[Proposal]:
     found = [one for one in task.layers if isinstance(one.layer, Conv | Linear) and not _is_classifier(task, one)]
 
     def thinner(layer: Layer, thousandths: int) -> Layer:
-        return _with_width(layer, _scale(_width(layer), thousandths, task.unit))
+        return with_width(layer, _scale(_width(layer), thousandths, task.unit))
 
     def scaled(thousandths: int) -> Net:
         return rewritten(task.net, {one.path: (thinner(one.layer, thousandths),) for one in found})
@@ -230,7 +230,7 @@ def _thinner_layer(task: _Task) -> Iterator[Proposal]:
         width = _width(one.layer)
 
         def thinned(units: int, one: _Found = one) -> Net:
-            return rewritten(task.net, {one.path: (_with_width(one.layer, units * task.unit),)})
+            return rewritten(task.net, {one.path: (with_width(one.layer, units * task.unit),)})
 
         units = _largest(lambda units: task.fits(thinned(units)), (width - 1) // task.unit)
         if units * task.unit * SLIVER < width:
@@ -305,20 +305,6 @@ def _scale(width: int, thousandths: int, unit: int) -> int:
 def _width(layer: Layer) -> int:
     assert isinstance(layer, Conv | Linear)
     return layer.channels if isinstance(layer, Conv) else layer.features
-
-
-def _with_width(layer: Layer, width: int) -> Layer:
-    assert isinstance(layer, Conv | Linear)
-    return replace(layer, channels=width) if isinstance(layer, Conv) else replace(layer, features=width)
-
-
-def _has_bias(layer: Layer) -> bool:
-    return isinstance(layer, Conv | DepthwiseConv | Linear) and layer.bias
-
-
-def _without_bias(layer: Layer) -> Layer:
-    assert isinstance(layer, Conv | DepthwiseConv | Linear)
-    return replace(layer, bias=False)
 
 
 def _is_classifier(task: _Task, one: _Found) -> bool:

@@ -6,7 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, assert_never
 
-from flyweight.model.spec import Block, Dropout, Layer, Net, Node, Repeat, Residual, Shared, Unused
+from flyweight.model.spec import (
+    Block,
+    Conv,
+    DepthwiseConv,
+    Dropout,
+    Layer,
+    Linear,
+    Net,
+    Node,
+    Repeat,
+    Residual,
+    Shared,
+    Unused,
+)
 
 Nodes: TypeAlias = tuple[Node, ...]
 
@@ -94,6 +107,20 @@ def n_unrolled(nodes: Nodes) -> int:
         _times(node) * sum(n_unrolled(inner) for inner in branches(node)) if isinstance(node, Block) else 1
         for node in nodes
     )
+
+
+def has_bias(layer: Node) -> bool:
+    return isinstance(layer, Conv | DepthwiseConv | Linear) and layer.bias
+
+
+def without_bias(layer: Node) -> Node:
+    assert isinstance(layer, Conv | DepthwiseConv | Linear)
+    return replace(layer, bias=False)
+
+
+def with_width(layer: Node, width: int) -> Layer:
+    assert isinstance(layer, Conv | Linear)
+    return replace(layer, channels=width) if isinstance(layer, Conv) else replace(layer, features=width)
 
 
 def _times(block: Block) -> int:

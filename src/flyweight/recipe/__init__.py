@@ -1,66 +1,44 @@
 """Recipes: what a run does, as a value that is loaded, compared and written without torch."""
 
-from flyweight.recipe.canonical import canonical_form
-from flyweight.recipe.catalogue import copy, describe, document_names, is_recipe, names, own_names, text
-from flyweight.recipe.difference import Change, diff, diff_flat, diff_stored, flat, has_effect, recipe_hash, value_at
-from flyweight.recipe.keys import Key, keys_table
-from flyweight.recipe.optimizers import OptimizerName, OptimizerTraits, optimizer_traits
-from flyweight.recipe.protocol import protocol_words
-from flyweight.recipe.reading import draft, dumps, load, loads, override, parent
-from flyweight.recipe.recipe import (
-    AugmentSection,
-    BudgetSection,
-    DataSection,
-    ModelSection,
-    ProtocolSection,
-    Recipe,
-    TargetSection,
-    TrainSection,
-    keys,
-)
-from flyweight.recipe.words import all_in_words, factor, in_words, label, net_in_words
-
-__all__ = [
-    "AugmentSection",
-    "BudgetSection",
-    "Change",
-    "DataSection",
-    "Key",
-    "ModelSection",
-    "OptimizerName",
-    "OptimizerTraits",
-    "ProtocolSection",
-    "Recipe",
-    "TargetSection",
-    "TrainSection",
-    "all_in_words",
-    "canonical_form",
-    "copy",
-    "describe",
-    "diff",
-    "diff_flat",
-    "diff_stored",
-    "document_names",
-    "draft",
-    "dumps",
-    "factor",
-    "flat",
-    "has_effect",
-    "in_words",
-    "is_recipe",
-    "keys",
-    "keys_table",
-    "label",
-    "load",
-    "loads",
-    "names",
-    "net_in_words",
-    "optimizer_traits",
-    "override",
-    "own_names",
-    "parent",
-    "protocol_words",
-    "recipe_hash",
-    "text",
-    "value_at",
-]
+from flyweight.recipe.canonical import canonical_form as canonical_form
+from flyweight.recipe.catalogue import copy as copy
+from flyweight.recipe.catalogue import describe as describe
+from flyweight.recipe.catalogue import document_names as document_names
+from flyweight.recipe.catalogue import is_recipe as is_recipe
+from flyweight.recipe.catalogue import names as names
+from flyweight.recipe.catalogue import own_names as own_names
+from flyweight.recipe.catalogue import text as text
+from flyweight.recipe.difference import Change as Change
+from flyweight.recipe.difference import diff as diff
+from flyweight.recipe.difference import diff_flat as diff_flat
+from flyweight.recipe.difference import diff_stored as diff_stored
+from flyweight.recipe.difference import flat as flat
+from flyweight.recipe.difference import has_effect as has_effect
+from flyweight.recipe.difference import recipe_hash as recipe_hash
+from flyweight.recipe.difference import value_at as value_at
+from flyweight.recipe.keys import Key as Key
+from flyweight.recipe.keys import keys_table as keys_table
+from flyweight.recipe.optimizers import OptimizerName as OptimizerName
+from flyweight.recipe.optimizers import OptimizerTraits as OptimizerTraits
+from flyweight.recipe.optimizers import optimizer_traits as optimizer_traits
+from flyweight.recipe.protocol import protocol_words as protocol_words
+from flyweight.recipe.reading import draft as draft
+from flyweight.recipe.reading import dumps as dumps
+from flyweight.recipe.reading import load as load
+from flyweight.recipe.reading import loads as loads
+from flyweight.recipe.reading import override as override
+from flyweight.recipe.reading import parent as parent
+from flyweight.recipe.recipe import AugmentSection as AugmentSection
+from flyweight.recipe.recipe import BudgetSection as BudgetSection
+from flyweight.recipe.recipe import DataSection as DataSection
+from flyweight.recipe.recipe import ModelSection as ModelSection
+from flyweight.recipe.recipe import ProtocolSection as ProtocolSection
+from flyweight.recipe.recipe import Recipe as Recipe
+from flyweight.recipe.recipe import TargetSection as TargetSection
+from flyweight.recipe.recipe import TrainSection as TrainSection
+from flyweight.recipe.recipe import keys as keys
+from flyweight.recipe.words import all_in_words as all_in_words
+from flyweight.recipe.words import factor as factor
+from flyweight.recipe.words import in_words as in_words
+from flyweight.recipe.words import label as label
+from flyweight.recipe.words import net_in_words as net_in_words

@@ -8,20 +8,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
 from flyweight.diagnose.probes.images import probe_images
-from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe, as_tables, from_tables
+from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe
 from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.count import count
 from flyweight.recipe import Recipe
 from flyweight.records.record import RunRecord
-from flyweight.records.run_folder import RunFolder
+from flyweight.records.run_folder import RunFolder, validated
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def probes_of(record: RunRecord, store: Store) -> Probes:
         return kept
     found = _probe_run(record, folder)
     if _is_worth_keeping(record, found, folder):
-        _keep(folder, {"made_for": made_for, "probes": as_tables(found)})
+        _keep(folder, {"made_for": made_for, "probes": asdict(found)})
     return found
 
 
@@ -152,7 +153,7 @@ def _kept(folder: RunFolder, made_for: dict[str, Any]) -> Probes | None:
     """What the folder keeps, if it is whole and of these weights."""
 
     def parse(tables: Any) -> Probes | None:
-        return from_tables(tables["probes"]) if tables["made_for"] == made_for else None
+        return validated(Probes, tables["probes"]) if tables["made_for"] == made_for else None
 
     try:
         return folder.read_json("probes", parse, holds="what the doctor measured")

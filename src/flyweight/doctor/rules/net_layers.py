@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import reduce
 from typing import Final, cast
 
@@ -27,14 +26,13 @@ from flyweight.model.spec import (
     Dropout,
     Flatten,
     GlobalPool,
-    Linear,
     Net,
     Node,
     Pool,
     RowKind,
     Unused,
 )
-from flyweight.model.tree import Path, nodes_with_paths, rewritten
+from flyweight.model.tree import Path, has_bias, nodes_with_paths, rewritten, without_bias
 
 # Signals shrink or grow by a factor a layer, so it is depth that needs normalisation: nets of two or three
 # convolutions, and of these with two or three linear layers (LeNet), learn well without.
@@ -88,7 +86,7 @@ def normalised(subject: Subject) -> Written | None:
     kinds = CONVOLUTIONS if rows_of(subject, *CONVOLUTIONS) else ("linear",)
     paths = [path for path in _layers(net, *kinds) if path != net.last_weight.path]
     nets = (
-        rewritten(net.net, {path: (_without_bias(_at(net, path)), norm) for path in paths})
+        rewritten(net.net, {path: (without_bias(_at(net, path)), norm) for path in paths})
         for norm in (BatchNorm(), BatchNorm(affine=False))
     )
     return next(counted(subject, nets), None) if paths else None
@@ -104,7 +102,7 @@ def bias_before_batch_norm(subject: Subject) -> Judgement | None:
     if net is None:
         return None
     idle = [path for path in _layers(net, *WEIGHTS) if all(_is_normalised(net, step) for step in net.by_path[path])]
-    idle = [path for path in idle if cast(Conv, _at(net, path)).bias]
+    idle = [path for path in idle if has_bias(_at(net, path))]
     if not idle:
         return None
     known = Known(subject)
@@ -115,7 +113,7 @@ def bias_before_batch_norm(subject: Subject) -> Judgement | None:
         "warning" if share.value > WASTED else "note",
         fact("parameters without effect", wasted),
         fact("their share of all parameters", call(round, share, 4)),
-        changes=first_change(subject, rewritten(net.net, {path: (_without_bias(_at(net, path)),) for path in idle})),
+        changes=first_change(subject, rewritten(net.net, {path: (without_bias(_at(net, path)),) for path in idle})),
         gain="cost",
         expected=f"The same function with {wasted.value:,} fewer parameters.",
         fallback="Remove the bias (nb) of each layer followed by batch norm.",
@@ -336,11 +334,6 @@ def _layers(net: Written, *kinds: RowKind) -> list[Path]:
 
 def _at(net: Written, path: Path) -> Node:
     return net.by_path[path][0].layer
-
-
-def _without_bias(layer: Node) -> Node:
-    assert isinstance(layer, Conv | DepthwiseConv | Linear)
-    return replace(layer, bias=False)
 
 
 def _count(subject: Subject, kinds: Sequence[RowKind]) -> Quantity:

@@ -14,8 +14,8 @@ from flyweight.doctor.rule import Rule, rule
 from flyweight.doctor.rules.net_maps import LEAST_FIELD, SMALL_END, field_share
 from flyweight.doctor.subject import Subject
 from flyweight.model.cost import Row
-from flyweight.model.spec import CONVOLUTIONS, Conv, DepthwiseConv, Flatten, GlobalPool, Layer, Linear, Net, Node, Pool
-from flyweight.model.tree import rewritten
+from flyweight.model.spec import CONVOLUTIONS, Conv, DepthwiseConv, Flatten, GlobalPool, Linear, Net, Pool
+from flyweight.model.tree import rewritten, with_width
 
 # A linear layer with most of the parameters. On a map of 7 x 7 (an image of 28 after two pools) or smaller that is how
 # LeNet is built, so it takes nearly all of them to be an alarm; below 2,000 parameters there is little to save.
@@ -205,7 +205,7 @@ def _widened(subject: Subject, net: Written, step: Step, following: Step) -> Wri
     around = _neighbours(step, following)
     own = step.row.out_shape[0]
     widths = sorted({around * share // 8 for share in (8, 6, 5, 4, 3)} | {own + 1}, reverse=True)
-    nets = (rewritten(net.net, {step.path: (_with_width(step.layer, width),)}) for width in widths if width > own)
+    nets = (rewritten(net.net, {step.path: (with_width(step.layer, width),)}) for width in widths if width > own)
 
     def is_better(one: Written) -> bool:
         left = _narrowest(one, subject.data.n_classes)
@@ -214,13 +214,6 @@ def _widened(subject: Subject, net: Written, step: Step, following: Step) -> Wri
     return best_change(
         subject, nets, is_better=is_better, fault=lambda one: _narrowest(one, subject.data.n_classes) is not None
     )
-
-
-def _with_width(layer: Layer, width: int) -> Node:
-    if isinstance(layer, Linear):
-        return replace(layer, features=width)
-    assert isinstance(layer, Conv)
-    return replace(layer, channels=width)
 
 
 @rule("NE15", "Very few filters in the first layer")
@@ -249,7 +242,7 @@ def _with_more_filters(net: Written) -> Iterator[Net]:
         if isinstance(layer, DepthwiseConv):
             yield rewritten(net.net, {step.path: (replace(layer, multiplier=ceil(width / step.row.in_shape[0])),)})
         else:
-            yield rewritten(net.net, {step.path: (_with_width(layer, width),)})
+            yield rewritten(net.net, {step.path: (with_width(layer, width),)})
 
 
 RULES: Final[tuple[Rule, ...]] = (linear_eats_budget, width_bottleneck, few_filters)
