@@ -268,6 +268,49 @@ def test_what_else_differed_is_told(store):
     assert "1 run not over or without a result" in told
 
 
+@pytest.mark.parametrize(
+    ("fact", "one", "other"),
+    [
+        ("precision", "bfloat16", "float32"),
+        ("kernels", "3f2a", "torch alone: there is no compiler"),
+        ("device", "cpu", "NVIDIA H100"),
+        ("threads", 1, 2),
+        ("stacked", 5, 3),
+    ],
+)
+def test_seeds_that_were_computed_otherwise_are_not_pooled_silently(store, fact, one, other):
+    """Within a result as between two: what decides the bits and differs is named with its values and counts."""
+    record_seeds(store, [980, 981], environment={fact: one})
+    record_seeds(store, [982], first_seed=2, environment={fact: other})
+    record_seeds(store, BETTER, "train.lr=0.2", environment={fact: other})
+
+    caveats = "\n".join(compared(store, "train.lr=0.2").caveats)
+
+    assert f"the seeds of base were computed with different {fact}" in caveats
+    assert f"{one} (2 runs)" in caveats
+    assert f"{other} (1 run)" in caveats
+    assert f"{fact} differ: {' or '.join(sorted((str(one), str(other))))} and {other}" in caveats
+
+
+def test_a_precision_that_the_machine_does_not_have_is_named(store):
+    """The recipe wants bfloat16, the machine computed float32: the comparison says what really ran."""
+    wanted = ("train.precision=bfloat16",)
+    record_seeds(store, GOOD, environment={"precision": "float32"})
+    record_seeds(store, BETTER, *wanted, environment={"precision": "float32"})
+
+    caveats = compared(store, *wanted).caveats
+
+    assert "base: the recipe has precision bfloat16, computed in float32" in caveats
+
+
+def test_a_precision_that_is_the_change_needs_no_caveat(store):
+    """float32 against bfloat16, as the recipes have it."""
+    record_seeds(store, GOOD, environment={"precision": "float32"})
+    record_seeds(store, BETTER, "train.precision=bfloat16", environment={"precision": "bfloat16"})
+
+    assert compared(store, "train.precision=bfloat16").caveats == ()
+
+
 def test_a_longer_training_that_is_the_change_needs_no_caveat(store):
     """It is what was asked about."""
     record_seeds(store, GOOD)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from flyweight.evidence.effect import Effect
 from flyweight.evidence.groups import Group
 from flyweight.recipe import Change, has_effect, in_words
-from flyweight.records.record import Part, Plan, RunRecord
+from flyweight.records.record import FINGERPRINT, Part, Plan, RunRecord
 from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
 # What changes the last digits of a run, and so its prediction of a few images, without being a change of the recipe.
-ROUNDING: Final = ("threads", "device", "torch", "cpu_capability", "memory_format")
+ROUNDING: Final = (*FINGERPRINT, "memory_format")
 
 
 def of_runs(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Sequence[Change]) -> tuple[str, ...]:
     """What is odd about either side, and where they ran otherwise than the recipes say."""
-    return (*_within(baseline), *_within(changed), *_between(baseline, changed), *other_length(changes))
+    return (*_within(baseline), *_within(changed), *_between(baseline, changed, changes), *other_length(changes))
 
 
 def other_length(changes: Sequence[Change]) -> list[str]:
@@ -42,22 +43,39 @@ def _within(group: Group[RunRecord]) -> list[str]:
         )
     if group.n_open:
         found.append(f"{group.name}: {runs_of(group.n_open)} not over or without a result; left out")
-    if len({run.environment.get("code") for run in (*group.runs, *group.diverged)}) > 1:
+    if len({run.environment.get("code") for run in _all(group)}) > 1:
         found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
+    for name in ROUNDING:
+        if len(counts := _counts(group, name)) > 1:
+            words = ", ".join(f"{value} ({runs_of(n)})" for value, n in sorted(counts.items()))
+            found.append(f"the seeds of {group.name} were computed with different {name}: {words}")
+    others = sorted({run.other_precision for run in _all(group) if run.other_precision is not None})
+    if others:
+        wanted = group.first.recipe["train"]["precision"]
+        found.append(f"{group.name}: the recipe has precision {wanted}, computed in {' and '.join(others)}")
     return found
 
 
-def _between(baseline: Group[RunRecord], changed: Group[RunRecord]) -> list[str]:
+def _all(group: Group[RunRecord]) -> tuple[RunRecord, ...]:
+    return (*group.runs, *group.diverged)
+
+
+def _counts(group: Group[RunRecord], name: str) -> Counter[str]:
+    """How many runs have each value of a fact of the environment; runs without it, from before, count as unknown."""
+    if not any(name in run.environment for run in _all(group)):
+        return Counter()
+    return Counter(str(run.environment.get(name, "not on record")) for run in _all(group))
+
+
+def _between(baseline: Group[RunRecord], changed: Group[RunRecord], changes: Sequence[Change]) -> list[str]:
     """Where the two sides ran otherwise without being asked to."""
     found = []
     if baseline.first.split_hash != changed.first.split_hash:
         found.append("they were trained on different splits: the images that one held out, the other may have learnt")
     for name in ROUNDING:
-        ours, theirs = (
-            sorted({str(run.environment[name]) for run in (*group.runs, *group.diverged) if name in run.environment})
-            for group in (baseline, changed)
-        )
-        if ours != theirs:
+        ours, theirs = (sorted(_counts(group, name)) for group in (baseline, changed))
+        # The precision can be the very change that is compared.
+        if ours != theirs and not (name == "precision" and any(change.key == "train.precision" for change in changes)):
             found.append(f"{name} differ: {_or_unknown(ours)} and {_or_unknown(theirs)}; the last digits may too")
     return found
 
@@ -98,4 +116,4 @@ def runs_of(n: int) -> str:
 
 
 def _or_unknown(values: Sequence[str]) -> str:
-    return " or ".join(values) or "unknown"
+    return " or ".join(values) or "not on record"

@@ -13,7 +13,6 @@ from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
 from flyweight.execute.on_record import OnRecord, look_up
 from flyweight.execute.request import TrainingJob, TrainingRequest
-from flyweight.execute.reuse import fingerprint
 from flyweight.experiment.events import Event, Reused, ignore, never
 from flyweight.records.ids import new_run_id
 from flyweight.records.record import RunRecord
@@ -70,7 +69,7 @@ def execute(
     executed = tuple(_executed(one, group_id, store) for one, group_id in zip(found, group_ids, strict=True))
     for result in executed:
         for run in result.other_fingerprint:
-            watch(Reused(run_id=run.id, seed=run.seed, name=run.name, fingerprint=fingerprint(run)))
+            watch(Reused(run_id=run.id, seed=run.seed, name=run.name, fingerprint=run.fingerprint))
     return executed
 
 
@@ -90,7 +89,7 @@ def _executed(found: OnRecord, group_id: str, store: Store) -> Executed:
     by_seed = {**found.reused, **resumed, **started}
     records = tuple(by_seed[seed] for seed in found.request.seeds if seed in by_seed)
     newest = max(records, key=lambda run: run.id, default=None)
-    others = (run for run in records if newest is not None and fingerprint(run) != fingerprint(newest))
+    others = (run for run in records if newest is not None and run.fingerprint != newest.fingerprint)
     return Executed(
         request=found.request,
         records=records,

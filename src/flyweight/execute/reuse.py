@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.records.record import PURPOSES, RESULTS, Part, Purpose, RunFigures, RunRecord
+from flyweight.records.record import PURPOSES, RESULTS, Part, Purpose, RunFigures
 
 # By the purpose of a request: the purposes of the runs that can be used for it. A trial or a remedy can use any run,
 # but a user's request never gets a run of a trial or a remedy. A certification is always trained.
@@ -29,10 +29,6 @@ RESUMABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "reproduction": ("run", "reproduction"),
     "certification": (),
 }
-
-# What decides the bits of a run: where all of it is equal, so are the weights (docs/architecture.md). "step" and
-# "stacked" (how many runs trained as one stacked net) are on record of runs on a GPU and of stacked ones.
-FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device", "step", "stacked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +56,6 @@ def is_reusable_for(run: RunFigures, wanted: WantedRun) -> bool:
 def is_resumable_for(run: RunFigures, wanted: WantedRun) -> bool:
     """Whether a stopped run, once it is resumed, is the requested one."""
     return run.status in ("interrupted", "lost") and run.purpose in RESUMABLE[wanted.purpose] and _is_same(run, wanted)
-
-
-def fingerprint(run: RunRecord) -> Mapping[str, object]:
-    """What decides the bits of a run, where it is on record."""
-    return {name: run.environment[name] for name in FINGERPRINT if name in run.environment}
 
 
 def _is_same(run: RunFigures, wanted: WantedRun) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, get_args
+from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, get_args
 
 from flyweight.records.results import Figures, Split
 
@@ -28,6 +29,10 @@ PARTS: tuple[str, ...] = get_args(Part)
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 # The purposes whose runs count as results of their recipe: those that train it as it stands, to know what it reaches.
 RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
+
+# What decides the bits of a run: where all of it is equal, so are the weights (docs/architecture.md). "step" and
+# "stacked" (how many runs trained as one stacked net) are on record of runs on a GPU and of stacked ones.
+FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device", "step", "stacked")
 
 
 class NewRun(TypedDict):
@@ -152,6 +157,16 @@ class RunRecord(RunFigures):
     message: str
 
     @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the bits of the run, where it is on record."""
+        return {name: self.environment[name] for name in FINGERPRINT if name in self.environment}
+
+    @property
+    def other_precision(self) -> str | None:
+        """The precision that it was computed in, where that is not the one of its recipe."""
+        return other_precision(self.environment, self.recipe)
+
+    @property
     def train_accuracy(self) -> float | None:
         return self.accuracy("train")
 
@@ -172,6 +187,16 @@ class RunRecord(RunFigures):
             facts["training"] = f"{self.train_seconds:.1f} s"
         rows = (f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
         return f"<table>{''.join(rows)}</table>"
+
+
+def other_precision(environment: Mapping[str, Any], recipe: Mapping[str, Any]) -> str | None:
+    """The precision on record, where it is not the one of the recipe.
+
+    >>> other_precision({"precision": "float32"}, {"train": {"precision": "bfloat16"}})
+    'float32'
+    """
+    ran, wanted = environment.get("precision"), recipe.get("train", {}).get("precision")
+    return None if ran is None or wanted is None or str(ran).startswith(wanted) else str(ran)
 
 
 @dataclass(frozen=True, kw_only=True)
