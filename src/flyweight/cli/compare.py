@@ -13,7 +13,7 @@ from flyweight.errors import UsageError
 if TYPE_CHECKING:
     from flyweight.evidence.compare import Comparison
     from flyweight.execute.executor import Executor
-    from flyweight.records.record import Part
+    from flyweight.records.record import HeldOut
     from flyweight.records.store import Store
     from flyweight.studies.until_sure import Look
 
@@ -98,7 +98,7 @@ def _until_sure(
     tracking: Tracking | None,
     sides: tuple[str, str],
     *,
-    part: Part,
+    part: HeldOut,
     study: str | None,
     max_seeds: int | None,
     executor: Executor,

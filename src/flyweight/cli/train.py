@@ -245,11 +245,12 @@ def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callabl
 
 def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
     """Write the reports of completed runs, print the results, and return the exit code."""
+    from flyweight.records.record import OVER
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
 
     store = place.store()
-    over = [record for record in records if record.status in ("finished", "diverged")]
+    over = [record for record in records if record.status in OVER]
     folders = [store.folder(record.id) for record in over]
     for folder in folders if len(folders) <= MAX_PAGES else ():
         write_report(folder)

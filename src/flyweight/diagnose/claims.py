@@ -17,6 +17,7 @@ from flyweight.errors import DataError
 from flyweight.evidence.typed import typed_otherwise as counts_typed_otherwise
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, document_names
+from flyweight.records.record import OVER
 from flyweight.records.results import SPLITS
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Ite
 def _target(recipe: Recipe, record: RunRecord, ending: Ending) -> Iterator[Claim]:
     """The accuracy that the recipe is for, once the run has come to its end."""
     wanted, reached = recipe.target.accuracy, record.validation_accuracy
-    if wanted is None or ending.status not in ("finished", "diverged"):
+    if wanted is None or ending.status not in OVER:
         return
     yield Claim(
         what="validation accuracy",

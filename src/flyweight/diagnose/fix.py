@@ -16,7 +16,6 @@ from flyweight.diagnose.trial_record import Trial
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding, Remedy
 from flyweight.errors import OverBudgetError, UsageError, require_counts
-from flyweight.evidence.groups import OVER
 from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
 from flyweight.experiment.events import Event, ignore, never
@@ -24,6 +23,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, canonical_hash
 from flyweight.recipe import Recipe, diff, override, recipe_hash
 from flyweight.recipe.difference import CLEAN
+from flyweight.records.record import OVER
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store

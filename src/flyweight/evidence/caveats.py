@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from flyweight.evidence.effect import Effect
 from flyweight.evidence.groups import Group
 from flyweight.recipe import Change, has_effect, in_words
-from flyweight.records.record import FINGERPRINT, Part, Plan, RunRecord
+from flyweight.records.record import FINGERPRINT, HeldOut, Plan, RunRecord
 from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
 
 
 def planned_elsewhere(
-    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: HeldOut
 ) -> tuple[str, ...]:
     """That the number of seeds was decided by looking at the other images."""
     ours, theirs = baseline.first, changed.first
-    other: Part = "validation" if part == "test" else "test"
+    other: HeldOut = "validation" if part == "test" else "test"
     if store.notebook.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
         return ()
     return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)

@@ -32,7 +32,7 @@ from flyweight.evidence.power import seeds_needed, smallest_effect
 from flyweight.evidence.predictions import CorrectByRun, correct_by_run
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
 from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words
-from flyweight.records.record import Part, Plan, RunRecord
+from flyweight.records.record import HeldOut, Plan, RunRecord
 from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Comparison:
     ablation_path: recipes between the two, each one change further, to show what each of several changes did.
     """
 
-    part: Part
+    part: HeldOut
     baseline: Group[RunRecord]
     changed: Group[RunRecord]
     changes: tuple[Change, ...]
@@ -149,7 +149,9 @@ class Comparison:
         )
 
 
-def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], *, part: Part = "test") -> Comparison:
+def compare(
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], *, part: HeldOut = "test"
+) -> Comparison:
     """Hold two results against each other on the same images.
 
     Raises:
@@ -195,7 +197,7 @@ def compare(store: Store, baseline: Group[RunRecord], changed: Group[RunRecord],
     )
 
 
-def spread(group: Group[Any], part: Part) -> str:
+def spread(group: Group[Any], part: HeldOut) -> str:
     """Mean and spread of a group in percent, or what it has instead.
 
     One seed has no spread, and a group that diverged no figure.
@@ -208,7 +210,7 @@ def spread(group: Group[Any], part: Part) -> str:
     return f"{100 * found.mean:.2f} ± {found.sd:.2%} (n={found.n})"
 
 
-def side_as_dict(group: Group[Any], part: Part) -> dict[str, Any]:
+def side_as_dict(group: Group[Any], part: HeldOut) -> dict[str, Any]:
     """One side of a comparison as plain values."""
     found = group.summary(part)
     return {
@@ -222,7 +224,7 @@ def side_as_dict(group: Group[Any], part: Part) -> dict[str, Any]:
     }
 
 
-def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> None:
+def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], part: HeldOut) -> None:
     ours, theirs = baseline.first, changed.first
     if ours.data_hash != theirs.data_hash:
         raise UsageError(
@@ -241,7 +243,7 @@ def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], p
         )
 
 
-def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, level: float) -> Effect | None:
+def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: HeldOut, level: float) -> Effect | None:
     """The effect with the interval that belongs to the level, so that the two never disagree."""
     ours, theirs = baseline.accuracies(part), changed.accuracies(part)
     if not ours or not theirs:
@@ -249,7 +251,7 @@ def _effect(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, l
     return difference(ours, theirs, resolution=1 / baseline.count(part), confidence=1 - level)
 
 
-def _permutation(baseline: Group[RunRecord], changed: Group[RunRecord], part: Part) -> Permuted | None:
+def _permutation(baseline: Group[RunRecord], changed: Group[RunRecord], part: HeldOut) -> Permuted | None:
     ours, theirs = baseline.accuracies(part), changed.accuracies(part)
     if min(len(ours), len(theirs)) < 2:
         return None
@@ -335,7 +337,7 @@ def _median(results: Sequence[RunResult], name: str) -> float | None:
 
 
 def _image_evidence(
-    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: Part, level: float
+    store: Store, baseline: Group[RunRecord], changed: Group[RunRecord], part: HeldOut, level: float
 ) -> tuple[ImageEvidence | None, tuple[str, ...]]:
     """What the images say, or the caveat that says what is not known."""
     if not baseline.runs or not changed.runs:

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flyweight.evidence.stats import Summary, mean_interval
-from flyweight.records.record import Part, RunFigures
-
-OVER = ("finished", "diverged")
-
+from flyweight.records.record import OVER, HeldOut, RunFigures
 
 Run = TypeVar("Run", bound=RunFigures)
 
@@ -56,16 +53,16 @@ class Group(Generic[Run]):
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.seed for run in self.runs)
 
-    def accuracies(self, part: Part) -> list[float]:
+    def accuracies(self, part: HeldOut) -> list[float]:
         """One fraction a seed, of the "validation" or the "test" images."""
         return [found.accuracy for run in self.runs if (found := run.figures(part)) is not None]
 
-    def summary(self, part: Part) -> Summary | None:
+    def summary(self, part: HeldOut) -> Summary | None:
         """Mean, spread and interval over the seeds; None if none was measured."""
         accuracies = self.accuracies(part)
         return mean_interval(accuracies) if accuracies else None
 
-    def count(self, part: Part) -> int:
+    def count(self, part: HeldOut) -> int:
         """On how many images the accuracies stand; 0 if none was measured."""
         found = self.runs[0].figures(part) if self.runs else None
         return found.count if found else 0

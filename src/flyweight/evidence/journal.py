@@ -19,7 +19,7 @@ from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
 from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
-from flyweight.records.record import RESULTS, Note, Part, Plan, PurposeFilter, RunFigures
+from flyweight.records.record import RESULTS, HeldOut, Note, Plan, PurposeFilter, RunFigures
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -84,7 +84,7 @@ class Journal:
     """
 
     study: str | None
-    part: Part
+    part: HeldOut
     rows: tuple[Row, ...]
     test_openings: int
     flags: tuple[str, ...]
@@ -101,7 +101,7 @@ class Journal:
 
 
 def journal(
-    store: Store, study: str | None = None, *, part: Part = "test", purpose: PurposeFilter | None = None
+    store: Store, study: str | None = None, *, part: HeldOut = "test", purpose: PurposeFilter | None = None
 ) -> Journal:
     """The journal of a study, with the steps outside it that its recipes were changed from; or of all runs.
 
@@ -135,7 +135,7 @@ def written(
     *,
     plans: Sequence[Plan] = (),
     study: str | None,
-    part: Part,
+    part: HeldOut,
     test_openings: int,
 ) -> Journal:
     """The journal of these runs: a pure function of what is on record."""
@@ -278,7 +278,7 @@ def _notes_by_step(notes: Sequence[Note]) -> dict[str, dict[str, list[Note]]]:
     return found
 
 
-def _effect(parent: Figures, step: Figures, part: Part) -> Effect | None:
+def _effect(parent: Figures, step: Figures, part: HeldOut) -> Effect | None:
     before, after = parent.accuracies(part), step.accuracies(part)
     if not before or not after or (part == "validation" and parent.first.split_hash != step.first.split_hash):
         return None
@@ -297,7 +297,7 @@ def _row(
     effect: Effect | None,
     p_adjusted: float | None,
     notes: Mapping[str, Sequence[Note]],
-    part: Part,
+    part: HeldOut,
 ) -> Row:
     before, after = _expected(notes.get("before", ()), step), next(iter(reversed(notes.get("after", ()))), None)
     result = step.summary(part)
@@ -392,7 +392,7 @@ def _is_validated_on_test(run: RunFigures) -> bool:
     )
 
 
-def _flags(steps: Sequence[Figures], rows: Sequence[Row], openings: int, part: Part) -> tuple[str, ...]:
+def _flags(steps: Sequence[Figures], rows: Sequence[Row], openings: int, part: HeldOut) -> tuple[str, ...]:
     found = []
     if part == "test" and len(rows) > 1 and openings > 1:
         found.append(

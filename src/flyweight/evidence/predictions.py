@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flyweight.errors import DataError
-from flyweight.records.record import Part
+from flyweight.records.record import HeldOut
 
 if TYPE_CHECKING:
     from flyweight.records.run_folder import RunFolder
@@ -24,7 +24,7 @@ class CorrectByRun:
     labels: NDArray[np.int64]
 
 
-def correct_by_run(folders: Sequence[RunFolder], part: Part) -> CorrectByRun:
+def correct_by_run(folders: Sequence[RunFolder], part: HeldOut) -> CorrectByRun:
     """The predictions of several runs on the "test" or the "validation" images, one row a folder.
 
     Raises:

@@ -15,7 +15,7 @@ from flyweight.execute.on_record import OnRecord, look_up
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.experiment.events import Event, Reused, ignore, never
 from flyweight.records.ids import new_run_id
-from flyweight.records.record import RunRecord
+from flyweight.records.record import OVER, RunRecord
 from flyweight.records.store import Store
 
 
@@ -33,7 +33,7 @@ class Executed:
     @property
     def is_complete(self) -> bool:
         """Whether every seed has finished or diverged."""
-        return {run.seed for run in self.records if run.status in ("finished", "diverged")} == set(self.request.seeds)
+        return {run.seed for run in self.records if run.status in OVER} == set(self.request.seeds)
 
 
 def execute(

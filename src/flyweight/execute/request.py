@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.recipe import Recipe
-from flyweight.records.record import Part, Purpose
+from flyweight.records.record import HeldOut, Purpose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class TrainingRequest:
     recipe: Recipe | ResolvedRecipe
     seeds: tuple[int, ...]
     purpose: Purpose = "run"
-    figures: tuple[Part, ...] = ("validation", "test")
+    figures: tuple[HeldOut, ...] = ("validation", "test")
     retrain: bool = False
     study: str | None = None
     parent_hash: str | None = None

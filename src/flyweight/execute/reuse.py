@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.records.record import PURPOSES, RESULTS, Part, Purpose, RunFigures
+from flyweight.records.record import OVER, PURPOSES, RESULTS, STOPPED, HeldOut, Purpose, RunFigures
 
 # By the purpose of a request: the purposes of the runs that can be used for it. A trial or a remedy can use any run,
 # but a user's request never gets a run of a trial or a remedy. A certification is always trained.
@@ -40,13 +40,13 @@ class WantedRun:
     split_hash: str
     seed: int
     purpose: Purpose
-    figures: tuple[Part, ...]
+    figures: tuple[HeldOut, ...]
 
 
 def is_reusable_for(run: RunFigures, wanted: WantedRun) -> bool:
     """Whether a run on record can be used: it has ended, recipe, images and seed are the same, it has the figures."""
     return (
-        run.status in ("finished", "diverged")
+        run.status in OVER
         and run.purpose in REUSABLE[wanted.purpose]
         and _is_same(run, wanted)
         and _has(run, wanted.figures)
@@ -55,7 +55,7 @@ def is_reusable_for(run: RunFigures, wanted: WantedRun) -> bool:
 
 def is_resumable_for(run: RunFigures, wanted: WantedRun) -> bool:
     """Whether a stopped run, once it is resumed, is the requested one."""
-    return run.status in ("interrupted", "lost") and run.purpose in RESUMABLE[wanted.purpose] and _is_same(run, wanted)
+    return run.status in STOPPED and run.purpose in RESUMABLE[wanted.purpose] and _is_same(run, wanted)
 
 
 def _is_same(run: RunFigures, wanted: WantedRun) -> bool:
@@ -63,7 +63,7 @@ def _is_same(run: RunFigures, wanted: WantedRun) -> bool:
     return found == (wanted.recipe_hash, wanted.data_hash, wanted.split_hash, wanted.seed)
 
 
-def _has(run: RunFigures, figures: tuple[Part, ...]) -> bool:
+def _has(run: RunFigures, figures: tuple[HeldOut, ...]) -> bool:
     """Whether the run has the figures; a diverged run needs none, since training it again gives none."""
-    counts: Mapping[Part, int | None] = {"validation": run.validation_count, "test": run.test_count}
+    counts: Mapping[HeldOut, int | None] = {"validation": run.validation_count, "test": run.test_count}
     return run.status == "diverged" or all(counts[part] is not None for part in figures)

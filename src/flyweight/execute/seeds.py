@@ -13,7 +13,7 @@ from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.recipe import Recipe, load
-from flyweight.records.record import RunRecord
+from flyweight.records.record import STOPPED, RunRecord
 from flyweight.records.store import Store
 
 
@@ -73,7 +73,7 @@ def resume_seeds(
         parent_hash=first.parent_hash,
         monitor=monitor,
     )
-    stopped = [record.seed for record in records if record.status in ("interrupted", "lost")]
+    stopped = [record.seed for record in records if record.status in STOPPED]
     remaining = [*stopped, *(seed for seed in request.seeds if seed not in by_seed)]
     if not remaining:
         raise UsageError(

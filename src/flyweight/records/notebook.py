@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, select
 
 from flyweight.records.database import now, reading, storable, writing
 from flyweight.records.ids import new_run_id
-from flyweight.records.record import Note, NoteKind, Part, Plan
+from flyweight.records.record import HeldOut, Note, NoteKind, Plan
 from flyweight.records.tables import notes, plans
 
 
@@ -45,7 +45,7 @@ class Notebook:
         changed_hash: str,
         *,
         data_hash: str,
-        part: Part,
+        part: HeldOut,
         looks: Sequence[tuple[int, int]],
         level: float,
     ) -> Plan:
@@ -69,7 +69,7 @@ class Notebook:
         with reading(self._engine) as connection:
             return tuple(Plan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
 
-    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: Part) -> Plan | None:
+    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: HeldOut) -> Plan | None:
         """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
         about = {baseline_hash, changed_hash}, data_hash, part
         found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)

@@ -13,11 +13,14 @@ from flyweight.records.results import Figures, Split
 Ending: TypeAlias = Literal["finished", "diverged", "interrupted", "failed", "lost"]
 Status: TypeAlias = Literal["running"] | Ending
 
+OVER: tuple[Ending, ...] = ("finished", "diverged")  # with a result
+STOPPED: tuple[Ending, ...] = ("interrupted", "lost")  # to be continued
+
 ENDINGS: tuple[str, ...] = get_args(Ending)
 STATUSES: tuple[str, ...] = ("running", *ENDINGS)
 
 NoteKind: TypeAlias = Literal["before", "after"]
-Part: TypeAlias = Literal["validation", "test"]
+HeldOut: TypeAlias = Literal["validation", "test"]  # splits that nothing is trained on; plans call one their part
 
 # Why a run was made. run: a person asked for it. trial: it tries a change, for the doctor or a search. remedy: a recipe
 # that the doctor fixed, trained in full. reproduction: a step of a document. certification: figures that are published.
@@ -25,7 +28,7 @@ Purpose: TypeAlias = Literal["run", "trial", "remedy", "reproduction", "certific
 PurposeFilter: TypeAlias = Purpose | Literal["all"] | tuple[Purpose, ...]
 
 NOTE_KINDS: tuple[str, ...] = get_args(NoteKind)
-PARTS: tuple[str, ...] = get_args(Part)
+HELD_OUT: tuple[str, ...] = get_args(HeldOut)
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 # The purposes whose runs count as results of their recipe: those that train it as it stands, to know what it reaches.
 RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
@@ -227,7 +230,7 @@ class Plan:
     baseline_hash: str
     changed_hash: str
     data_hash: str
-    part: Part
+    part: HeldOut
     looks: list[list[int]]
     level: float
     made_at: datetime

@@ -22,6 +22,7 @@ from flyweight.records.process import Process, is_gone, this_process
 from flyweight.records.record import (
     ENDINGS,
     STATUSES,
+    STOPPED,
     Ending,
     EpochRecord,
     NewRun,
@@ -37,7 +38,6 @@ from flyweight.records.tables import epochs, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
-RESUMABLE = ("interrupted", "lost")
 HASHES_AT_ONCE = 500  # SQLite takes a limited number of parameters
 
 
@@ -136,7 +136,7 @@ class Store:
         with writing(self._engine) as connection:
             record = one(connection, run_id, lock=True)
             is_abandoned = record.status == "running" and is_gone(_process(record))
-            if record.status not in RESUMABLE and not is_abandoned:
+            if record.status not in STOPPED and not is_abandoned:
                 raise UsageError(
                     f"run {run_id} is {record.status}; only an interrupted or lost run can be resumed"
                     + (
@@ -258,7 +258,7 @@ def default_home() -> Path:
 
 def _not_open(connection: Connection, run_id: str) -> UsageError:
     record = one(connection, run_id)
-    hint = "resume it first" if record.status in RESUMABLE else "its record is closed"
+    hint = "resume it first" if record.status in STOPPED else "its record is closed"
     return UsageError(f"run {run_id} is already {record.status}; {hint}")
 
 

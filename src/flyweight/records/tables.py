@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from flyweight.records.ids import LENGTH
-from flyweight.records.record import NOTE_KINDS, PARTS, PURPOSES, STATUSES
+from flyweight.records.record import HELD_OUT, NOTE_KINDS, PURPOSES, STATUSES
 from flyweight.records.results import SPLITS
 
 SCHEMA_VERSION = "0003"
@@ -182,7 +182,7 @@ plans = Table(
     Column("looks", JSON, nullable=False),
     Column("level", Double, nullable=False),
     Column("made_at", UtcTime, nullable=False),
-    CheckConstraint(f"part IN ({', '.join(map(repr, PARTS))})", name="ck_plans_part"),
+    CheckConstraint(f"part IN ({', '.join(map(repr, HELD_OUT))})", name="ck_plans_part"),
     CheckConstraint("level > 0 AND level < 1", name="ck_plans_level"),
     UniqueConstraint("baseline_hash", "changed_hash", "data_hash", "part", name="uq_plans_question"),
 )

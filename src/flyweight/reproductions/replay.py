@@ -19,7 +19,7 @@ from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.resolved import canonical_hash
 from flyweight.recipe import Recipe, load, override
 from flyweight.records.files import replacing
-from flyweight.records.record import RESULTS, RunRecord
+from flyweight.records.record import OVER, RESULTS, RunRecord
 from flyweight.records.store import Store
 from flyweight.reproductions.document import Document, Step
 from flyweight.reproductions.runs import Clean, Replay
@@ -41,7 +41,7 @@ def gather(document: Document, store: Store, *, recipes: Mapping[str, Recipe] | 
     found: dict[tuple[str, int], Replay] = {}
     for name, its_hash in hashes(document, recipes=recipes).items():
         for record in sorted(store.runs(recipe_hash=its_hash, purpose=RESULTS), key=lambda record: record.id):
-            if record.status in ("finished", "diverged"):
+            if record.status in OVER:
                 found[name, record.seed] = replay_of(name, record, store)
     return tuple(found[key] for key in sorted(found))
 

@@ -15,7 +15,7 @@ from flyweight.evidence.groups import Group, groups
 from flyweight.experiment.resolved import canonical
 from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, is_recipe, load, names, recipe_hash
 from flyweight.records.ids import SHORT_ID
-from flyweight.records.record import RESULTS, Part, PurposeFilter, RunRecord
+from flyweight.records.record import RESULTS, HeldOut, PurposeFilter, RunRecord
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -25,7 +25,7 @@ def compare(
     baseline: str,
     *changed: str,
     store: Store,
-    part: Part = "test",
+    part: HeldOut = "test",
     study: str | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare each of the results `changed` with `baseline`; `study`: look only for results with runs in this study.

@@ -15,7 +15,7 @@ from flyweight.data.facts import ImageSource
 from flyweight.errors import UsageError, require_counts
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
-from flyweight.evidence.groups import OVER, Group, groups
+from flyweight.evidence.groups import Group, groups
 from flyweight.evidence.sequential import sequential_level
 from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.execution import execute
@@ -26,7 +26,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe, source_of
 from flyweight.recipe import Recipe, recipe_hash
-from flyweight.records.record import RESULTS, Part, Plan, RunRecord
+from flyweight.records.record import OVER, RESULTS, STOPPED, HeldOut, Plan, RunRecord
 from flyweight.studies.results import find, named_recipe
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def until_sure(
     changed: str,
     *,
     store: Store,
-    part: Part = "test",
+    part: HeldOut = "test",
     study: str | None = None,
     max_seeds: int | None = None,
     executor: Executor = AUTOMATIC,
@@ -122,7 +122,7 @@ def _side(selector: str, store: Store, *, known: ImageSource | None = None) -> _
     return replace(side, parent_hash=runs[0].parent_hash, known_data_hash=runs[0].data_hash) if runs else side
 
 
-def _looks(store: Store, sides: Sequence[_Side], *, part: Part, max_seeds: int | None) -> list[tuple[int, int]]:
+def _looks(store: Store, sides: Sequence[_Side], *, part: HeldOut, max_seeds: int | None) -> list[tuple[int, int]]:
     """The remaining tests of the plan on record, or of a new plan, which is recorded."""
     baseline, changed = sides
     if baseline.hash == changed.hash:
@@ -182,7 +182,7 @@ def _request(side: _Side, wanted: int, store: Store, study: str | None) -> Train
         return None
     known = store.runs(recipe_hash=side.hash, purpose=RESULTS)
     over = {run.seed for run in known if run.status in OVER}
-    stopped = [run.seed for run in known if run.status in ("interrupted", "lost") and run.seed not in over]
+    stopped = [run.seed for run in known if run.status in STOPPED and run.seed not in over]
     used = {run.seed for run in known}
     fresh = [seed for seed in range(len(used) + n_missing) if seed not in used]
     return TrainingRequest(

@@ -20,7 +20,7 @@ from flyweight.evidence.groups import Group
 from flyweight.evidence.stats import wilson
 from flyweight.recipe import dumps, has_effect, in_words
 from flyweight.records.files import make_folder, write_bytes, write_json, write_text
-from flyweight.records.record import Part, RunRecord
+from flyweight.records.record import HeldOut, RunRecord
 from flyweight.report.comparison.pictures import PICTURES, differing_images, images_note, pictures_of
 from flyweight.report.comparison.significance import tests_of
 from flyweight.report.comparison.text import (
@@ -107,7 +107,7 @@ def _page(
     )
 
 
-def _side(label: str, name: str, group: Group[RunRecord], part: Part) -> dict[str, Any]:
+def _side(label: str, name: str, group: Group[RunRecord], part: HeldOut) -> dict[str, Any]:
     """A line of the table of both sides; the interval is Student's over seeds, Wilson's for a single one."""
     found = group.summary(part)
     low, high = (None, None) if found is None else (found.low, found.high)

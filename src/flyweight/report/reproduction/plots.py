@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from flyweight.records.record import HeldOut
 from flyweight.report.reproduction.rows import last_as_reported
 from flyweight.report.run.plots import BLUE, GREEN, GREY, INK, ORANGE, drawable, new_figure, png, short, tidy
 from flyweight.reproductions.document import Document, Step
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Part: TypeAlias = Literal["test", "validation"]
 Points: TypeAlias = Mapping[int, float]  # error in percent by epoch
 
 PURPLE: Final = "#CC79A7"
-PART_COLOURS: Final[dict[Part, str]] = {"test": BLUE, "validation": ORANGE}
+SPLIT_COLOURS: Final[dict[HeldOut, str]] = {"test": BLUE, "validation": ORANGE}
 WIDTH: Final = 9.6  # inches, as `plots.curves`
 PANELS_A_ROW: Final = 4
 PANEL_HEIGHT, LONE_PANEL_HEIGHT = 1.75, 3.6
@@ -79,7 +79,7 @@ CLEAN: Final = _Style(label="clean, each seed", colour=GREEN, marker="D", size=4
 DIVERGED: Final = _Style(label="diverged", colour=PURPLE, marker="x", size=6.5)
 CURVES: Final = {
     (part, what): style
-    for part, colour in PART_COLOURS.items()
+    for part, colour in SPLIT_COLOURS.items()
     for what, style in {
         "reported": _Style(
             label=f"{part}, reported", colour=colour, marker="o", is_hollow=True, size=3.2, line=(0, (3.0, 1.6))
@@ -179,7 +179,7 @@ def _curves(document: Document, verdicts: Sequence[StepVerdict]) -> Figure:
 
 
 def _curves_of(verdict: StepVerdict) -> Iterator[tuple[_Style, Points]]:
-    for part in PART_COLOURS:
+    for part in SPLIT_COLOURS:
         for replay in verdict.replays:
             replayed = _replayed(replay, part)
             if replayed:
@@ -203,7 +203,7 @@ def _how(style: _Style, points: Points) -> dict[str, Any]:
     return {}
 
 
-def _reported(step: Step, part: Part) -> Points:
+def _reported(step: Step, part: HeldOut) -> Points:
     """The errors of the printed log, and of the claims where no log has the epoch."""
     claimed = {
         claim.epoch: _error(claim.value)
@@ -216,7 +216,7 @@ def _reported(step: Step, part: Part) -> Points:
     return dict(sorted((claimed | logged).items()))
 
 
-def _replayed(replay: Replay, part: Part) -> Points:
+def _replayed(replay: Replay, part: HeldOut) -> Points:
     figures = {epoch.epoch: epoch.test if part == "test" else epoch.validation for epoch in replay.epochs}
     return {epoch: _error(figure.accuracy) for epoch, figure in figures.items() if figure}
 
