@@ -49,7 +49,8 @@ class Stack(nn.Module):
         nodes = infer_shapes(parse_net(net) if isinstance(net, str) else net, input_shape)
         self.members, self.n_dropouts = members, _n_dropouts(nodes)
         self._seeds = _Seeds()
-        self.chain = Chain(nodes, prefix="", make=functools.partial(_stacked, members=members, seeds=self._seeds))
+        with torch.random.fork_rng(devices=[]):  # the first weights mean nothing
+            self.chain = Chain(nodes, prefix="", make=functools.partial(_stacked, members=members, seeds=self._seeds))
 
     def forward(self, x: Tensor, dropout_seeds: Tensor | None = None) -> Tensor:
         """dropout_seeds: (n_dropouts, S) int64 on the device of x, below 2**32; only read in training."""

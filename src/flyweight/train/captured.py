@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -42,14 +42,13 @@ class EpochSums:
     """What S members have measured in an epoch so far.
 
     losses: (n_steps, S), the mean loss of each step. loss_sum: (S,) float64 and correct: (S,) int64, over the images.
-    logits, labels: (S, N, classes) and (S, N), of the last step.
+    last_batch: logits (S, N, classes) and labels (S, N) of the last step, None before the first one.
     """
 
     losses: Tensor
     loss_sum: Tensor
     correct: Tensor
-    logits: Tensor
-    labels: Tensor
+    last_batch: tuple[Tensor, Tensor] | None
 
 
 class StackedSteps:
@@ -80,20 +79,20 @@ class StackedSteps:
         self._last: dict[int, tuple[Tensor, Tensor]] = {}
         self._last_size = 0
         self._start: list[Tensor] = []
-        self._first_step = 0
+        self._first_step, self._is_ready = 0, False
         self.capture_seconds = 0.0
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._events: deque[torch.cuda.Event] = deque()
 
-    def begin(self, plans: Sequence[EpochPlan], *, epoch: int) -> None:
-        """Load an epoch, from the step at which the trainings are. plans: one for each member."""
+    def begin(self, plans: Sequence[EpochPlan], *, epoch: int, step: int = 0) -> None:
+        """Load an epoch, of which `step` steps are done. plans: one for each member."""
         trainings = self.population.trainings
         self.batches.load(epoch)
         self._lrs.copy_(plans[0].lrs)
         if self._dropout_seeds.numel():
             self._dropout_seeds.copy_(_call_seeds(plans, self._dropout_seeds.shape[1]))
-        self._first_step = trainings[0].step
-        self._step.fill_(self._first_step)
+        self._first_step, self._last_size = step, 0
+        self._step.fill_(step)
         self._losses.zero_()
         self._loss_sum.copy_(torch.tensor([one.loss_sum for one in trainings], dtype=torch.float64))
         self._correct.copy_(torch.tensor([one.correct for one in trainings]))
@@ -101,10 +100,12 @@ class StackedSteps:
 
     def capture(self) -> None:
         """Capture the steps, of whole and of smaller batches, if that is possible and not done; an epoch is loaded."""
-        began = time.perf_counter()
+        if self._is_ready:
+            return
+        self._is_ready, began = True, time.perf_counter()
         self._check_kernels()
         for size in {self.batches.size_of(step) for step in (0, self.batches.n_steps - 1)}:
-            if not self.why_eager and size not in self._graphs:
+            if not self.why_eager:
                 self._capture(size)
         if self._graphs:
             torch.cuda.synchronize()
@@ -122,9 +123,11 @@ class StackedSteps:
 
     def sums(self) -> EpochSums:
         """The sums of the epoch so far, still on the device."""
-        logits, labels = self._last[self._last_size]
         return EpochSums(
-            losses=self._losses, loss_sum=self._loss_sum, correct=self._correct, logits=logits, labels=labels
+            losses=self._losses,
+            loss_sum=self._loss_sum,
+            correct=self._correct,
+            last_batch=self._last.get(self._last_size),
         )
 
     @contextmanager
@@ -135,8 +138,12 @@ class StackedSteps:
         _restore(state, self._start)
         for earlier in range(self._first_step, step):
             self.take(earlier)
-        yield self.batches.batch(self._step, self.batches.size_of(step))
+        yield self.batch(step)
         _restore(state, end)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step of this epoch, of all members."""
+        return self.batches.batch(torch.full_like(self._step, step), self.batches.size_of(step))
 
     def _state(self) -> list[Tensor]:
         """Every tensor that a step changes."""
@@ -147,13 +154,12 @@ class StackedSteps:
         device = self.population.device
         if stacked.why_unusable(device):
             return
-        size, state = self.batches.size_of(0), self._state()
-        before = [tensor.clone() for tensor in state]
         try:
-            found = self._gradients(size)
-            _restore(state, before)
-            with stacked.switched_off():
-                expected = self._gradients(size)
+            with self._tried() as back:
+                found = self._gradients()
+                back()
+                with stacked.switched_off():
+                    expected = self._gradients()
             difference = float((found - expected).norm() / expected.norm())
             if not difference < MAX_DIFFERENCE and bool(expected.isfinite().all()):
                 stacked.give_up(f"the Triton kernels differ from torch by {difference:.1%} on this machine")
@@ -161,13 +167,28 @@ class StackedSteps:
             raise
         except Exception as error:  # whatever a compiler on an unknown machine raises
             stacked.give_up(f"the Triton kernels do not run on this machine: {_first_line(error)}")
+
+    @contextmanager
+    def _tried(self) -> Iterator[Callable[[], None]]:
+        """Steps within leave no trace; what it gives undoes them. They have images of step 0, enough for any size."""
+        state = self._state()
+        before = [tensor.clone() for tensor in state]
+
+        def back() -> None:
+            _restore(state, before)
+            self._step.zero_()
+
+        back()
+        try:
+            yield back
         finally:
             _restore(state, before)
 
-    def _gradients(self, size: int) -> Tensor:
+    def _gradients(self) -> Tensor:
         """The gradient of all members as one vector, at the current step."""
-        losses, _, _ = self._forward(size)
-        return torch.cat([gradient.flatten() for gradient in self.population.gradients(self._reduced(losses))])
+        losses, _, _ = self._forward(self.batches.size_of(0))
+        gradients = self.population.gradients(self._reduced(losses))
+        return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
 
     def _forward(self, size: int) -> tuple[Tensor, Tensor, Batch]:
         """Losses (S, N) and logits (S, N, classes) of the current step, and its batch."""
@@ -199,28 +220,25 @@ class StackedSteps:
 
     def _capture(self, size: int) -> None:
         """Capture the step for a batch size; the steps that warm up leave no trace."""
-        state = self._state()
-        before = [tensor.clone() for tensor in state]
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
         try:
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP_STEPS):
+            with self._tried() as back:
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    for _ in range(WARM_UP_STEPS):
+                        self._compute(size)
+                        back()
+                torch.cuda.current_stream().wait_stream(stream)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool):
                     self._compute(size)
-                    _restore(state, before)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                self._compute(size)
             self._graphs[size] = graph
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
                 raise torch.OutOfMemoryError(str(error)) from error
             self.why_eager = f"capture refused: {_first_line(error)}"
             torch.cuda.synchronize()
-        finally:
-            _restore(state, before)
 
     def _wait_if_ahead(self, step: int) -> None:
         if step % STEPS_BETWEEN_EVENTS == 0:

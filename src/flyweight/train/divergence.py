@@ -24,7 +24,8 @@ def first_not_finite(model: nn.Module, images: Tensor) -> str:
     leaves = [(path, module) for path, module in model.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(watch(path)) for path, module in leaves]
     try:
-        model(images)
+        with torch.random.fork_rng(devices=[]):  # dropout draws
+            model(images)
     finally:
         for handle in handles:
             handle.remove()

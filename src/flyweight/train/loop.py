@@ -42,6 +42,8 @@ def fit(
     should_stop: called after each complete step. on_step: called within an epoch now and then, with its number of
     steps. on_epoch: called after the validation of an epoch.
     """
+    if (outcome := early_end(training, settings)) is not None:
+        return outcome  # it was stopped between its last epoch and its end
     with torch.random.fork_rng(devices=[]):
         while training.epoch <= settings.epochs:
             clock = Clock(training)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ def end_epoch(training: Training, found: Evaluation, *, lr: float, last_images: 
     is_finite = math.isfinite(found.loss)
     if is_finite and (training.best_epoch == 0 or _is_better(training.history[-1], training.best)):
         training.best_epoch = training.epoch
-        training.best_weights = copy.deepcopy(training.result.state_dict())
+        training.best_weights = {name: tensor.clone() for name, tensor in training.result.state_dict().items()}
     outcome = None if is_finite else diverged(training, last_images(), f"validation loss {found.loss}")
     training.epoch += 1
     training.step, training.count, training.correct = 0, 0, 0
@@ -57,6 +56,8 @@ def end_epoch(training: Training, found: Evaluation, *, lr: float, last_images: 
 
 def early_end(training: Training, settings: FitSettings) -> Outcome | None:
     """The outcome if the target is reached, or if there was no better epoch for too long."""
+    if not training.history:
+        return None
     last, patience = training.history[-1], settings.patience
     if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
         return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")

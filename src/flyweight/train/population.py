@@ -68,20 +68,22 @@ class Population:
         tensors = [tensor for model in models for tensor in model.state_dict(keep_vars=True).values()]
         states = [value for values in training.optimizer.state.values() for value in values.values()]
         for tensor in (*tensors, *states):
-            view = tensor.detach()
-            tensor.data = view.clone()
+            view = _separated(tensor)
             if view.ndim or not view.is_floating_point():
                 view.zero_()
+        if training.average is not None:
+            _separated(training.average.n_averaged)
 
-    def gradients(self, losses: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of each stacked parameter, for one loss of each member: (S,)."""
-        return torch.autograd.grad(losses.sum(), list(self.stack.parameters()))
+    def gradients(self, losses: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each stacked parameter, None for an unused one. losses: (S,), one of each member."""
+        return torch.autograd.grad(losses.sum(), list(self.stack.parameters()), allow_unused=True)
 
     def update(self, losses: Tensor) -> None:
         """Take a step of the optimizer and the averages. losses: (S,), one of each member."""
         for parameter, gradient in zip(self.stack.parameters(), self.gradients(losses), strict=True):
-            is_alike = gradient.stride() == parameter.stride()  # as fused optimizers need it
-            parameter.grad = gradient if is_alike else torch.empty_like(parameter).copy_(gradient)
+            if gradient is not None and gradient.stride() != parameter.stride():  # fused optimizers need the same
+                gradient = torch.empty_like(parameter).copy_(gradient)
+            parameter.grad = gradient
         self.optimizer.step()
         if self.average is not None:
             self._average()
@@ -113,7 +115,7 @@ class Population:
         for name, parameter in own.items():
             found = training.optimizer.state[parameter]
             for key, value in self.optimizer.state[stacked[name]].items():
-                view = value if value.ndim == 0 else rows_of(value, number, len(self.trainings))
+                view = value.detach() if value.ndim == 0 else rows_of(value, number, len(self.trainings))
                 if key in found:
                     view.copy_(found[key])
                 found[key] = view
@@ -132,6 +134,13 @@ def _move(tensor: Tensor, view: Tensor) -> None:
     """Copy the values of a tensor into a view, and let it be that view."""
     view.copy_(tensor)
     tensor.data = view
+
+
+def _separated(tensor: Tensor) -> Tensor:
+    """Give a tensor memory of its own, and return the view that it was."""
+    view = tensor.detach()
+    tensor.data = view.clone()
+    return view
 
 
 def _create_state(optimizer: torch.optim.Optimizer) -> None:

@@ -53,9 +53,9 @@ def fit_population(steps: StackedSteps, settings: FitSettings, calls: Population
 
 def capture(steps: StackedSteps, settings: FitSettings) -> None:
     """Capture the steps, if they can be, before the training begins."""
-    epoch = steps.population.trainings[0].epoch
-    if epoch <= settings.epochs:
-        steps.begin(_plans(steps, epoch, settings), epoch=epoch)
+    first = steps.population.trainings[0]
+    if first.epoch <= settings.epochs:
+        steps.begin(_plans(steps, first.epoch, settings), epoch=first.epoch, step=first.step)
         steps.capture()
 
 
@@ -74,25 +74,29 @@ class _Loop:
         self.trainings: Sequence[Training] = steps.population.trainings
         self.active = list(range(len(self.trainings)))
         self.n_steps = steps.batches.n_steps
-        self.lapped = 0.0
+        self.lapped, self.is_cut = 0.0, False
 
     def run(self) -> None:
-        first, epochs = self.trainings[0], self.settings.epochs
-        plans = _plans(self.steps, first.epoch, self.settings)
-        for epoch in range(first.epoch, epochs + 1):
-            self.steps.begin(plans, epoch=epoch)
+        epoch, step, epochs = self.trainings[0].epoch, self.trainings[0].step, self.settings.epochs
+        for number, training in enumerate(
+            self.trainings
+        ):  # one may have been stopped between its last epoch and its end
+            if (outcome := early_end(training, self.settings)) is not None:
+                self._end(number, outcome)
+        plans = _plans(self.steps, epoch, self.settings) if epoch <= epochs else []
+        while self.active and epoch <= epochs:
+            self.steps.begin(plans, epoch=epoch, step=step)
             self.steps.capture()
             self.lapped = time.perf_counter()
-            n_taken = self._take_steps(first_step=first.step if epoch == first.epoch else 0)
+            n_taken = self._take_steps(first_step=step)
             lr = float(plans[0].lrs[n_taken - 1])
-            if epoch < epochs and self.active:
-                plans = _plans(self.steps, epoch + 1, self.settings)  # drawn while the device computes
+            epoch, step = epoch + 1, 0
+            if self.active and epoch <= epochs:
+                plans = _plans(self.steps, epoch, self.settings)  # drawn while the device computes
             self._read()
             self._end_diverged()
             if self.active:
-                self._end_epoch(lr, is_cut=n_taken < self.n_steps)
-            if not self.active:
-                return
+                self._end_epoch(lr)
         for number in self.active:
             self.calls.on_end(number, Outcome(status="finished"))
 
@@ -101,7 +105,7 @@ class _Loop:
         for training in self.trainings:
             training.model.train()
         self.steps.population.stack.train()
-        last_report = time.perf_counter()
+        self.is_cut, last_report = False, time.perf_counter()
         for step in range(first_step, self.n_steps):
             self.steps.take(step)
             size = self.steps.batches.size_of(step)
@@ -112,11 +116,15 @@ class _Loop:
             is_due = time.perf_counter() - last_report > SECONDS_BETWEEN_REPORTS
             if stopped or is_due:
                 self._read()
+                self._end_diverged()
                 last_report = time.perf_counter()
+            if is_due and self.active:
                 self.calls.on_progress(self.active, self.n_steps)
             for number in stopped:
-                self._end(number, interrupted(self.trainings[number]))
-            if not self.active or self._is_out_of_time():
+                if number in self.active:
+                    self._end(number, interrupted(self.trainings[number]))
+            self.is_cut = bool(self.active) and self._is_out_of_time()
+            if self.is_cut or not self.active:
                 return step + 1
         return self.n_steps
 
@@ -132,14 +140,16 @@ class _Loop:
         for number in self.active:
             training = self.trainings[number]
             training.loss_sum, training.correct = loss_sums[number], correct[number]
-            training.last_batch = sums.logits[number].clone(), sums.labels[number].clone()
+            if sums.last_batch is not None:
+                logits, labels = sums.last_batch
+                training.last_batch = logits[number].clone(), labels[number].clone()
             training.seconds += now - self.lapped
             training.epoch_seconds += now - self.lapped
         self.lapped = now
 
     def _end_diverged(self) -> None:
         """End the members whose loss was not finite in a step, with the layer in which that is seen first."""
-        losses = self.steps.sums().losses.cpu()
+        losses = self.steps.sums().losses.cpu().clone()  # it is another one while the population is rewound
         for number in list(self.active):
             not_finite = (~losses[:, number].isfinite()).nonzero()
             if len(not_finite):
@@ -151,13 +161,15 @@ class _Loop:
                     outcome = diverged(training, images, f"loss {float(losses[step, number])}")
                 self._end(number, outcome)
 
-    def _end_epoch(self, lr: float, *, is_cut: bool) -> None:
+    def _end_epoch(self, lr: float) -> None:
         settings = self.settings
         found = self.calls.validate(self.steps.population.result)
         ended: dict[int, Outcome] = {}
         for number in self.active:
             training, limit = self.trainings[number], settings.seconds_limit
-            cut = out_of_time(training, limit, settings.epochs, self.n_steps) if is_cut and limit is not None else None
+            cut = None
+            if self.is_cut and limit is not None:
+                cut = out_of_time(training, limit, settings.epochs, self.n_steps)
             outcome = end_epoch(
                 training, found[number], lr=lr, last_images=functools.partial(self._last_images, number)
             )
@@ -169,8 +181,7 @@ class _Loop:
             self._end(number, outcome)
 
     def _last_images(self, number: int) -> torch.Tensor:
-        with self.steps.rewound(self.n_steps - 1) as batch:
-            return self._images_of(number, batch)
+        return self._images_of(number, self.steps.batch(self.n_steps - 1))
 
     def _images_of(self, number: int, batch: Batch) -> torch.Tensor:
         """The images (N, C, H, W) float32 of a member in a stacked batch."""
