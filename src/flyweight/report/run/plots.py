@@ -56,9 +56,7 @@ def curves(history: Sequence[EpochLine], *, judged_on: str = "validation") -> by
         axes.set_xlabel("epoch", fontsize=8.5)
         _whole_epochs(axes, epochs)
     for axes in (loss, error):
-        axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set_major_formatter(_plain_numbers)
-        axes.yaxis.set_minor_formatter(_plain_numbers_if_few(axes))
+        _log_scale(axes)
         axes.legend(frameon=False, fontsize=8)
     rate.set_ylim(bottom=0)
     rate.yaxis.set_major_formatter(_plain_numbers)
@@ -163,9 +161,7 @@ def learning(sides: Sequence[tuple[str, Sequence[Mapping[int, float]]]]) -> byte
     tidy(axes, "validation error in %")
     axes.set_xlabel("epoch", fontsize=8.5)
     _whole_epochs(axes, epochs)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_plain_numbers)
-    axes.yaxis.set_minor_formatter(_plain_numbers_if_few(axes))
+    _log_scale(axes)
     # The names are set afterwards: a legend takes "_name" for one to hide, and "$" for the beginning of a formula.
     legend = axes.legend(handles, [str(place) for place in range(len(handles))], frameon=False, fontsize=8)
     for text, (name, _) in zip(legend.get_texts(), sides, strict=False):
@@ -324,14 +320,21 @@ def _plain_numbers(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def _plain_numbers_if_few(axes: Axes) -> object:
-    """Labels at 2 and 5 between the powers of ten, where the axis does not span many of them."""
+def _log_scale(axes: Axes) -> None:
+    """A logarithmic axis with labels: at 1, 2 and 5, or, where it spans less than a factor of 5, at round numbers."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
-    def label(value: float, _position: int | None = None) -> str:
-        low, high = axes.get_ylim()
-        return f"{value:g}" if low > 0 and high / low < 200 and f"{value:e}"[0] in "25" else ""
-
-    return label
+    axes.set_yscale("log", nonpositive="mask")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter(_plain_numbers)
+    if high / low < 5:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        is_short = high / low < 200
+        axes.yaxis.set_minor_formatter(
+            lambda value, _position=None: f"{value:g}" if is_short and f"{value:e}"[0] in "25" else ""
+        )
 
 
 def short(name: str, length: int = 9) -> str:

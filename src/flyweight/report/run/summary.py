@@ -25,6 +25,8 @@ from flyweight.report.wording import hanging, margin
 
 MAX_CONFUSIONS: Final = 3
 
+OPENED: Final = {0: "not opened", 1: "opened once"}
+
 # What images are called that a protocol judges the epochs on: they are no validation images.
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
 
@@ -49,7 +51,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
         lines.append(hanging("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
     lines += [
         hanging("seconds", _seconds(result)),
-        hanging("test set", "opened once" if result.test_openings == 1 else f"opened {result.test_openings} times"),
+        hanging("test set", OPENED.get(result.test_openings, f"opened {result.test_openings} times")),
         margin("folder") + str(folder.path),
     ]
     if folder.has("report"):
@@ -72,9 +74,7 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
         lines += [hanging(split, spread(_accuracies(finished, split))) for split in parts]
         lines += [*_measured_otherwise(first), *_reported_by_seeds(finished)]
         seconds = [result.train_seconds for result in finished]
-        stacked = first.n_stacked
-        of_what = "a seed" if stacked == 1 else f"{stacked} seeds, which trained as one stacked net"
-        lines.append(hanging("seconds", f"{np.mean(seconds):.1f} of training {of_what} (longest {max(seconds):.1f})"))
+        lines.append(hanging("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: _accuracies([result], "validation"), default=None)
     if best is not None:

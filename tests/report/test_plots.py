@@ -1,0 +1,22 @@
+"""Plots of a run: axes that can be read whatever the values are."""
+
+from __future__ import annotations
+
+import pytest
+
+from flyweight.report.run.plots import _log_scale, new_figure
+
+
+@pytest.mark.parametrize("values", [(80.0, 91.0), (1.9, 2.3), (0.5, 4.0), (2.0, 60.0), (0.01, 90.0), (1e-6, 1e3)])
+def test_a_logarithmic_axis_has_labels(values):
+    """Two or more, not too many, also where the values lie between two powers of ten."""
+    axes = new_figure(3, 3).subplots()
+    axes.plot([1, 2], values)
+
+    _log_scale(axes)
+
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    shown = [tick for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    assert 2 <= len(shown) <= 12
