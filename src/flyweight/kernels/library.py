@@ -85,6 +85,8 @@ def _found() -> tuple[Library | None, str]:
         return None, reason
     try:
         return Library(_compiled(compiler)), ""
+    except ModuleNotFoundError as error:  # a machine that has only torch and numpy
+        return None, f"{error.name} is not installed"
     except (OSError, subprocess.SubprocessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         return None, f"{compiler} could not compile the kernels: {said.strip().partition(chr(10))[0]}"
