@@ -24,6 +24,7 @@ CARRIED = (
     "flyweight/data/NOTICE.md",
     "flyweight/recipe/own/20k-fast.toml",
     "flyweight/recipe/own/20k-best.toml",
+    "flyweight/recipe/own/20k-gpu.toml",
     "flyweight/recipe/own/25k-one-epoch.toml",
     "flyweight/recipe/own/8k.toml",
     "flyweight/report/run/page.html",
