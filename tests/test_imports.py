@@ -64,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "bench": {
         "tables",
         "errors",
+        "kernels",
         "model",
         "recipe",
         "data",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flyweight.bench.sizes import Size
+from flyweight.bench.sizes import ON_CPU, Size
 
 TINY = Size(
     rounds=2,
@@ -23,4 +23,5 @@ TINY = Size(
     scaling_epochs=(1, 2),
     scaling_threads=1,
     scaling_steps=2,
+    device=ON_CPU,
 )

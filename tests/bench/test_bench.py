@@ -13,9 +13,10 @@ import pytest
 import torch
 from scipy import ndimage
 
+from flyweight.bench.benchmark import Benchmark, read
 from flyweight.bench.format import WIDTH, formatted_rows, text_tables
 from flyweight.bench.notebook import Notebook, Pictures, loader, plain_net, train_epoch
-from flyweight.bench.record import SECTIONS, Benchmark, measure, read, save
+from flyweight.bench.record import SECTIONS, measure, save
 from flyweight.bench.rows import row, side_by_side, spread
 from flyweight.bench.scaling import start
 from flyweight.bench.task import NET, Images, accuracy, take
@@ -237,5 +238,5 @@ def test_the_sections_are_those_of_the_command():
     from flyweight.cli.bench import Section
 
     assert get_args(Section) == tuple(SECTIONS)
-    assert len(SECTIONS) == 7
+    assert len(SECTIONS) == 8
     assert Benchmark.__doc__

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flyweight.bench.record import Benchmark
+from flyweight.bench.benchmark import Benchmark
 from flyweight.bench.regression import MIN_SHARE, check_regression
 from flyweight.bench.rows import row
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flyweight.bench.record import Benchmark, read, write
+from flyweight.bench.benchmark import Benchmark, read, write
 from flyweight.bench.regression import check_regression
 from flyweight.bench.rows import row
 from flyweight.cli.app import run

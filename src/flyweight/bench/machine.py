@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +19,30 @@ PROC_STAT: Final = Path("/proc/stat")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, system and versions."""
-    return devices.describe(torch.device("cpu"))
+    """Processor, system and versions; with a CUDA GPU, that too."""
+    return {**devices.describe(torch.device("cpu")), **({"gpu": _gpu()} if torch.cuda.is_available() else {})}
+
+
+def _gpu() -> dict[str, Any]:
+    found = torch.cuda.get_device_properties(0)
+    return {
+        "name": found.name,
+        "capability": f"{found.major}.{found.minor}",
+        "memory_bytes": found.total_memory,
+        "multiprocessors": found.multi_processor_count,
+        "cuda": torch.version.cuda,
+        "driver": _driver(),
+        "triton": metadata.version("triton") if find_spec("triton") else None,
+    }
+
+
+def _driver() -> str:
+    """The version of the GPU's driver, "" if nvidia-smi does not say it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def cores_taken() -> float:

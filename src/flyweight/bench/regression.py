@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from flyweight.bench.record import BUSY, Benchmark
+from flyweight.bench.benchmark import Benchmark
+from flyweight.bench.record import BUSY
 from flyweight.bench.rows import Row
 
 # Short rounds vary, more so on a busy machine; a larger drop than this has a cause. Smaller drops need the full

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
 
 if TYPE_CHECKING:
-    from flyweight.bench.record import Benchmark
+    from flyweight.bench.benchmark import Benchmark
     from flyweight.bench.regression import RegressionCheck
 
-Section = Literal["train", "roofline", "predict", "seeds", "scaling", "time-to", "startup"]
+Section = Literal["train", "roofline", "predict", "seeds", "scaling", "time-to", "startup", "device"]
 
 
 def bench(
@@ -38,7 +38,8 @@ def bench(
         roofline (limits of this machine, and the time of each part of a training step), predict (compared with eager
         torch and onnxruntime), seeds (one after another or at the same time), scaling (with images, batch size,
         parameters, threads, epochs), time-to (seconds to 99.0 % and 99.4 % accuracy), startup (time of --help, of a
-        table, and to the first line of a training).
+        table, and to the first line of a training), device (training on a CUDA GPU: captured steps, seeds as one
+        stacked net, seconds to an accuracy; under 4 minutes, and only where there is such a GPU).
     quick
         Few and short rounds, about two minutes in total: a check that it works, too inexact to quote.
     threads
@@ -52,11 +53,12 @@ def bench(
     out
         Write the result to this JSON file. Default: a new file in the folder benchmarks under --home.
     """
-    from flyweight.bench.record import SECTIONS, measure, read, save, write
+    from flyweight.bench.benchmark import read, write
+    from flyweight.bench.record import measure, save
     from flyweight.bench.regression import check_regression
 
     stored = read(baseline) if baseline else None
-    found = measure(sections or tuple(SECTIONS), quick=quick, threads=threads, seeds=seeds, on_progress=talk)
+    found = measure(sections, quick=quick, threads=threads, seeds=seeds, on_progress=talk)
     path = write(found, out) if out else save(found, home=(place or Place()).store().home)
     comparison = check_regression(found, stored) if stored else None
     talk(f"written to {path}")
