@@ -79,7 +79,7 @@ def process_start(found: Measurement) -> Iterator[Row]:
             break
         began = time.perf_counter()
         command = [sys.executable, "-c", program, GPU, found.device.type, json.dumps(size)]
-        ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
+        ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
         seconds.append(time.perf_counter() - began)
         if ended.returncode:
             raise FlyweightError(f"the process ended with {ended.returncode}: {ended.stderr.strip().splitlines()[-1:]}")

@@ -34,7 +34,7 @@ MEMBERS: Final = 3
 # Stacked and alone agree in float32 (TF32 off) if loss and gradient differ by no more than these shares.
 SAME_LOSS, SAME_GRADIENT = 1e-5, 1e-4
 # For the drawn nets of one row: new shapes can mean new kernels, which are compiled.
-EQUALITY_SECONDS: Final = 10.0
+EQUALITY_SECONDS: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,12 @@ def equality(found: Measurement) -> Iterator[Row]:
     nets = {FAST: [task.net], "drawn nets": [drawn_net(draw) for _ in range(found.size.nets)]}
     batches = [one(1, 0) for one in batches_of(task, found.pixels, range(MEMBERS))[0]]
     yield from _rows("torch", nets, found, batches, kernels=False, precision="float32")
-    if device.type == "cuda" and not stacked.why_unusable(device):
-        yield from _rows("kernels", {FAST: nets[FAST]}, found, batches, kernels=True, precision="float32")
+    only, has_kernels = {FAST: nets[FAST]}, not stacked.why_unusable(device)
+    if has_kernels:
+        yield from _rows("kernels", only, found, batches, kernels=True, precision="float32")
     if working_precision("bfloat16", device) == "bfloat16":
-        yield from _rows("torch", nets, found, batches, kernels=False, precision="bfloat16")
-        if not stacked.why_unusable(device):
+        yield from _rows("torch", only, found, batches, kernels=False, precision="bfloat16")
+        if has_kernels:
             yield from _rows("kernels", nets, found, batches, kernels=True, precision="bfloat16")
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -90,7 +91,8 @@ class Eager:
 
     def __init__(self, found: Measurement) -> None:
         task = read_task(FAST, found.size)
-        self.settings = settings_of(task, found.device)
+        # A constant rate: the schedule of an epoch is computed once, not for each round.
+        self.settings = replace(settings_of(task, found.device), lr=lambda _progress: task.optimizer.lr / 10)
         (self.batches,), _ = batches_of(task, found.pixels, [0])
         self.training = new_training(task, found.pixels, 0)
 
@@ -104,13 +106,14 @@ class Eager:
     def take(self, steps: int) -> None:
         taken = iter(range(1, steps + 1))
         with stacked.switched_off():
-            loop.fit(
+            outcome = loop.fit(
                 self.training,
                 self.batches,
                 self.settings,
                 validate=_not_measured,
                 should_stop=lambda: next(taken) == steps,
             )
+        assert outcome.status == "interrupted", outcome
 
     def images(self, steps: int) -> int:
         return steps * self.batches.batch_size
@@ -134,6 +137,7 @@ class NotebooksWay:
         )
         workers = 2 if self.device.type == "cuda" else 0
         self.batches = loader(pictures, batch_size=task.batch_size, workers=workers)
+        self.batches.timeout = 60 if workers else 0
         shaped = leaves(infer_shapes(parse_net(task.net), SHAPE))
         self.model = nn.Sequential(*(module_of(one.layer, one.in_shape) for one in shaped)).to(self.device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=task.optimizer.lr, momentum=0.9)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import time
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +31,11 @@ def _gpu() -> dict[str, Any]:
         "multiprocessors": found.multi_processor_count,
         "cuda": torch.version.cuda,
         "driver": _driver(),
-        "triton": metadata.version("triton") if find_spec("triton") else None,
+        "kernels": devices.kernels(torch.device("cuda")),
     }
 
 
+@functools.cache
 def _driver() -> str:
     """The version of the GPU's driver, "" if nvidia-smi does not say it."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
