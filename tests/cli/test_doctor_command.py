@@ -110,7 +110,7 @@ def test_a_run_is_judged_by_its_files(flyweight, with_a_run):
     assert code == 0
     assert f"  run        {with_a_run[:12]}" in out.splitlines()
     assert "SI05" in out
-    assert "probes were not asked for" in out
+    assert "probes are switched off (--no-probes)" in " ".join(out.split())
     assert f"flyweight doctor {with_a_run[:12]} --fix fixed.toml" in out
 
 
@@ -156,7 +156,7 @@ def test_a_guess_is_asked_for_and_answered(flyweight, with_a_run, monkeypatch):
     alarms = [one for one in told if one["severity"] != "note"]
     assert (code, err) == (0, "")
     assert out.count("  guess ") == min(3, len(alarms))
-    assert out.count("right.") + out.count("not this time") == min(2, len(alarms))
+    assert out.count("right.") + out.count("wrong: ") == min(2, len(alarms))
     for one in told:
         assert one["title"] in out
     assert out.index("  guess ") < out.index(alarms[0]["explanation"][:20])
@@ -228,9 +228,7 @@ def test_a_recipe_of_a_newer_version_is_told_to_be_one(flyweight, recipe):
     assert {code for code, _, _ in told} == {2}
     (err,) = {err for _, _, err in told}
     assert "[future] is no section of a recipe" in err
-    assert err.splitlines()[1:] == [
-        f"This is flyweight {flyweight_version}, which does not know all of its keys; a newer version may."
-    ]
+    assert f"This is flyweight {flyweight_version}" in err.splitlines()[1]
     assert "newer" not in flyweight("doctor", recipe, "--set", "future.key=1")[2]
 
 

@@ -204,7 +204,7 @@ def test_a_run_is_examined_by_any_word_that_means_it(store, finished):
 
     assert found.record == finished
     assert found.recipe == found.subject.recipe
-    assert {found.subject.why_missing[need] for need in OF_PROBES} == {"probes were not asked for"}
+    assert {found.subject.why_missing[need] for need in OF_PROBES} == {"probes are switched off (--no-probes)"}
     with pytest.raises(UsageError):
         examine_run("nothing", store)
 
@@ -255,7 +255,7 @@ def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
 
     assert subject.ending.test.correct == finished.test_correct
     assert {"history", "predictions", "reported"} <= set(subject.why_missing)
-    assert all("is gone" in subject.why_missing[need] for need in ("history", "predictions", "reported"))
+    assert all("is missing" in subject.why_missing[need] for need in ("history", "predictions", "reported"))
     assert subject.images is not None
     assert not copied.folder(finished.id).path.exists()
 

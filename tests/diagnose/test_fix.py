@@ -149,7 +149,7 @@ def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
     faults = ["train.lr=1e-6", "protocol.seed_after_split=true", "protocol.last_batch_loss=true"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *faults)
 
-    found = fix_recipe(recipe, store=store, examine=examining(late_seed, last_batch, slow_rate), seeds=3, most_steps=1)
+    found = fix_recipe(recipe, store=store, examine=examining(late_seed, last_batch, slow_rate), seeds=3, max_steps=1)
 
     assert found.is_done
     assert walked(found.steps) == [("LOW", True), ("SEED + BATCH", True)]
@@ -196,12 +196,12 @@ def test_what_failed_before_is_tried_again_after_what_was_never_tried(tmp_path, 
     assert codes == ["WOLF", "LOW", "NEW", "WOLF", "WOLF + NEW"]
 
 
-def test_the_same_walk_again_goes_on_after_the_most_steps(tmp_path, store):
+def test_the_same_walk_again_goes_on_after_the_max_steps(tmp_path, store):
     """What is on record is told and is no try, so nothing is trained twice and the walk comes to its end."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
     def begin() -> FixOutcome:
-        return fix_recipe(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, most_steps=1)
+        return fix_recipe(recipe, store=store, examine=examining(useless, slow_rate), seeds=2, max_steps=1)
 
     first, n_first = begin(), len(store.runs(purpose="all"))
     second, n_second = begin(), len(store.runs(purpose="all"))
@@ -235,7 +235,7 @@ def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
     ]
 
     outcome = fix_recipe(
-        tiny_recipe(tmp_path), store=store, examine=lambda _: Diagnosis(findings=tuple(wrong)), seeds=2, most_steps=1
+        tiny_recipe(tmp_path), store=store, examine=lambda _: Diagnosis(findings=tuple(wrong)), seeds=2, max_steps=1
     )
 
     assert outcome.is_done, "they are no tries, since nothing was trained"
@@ -273,7 +273,7 @@ def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
         store=store,
         examine=lambda _: Diagnosis(findings=(finding("MORE", next(changes), gain="honesty"),)),
         seeds=2,
-        most_steps=3,
+        max_steps=3,
     )
 
     assert len(outcome.steps) == 3
@@ -282,7 +282,7 @@ def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
 
 @pytest.mark.parametrize(
     ("overrides", "options", "error"),
-    [((), {"seeds": 1}, UsageError), ((), {"most_steps": 0}, UsageError), (("budget.params=10",), {}, OverBudgetError)],
+    [((), {"seeds": 1}, UsageError), ((), {"max_steps": 0}, UsageError), (("budget.params=10",), {}, OverBudgetError)],
 )
 def test_what_cannot_be_walked_is_refused_at_once(tmp_path, store, overrides, options, error):
     """One seed proves nothing, no step leads nowhere, and a recipe over its budget is not trained."""

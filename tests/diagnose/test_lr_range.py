@@ -99,7 +99,7 @@ def test_a_curve_that_does_not_fall_has_no_range_and_no_crash(losses: tuple[floa
         return
     summary = summed_up([found], 0.1, margin=1.0)
     assert (summary.low, summary.high, summary.suggestion, summary.where) == (None, None, None, "unknown")
-    assert "no rate can be advised" in summary.reason
+    assert "there is no range" in summary.reason
 
 
 def test_the_rate_at_which_a_seed_ended_is_told() -> None:
@@ -119,7 +119,7 @@ def test_it_is_said_where_the_recipes_own_rate_lies(lr: float, where: str) -> No
     found = summed_up([seed_of(valley(bottom)) for bottom in (0.08, 0.1, 0.12)], lr, margin=1.0)
 
     assert found.where == where
-    assert f"the recipe's {lr:g} lies {where}" in found.reason
+    assert f"the rate of the recipe, {lr:g}, is {where.replace('inside', 'in')}" in found.reason
     assert found.low is not None
     assert found.high is not None
     assert found.suggestion == pytest.approx(math.sqrt(found.low * found.high))
@@ -133,7 +133,7 @@ def test_one_seed_that_disagrees_moves_nothing_and_is_told() -> None:
 
     assert found.high == pytest.approx(0.02, rel=0.35)
     assert found.spread == pytest.approx(25, rel=0.5)
-    assert "disagree by a factor" in found.reason
+    assert "differ by a factor" in found.reason
 
 
 @given(st.lists(st.floats(0.1, 5), min_size=12, max_size=60))

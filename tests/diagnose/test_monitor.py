@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from flyweight.diagnose.monitor import (
-    FEWEST_STEPS,
-    FLEEING_CODE,
+    HIGH_LOSS_CODE,
+    MIN_STEPS,
     DoctorMonitor,
     epoch_line,
     loss_between,
@@ -118,10 +118,10 @@ def test_a_loss_that_flees_is_told_in_the_middle_of_an_epoch():
     """The steps after the first ones are judged by themselves: a high start that has come down is none."""
     doctor = doctor_monitor(may_stop=True)
 
-    assert not found(doctor, look(10, 90.0), look(FEWEST_STEPS + 5, 90.0))
-    (one,) = found(doctor, look(FEWEST_STEPS + 25, 90.0))
+    assert not found(doctor, look(10, 90.0), look(MIN_STEPS + 5, 90.0))
+    (one,) = found(doctor, look(MIN_STEPS + 25, 90.0))
 
-    assert (one.code, one.epoch, one.step, one.severity) == (FLEEING_CODE, 1, FEWEST_STEPS + 25, "fault")
+    assert (one.code, one.epoch, one.step, one.severity) == (HIGH_LOSS_CODE, 1, MIN_STEPS + 25, "fault")
     assert doctor.reason
 
 

@@ -188,18 +188,18 @@ def by_hand(recipe: Recipe, factor: float) -> tuple[list[float], dict[str, float
     model, n_steps = bench.training.model.train(), bench.batches.n_steps
     weights = dict(model.named_parameters())
     losses, ratios, gradient = [], {}, {}
-    for step in range(probe_start.MOST_STEPS):
+    for step in range(probe_start.MAX_STEPS):
         batch = bench.batches(1 + step // n_steps, step % n_steps)
         loss = F.cross_entropy(model(batch.images), batch.labels)
         losses.append(loss.item())
         gradients = torch.autograd.grad(loss, list(weights.values()))
-        lr = factor * recipe.train.lr * min(1, (step + 1) / (probe_start.MOST_STEPS // 2))
+        lr = factor * recipe.train.lr * min(1, (step + 1) / (probe_start.MAX_STEPS // 2))
         with torch.no_grad():
             for (name, weight), slope in zip(weights.items(), gradients, strict=True):
                 if name.endswith(".weight"):
                     layer = name.removesuffix(".weight")
                     gradient.setdefault(layer, float(slope.pow(2).mean().sqrt()))
-                    if step >= probe_start.MOST_STEPS // 2:
+                    if step >= probe_start.MAX_STEPS // 2:
                         ratios.setdefault(layer, []).append(float(lr * slope.norm() / weight.norm()))
                 weight -= lr * slope
     return losses, {layer: median(values) for layer, values in ratios.items()}, gradient
@@ -211,7 +211,7 @@ def test_the_first_steps_are_those_of_gradient_descent(tiny):
 
     found = start_of(recipe)
 
-    assert (found.steps, found.batch_size) == (probe_start.MOST_STEPS, BATCH)
+    assert (found.steps, found.batch_size) == (probe_start.MAX_STEPS, BATCH)
     assert list(found.losses) == ["0.01", "0.1", "1", "10"]
     for factor, losses in found.losses.items():
         expected, ratios, gradient = by_hand(recipe, float(factor))
@@ -229,7 +229,7 @@ def test_a_summed_loss_keeps_the_strength_of_the_whole_batch(tiny):
         for kind in ("mean", "sum")
     )
 
-    assert mean.batch_size == probe_start.MOST_IMAGES < 100
+    assert mean.batch_size == probe_start.MAX_IMAGES < 100
     assert summed.gradient == pytest.approx({layer: 100 * rms for layer, rms in mean.gradient.items()}, rel=1e-4)
     assert summed.losses["1"][0] == mean.losses["1"][0]
 
@@ -261,10 +261,10 @@ def test_an_expensive_net_takes_fewer_steps(macs):
     """Steps stay between the fewest and the most, cost no more than is affordable, and the recipe's rate is there."""
     factors, steps = probe_start.affordable(macs)
 
-    assert probe_start.FEWEST_STEPS <= steps <= probe_start.MOST_STEPS
+    assert probe_start.MIN_STEPS <= steps <= probe_start.MAX_STEPS
     assert {0.1, 1.0, 10.0} <= set(factors) <= set(probe_start.FACTORS)
     assert (
-        steps == probe_start.FEWEST_STEPS
+        steps == probe_start.MIN_STEPS
         or steps * len(factors) * macs * probe_start.PASSES <= probe_start.AFFORDABLE_MACS
     )
 
@@ -431,7 +431,7 @@ def test_a_stopped_run_keeps_no_probes_and_goes_on(tiny, store):
     found = probes_of(whole, store)
 
     assert stopped.status == "interrupted"
-    assert halfway.failed == {"trained": "its weights are not there"}
+    assert halfway.failed == {"trained": "its weights are missing"}
     assert not was_kept
     assert found.failed is None
     assert (found.images, found.reads, found.start) == (halfway.images, halfway.reads, halfway.start)

@@ -83,7 +83,7 @@ def test_a_run_that_diverged_counts_as_guessing(tmp_path, store):
     assert trial is not None
     assert {run.status for run in records(store, trial)[:2]} == {"diverged"}
     assert trial.before == (0.1, 0.1)
-    assert trial.line.endswith("(2 of 2 unchanged runs diverged, which counts as guessing, 10 %)")
+    assert trial.line.endswith("(2 of 2 unchanged runs diverged; they count as guessing, 10 %)")
 
 
 def test_a_change_that_does_nothing_is_told_as_no_help(tmp_path, store):
@@ -265,7 +265,7 @@ def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
     assert trial is not None
     assert trial.has_helped
     assert (trial.run_ids, trial.paired) == ((), None)
-    assert "no figure need change" in trial.line
+    assert "equal the clean ones" in trial.line
     assert store.runs(purpose="all") == ()
 
 

@@ -62,7 +62,7 @@ def test_a_copy_overwrites_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("mine")
 
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         copy("own/8k", path)
     assert path.read_text() == "mine"
     copy("own/8k", path, overwrite=True)

@@ -153,7 +153,7 @@ def test_what_is_tried_together_was_told_alone():
     lines = text.splitlines()
     assert [line[:7] for line in lines[:2]] == ["1  LR01", "1  ST01"]
     assert "  change     batch_size 64 → 32 images, lr 0.1 → 0.05; for a better net" in lines
-    assert "alone none of them helps" in text
+    assert "none of them helps alone" in text
     assert "Three helps." not in text
     assert lines[-1] == "  so         the changes are kept"
     assert max(map(cell_len, lines)) <= 80
@@ -164,7 +164,7 @@ def test_protocols_in_one_step_are_told_in_full():
     text = step_text(fix_step(SEED, LOSS), BROKEN)
 
     assert text.count("Three helps.") == text.count("; for a clean evaluation") == 2
-    assert text.count("does not count as a try") == 1
+    assert text.count("not counted as trials") == 1
     assert "number of" not in step_text(fix_step(SEED, LOSS), BROKEN, is_guessed=True)
     assert max(map(cell_len, text.splitlines())) <= 80
 
@@ -176,16 +176,15 @@ def test_a_fix_that_is_not_finished_says_how_it_goes_on():
     begun = FixOutcome(start=BROKEN, recipe=BROKEN, steps=(), left=(RATE, SEED), is_done=False)
     over = FixOutcome(start=BROKEN, recipe=fixed, steps=(fix_step(RATE),), left=(), is_done=True)
 
-    texts = [fix_text(kept, written="fixed.toml", going_on="GO ON", options=" --home there").splitlines()]
-    texts += [fix_text(begun, written=None, going_on="GO ON").splitlines()]
-    texts += [fix_text(over, written="fixed.toml", going_on="GO ON").splitlines()]
+    texts = [fix_text(kept, written="fixed.toml", continuing="GO ON", options=" --home there").splitlines()]
+    texts += [fix_text(begun, written=None, continuing="GO ON").splitlines()]
+    texts += [fix_text(over, written="fixed.toml", continuing="GO ON").splitlines()]
 
     train = "flyweight train fixed.toml --seeds 5"
     assert texts[0][-2:] == ["  next       GO ON", f"             {train} --home there"]
-    assert texts[1][0] == "own/8k: stopped before anything was tried"
+    assert texts[1][0] == "own/8k: stopped before the first trial"
     assert texts[1][-1] == "  next       GO ON"
-    note = "  note       the fix is not finished; what was trained is on record and is not"
-    assert [note in text for text in texts] == [True, True, False]
+    assert [any("not finished" in line for line in text) for text in texts] == [True, True, False]
     assert texts[2][-1] == f"  next       {train}"
 
 
@@ -199,7 +198,7 @@ def test_a_fix_of_few_seeds_says_that_more_may_show_more(effect, n, left, is_tol
     step = fix_step(RATE, trial=trial(has_helped=False, paired=found))
     outcome = FixOutcome(start=BROKEN, recipe=BROKEN, steps=(step,), left=(left,), is_done=True)
 
-    text = fix_text(outcome, written=None, going_on="")
+    text = fix_text(outcome, written=None, continuing="")
 
     assert ("--seeds 5" in text) == is_told
 
@@ -224,7 +223,7 @@ def test_a_range_of_rates_says_where_the_recipe_lies():
     lines = text.splitlines()
     assert lines[0] == "own/8k: learning rates from 0.0213 to 0.41 are good"
     assert "  try        0.0934" in lines
-    assert "  recipe's   1.2, above them" in lines
+    assert "  recipe's   1.2, above this range" in lines
     assert "factor of 1.5" in text
     assert sum(line.startswith("  seed ") for line in lines) == 2
     assert max(map(cell_len, lines)) <= 80

@@ -1,7 +1,6 @@
-"""What somebody said of a recipe or a run, and what the record has: documents, descriptions, notes, targets.
+"""Claims about a recipe or a run, compared with the records: documents, descriptions, notes, targets.
 
-Goes in: a recipe with its cost, and a run. Comes out: claims. Whether a claim that is contradicted is a fault is not
-known here. No torch.
+In: a recipe with its cost, and a run. Out: claims, each with what the records say. No torch.
 """
 
 from __future__ import annotations
@@ -30,48 +29,48 @@ DESCRIPTION = "the description of the recipe"
 
 
 def claims_of_recipe(recipe: Recipe, cost: Cost) -> tuple[Claim, ...]:
-    """What is said of its parameters, which needs no run."""
-    told = step_of(recipe.name)
-    counts = _of_document(*told, cost, replays=(), is_run=False) if told and _has_its_net(recipe, told[1]) else ()
+    """Claims about the number of parameters, which need no run."""
+    named = step_of(recipe.name)
+    counts = _of_document(*named, cost, replays=(), is_run=False) if named and _has_its_net(recipe, named[1]) else ()
     return (*counts, *_typed_counts(_description(recipe), DESCRIPTION, cost))
 
 
 def claims_of_run(
     recipe: Recipe, cost: Cost, record: RunRecord, store: Store, *, ending: Ending | None
 ) -> tuple[Claim, ...]:
-    """All that is said of a run that is over; of one that is not, what needs no run."""
+    """All claims about an ended run; for an unfinished run, those that need no run."""
     if ending is None:
         return claims_of_recipe(recipe, cost)
-    told = step_of(recipe.name)
-    is_step = told is not None and _is_run_of(record, told[1])
-    replays = _replays(told[1], record, store) if told and is_step else ()
+    named = step_of(recipe.name)
+    is_step = named is not None and _is_run_of(record, named[1])
+    replays = _replays(named[1], record, store) if named and is_step else ()
     written = [one for one in _written(recipe, record, store) if not (is_step and one.where == DESCRIPTION)]
     return (
-        *(_of_document(*told, cost, replays=replays, is_run=True) if told and is_step else ()),
+        *(_of_document(*named, cost, replays=replays, is_run=True) if named and is_step else ()),
         *(claim for one in written for claim in _typed_counts(one.text, one.where, cost)),
-        *(claim for one in written if not one.is_hope for claim in _typed_accuracies(one, record, store)),
+        *(claim for one in written if not one.is_expectation for claim in _typed_accuracies(one, record, store)),
         *_target(recipe, record, ending),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """Words of a person about a recipe. is_hope: from before the run, when no accuracy was known."""
+    """A text about a recipe. is_expectation: written before the run, when no accuracy was known."""
 
     where: str
     text: str
-    is_hope: bool = False
+    is_expectation: bool = False
 
 
 @functools.cache
 def step_of(name: str) -> tuple[Document, Step] | None:
-    """The step of a document that a recipe is called after, with its document."""
-    of = name.partition("-")[0]
-    if of not in document_names():
+    """The document and the step that have the name of a recipe."""
+    document_name = name.partition("-")[0]
+    if document_name not in document_names():
         return None
     from flyweight.reproductions.document import document
 
-    found = document(of)
+    found = document(document_name)
     return next(((found, step) for step in found.all_steps if step.name == name), None)
 
 
@@ -80,14 +79,14 @@ def _has_its_net(recipe: Recipe, step: Step) -> bool:
 
 
 def _is_run_of(record: RunRecord, step: Step) -> bool:
-    """Whether a run is of that very recipe; a changed one may have its name."""
+    """Whether the recipe of a run is that of the step; a changed recipe can have the same name."""
     from flyweight.experiment.resolved import canonical_hash
 
     return record.recipe_hash == canonical_hash(step.recipe)
 
 
 def _replays(step: Step, record: RunRecord, store: Store) -> tuple[Replay, ...]:
-    """The run as the document's step, if its folder has all that it takes."""
+    """The run as a replay of the step; empty if its folder lacks files."""
     from flyweight.reproductions.replay import replay_of
 
     try:
@@ -99,7 +98,7 @@ def _replays(step: Step, record: RunRecord, store: Store) -> tuple[Replay, ...]:
 def _of_document(
     document: Document, step: Step, cost: Cost, *, replays: Sequence[Replay], is_run: bool
 ) -> tuple[Claim, ...]:
-    """The document's own claims with the verdict on each: what is refuted is contradicted."""
+    """The claims of the document with their verdicts; refuted claims are contradicted."""
     from flyweight.reproductions.verdicts import judge_claim
 
     verdicts = [
@@ -118,7 +117,7 @@ def _of_document(
 
 
 def _typed_counts(text: str, where: str, cost: Cost) -> Iterator[Claim]:
-    """Counts of parameters that are neither what forward uses nor what the net holds."""
+    """Parameter counts in a text that are not the count of the net."""
     for said in counts_typed_otherwise(text, cost.params):
         yield Claim(
             what="parameters",
@@ -130,21 +129,23 @@ def _typed_counts(text: str, where: str, cost: Cost) -> Iterator[Claim]:
 
 
 def _written(recipe: Recipe, record: RunRecord, store: Store) -> tuple[_Written, ...]:
-    """The description, and the notes that hold for the recipe of a run: of each kind the last."""
+    """The description, and the last note of each kind about the recipe of a run."""
     about = [
         note
         for note in store.notebook.notes()
         if note.recipe_hash == record.recipe_hash and note.study in (None, record.study)
     ]
     last: dict[tuple[str | None, str], Note] = {(note.study, note.kind): note for note in about}
-    notes = (_Written(where=_where(note), text=note.text, is_hope=note.kind == "before") for note in last.values())
+    notes = (
+        _Written(where=_where(note), text=note.text, is_expectation=note.kind == "before") for note in last.values()
+    )
     return (_Written(where=DESCRIPTION, text=_description(recipe)), *notes)
 
 
 def _description(recipe: Recipe) -> str:
-    """What its author wrote; that of a document's step is ours, and tells of the whole document."""
-    told = step_of(recipe.name)
-    return "" if told and recipe.description == told[1].recipe.description else recipe.description
+    """The description, unless it is the one that a packaged step of a document has."""
+    named = step_of(recipe.name)
+    return "" if named and recipe.description == named[1].recipe.description else recipe.description
 
 
 def _where(note: Note) -> str:
@@ -153,7 +154,7 @@ def _where(note: Note) -> str:
 
 
 def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Iterator[Claim]:
-    """Accuracies that no run of the recipe has: a note may be of another seed than this."""
+    """Accuracies in a text that no run of the recipe reached; a note may be about another seed."""
     runs = store.runs(recipe_hash=record.recipe_hash, purpose="all")
     measured = {
         split: [figures.accuracy for run in runs if (figures := run.figures(split)) is not None] for split in SPLITS
@@ -165,7 +166,7 @@ def _typed_accuracies(written: _Written, record: RunRecord, store: Store) -> Ite
 
 
 def _target(recipe: Recipe, record: RunRecord, ending: Ending) -> Iterator[Claim]:
-    """The accuracy that the recipe is for, once the run has come to its end."""
+    """The target accuracy of the recipe, for an ended run."""
     wanted, reached = recipe.target.accuracy, record.validation_accuracy
     if wanted is None or ending.status not in OVER:
         return

@@ -1,7 +1,7 @@
-"""What a run reported, as its protocol has it, beside a clean evaluation: the same nets, measured both ways.
+"""Figures as a protocol reports them, and from a clean evaluation of the same nets.
 
-Goes in: finished runs of a recipe, and the keys of it that are to be changed. Comes out: a figure for each of them that
-makes one be reported otherwise. Nothing is trained here.
+In: finished runs of a recipe, and the keys that a remedy changes. Out: a pair of figures for each key that affects one.
+Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class TwoFigures:
-    """The same thing reported and clean, a value a seed. count: the images of an accuracy; None where it is a loss."""
+    """One figure, reported and clean, with a value per seed. count: images of an accuracy; None for a loss."""
 
     what: str
     reported: tuple[float, ...]
@@ -33,13 +33,13 @@ class TwoFigures:
         return self.reported != self.clean
 
     def difference(self) -> Paired:
-        """By how much the reported figures are off, over the seeds."""
+        """Reported minus clean figures, over the seeds."""
         return paired(self.clean, self.reported, resolution=1 / self.count if self.count else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """A run on record: rows reported (none without a protocol), epochs measured, and the figures of its end."""
+    """A run on record: reported metrics (none without a protocol), measured epochs, and the result."""
 
     rows: Sequence[ReportedEpoch]
     epochs: Sequence[EpochRecord]
@@ -47,28 +47,28 @@ class _Run:
 
     @property
     def kept(self) -> ReportedEpoch:
-        """What was reported of the epoch whose net was kept."""
+        """The reported metrics of the kept epoch."""
         return self.rows[self.result.kept_epoch - 1]
 
     @property
     def judged(self) -> ReportedFigures:
-        """What was reported last of the images that epochs are judged on, whatever the protocol calls them."""
+        """The last reported metrics of the images that the epochs are judged on."""
         return _known(self.rows[-1].validation or self.rows[-1].test)
 
 
-# What was reported, what a clean evaluation gives, and the images that both are shares of (None for a loss).
+# Reported value, clean value, and the number of images (None for a loss).
 _Pair = tuple[float, float, int | None]
 
 
 def reported_otherwise(
     recipe: Recipe, keys: Sequence[str], records: Sequence[RunRecord], store: Store
 ) -> tuple[TwoFigures, ...]:
-    """Figures that keys (`protocol.evaluate_on` and so on) make be reported otherwise, each once, accuracies first.
+    """The figures that differ from a clean evaluation because of these keys; accuracies first.
 
-    records: finished runs of `recipe`, of which there must be one at least.
+    records: finished runs of `recipe`, at least one.
 
     Raises:
-        DataError: a run folder that is gone or damaged.
+        DataError: a run folder is missing or damaged.
     """
     runs = [_read(record, store) for record in records]
     found: dict[str, TwoFigures] = {}
@@ -81,7 +81,7 @@ def reported_otherwise(
 
 
 def reports_otherwise(recipe: Recipe, keys: Sequence[str]) -> bool:
-    """Whether any of the keys makes a figure be reported otherwise, known before any run."""
+    """Whether any of the keys affects a reported figure; known before any run."""
     return any(key in keys and value_at(recipe, key) == value for key, value in _FIGURES)
 
 
@@ -100,30 +100,30 @@ def _figure(what: str, pairs: Sequence[_Pair]) -> TwoFigures:
 
 
 def _training_images(run: _Run) -> _Pair:
-    """What was called test images were the training images; the real ones were measured beside them."""
+    """Reported test images were training images; the real test images were measured too."""
     test = _known(run.result.test)
     return _known(run.kept.test).accuracy, test.accuracy, test.count
 
 
 def _best_by_test(run: _Run) -> _Pair:
-    """The best of all epochs on the test images; only the last epoch was not picked by them."""
+    """The best epoch on the test images, and the last epoch, which they did not select."""
     last = _known(run.rows[-1].test)
     return _best(run), last.accuracy, last.count
 
 
 def _best_of_every_epoch(run: _Run) -> _Pair:
-    """The best of all epochs on the test images, against the epoch that validation, or the plan, kept."""
+    """The best epoch on the test images, and the kept epoch."""
     kept = _known(run.kept.test)
     return _best(run), kept.accuracy, kept.count
 
 
 def _augmented(run: _Run) -> _Pair:
-    """The last epoch, on augmented images and on the same images as they are."""
+    """The last epoch on augmented and on unchanged images."""
     return run.judged.accuracy, _known(run.epochs[-1].validation_accuracy), run.judged.count
 
 
-def _luckiest(run: _Run) -> _Pair:
-    """The epoch that validation picked, against the last one, which nothing picked."""
+def _best_by_validation(run: _Run) -> _Pair:
+    """The epoch that validation selected, and the last epoch."""
     picked = run.epochs[_known(run.result.best_epoch) - 1]
     count = _known(run.result.validation).count
     return _known(picked.validation_accuracy), _known(run.epochs[-1].validation_accuracy), count
@@ -146,15 +146,14 @@ def _known(value: Value | None) -> Value:
     return value
 
 
-# A seed that is set after the split and a shared transform that takes the augmentation from training change who trains
-# on what, and no figure of it.
+# protocol.seed_after_split and shared_transform = "evaluation" change the training, but no figure of it.
 _FIGURES: Final[Mapping[tuple[str, str | bool], tuple[str, Callable[[_Run], _Pair]]]] = {
     ("protocol.evaluate_on", "train"): ("accuracy on what was called the test images", _training_images),
     ("protocol.evaluate_on", "test"): ("test accuracy of the epoch that it picked", _best_by_test),
     ("protocol.test_every_epoch", True): ("test accuracy of the epoch that it picked", _best_of_every_epoch),
     ("protocol.evaluate_augmented", True): ("accuracy of the last epoch", _augmented),
     ("protocol.shared_transform", "training"): ("validation accuracy of the last epoch", _augmented),
-    ("train.keep", "best"): ("validation accuracy of the epoch that it picked", _luckiest),
+    ("train.keep", "best"): ("validation accuracy of the epoch that it picked", _best_by_validation),
     ("protocol.last_batch_loss", True): ("training loss of the last epoch", _last_batch),
     ("protocol.loss_divided_twice", True): ("loss of the last epoch", _divided_twice),
 }

@@ -1,7 +1,6 @@
-"""A recipe or a run examined: all that is known of it, and what the doctor finds in that.
+"""Examine a recipe or a run: collect what is known and run the rules of the doctor.
 
-Goes in: a recipe, or a run and its store. Comes out: a `Subject` and its `Diagnosis`. How a remedy is tried is not
-known here; what came of trying it is read.
+In: a recipe, or a run and its store. Out: a `Subject` and its `Diagnosis`. Results of earlier trials are read.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["Examined", "examine_recipe", "examine_run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """What was looked at, all that was seen, and what was found. record: None for a recipe by itself."""
+    """A recipe or run with its subject and diagnosis. record: None for a recipe."""
 
     recipe: Recipe
     record: RunRecord | None
@@ -34,20 +33,20 @@ class Examined:
 
 
 def examine_recipe(recipe: Recipe) -> Examined:
-    """What can be found before any run.
+    """Examine a recipe before any run.
 
     Raises:
-        RecipeError, OverBudgetError: a recipe that could not be trained.
+        RecipeError, OverBudgetError: the recipe cannot be trained.
     """
     subject = subject_of_recipe(recipe)
     return Examined(recipe=recipe, record=None, subject=subject, diagnosis=diagnose(subject))
 
 
 def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Examined:
-    """What can be found in a run; remedies that were tried on it and did not help cost their findings the rank.
+    """Examine a run; a finding whose remedy was tried without success gets a lower rank.
 
     Raises:
-        UsageError: no such run. RecipeError: its recipe is of another version. DataError: nothing of it is left.
+        UsageError: no such run. RecipeError: this version cannot read its recipe. DataError: its files are missing.
     """
     record = store.get(selector)
     subject = subject_of_run(record, store, with_probes=with_probes)

@@ -1,7 +1,7 @@
-"""A guided walk from a broken recipe to a good one: examine, try what is first, keep it if it helped, and again.
+"""Fix a recipe: examine it, try the first remedy, keep it if it helps, and repeat.
 
-Goes in: a recipe. Comes out: a recipe, and each step with its trial. What is wrong and what would help is up to the
-function that examines; whether it helped is up to `try_remedy`.
+In: a recipe. Out: a recipe, and each step with its trial. A function that examines finds faults and remedies;
+`try_remedy` decides whether one helps.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from flyweight.records.record import OVER
 if TYPE_CHECKING:
     from flyweight.records.store import Store
 
-MOST_STEPS: Final = 8
+MAX_STEPS: Final = 8
 
 Examine = Callable[[Recipe], Diagnosis]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixStep:
-    """A remedy that was tried, or several at once. recipe: from here on; line: what came of it.
+    """One remedy that was tried, or several together. recipe: after this step; line: the result.
 
     trial: None if it could not be trained.
     """
@@ -47,7 +47,7 @@ class FixStep:
 
     @property
     def remedy(self) -> Remedy:
-        """What was tried: all changes."""
+        """All changes that were tried, as one remedy."""
         return together(self.findings)
 
     @property
@@ -57,9 +57,9 @@ class FixStep:
 
 @dataclass(frozen=True, kw_only=True)
 class FixOutcome:
-    """The whole walk. is_done: nothing more was found, or nothing of it helped; False where it was stopped before.
+    """The result of a fix. is_done: there is nothing left to try; False if it was stopped before.
 
-    left: the alarms that the last recipe still has.
+    left: the alarms of the last recipe.
     """
 
     start: Recipe
@@ -77,29 +77,28 @@ def fix_recipe(
     seeds: int = 5,
     first_seed: int = 0,
     is_full: bool = False,
-    most_steps: int = MOST_STEPS,
+    max_steps: int = MAX_STEPS,
     executor: Executor = AUTOMATIC,
     on_step: Callable[[FixStep], None] = ignore,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> FixOutcome:
-    """Mend a recipe step by step; `on_step` hears of each remedy when it has been tried.
+    """Fix a recipe step by step; `on_step` is called after each trial.
 
-    Remedies are tried in the order of the alarms, each by itself, and kept if they helped by the rule of their gain.
-    After a change everything is examined anew, so remedies of the same key never add up blindly, and what failed before
-    is tried again when all else was tried. Where none of those that promise accuracy helps by itself, they are tried at
-    once: a fault may hide what mending another gives. What only switches the protocol comes last, in one step, since a
-    net that has learnt shows best what was reported otherwise. No two recipes are compared twice, however their
-    protocols differ, and a remedy that would lead back to a recipe that was left is not tried.
+    Remedies are tried one at a time in the order of the alarms, and kept if they help (see `try_remedy`). After a
+    change the recipe is examined again, and remedies that failed before are tried again after all others. If no remedy
+    for accuracy helps alone, they are tried together: one fault can hide the effect of fixing another. Changes of the
+    protocol come last, in one step, because the trained net then shows best how the reported figures differ. The same
+    two recipes are never compared twice, and no remedy leads back to an earlier recipe.
 
-    most_steps counts what has to be trained for a better or cheaper net: neither protocols, nor what is on record
-    already, nor what cannot be trained. `examine` is by default `examiner(store)`.
+    max_steps: limit of steps that train something new; changes of the protocol do not count. examine: default
+    `examiner(store)`.
 
     Raises:
         UsageError: fewer than two seeds, or no step.
-        RecipeError, OverBudgetError: a recipe that could not be trained.
+        RecipeError, OverBudgetError: the recipe cannot be trained.
     """
-    require_counts(seed=first_seed, most_steps=most_steps)
+    require_counts(seed=first_seed, max_steps=max_steps)
     require_seeds(seeds)
     resolved = plan(recipe).require()
     trial_of = functools.partial(
@@ -112,29 +111,29 @@ def fix_recipe(
         watch=watch,
         should_stop=should_stop,
     )
-    walk = _Walk(recipe, resolved, examine or examiner(store, first_seed=first_seed), is_full=is_full)
+    search = _Search(recipe, resolved, examine or examiner(store, first_seed=first_seed), is_full=is_full)
     steps, n_counted = list[FixStep](), 0
     while not should_stop():
-        findings = walk.next_try(only_switches=n_counted >= most_steps)
+        findings = search.next_try(only_switches=n_counted >= max_steps)
         if not findings:
             break
         over = {run.id for run in store.runs(purpose="all") if run.status in OVER}
-        step = _step(walk.recipe, findings, trial_of)
+        step = _step(search.recipe, findings, trial_of)
         if step is None:
             break
-        n_counted += _counts(step, is_switch=_is_switch(walk.recipe, findings), over=over)
+        n_counted += _counts(step, is_switch=_is_switch(search.recipe, findings), over=over)
         steps.append(step)
         on_step(step)
-        walk.go(step)
-    is_done = not walk.next_try()
-    return FixOutcome(start=recipe, recipe=walk.recipe, steps=tuple(steps), left=walk.alarms, is_done=is_done)
+        search.go(step)
+    is_done = not search.next_try()
+    return FixOutcome(start=recipe, recipe=search.recipe, steps=tuple(steps), left=search.alarms, is_done=is_done)
 
 
 def examiner(store: Store, *, first_seed: int = 0) -> Examine:
-    """What looks at a recipe by default: its newest run if one is over, else the recipe with what can be probed.
+    """The default way to examine a recipe: its newest ended run, else the recipe with its probes.
 
-    The runs of a full trial are runs of the recipe, so after the first step they are there to be looked at. Those of a
-    short trial are not asked: so few images make faults of their own, such as overfitting and too few updates.
+    The runs of a full trial are runs of the recipe, so they are used after the first step. Those of a short trial are
+    not: with so few images they show faults of their own, such as overfitting and too few updates.
     """
 
     def examine(recipe: Recipe) -> Diagnosis:
@@ -151,8 +150,8 @@ def examiner(store: Store, *, first_seed: int = 0) -> Examine:
     return examine
 
 
-class _Walk:
-    """Where a walk stands, and what it has tried; it chooses what is next, and does nothing of it."""
+class _Search:
+    """The state of a fix: the present recipe and what was tried. Chooses the next trial, but does not run it."""
 
     def __init__(self, recipe: Recipe, resolved: ResolvedRecipe, examine: Examine, *, is_full: bool) -> None:
         self.recipe = recipe
@@ -160,20 +159,20 @@ class _Walk:
         self._examine = examine
         self._is_full = is_full
         self._source = resolved.source
-        self._left = set(_marks(recipe))  # each recipe that was reached
-        self._tried: dict[Hashable, bool] = {}  # by what was compared: whether it was trained
-        self._codes: set[str] = set()  # of what was tried on any recipe
+        self._left = set(_marks(recipe))  # every recipe so far
+        self._tried: dict[Hashable, bool] = {}  # by the compared recipes: whether they were trained
+        self._codes: set[str] = set()  # of all findings that were tried
 
     def next_try(self, *, only_switches: bool = False) -> tuple[Finding, ...]:
-        """The findings whose remedies are to be tried next, at once; none where all was tried.
+        """The findings whose remedies are tried next, together; empty if all were tried.
 
-        only_switches: only what switches the protocol and nothing else.
+        only_switches: only changes of the protocol.
         """
         candidates = self._switches() if only_switches else (*self._remedies(), *self._switches())
         return next((one for one in candidates if not self._is_known(one)), ())
 
     def go(self, step: FixStep) -> None:
-        """Note what was tried, and move on to the recipe that came of it."""
+        """Record a step, and continue with its recipe if it helped."""
         self._tried[self._compared(step.findings)] = step.trial is not None
         self._codes |= {one.code for one in step.findings}
         if not step.has_helped:
@@ -183,10 +182,9 @@ class _Walk:
         self.alarms = self._examine(step.recipe).alarms
 
     def _remedies(self) -> Iterator[tuple[Finding, ...]]:
-        """Each remedy by itself, then those that failed: the first two at once, the first three, and so on.
+        """Each remedy alone, then those that failed: the first two together, the first three, and so on.
 
-        What was never tried comes first, then what failed on another recipe. Those at once are taken in the order of
-        the alarms: what each gives alone says nothing where faults hide each other.
+        New remedies come before those that failed on an earlier recipe. Combinations are in the order of the alarms.
         """
         remedies = [one for one in self.alarms if one.remedy is not None and not _is_switch(self.recipe, [one])]
         yield from ((one,) for one in sorted(remedies, key=lambda one: one.code in self._codes))
@@ -194,17 +192,17 @@ class _Walk:
         yield from (apart[:count] for count in range(2, len(apart) + 1))
 
     def _has_failed(self, finding: Finding) -> bool:
-        """Whether a remedy for a better net was trained by itself on this very recipe; it was not kept."""
+        """Whether a remedy for accuracy was trained alone on the present recipe and not kept."""
         return together([finding]).gain == "accuracy" and self._tried.get(self._compared([finding]), False)
 
     def _switches(self) -> Iterator[tuple[Finding, ...]]:
-        """What switches the protocol: all of it at once, and one by one if that cannot be."""
+        """Changes of the protocol: all together, or one by one if that fails."""
         switches = [one for one in self.alarms if one.remedy is not None and _is_switch(self.recipe, [one])]
         yield self._apart(switches)
         yield from ((one,) for one in switches)
 
     def _apart(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-        """Those whose remedies change no key that one before them changes."""
+        """The findings whose remedies change no key that an earlier one changes."""
         found, keys = list[Finding](), set[str]()
         for one in findings:
             own = _keys(self.recipe, [one])
@@ -214,7 +212,7 @@ class _Walk:
         return tuple(found)
 
     def _is_known(self, findings: Sequence[Finding]) -> bool:
-        """Whether there is nothing to try, it was tried, or it would lead back."""
+        """Whether there is nothing to try, it was tried already, or it leads back to an earlier recipe."""
         if not findings or self._compared(findings) in self._tried:
             return True
         changed = _changed(self.recipe, findings)
@@ -224,9 +222,9 @@ class _Walk:
         return (reported if together(findings).gain == "honesty" else trained) in self._left
 
     def _compared(self, findings: Sequence[Finding]) -> Hashable:
-        """What a trial compares: two recipes as they are trained, or what a protocol reports with a clean evaluation.
+        """Key of a trial: the two recipes as they are trained, or the two protocols.
 
-        A remedy that leads to no recipe is known by its own words.
+        A remedy whose changes are invalid is identified by them.
         """
         remedy, changed = together(findings), _changed(self.recipe, findings)
         if changed is None:
@@ -239,7 +237,7 @@ class _Walk:
 
 
 def together(findings: Sequence[Finding]) -> Remedy:
-    """The remedies of findings, which have some, as one."""
+    """The remedies of findings as one; every finding has a remedy."""
     remedies = [one.remedy for one in findings if one.remedy is not None]
     return Remedy(
         changes=tuple(change for one in remedies for change in one.changes),
@@ -249,12 +247,12 @@ def together(findings: Sequence[Finding]) -> Remedy:
 
 
 def _marks(recipe: Recipe) -> tuple[tuple[str, str], tuple[str, str]]:
-    """What a recipe trains and tells, and what it trains whatever it tells, to know one that was reached before."""
+    """Two keys of a recipe: with its protocol, and without."""
     return ("reported", recipe_hash(recipe)), ("trained", recipe_hash(cleanly_evaluated(recipe)))
 
 
 def _changed(recipe: Recipe, findings: Sequence[Finding]) -> Recipe | None:
-    """The recipe that remedies lead to; None if they lead to none."""
+    """The recipe with the changes of the remedies; None if they are invalid."""
     try:
         return override(recipe, together(findings).changes)
     except UsageError:
@@ -267,13 +265,13 @@ def _keys(recipe: Recipe, findings: Sequence[Finding]) -> set[str]:
 
 
 def _is_switch(recipe: Recipe, findings: Sequence[Finding]) -> bool:
-    """Whether remedies only switch the protocol to a clean evaluation: what they give is known before any run."""
+    """Whether remedies only change the protocol to a clean evaluation."""
     keys = _keys(recipe, findings)
     return bool(keys) and keys <= CLEAN.keys() and together(findings).gain == "honesty"
 
 
 def _counts(step: FixStep, *, is_switch: bool, over: set[str]) -> bool:
-    """Whether a step is one of the most that there may be. over: the runs that were on record before it."""
+    """Whether a step counts towards max_steps: it trained something new. over: the runs on record before it."""
     if step.trial is None or is_switch:
         return False
     return not step.trial.run_ids or not over.issuperset(step.trial.run_ids)
@@ -282,17 +280,17 @@ def _counts(step: FixStep, *, is_switch: bool, over: set[str]) -> bool:
 def _step(
     recipe: Recipe, findings: tuple[Finding, ...], trial_of: Callable[[Recipe, Finding], Trial | None]
 ) -> FixStep | None:
-    """Remedies tried; None if it was stopped. What makes no recipe, or too dear a net, is noted and left."""
+    """Try remedies; None if stopped. Invalid changes and nets over the budget are noted."""
     try:
         trial = trial_of(recipe, _as_one(findings))
     except (UsageError, OverBudgetError) as error:
         return FixStep(findings=findings, trial=None, recipe=recipe, line=untried(error))
     if trial is None:
         return None
-    mended = override(recipe, trial.changes) if trial.has_helped else recipe
-    return FixStep(findings=findings, trial=trial, recipe=mended, line=trial.line)
+    changed = override(recipe, trial.changes) if trial.has_helped else recipe
+    return FixStep(findings=findings, trial=trial, recipe=changed, line=trial.line)
 
 
 def _as_one(findings: Sequence[Finding]) -> Finding:
-    """What a trial is asked for: one finding, with all that is to be changed."""
+    """The findings as one, with all their changes."""
     return replace(findings[0], code=" + ".join(one.code for one in findings), remedy=together(findings))

@@ -1,15 +1,14 @@
-"""Which highest learning rates suit a recipe: the range test of Smith (2017), over several seeds.
+"""Learning rate range test (Smith 2017), with several seeds.
 
-Goes in: a recipe. Comes out: a range with its reason, and the curves it was read from. A new net takes a hundred steps
-of the recipe's own training while the rate rises from far too low to far too high; where the loss falls, the rate is
-good. Nothing is recorded, and a loss that is not a number ends a seed and is no error.
+In: a recipe. Out: a range of good maximum rates, the reason, and the loss curves. A new net takes a hundred training
+steps of the recipe while the rate rises from far too low to far too high; the rate is good where the loss falls. Runs
+are not recorded; a loss that is not a number ends a seed and is no error.
 
-How the ends of the range are read was set by trainings of 57 to 625 steps at 9 to 11 rates each (seven recipes, n = 2
-seeds, MNIST): nets whose every layer is normalised stand rates up to where the loss was lowest and beyond; a LeNet
-without batch norm died at 0.4 (Adam) to 2 times (SGD) that, so a third of it is the upper end of such nets. On three
-recipes that were not looked at for it (n = 3 seeds: own/8k, own/20k-fast without momentum, 004-1) both ends and the
-middle stayed within 0.6 points of the best rate tried, a tenth of the lower end lost 2 to 8 points, and ten times the
-upper end 65 points or more.
+The ends of the range were calibrated on trainings of 57 to 625 steps at 9 to 11 rates each (seven recipes, n = 2 seeds,
+MNIST): nets with batch norm after every layer train well up to the rate of the lowest loss and beyond; a LeNet without
+batch norm failed at 0.4 (Adam) to 2 times (SGD) that rate, so the upper end for such nets is a third of it. On three
+other recipes (n = 3 seeds: own/8k, own/20k-fast without momentum, 004-1) both ends and the middle were within 0.6
+points of the best rate tried, a tenth of the lower end lost 2 to 8 points, and ten times the upper end 65 or more.
 """
 
 from __future__ import annotations
@@ -42,20 +41,18 @@ if TYPE_CHECKING:
     from flyweight.train.device import DeviceName
 
 STEPS: Final = 100
-FEWEST_STEPS: Final = 20
+MIN_STEPS: Final = 20
 
-SMOOTHING: Final = 0.8  # a step of 100 is a factor of 1.15 in the rate: the mean reaches over a factor of two
-EXPLODED: Final = 4.0  # times the lowest smoothed loss, at which a seed ends (Smith's own code, and fastai's)
-START: Final = 10  # steps, at rates too low to matter, that say what the loss was at the start
-LEAST_FALL: Final = (
-    0.02  # of the loss at the start, below which a curve is noise: batches of 64 differ by about as much
-)
+SMOOTHING: Final = 0.8  # one step of 100 is a factor of 1.15 in the rate, so the mean covers a factor of about two
+EXPLODED: Final = 4.0  # times the lowest smoothed loss: there a seed ends (as in Smith's code and in fastai)
+START: Final = 10  # steps at rates too low to matter, whose mean is the loss at the start
+MIN_FALL: Final = 0.02  # of the loss at the start; less is noise: batches of 64 differ by about as much
 
-FALLEN: Final = 0.5  # share of the whole fall at which a rate is high enough
-WIDEST: Final = 10.0  # below a tenth of the upper end a short training is not over when it ends
-NARROWEST: Final = 2.0
-DOUBTFUL: Final = 5.0  # between the seeds' upper ends; of ten recipes nine stayed below 2.5
-PLAIN_MARGIN: Final = 3.0  # of nets with layers that are not normalised, see above
+FALLEN: Final = 0.5  # share of the total fall at which a rate is high enough
+MAX_WIDTH: Final = 10.0  # below a tenth of the upper end a short training does not converge
+MIN_WIDTH: Final = 2.0
+MAX_SPREAD: Final = 5.0  # factor between the upper ends of the seeds; nine of ten recipes stayed below 2.5
+PLAIN_MARGIN: Final = 3.0  # for nets without batch norm after every layer, see above
 
 Where: TypeAlias = Literal["below", "inside", "above", "unknown"]
 Curve: TypeAlias = tuple[float | None, ...]
@@ -63,11 +60,11 @@ Curve: TypeAlias = tuple[float | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class SeedRange:
-    """The test of one seed.
+    """The result of one seed.
 
-    losses: mean per image, one a step; None where it was not a number. The rates at which the smoothed loss fell
-    fastest (steepest), had fallen halfway and was lowest, and the range of this seed alone, are None where it did not
-    fall. diverges: the rate at which it exploded or stopped being a number, None if at none.
+    losses: mean per image of each step; None where it was not a number. steepest, halfway, lowest: rates at which the
+    smoothed loss fell fastest, had fallen by half, and was lowest. low, high: the range of this seed. All are None if
+    the loss did not fall. diverges: the rate at which the loss exploded, None if it did not.
     """
 
     seed: int
@@ -83,10 +80,10 @@ class SeedRange:
 
 @dataclass(frozen=True, kw_only=True)
 class LrRange:
-    """Good highest learning rates for a recipe, and where its own lies.
+    """The range of good maximum learning rates of a recipe, and the position of its own rate.
 
-    low, high: medians over the seeds that fell; suggestion: the geometric mean of both; None if too few seeds fell.
-    spread: the factor between the seeds' upper ends, largest over smallest. reason: why the range is what it is.
+    low, high: medians over the seeds whose loss fell; suggestion: their geometric mean; None if too few seeds fell.
+    spread: largest upper end of a seed divided by the smallest. reason: a sentence.
     """
 
     lr: float
@@ -113,13 +110,13 @@ def lr_range(
 ) -> LrRange | None:
     """Test rates from `low` to `high` in `steps` steps, with a new net, order and augmentation for each seed.
 
-    By default 100 steps from 1e-5 to 10 for sgd and from 1e-6 to 1 for adam and adamw; where the loss of a batch is a
-    sum, the rates of sgd are divided by the batch size. `watch` hears of each seed; None is returned if it was stopped
-    before the first was over. The schedule of the recipe is not asked: it multiplies the rate that is meant here.
+    Default: 100 steps from 1e-5 to 10 for sgd, and from 1e-6 to 1 for adam and adamw; if the loss of a batch is a sum,
+    the rates of sgd are divided by the batch size. The schedule of the recipe is not used: it multiplies this rate.
+    `watch` is called after each seed. Returns None if stopped before the end of the first seed.
 
     Raises:
-        UsageError: rates or numbers that cannot be meant.
-        RecipeError, OverBudgetError: a recipe that could not be trained.
+        UsageError: invalid rates or numbers.
+        RecipeError, OverBudgetError: the recipe cannot be trained.
     """
     resolved = plan(recipe).require()
     require_counts(seeds=seeds, seed=first_seed)
@@ -137,15 +134,15 @@ def lr_range(
 
 
 def is_normalised(cost: Cost) -> bool:
-    """Whether every layer with weights but the last is followed by batch norm before the next.
+    """Whether batch norm follows every layer with weights except the last.
 
-    The output of such a layer does not depend on the length of its weights. A step too long makes them longer, and
-    the next steps smaller against them (van Laarhoven 2017), so rates that are too high mend themselves.
+    Then the output does not depend on the norm of the weights: a step that is too long increases the norm, which makes
+    the next steps relatively smaller (van Laarhoven 2017), so nets recover from rates that are too high.
     """
     kinds = [row.kind for row in cost.rows if row.is_executed]
-    weighty = [place for place, kind in enumerate(kinds) if kind in WEIGHTS]
-    return len(weighty) > 1 and all(
-        any(kind in NORMS for kind in kinds[one:following]) for one, following in pairwise(weighty)
+    with_weights = [place for place, kind in enumerate(kinds) if kind in WEIGHTS]
+    return len(with_weights) > 1 and all(
+        any(kind in NORMS for kind in kinds[one:following]) for one, following in pairwise(with_weights)
     )
 
 
@@ -159,17 +156,15 @@ def _rates(recipe: Recipe, *, low: float | None, high: float | None, steps: int 
     if not 0 < lowest < highest < math.inf:
         raise UsageError(f"a range test needs rates 0 < low < high, found {lowest:g} and {highest:g}.")
     steps = STEPS if steps is None else steps
-    if not FEWEST_STEPS <= steps <= 10_000:
-        raise UsageError(
-            f"a range test needs {FEWEST_STEPS} to 10,000 steps, found {steps:,}; 100 is the usual number."
-        )
+    if not MIN_STEPS <= steps <= 10_000:
+        raise UsageError(f"a range test needs {MIN_STEPS} to 10,000 steps, found {steps:,}; 100 is the usual number.")
     return tuple(float(rate) for rate in np.geomspace(lowest, highest, steps))
 
 
 def _sweep(
     bench: Workbench, rates: Sequence[float], should_stop: Callable[[], bool]
 ) -> tuple[float | None, ...] | None:
-    """The loss of each step until it explodes; None if it was stopped. The recipe's own loop does the steps."""
+    """The loss of each step until it explodes; None if stopped. Uses the training loop of the recipe."""
     losses = list[float]()
     n_steps = bench.batches.n_steps
     epochs = math.ceil(len(rates) / n_steps)
@@ -194,25 +189,25 @@ def _sweep(
     )
     if is_stopped:
         return None
-    # A step whose loss is no number is not taken, so nobody is asked after it.
+    # A step with a loss that is not a number is not taken, so should_stop is not called after it.
     ended = (None,) if outcome.status == "diverged" else ()
     return (*(loss if math.isfinite(loss) else None for loss in losses), *ended)
 
 
 def _loss(training: Training, label_smoothing: float) -> float:
-    """The mean loss per image of the step that was just taken, whatever the recipe makes of a batch's losses."""
+    """The mean loss per image of the last step, whatever the reduction of the recipe."""
     assert training.last_batch is not None, "a step was taken"
     logits, labels = training.last_batch
     return cross_entropy(logits, labels, label_smoothing=label_smoothing).item()
 
 
 def _unmeasured(_model: torch.nn.Module) -> Evaluation:
-    """What ends an epoch of a test that has no use for validation."""
+    """Stands in for validation, which this test does not need."""
     return Evaluation(loss=0.0, correct=0, count=1, probabilities=torch.zeros(0))
 
 
 class _Running:
-    """A mean that forgets exponentially, corrected for its start, and the lowest that it was."""
+    """An exponential moving average with bias correction, and its minimum."""
 
     def __init__(self) -> None:
         self.sum, self.weight, self.lowest = 0.0, 0.0, math.inf
@@ -226,9 +221,9 @@ class _Running:
 
 
 def read_curve(lrs: Sequence[float], losses: Curve, *, seed: int, margin: float) -> SeedRange:
-    """What a curve says; pure, so that anyone can draw one and ask.
+    """The range of one loss curve; a pure function.
 
-    lrs: rising, of all steps that were meant to be. margin: the factor by which the range ends below the lowest loss.
+    lrs: rising, of all planned steps. margin: the upper end is the rate of the lowest loss divided by this.
     """
     has_ended = len(losses) < len(lrs) or None in losses
     found = SeedRange(
@@ -243,24 +238,24 @@ def read_curve(lrs: Sequence[float], losses: Curve, *, seed: int, margin: float)
     smooth = smoothed(known)
     start, bottom = float(np.mean(smooth[:START])), int(smooth.argmin())
     fall = start - float(smooth[bottom])
-    if fall <= LEAST_FALL * start or bottom < 2:
+    if fall <= MIN_FALL * start or bottom < 2:
         return found
     steepest, lowest = lrs[int(np.diff(smooth[: bottom + 1]).argmin())], lrs[bottom]
     halfway = lrs[int(np.argmax(smooth <= start - FALLEN * fall))]
     high = lowest / margin
-    low = min(max(halfway, high / WIDEST), high / NARROWEST)
+    low = min(max(halfway, high / MAX_WIDTH), high / MIN_WIDTH)
     return replace(found, steepest=steepest, halfway=halfway, lowest=lowest, low=low, high=high)
 
 
 def _known(losses: Curve) -> list[float]:
-    """The losses before the first that is not a number."""
+    """The losses before the first one that is not a number."""
     return [loss for loss in losses[: losses.index(None) if None in losses else len(losses)] if loss is not None]
 
 
 def smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
-    """The running mean, forwards and backwards, so that it does not lag: four steps are a factor of 1.7 in the rate.
+    """The moving average in both directions, without lag; a lag of four steps would be a factor of 1.7 in the rate.
 
-    A loss counts as twice the first ones at most, or one that explodes would lift all before it.
+    Losses are capped at twice the loss at the start, so that an exploding one does not lift those before it.
     """
     values: NDArray[np.float64] = np.minimum(losses, 2 * float(np.mean(losses[:START])))
     forwards, backwards = _Running(), _Running()
@@ -270,12 +265,12 @@ def smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
 
 
 def summed_up(seeds: Sequence[SeedRange], lr: float, *, margin: float) -> LrRange:
-    """Several seeds as one range; more than half of them must have fallen."""
+    """The range of several seeds; the loss must have fallen in more than half of them."""
     lows = [one.low for one in seeds if one.low is not None]
     highs = [one.high for one in seeds if one.high is not None]
     if 2 * len(highs) <= len(seeds):
         return LrRange(lr=lr, reason=_no_range(seeds), seeds=tuple(seeds))
-    low, high = _middle(lows), _middle(highs)
+    low, high = _log_median(lows), _log_median(highs)
     where: Where = "below" if lr < low else "above" if lr > high else "inside"
     return LrRange(
         lr=lr,
@@ -289,37 +284,40 @@ def summed_up(seeds: Sequence[SeedRange], lr: float, *, margin: float) -> LrRang
     )
 
 
-def _middle(rates: Sequence[float]) -> float:
-    """The median on a scale of factors: one seed that found a second valley does not move it."""
+def _log_median(rates: Sequence[float]) -> float:
+    """The median of the logarithms; one outlier does not move it."""
     return math.exp(statistics.median(map(math.log, rates)))
 
 
 def _no_range(seeds: Sequence[SeedRange]) -> str:
     fell = sum(one.high is not None for one in seeds)
     exploded = [one.diverges for one in seeds if one.diverges is not None]
-    ended = f" It exploded in {len(exploded)} of {len(seeds)}, first at {min(exploded):.2g}." if exploded else ""
+    ended = (
+        f" It exploded in {len(exploded)} of {len(seeds)} seeds, at {min(exploded):.2g} or above." if exploded else ""
+    )
     return (
-        f"The loss fell at some rate in only {fell} of {len(seeds)} seeds, so no rate can be advised: look for the "
-        f"fault elsewhere, or begin at a lower rate.{ended}"
+        f"The loss fell in {fell} of {len(seeds)} seeds, so there is no range: the fault is elsewhere, or all rates "
+        f"are too high.{ended}"
     )
 
 
 def _reason(seeds: Sequence[SeedRange], low: float, high: float, *, lr: float, where: Where, margin: float) -> str:
     fell = [one for one in seeds if one.halfway is not None and one.lowest is not None]
     halfway, lowest = (
-        _middle([value for one in fell if (value := getattr(one, name)) is not None]) for name in ("halfway", "lowest")
+        _log_median([value for one in fell if (value := getattr(one, name)) is not None])
+        for name in ("halfway", "lowest")
     )
     is_open = any(one.lowest == one.lrs[-1] for one in fell)
-    ending = ", where the test ended: try higher ones too" if is_open else ""
-    bears = "" if margin == 1 else ", and layers without batch norm bear no more than a third of that for long"
-    place = {"below": "below that", "inside": "inside", "above": "above that"}[where]
+    ending = ", the highest rate of the test: higher rates may be good too" if is_open else ""
+    limit = "" if margin == 1 else "; without batch norm after every layer, the limit is a third of that"
+    position = {"below": "below this range", "inside": "in this range", "above": "above this range"}[where]
     return (
-        f"The loss had fallen halfway at {halfway:.2g} and was lowest at {lowest:.2g}{ending}{bears}. "
-        f"{low:.2g} to {high:.2g} are good highest rates; the recipe's {lr:g} lies {place}.{_doubt(fell)}"
+        f"The loss had fallen by half at {halfway:.2g} and was lowest at {lowest:.2g}{ending}{limit}. "
+        f"Good maximum rates are {low:.2g} to {high:.2g}; the rate of the recipe, {lr:g}, is {position}.{_doubt(fell)}"
     )
 
 
 def _doubt(fell: Sequence[SeedRange]) -> str:
     highs = [one.high for one in fell if one.high is not None]
     factor = max(highs) / min(highs)
-    return f" The seeds disagree by a factor of {factor:.2g}, so take it with care." if factor > DOUBTFUL else ""
+    return f" The seeds differ by a factor of {factor:.2g}, so the range is uncertain." if factor > MAX_SPREAD else ""

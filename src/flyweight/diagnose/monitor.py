@@ -1,7 +1,7 @@
-"""The doctor during a run: what its epochs and steps show is judged at once, reported once, and may end the run early.
+"""The doctor during a run: judge epochs and steps as they come, report each finding once, and optionally stop the run.
 
-Goes in: the events of a run. Comes out: `Found`, and a reason to end it. It knows neither nets nor files, so that a run
-takes the same steps to the same bits with it and without.
+In: the events of a run. Out: `Found` events, and a reason to stop. It does not touch the net, so the weights are equal
+to the bit with and without it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from flyweight.train.metrics import EpochMetrics
 
 STOPPED: Final = "stopped by the doctor"
 
-# A net that guesses has a loss of ln(classes). Three times that, not in the first steps but after them, is the mark of
-# weights that were thrown far away; a loss that was merely high at the start has come down by then.
+# The loss of guessing is ln(classes). Three times that after the first steps means that the weights have moved far
+# away; a loss that was only high at the start has come down by then.
 TIMES_GUESSING: Final = 3.0
-FEWEST_STEPS: Final = 20
-FLEEING: Final = "loss far above that of guessing"
-FLEEING_CODE: Final = "LR01"  # the rule that explains it
+MIN_STEPS: Final = 20
+HIGH_LOSS: Final = "loss far above that of guessing"
+HIGH_LOSS_CODE: Final = "LR01"  # the rule that explains it
 
 
 def rules_before(rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
-    """Those that need nothing but the recipe."""
+    """The rules that need only the recipe."""
     return tuple(rule for rule in rules if not rule.needs)
 
 
 def rules_during(rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
-    """Those that need the epochs so far and nothing else of a run."""
+    """The rules that need only the epochs so far."""
     return tuple(rule for rule in rules if rule.needs == ("history",))
 
 
 def monitor(*, may_stop: bool = False) -> MakeMonitor:
-    """What `run` and `run_seeds` take as `monitor`: the doctor looks at each epoch and says what it finds.
+    """The `monitor` argument of `run` and `run_seeds`: the doctor checks each epoch.
 
-    may_stop: a fault that the epochs or steps show ends the run as well; it can be resumed.
+    may_stop: a fault in the epochs or steps also stops the run, which can be resumed.
     """
     return functools.partial(_monitor, may_stop=may_stop)
 
@@ -58,7 +58,7 @@ def _monitor(recipe: ResolvedRecipe, history: Sequence[EpochMetrics], *, may_sto
 
 @dataclass(kw_only=True)
 class DoctorMonitor:
-    """Looks on at one run. subject: the recipe before any run. history: the epochs so far."""
+    """Monitors one run. subject: the recipe before any run. history: the epochs so far."""
 
     subject: Subject
     may_stop: bool
@@ -66,15 +66,15 @@ class DoctorMonitor:
     rules: Sequence[Rule] = RULES
     reason: str = ""
     known: set[str] = field(default_factory=set)
-    last_look: Stepped | None = None
+    last_checked: Stepped | None = None
 
     def watch(self, event: Event) -> tuple[Found, ...]:
-        """What an event shows, once."""
+        """New findings after an event."""
         match event:
             case Started():
                 return tuple(self._judge(rules_before(self.rules), event, epoch=0))
             case Stepped():
-                return tuple(self._look(event))
+                return tuple(self._check_steps(event))
             case EpochDone():
                 self.history.append(epoch_line(event.metrics))
                 return tuple(self._judge(rules_during(self.rules), event, epoch=event.metrics.epoch))
@@ -85,14 +85,14 @@ class DoctorMonitor:
         for one in diagnose(subject, rules=rules).alarms:
             yield from self._found(event, epoch=epoch, code=one.code, title=one.title, severity=one.severity)
 
-    def _look(self, event: Stepped) -> Iterator[Found]:
-        """Judge the steps since the look before; the running mean would still hold the first of them."""
-        before, self.last_look = self.last_look, event
-        if before is None or before.epoch != event.epoch or before.step < FEWEST_STEPS:
+    def _check_steps(self, event: Stepped) -> Iterator[Found]:
+        """Judge the steps since the last check, since the running mean still includes the first steps."""
+        before, self.last_checked = self.last_checked, event
+        if before is None or before.epoch != event.epoch or before.step < MIN_STEPS:
             return
         if loss_between(before, event) > TIMES_GUESSING * math.log(self.subject.data.n_classes):
             yield from self._found(
-                event, epoch=event.epoch, code=FLEEING_CODE, title=FLEEING, severity="fault", step=event.step
+                event, epoch=event.epoch, code=HIGH_LOSS_CODE, title=HIGH_LOSS, severity="fault", step=event.step
             )
 
     def _found(
@@ -105,7 +105,7 @@ class DoctorMonitor:
         severity: Severity,
         step: int | None = None,
     ) -> Iterator[Found]:
-        """Tell it once. What the recipe alone shows was known when the run was asked for, and does not end it."""
+        """Report a finding once. Findings of the recipe alone (epoch 0) do not stop the run."""
         if self.may_stop and severity == "fault" and epoch:
             self.reason = self.reason or f"{STOPPED}: {code} {title}"
         if code in self.known:
@@ -117,13 +117,13 @@ class DoctorMonitor:
 
 
 def loss_between(before: Stepped, after: Stepped) -> float:
-    """The mean loss of the steps between two looks at an epoch, from its running means."""
+    """The mean loss of the steps between two events of an epoch, from its running means."""
     steps = after.step - before.step
     return (after.loss * after.step - before.loss * before.step) / steps if steps else after.loss
 
 
 def epoch_line(metrics: EpochMetrics) -> EpochLine:
-    """An epoch as the rules know it; a loss that is not a number is None."""
+    """An epoch as a line of the history; a loss that is not a number is None."""
     return EpochLine(
         epoch=metrics.epoch,
         train_loss=_finite(metrics.train_loss),

@@ -1,7 +1,7 @@
-"""All that is known of a recipe or of a run, gathered into a subject for the doctor.
+"""Collect what is known about a recipe or a run into a `Subject` for the doctor.
 
-Goes in: a recipe, or a record and its store. Comes out: a `Subject`. A piece that is missing is named with its reason
-and never stops the rest. Without probes no torch is loaded, unless the net is a module of the user's own.
+In: a recipe, or a record and its store. Missing parts are noted with the reason. Without probes torch is not loaded,
+unless the net is a module of the user.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Piece = TypeVar("Piece")
 
 
 def subject_of_recipe(recipe: Recipe | ResolvedRecipe) -> Subject:
-    """All that is known before a run, without torch and, for a named set, without its images.
+    """What is known before a run; needs no torch and, for a named set, no images.
 
     Raises:
-        RecipeError, OverBudgetError: a recipe that could not be trained.
+        RecipeError, OverBudgetError: the recipe cannot be trained.
     """
     resolved = resolve(recipe)
     return Subject(
@@ -49,15 +49,15 @@ def subject_of_recipe(recipe: Recipe | ResolvedRecipe) -> Subject:
         data=resolved.data,
         lr_curve=_lr_curve(resolved.recipe),
         claims=claims_of_recipe(resolved.recipe, resolved.cost),
-        why_missing=dict.fromkeys((*OF_A_RUN, *OF_PROBES), "this is a recipe and no run"),
+        why_missing=dict.fromkeys((*OF_A_RUN, *OF_PROBES), "this is a recipe, not a run"),
     )
 
 
 def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True) -> Subject:
-    """All that is known of a run, whatever became of it.
+    """What is known about a run with any status.
 
     Raises:
-        RecipeError: its recipe is of another version. DataError: neither images nor figures of it are left.
+        RecipeError: this version cannot read its recipe. DataError: neither its images nor its figures exist.
     """
     recipe = recipe_of(record)
     source = source_of(recipe)
@@ -68,7 +68,7 @@ def subject_of_run(record: RunRecord, store: Store, *, with_probes: bool = True)
         cost=cost,
         data=_data_of_run(recipe, source, folder),
         lr_curve=_lr_curve(recipe),
-        why_missing=dict.fromkeys(OF_PROBES, "probes were not asked for"),
+        why_missing=dict.fromkeys(OF_PROBES, "probes are switched off (--no-probes)"),
     )
     subject = _with_files(subject, record, folder)
     subject = replace(subject, claims=claims_of_run(recipe, cost, record, store, ending=subject.ending))
@@ -81,7 +81,7 @@ def _lr_curve(recipe: Recipe) -> tuple[float, ...]:
 
 
 def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subject:
-    """What the files of the folder tell, each by itself."""
+    """The subject with the contents of the run folder; each file is read on its own."""
     from flyweight.doctor import reading
 
     why: dict[Need, str] = {}
@@ -93,16 +93,16 @@ def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subje
             why[need] = str(error)
             return None
         if not found:
-            why[need] = absent if folder.path.is_dir() else f"its folder {folder.path} is gone"
+            why[need] = absent if folder.path.is_dir() else f"its folder {folder.path} is missing"
         return found or None
 
     def read_reported() -> Mapping[str, Any] | None:
         return reading.read_reported(folder)
 
     judged_on = subject.recipe.protocol.evaluate_on
-    ending = read("ending", lambda: reading.read_ending(folder), "the run is not over") or _ending(record)
+    ending = read("ending", lambda: reading.read_ending(folder), "the run is unfinished") or _ending(record)
     if ending is not None:
-        why.pop("ending", None)  # the record had it
+        why.pop("ending", None)  # the record has it
     return replace(
         subject,
         history=read("history", lambda: reading.read_history(folder), _without_history(record)),
@@ -120,17 +120,17 @@ def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subje
 
 
 def _without_history(record: RunRecord) -> str:
-    return "its history is not there" if record.epochs_done else f"no epoch was finished: {_became(record)}"
+    return "its history is missing" if record.epochs_done else f"no epoch was finished: {_became(record)}"
 
 
 def _without_predictions(record: RunRecord) -> str:
     if record.status == "finished":
-        return "its predictions are not there"
+        return "its predictions are missing"
     return f"{_became(record)} and has no predictions"
 
 
 def _without_reported(record: RunRecord) -> str:
-    return "its reported metrics are not there" if record.epochs_done else _without_history(record)
+    return "its reported metrics are missing" if record.epochs_done else _without_history(record)
 
 
 def _became(record: RunRecord) -> str:
@@ -138,7 +138,7 @@ def _became(record: RunRecord) -> str:
 
 
 def _ending(record: RunRecord) -> Ending | None:
-    """How a run ended that has no result.json, as the record has it; None for one that is not over."""
+    """How a run ended according to its record; None for a running one. Used where result.json is missing."""
     if record.status == "running":
         return None
     figures = {split: record.figures(split) for split in SPLITS}
@@ -148,19 +148,19 @@ def _ending(record: RunRecord) -> Ending | None:
 def _with_parent(subject: Subject, record: RunRecord, store: Store) -> Subject:
     parent_hash = record.parent_hash or _hash_of_step_before(subject.recipe)
     if parent_hash is None:
-        return _lacking(subject, {"parent": "it is not on record what the recipe was changed from"})
+        return _lacking(subject, {"parent": "the recipe is not recorded as a change of another"})
     runs = store.runs(recipe_hash=parent_hash, data_hash=record.data_hash, status="finished", purpose="all")
     measured = ((run, found) for run in reversed(runs) if (found := run.figures("test")) is not None)
     first, figures = next(measured, (None, None))
     if first is None or figures is None:
-        return _lacking(subject, {"parent": "the recipe that it was changed from has no finished run on record"})
+        return _lacking(subject, {"parent": "the recipe that was changed has no finished run on record"})
     factors = tuple(dict.fromkeys(factor(change.key) for change in diff_stored(first.recipe, record.recipe)))
     parent = Parent(name=first.name, factors=factors, correct=figures.correct, count=figures.count)
     return replace(subject, parent=parent)
 
 
 def _hash_of_step_before(recipe: Recipe) -> str | None:
-    """Of the step that a step of a document was changed from."""
+    """The hash of the step that a step of a document changes."""
     found = step_of(recipe.name)
     before = found[1].parent if found else None
     return canonical_hash(before) if before else None
@@ -208,7 +208,7 @@ def _data_of_run(recipe: Recipe, source: ImageSource, folder: RunFolder) -> Data
 
 
 def _stored_cost(folder: RunFolder) -> Cost | None:
-    """As the result of the run has it."""
+    """The cost stored in the result of the run."""
     try:
         result = folder.result()
         rows = tuple(_row(row) for row in result.layers)
@@ -218,7 +218,7 @@ def _stored_cost(folder: RunFolder) -> Cost | None:
 
 
 def _row(table: Mapping[str, Any]) -> Row:
-    """Shapes are lists in JSON, and what tracing could not know is null. Version 0.1.0 wrote no kind, and `jump`."""
+    """A row of the stored table: shapes are lists, unknown values null; old files have no kind, and `jump`."""
     found = dict(table)
     found.setdefault("kind", _kind_of_text(found["layer"]))
     found.setdefault("effective_stride", found.pop("jump", None))
@@ -228,7 +228,7 @@ def _row(table: Mapping[str, Any]) -> Row:
 
 
 def _kind_of_text(layer: str) -> RowKind:
-    """From the token of a layer, or the name of a module's class."""
+    """The kind of a layer by its token, or by the class name of a module."""
     try:
         (node,) = parse_net(layer).nodes
     except NotationError:
@@ -237,7 +237,7 @@ def _kind_of_text(layer: str) -> RowKind:
 
 
 def _stored_data(folder: RunFolder) -> DataFacts | None:
-    """The sizes that the figures of the run's result are of."""
+    """The data sizes stored in the result of the run."""
     try:
         result = folder.result()
         channels, height, width = result.layers[0]["in_shape"]

@@ -1,7 +1,7 @@
-"""A trial of a remedy: a recipe unchanged and with only the change, the same seeds, side by side; whether it helped.
+"""Trials of remedies: train a recipe with and without a change, with the same seeds, and decide whether it helps.
 
-Goes in: a recipe and a finding with a remedy. Comes out: a `Trial`. What is compared is always a clean evaluation,
-whatever the protocol of the recipe reports; how a remedy was found is not known here.
+In: a recipe and a finding with a remedy. Out: a `Trial`. Accuracies are always from a clean evaluation, whatever the
+protocol of the recipe reports.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from flyweight.records.store import Store
 
 STUDY: Final = "doctor"
 
-# A short trial shows every run about as many images as MNIST has, over all its epochs together: seconds a seed.
+# Images that a run of a short trial sees, all epochs together: about as many as MNIST has, seconds per seed.
 IMAGE_PASSES: Final = 60_000
-FEWEST_IMAGES: Final = 1_000  # fewer teach so little that every remedy looks alike
+MIN_IMAGES: Final = 1_000  # with fewer, nets learn too little to show differences
 
-# A cheaper net is as good where it is sure to lose less than this: seeds of one recipe in short runs differ by as much
-# (own/8k on 10,000 images, 3 epochs: up to 0.4 points between n = 3).
-MOST_LOST: Final = 0.005
+# A cheaper net counts as equally good if the interval of its loss of accuracy is below this; seeds of one recipe in
+# short runs differ by as much (own/8k on 10,000 images, 3 epochs: up to 0.4 points, n = 3).
+MAX_LOSS: Final = 0.005
 
 
 def try_remedy(
@@ -54,22 +54,21 @@ def try_remedy(
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> Trial | None:
-    """Try the remedy of a finding; None if it was stopped before every seed was over.
+    """Try the remedy of a finding; None if stopped before the end of every seed.
 
-    Runs belong to the study "doctor". Those that are on record already are not trained again, and a stopped trial goes
-    on where it stood when it is asked for again. A short trial (the default) trains on fewer images, both sides on the
-    same ones; `is_full` runs the recipe as it is. A run that diverged has no predictions and counts as guessing, one of
-    the classes.
+    Runs belong to the study "doctor". Runs on record are not trained again, so a stopped trial continues when called
+    again. A short trial (the default) trains on fewer images, the same for both recipes; `is_full` uses all images of
+    the recipe. A diverged run counts with the accuracy of guessing.
 
     - accuracy: helps if validation accuracy rises with p < 0.05 over pairs of the same seed.
     - cost: helps if parameters or multiplications fall, and the interval of the change in accuracy ends above
       -0.5 points.
-    - honesty: nothing is promised but figures that mean what they say, so only the unchanged recipe runs, and what it
-      reports is compared with a clean evaluation.
+    - honesty: the change only makes the reported figures clean, so only the unchanged recipe runs; its reported
+      figures are compared with a clean evaluation.
 
     Raises:
         UsageError: fewer than two seeds, or a finding without a remedy.
-        RecipeError, OverBudgetError: a remedy that makes a recipe which cannot be trained; nothing was spent.
+        RecipeError, OverBudgetError: the changed recipe cannot be trained; nothing was trained.
     """
     require_counts(seed=first_seed)
     require_seeds(seeds)
@@ -81,9 +80,9 @@ def try_remedy(
 
 
 def require_seeds(seeds: int) -> None:
-    """Refuse (UsageError) so few seeds that a trial says nothing."""
+    """Raise UsageError for fewer than two seeds."""
     if seeds < 2:
-        raise UsageError(f"a trial needs 2 seeds or more to know their spread, found {seeds}; 5 is the usual number.")
+        raise UsageError(f"a trial needs 2 seeds or more to measure their spread, found {seeds}; usual: 5.")
     require_counts(seeds=seeds)
 
 
@@ -97,19 +96,19 @@ def untried(error: UsageError | OverBudgetError) -> str:
 
 
 def short_limit(epochs: int) -> int:
-    """How many images at most train in each epoch of a short trial.
+    """The maximum number of training images in each epoch of a short trial.
 
     >>> short_limit(1), short_limit(20), short_limit(500)
     (60000, 3000, 1000)
     """
-    return max(FEWEST_IMAGES, IMAGE_PASSES // epochs)
+    return max(MIN_IMAGES, IMAGE_PASSES // epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """What is to be trained. arms: unchanged and changed, as they run; one where the gain is honesty, or none.
+    """What is trained. arms: the unchanged and the changed recipe as they run; one or none if the gain is honesty.
 
-    costs: of the unchanged recipe and of the changed one, which the arms have too.
+    costs: of the unchanged and the changed recipe.
     """
 
     finding: Finding
@@ -124,7 +123,7 @@ class _Setup:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What the remedy changes."""
+        """The keys that the remedy changes."""
         return tuple(change.key for change in diff(self.unchanged, self.changed))
 
 
@@ -158,14 +157,14 @@ def _advice(finding: Finding) -> str:
 
 
 def cleanly_evaluated(recipe: Recipe) -> Recipe:
-    """The recipe with a clean evaluation; a transform that takes the augmentation from training is kept."""
+    """The recipe with a clean evaluation; a shared transform that disables augmentation in training is kept."""
     kept = {"shared_transform": recipe.protocol.shared_transform}
     protocol = ProtocolSection(**kept) if kept["shared_transform"] == "evaluation" else ProtocolSection()
     return recipe.model_copy(update={"protocol": protocol})
 
 
 def shortened(arms: Sequence[Recipe], sizes: SetSizes) -> tuple[Recipe, ...]:
-    """The recipes on so few images that the longest of them sees about IMAGE_PASSES; all have the same limit."""
+    """The recipes limited to the same number of images, so that the longest run sees about IMAGE_PASSES."""
     limit = short_limit(max(arm.train.epochs for arm in arms))
     return tuple(_limited(arm, limit) if limit < data_facts(arm, sizes).n_train else arm for arm in arms)
 
@@ -175,7 +174,7 @@ def _limited(arm: Recipe, limit: int) -> Recipe:
 
 
 def _renamed(recipe: Recipe) -> Recipe:
-    """Under a name of its own, so that no list takes a run of a trial for one of the recipe."""
+    """With a name that distinguishes runs of a trial from runs of the recipe."""
     return recipe.model_copy(update={"name": f"{recipe.name} ({STUDY})"})
 
 
@@ -195,7 +194,7 @@ def _train(
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> list[tuple[RunRecord, ...]] | None:
-    """The runs of each arm in the order of the seeds, trained where they are not on record; None if it was stopped."""
+    """The runs of each arm by seed; those not on record are trained. None if stopped."""
     requests = {arm.hash: _request(setup, arm) for arm in setup.arms}
     executed = execute(tuple(requests.values()), store=store, executor=executor, watch=watch, should_stop=should_stop)
     if not all(one.is_complete for one in executed):
@@ -217,7 +216,7 @@ def _request(setup: _Setup, arm: ResolvedRecipe) -> TrainingRequest:
 
 
 def _comparison(setup: _Setup, before: Sequence[RunRecord], after: Sequence[RunRecord]) -> Trial:
-    """The trial of a remedy that promises accuracy, or the same accuracy for less."""
+    """The trial of a remedy for accuracy or cost."""
     guess = 1 / setup.n_classes
     was, now = (tuple(_accuracy(run, guess) for run in runs) for runs in (before, after))
     count = next((run.validation_count for run in (*before, *after) if run.validation_count), None)
@@ -225,10 +224,10 @@ def _comparison(setup: _Setup, before: Sequence[RunRecord], after: Sequence[RunR
     costs = setup.costs
     is_cheaper = any(new < old for old, new in zip(_sizes(costs[0]), _sizes(costs[1]), strict=True))
     if setup.remedy.gain == "cost":
-        has_helped = is_cheaper and found.low is not None and found.low > -MOST_LOST
+        has_helped = is_cheaper and found.low is not None and found.low > -MAX_LOSS
     else:
         has_helped = found.effect > 0 and found.p is not None and found.p < LEVEL
-    outcome = outcome_words(setup.remedy.gain, found, is_cheaper=is_cheaper, has_helped=has_helped, most_lost=MOST_LOST)
+    outcome = outcome_words(setup.remedy.gain, found, is_cheaper=is_cheaper, has_helped=has_helped, max_loss=MAX_LOSS)
     return _trial_of(
         setup,
         before=was,
@@ -244,7 +243,7 @@ def _comparison(setup: _Setup, before: Sequence[RunRecord], after: Sequence[RunR
 
 
 def _accuracy(run: RunRecord, guess: float) -> float:
-    """On held-out images; a run that diverged guesses."""
+    """Validation accuracy; that of guessing for a diverged run."""
     return guess if run.status == "diverged" or run.validation_accuracy is None else run.validation_accuracy
 
 
@@ -257,7 +256,7 @@ def _sizes(expense: Expense) -> tuple[int, ...]:
 
 
 def _clean_evaluation(setup: _Setup, runs: Sequence[RunRecord], store: Store) -> Trial:
-    """The trial of a remedy after which figures mean what they say: how far off those are that are reported now."""
+    """The trial of a remedy for a clean evaluation: how much the reported figures are off."""
     finished = [run for run in runs if run.status == "finished"]
     shown = reported_otherwise(setup.unchanged, setup.keys, finished, store) if finished else ()
     is_left = any(value_at(setup.changed, key) != CLEAN[key] for key in setup.keys if key in CLEAN)

@@ -1,4 +1,4 @@
-"""What came of trying a remedy, and the file of a run that keeps it."""
+"""The result of a trial, and its file in a run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flyweight.records.run_folder import RunFolder, validated
 
 @dataclass(frozen=True, kw_only=True)
 class Expense:
-    """What a recipe's net costs: parameters that run, parameters that it holds, multiplications an image."""
+    """The cost of a net: parameters that it uses, parameters that it registers, MACs per image."""
 
     params: int
     registered_params: int
@@ -24,11 +24,11 @@ class Expense:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What came of trying a remedy.
+    """The result of a trial.
 
-    before, after: validation accuracies, one a seed; empty where the gain is honesty. reported, clean: a figure of the
-    same runs, as the protocol reports it and by a clean evaluation; empty where the gain is another. paired is None
-    where no figure could be compared. line: all of it in one line. budget: how long was trained, in words.
+    before, after: validation accuracy of each seed; empty if the gain is honesty. reported, clean: a figure of the same
+    runs by the protocol and by a clean evaluation; only if the gain is honesty. paired: None if nothing could be
+    compared. line: all of it in one line. budget: the images and epochs of the runs, in words.
     """
 
     code: str
@@ -49,25 +49,25 @@ class Trial:
 
     @property
     def tried(self) -> Tried:
-        """As much of it as a diagnosis needs."""
+        """The part that a diagnosis needs."""
         return Tried(code=self.code, has_helped=self.has_helped, line=self.line)
 
 
-# Keys of the file until version 0.1.0.
+# Old keys, still read.
 _OLD_KEYS: Final[Mapping[str, str]] = {"told": "reported", "honest": "clean"}
 
 
 def keep_trials(folder: RunFolder, trials: Sequence[Trial]) -> None:
-    """Write trials beside a run; of each code the newest is kept. What was damaged is written anew."""
+    """Add trials to a run folder, the newest of each code. A damaged file is replaced."""
     known = {trial.code: trial for trial in (*_read_if_whole(folder), *trials)}
     folder.write_json("trials", [asdict(known[code]) for code in sorted(known)])
 
 
 def read_trials(folder: RunFolder) -> tuple[Trial, ...]:
-    """The trials that were kept beside a run; none where there are none.
+    """The trials in a run folder.
 
     Raises:
-        DataError: a file that holds something else.
+        DataError: the file is damaged.
     """
     return folder.read_json("trials", _parsed, holds="trials of remedies") or ()
 
@@ -78,7 +78,7 @@ def _parsed(value: object) -> tuple[Trial, ...]:
 
 
 def read_tried(folder: RunFolder) -> tuple[Tried, ...]:
-    """What came of the remedies that were tried, for a diagnosis; a damaged file does not stop it."""
+    """The results of trials for a diagnosis; empty if the file is damaged."""
     return tuple(trial.tried for trial in _read_if_whole(folder))
 
 

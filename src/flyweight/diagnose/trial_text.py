@@ -1,7 +1,4 @@
-"""A trial of a remedy in one line: what it gave, how sure that is, and whether it helped.
-
-Goes in: what was compared. Comes out: text; nothing is judged here.
-"""
+"""The result of a trial in one line: effect, uncertainty, and whether it helps. Nothing is judged here."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from flyweight.records.record import RunRecord
 
 
 def saved_words(before: Expense, after: Expense) -> str:
-    """What gets cheaper or dearer, ready to stand before the accuracies."""
+    """The costs that change, as the start of a line."""
     figures = {
         "parameters": (before.params, after.params),
         "registered parameters": (before.registered_params, after.registered_params),
@@ -32,20 +29,20 @@ def accuracy_words(before: Sequence[float], after: Sequence[float], found: Paire
     return f"validation {was:.2f} % → {now:.2f} %, {_effect_words(found)}"
 
 
-def outcome_words(gain: Gain, found: Paired, *, is_cheaper: bool, has_helped: bool, most_lost: float) -> str:
-    """Whether it helped; most_lost: the accuracy that a cheaper net may lose, as a fraction."""
-    lost = f"{100 * most_lost:g} points"
+def outcome_words(gain: Gain, found: Paired, *, is_cheaper: bool, has_helped: bool, max_loss: float) -> str:
+    """Whether it helped. max_loss: the accuracy that a cheaper net may lose, as a fraction."""
+    lost = f"{100 * max_loss:g} points"
     if gain == "cost":
         if not is_cheaper:
-            return "does not help, nothing gets cheaper"
-        return f"helps, it loses less than {lost}" if has_helped else f"may lose {lost} or more, so it does not help"
+            return "does not help: nothing gets cheaper"
+        return f"helps: loses less than {lost}" if has_helped else f"does not help: may lose {lost} or more"
     if has_helped:
         return "helps"
     return "not shown to help" if found.effect > 0 else "does not help"
 
 
 def diverged_words(before: Sequence[RunRecord], after: Sequence[RunRecord], guess: float) -> str:
-    """How many runs of each side diverged; nothing if none did."""
+    """How many runs of each recipe diverged; empty if none did."""
     diverged = [
         f"{n} of {len(runs)} {name} runs"
         for name, runs in (("unchanged", before), ("changed", after))
@@ -53,17 +50,17 @@ def diverged_words(before: Sequence[RunRecord], after: Sequence[RunRecord], gues
     ]
     if not diverged:
         return ""
-    return f" ({' and '.join(diverged)} diverged, which counts as guessing, {100 * guess:.4g} %)"
+    return f" ({' and '.join(diverged)} diverged; they count as guessing, {100 * guess:.4g} %)"
 
 
 def evaluation_line(figures: Sequence[TwoFigures], runs: Sequence[RunRecord], finished: Sequence[RunRecord]) -> str:
-    """By how much figures are reported otherwise than a clean evaluation has them."""
+    """How much the reported figures differ from a clean evaluation."""
     if runs and not finished:
-        return "every run diverged, so no figure could be compared; after the change clean figures are reported"
+        return "every run diverged, so nothing could be compared; with the change, clean figures are reported"
     if not figures:
-        return "no figure need change: every reported figure is clean; after the change it is measured as it should be"
-    which = "the clean one is" if len(figures) == 1 else "the clean ones are"
-    return f"{'; '.join(map(_figure_words, figures))}; after the change {which} reported"
+        return "the reported figures equal the clean ones here; with the change, they are measured cleanly"
+    which = "the clean figure is" if len(figures) == 1 else "the clean figures are"
+    return f"{'; '.join(map(_figure_words, figures))}; with the change, {which} reported"
 
 
 def _figure_words(figure: TwoFigures) -> str:

@@ -100,8 +100,8 @@ def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) ->
             f"a recipe file must end in {_SUFFIX}, found {str(target)!r}. Try {_suggestion(name, target)}."
         )
     if target.is_dir() or (target.exists() and not overwrite):
-        way_out = "choose another name" if target.is_dir() else "choose another name, or --overwrite it"
-        raise UsageError(f"{target} exists already; {way_out}.")
+        way_out = "choose another name" if target.is_dir() else "choose another name, or add --overwrite"
+        raise UsageError(f"{target} already exists; {way_out}.")
     try:
         _write_whole(target, content)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`flyweight doctor --code`: the faults that can be seen in a notebook or script."""
+"""`flyweight doctor --code`: faults in the text of a notebook or script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flyweight.cli.output import say, say_json
 
 
 def check_code(path: Path, *, is_all: bool, as_json: bool) -> int:
-    """The faults that can be seen in somebody's notebook or script."""
+    """Print the faults found in the text of a notebook or script."""
     from flyweight.code_check.reading import read_code
     from flyweight.report.diagnosis.code_check import code_text
 

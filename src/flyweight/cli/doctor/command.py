@@ -18,10 +18,10 @@ from flyweight.cli.doctor.trials import Outcome, try_remedies
 from flyweight.cli.output import Flag, Place
 from flyweight.errors import UsageError
 
-FEWEST_SEEDS: Final = 2  # one seed knows no spread
+MIN_SEEDS: Final = 2  # one seed has no spread
 CODE: Final = (".py", ".ipynb")
 
-# What can be asked for, and what goes with it; the empty one is a plain diagnosis.
+# Each task with the options that it accepts; the empty one is a plain diagnosis.
 TASKS: Final[Mapping[str, tuple[str, ...]]] = {
     "--code": ("--all", "--json"),
     "--lr": ("--set", "--seeds", "--json"),
@@ -62,29 +62,29 @@ def doctor(
     subject
         A recipe (a name or a TOML file), a run (its id, @latest or @best), or with --code a notebook or script.
     lr
-        Look for a range of good learning rates, over several seeds.
+        Find a range of good learning rates, with several seeds.
     code
-        Read a training notebook or script as text, nothing of it is run, and name the faults that can be seen.
+        Find faults in the text of a training notebook or script; nothing in it is run.
     trial
-        Train with each proposed change and without it, side by side, and show what it gave.
+        Train with and without each proposed change, and show its effect.
     fix
-        Try one change after the other, keep each that helps, and write the fixed recipe to this file.
+        Try the changes one by one, keep those that help, and write the fixed recipe to this file.
     overwrite
-        With --fix: replace a file that is there.
+        With --fix: replace an existing file.
     teach
-        Guess first: numbers are shown before what they mean.
+        Quiz: show the numbers of each finding first, and let you guess what they mean.
     changes
-        Change one key of a recipe first, KEY=VALUE; may be given several times.
+        Change one key of the recipe, as in train.lr=0.05; may be repeated.
     seeds
-        With --trial, --fix or --lr: the number of seeds.
+        With --trial, --fix or --lr: number of seeds. Default: 5, or 3 with --lr.
     full
-        With --trial or --fix: train as long as the recipe says, instead of a short while.
+        With --trial or --fix: train on all images of the recipe. Default: on fewer, which is faster.
     no_probes
-        Look at the records of a run alone; images and weights are not read.
+        Use only the records of the run; do not read images and weights.
     everything
-        Notes in full as well, and each check that could not run.
+        Also show notes in full, and each check that could not run.
     json
-        Print everything as JSON.
+        Print JSON.
     """
     given = {
         "--lr": lr,
@@ -122,7 +122,7 @@ def doctor(
 
 
 def _require_together(given: Sequence[str], seeds: int | None) -> None:
-    """One thing is done at a time, and only its options may be given."""
+    """Refuse options that do not belong to the task."""
     task = next((name for name in TASKS if name in given), "")
     strange = [name for name in given if name != task and name not in TASKS[task]]
     if strange:
@@ -134,6 +134,6 @@ def _require_together(given: Sequence[str], seeds: int | None) -> None:
         )
         raise UsageError(f"{named} {how}; see `flyweight doctor --help`.")
     if "--teach" in given and "--json" in given:
-        raise UsageError("--teach asks a person and --json tells a program; give one of them.")
-    if seeds is not None and seeds < FEWEST_SEEDS:
-        raise UsageError(f"--seeds must be {FEWEST_SEEDS} or more, since one seed knows no spread, found {seeds}.")
+        raise UsageError("--teach and --json cannot be combined; give one of them.")
+    if seeds is not None and seeds < MIN_SEEDS:
+        raise UsageError(f"--seeds must be {MIN_SEEDS} or more to measure the spread between seeds, found {seeds}.")

@@ -1,4 +1,4 @@
-"""`flyweight doctor --fix FILE`: what helps is kept, change by change, and the recipe is written."""
+"""`flyweight doctor --fix FILE`: try changes one by one, keep those that help, and write the recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.teaching import is_guessed
-from flyweight.cli.doctor.trials import attended, settings_of
+from flyweight.cli.doctor.trials import settings_of, watching_runs
 from flyweight.cli.output import say, say_json, talk
 from flyweight.errors import MissingError, UsageError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def fix_to_file(
     named: NamedSubject, path: Path, seeds: int | None, *, is_full: bool, teaches: bool, as_json: bool
 ) -> int:
-    """Fix a recipe, step by step, and write the recipe that comes of it."""
+    """Fix a recipe step by step, print each step, and write the result."""
     from flyweight.diagnose.fix import fix_recipe
     from flyweight.report.diagnosis.trials import fix_text, fix_values, step_text
 
@@ -30,7 +30,7 @@ def fix_to_file(
     steps: list[FixStep] = []
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
 
-    def tell(step: FixStep) -> None:
+    def show(step: FixStep) -> None:
         before = steps[-1].recipe if steps else recipe
         steps.append(step)
         if as_json:
@@ -42,29 +42,29 @@ def fix_to_file(
         print()
         sys.stdout.flush()  # the next step may take minutes
 
-    with attended() as (watch, stop):
+    with watching_runs() as (watch, stop):
         found = fix_recipe(
             recipe,
             store=named.store,
             is_full=is_full,
-            on_step=tell,
+            on_step=show,
             watch=watch,
             should_stop=stop,
             **settings,
         )
     written = None if found.recipe == recipe else _write(found.recipe, path)
-    begun = named if written is None else replace(named, typed=written, changes=())
-    settled = (*settings_of(seeds, is_full=is_full), *(("--teach",) if teaches else ()))
-    going_on = begun.command("--fix", str(path), *(("--overwrite",) if path.exists() else ()), *settled)
+    next_subject = named if written is None else replace(named, typed=written, changes=())
+    options = (*settings_of(seeds, is_full=is_full), *(("--teach",) if teaches else ()))
+    continuing = next_subject.command("--fix", str(path), *(("--overwrite",) if path.exists() else ()), *options)
     if as_json:
-        say_json(fix_values(found) | {"written": written, "next": None if found.is_done else going_on})
+        say_json(fix_values(found) | {"written": written, "next": None if found.is_done else continuing})
     else:
-        say(fix_text(found, written=written, going_on=going_on, options=named.place.options()))
+        say(fix_text(found, written=written, continuing=continuing, options=named.place.options()))
     return stop.exit_code if stop() else 0
 
 
 def _write(recipe: Recipe, path: Path) -> str:
-    """A recipe of its own name, with only what is not as usual."""
+    """Write the recipe under the name of its file, without the keys that are at their defaults."""
     from flyweight.recipe import dumps
     from flyweight.records.files import write_text
 
@@ -79,14 +79,14 @@ def _write(recipe: Recipe, path: Path) -> str:
 
 
 def require_free(path: Path, *, overwrite: bool) -> Path:
-    """A file that may be written, before anything is spent on what is to stand in it."""
+    """The path, checked before anything is trained: a new .toml file in a writable folder."""
     if path.suffix != ".toml":
-        raise UsageError(f"--fix writes a recipe, whose file must end in .toml, found {str(path)!r}.")
+        raise UsageError(f"--fix writes a recipe: the file must end in .toml, found {str(path)!r}.")
     if path.is_dir() or (path.exists() and not overwrite):
-        way_out = "choose another name" if path.is_dir() else "choose another name, or --overwrite it"
-        raise UsageError(f"{path} exists already; {way_out}.")
+        way_out = "choose another name" if path.is_dir() else "choose another name, or add --overwrite"
+        raise UsageError(f"{path} already exists; {way_out}.")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"--fix must name a file in a folder that is there, found {str(path)!r}.")
+        raise UsageError(f"--fix must name a file in an existing folder, found {str(path)!r}.")
     try:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass

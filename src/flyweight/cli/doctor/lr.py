@@ -10,7 +10,7 @@ from flyweight.cli.output import say, say_json, talk
 
 
 def look_for_lr(named: NamedSubject, seeds: int | None, *, as_json: bool) -> int:
-    """The range test of a recipe, or of that of a run."""
+    """Test learning rates with a recipe, or with the recipe of a run."""
     from flyweight.cli.watch import announce_compiling
     from flyweight.diagnose.lr_range import lr_range
     from flyweight.execute.signals import stopping_on_signals
@@ -32,5 +32,5 @@ def look_for_lr(named: NamedSubject, seeds: int | None, *, as_json: bool) -> int
             change = f"train.lr={found.suggestion:.3g}"
             say("\n".join(next_lines([train_command(named.typed, (*named.changes, change))])))
     if stop():
-        talk("stopped before all seeds were over")
+        talk("stopped before all seeds were tested")
     return stop.exit_code if stop() else 0

@@ -1,4 +1,4 @@
-"""What `flyweight doctor` was asked about: a recipe or a run, by the name that was typed."""
+"""The recipe or run that `flyweight doctor` examines, by its name on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedSubject:
-    """A recipe or a run, as it was named."""
+    """A recipe or a run, by its name on the command line."""
 
     typed: str
     changes: tuple[str, ...]
@@ -37,10 +37,10 @@ class NamedSubject:
 
     @cached_property
     def is_recipe(self) -> bool:
-        """Whether it is a recipe; what can only be said of the other kind is refused.
+        """Whether it is a recipe.
 
         Raises:
-            UsageError: changes of a run.
+            UsageError: --set with a run, or --no-probes with a recipe.
         """
         from flyweight.recipe import is_recipe
 
@@ -48,11 +48,11 @@ class NamedSubject:
         if self.changes and not found:
             raise UsageError(f"--set changes a recipe, found the run {self.typed!r}; leave it out.")
         if found and not self.has_probes:
-            raise UsageError("--no-probes is about a run, and a recipe is judged without probes; leave it out.")
+            raise UsageError(f"--no-probes needs a run, found the recipe {self.typed!r}; leave it out.")
         return found
 
     def examined(self, trials: Sequence[Trial] = ()) -> Examined:
-        """What is found, with what was tried: trials of a run are kept beside it, those of a recipe are handed in."""
+        """The diagnosis with the results of trials; those of a run are read from its folder."""
         from flyweight.diagnose import examine
         from flyweight.doctor.diagnosis import diagnose
 
@@ -65,7 +65,7 @@ class NamedSubject:
 
     @cached_property
     def record(self) -> RunRecord | None:
-        """The run; @latest may be another one after the next training."""
+        """The run, or None for a recipe; looked up once, since @latest changes with the next training."""
         return None if self.is_recipe else self.store.get(self.typed)
 
     @cached_property
@@ -73,7 +73,7 @@ class NamedSubject:
         """The recipe itself, or that of the run.
 
         Raises:
-            RecipeError: one that this version cannot read.
+            RecipeError: this version cannot read it.
         """
         from flyweight.experiment.recorded import recipe_of
         from flyweight.recipe import load
@@ -86,21 +86,21 @@ class NamedSubject:
             raise RecipeError(f"{error}{self._newer()}") from None
 
     def _newer(self) -> str:
-        """A hint for those who have the file of a newer version."""
+        """A hint if the recipe has unknown keys: it may be of a newer version."""
         from flyweight.recipe import draft, flat, keys
 
         strange = flat(draft(self.typed)).keys() - {one.key for one in keys()}
-        hint = f"\nThis is flyweight {__version__}, which does not know all of its keys; a newer version may."
+        hint = f"\nThis is flyweight {__version__}; a recipe with unknown keys may be for a newer version."
         return hint if strange else ""
 
     @property
     def name(self) -> str:
-        """What it is called in a command: @latest may be another run tomorrow."""
+        """The name or id for a suggested command; never @latest, which changes."""
         from flyweight.records.ids import SHORT_ID
 
         return self.typed if self.record is None else self.record.id[:SHORT_ID]
 
     def command(self, *options: str) -> str:
-        """What to type for this one, in the same place."""
+        """A `flyweight doctor` command for the same subject and store."""
         changes = (word for one in self.changes for word in ("--set", one))
         return " ".join(map(quote, ("flyweight", "doctor", self.name, *changes, *options))) + self.place.options()

@@ -1,4 +1,4 @@
-"""A diagnosis printed: as text, guess by guess, or as JSON, and what one may type next."""
+"""Print a diagnosis as text, as a quiz or as JSON, and suggest the next commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show_diagnosis(
     is_all: bool,
     as_json: bool,
 ) -> None:
-    """Print a diagnosis, whole or guess by guess, and what one may type next."""
+    """Print a diagnosis and the next commands; teaches: as a quiz."""
     from flyweight.doctor.table import RULES
     from flyweight.report.diagnosis import text as words
     from flyweight.report.diagnosis.trials import trial_text

@@ -1,4 +1,4 @@
-"""`flyweight doctor --teach`: numbers are shown first, and somebody guesses what they mean."""
+"""`flyweight doctor --teach`: a quiz that shows numbers first and asks what they mean."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def ask_before(examined: Examined, rules: Sequence[Rule]) -> None:
-    """Each alarm as a question first, as long as somebody answers; notes as they are."""
+    """Print the findings; each alarm is a question first, unless nobody answers."""
     from flyweight.report.diagnosis.text import finding_text, text_after_a_guess
 
     found, recipe = examined.diagnosis.findings, examined.recipe
     seed = examined.record.id if examined.record else recipe.name
     codes = {one.code for one in found}
-    somebody = is_answered()
+    has_reader = is_answered()
     for number, finding in enumerate(found, 1):
-        if finding.severity == "note" or not somebody:
+        if finding.severity == "note" or not has_reader:
             say("\n" + finding_text(finding, recipe))
             continue
         say(f"\n{number} of {len(found)}")
-        somebody = _asked(finding, rules, codes=codes, seed=seed)
+        has_reader = _asked(finding, rules, codes=codes, seed=seed)
         say(text_after_a_guess(finding, recipe))
 
 
 def _asked(finding: Finding, rules: Sequence[Rule], *, codes: Collection[str], seed: str) -> bool:
-    """Show numbers and titles, and judge the answer; whether there was one."""
+    """Ask one question and judge the answer; returns whether there was an answer."""
     from flyweight.report.diagnosis.teaching import question_of, question_text, verdict_on
 
     question = question_of(finding, rules, found=codes, seed=seed)
@@ -45,19 +45,19 @@ def _asked(finding: Finding, rules: Sequence[Rule], *, codes: Collection[str], s
 
 
 def is_answered() -> bool:
-    """Whether there is a person to ask; without a terminal nobody is kept waiting."""
+    """Whether a person can answer: stdin is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def guess(question: str) -> str | None:
-    """The line that was typed; None at the end of all input."""
+    """The typed line; None at the end of the input."""
     print(question, end="", flush=True)
     line = sys.stdin.readline()
     return line if line else None
 
 
 def is_guessed(step: FixStep, *, seed: str) -> bool:
-    """Show the numbers of each finding and ask what they mean, if there is somebody to ask, and each is new."""
+    """Ask about each finding of a step; returns whether all were answered. Repeated findings are not asked again."""
     from flyweight.doctor.table import RULES
 
     if len(step.findings) > 1 and step.remedy.gain != "honesty":

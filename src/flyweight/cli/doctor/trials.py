@@ -1,4 +1,4 @@
-"""`flyweight doctor --trial`: the remedy of each alarm is tried, the first first."""
+"""`flyweight doctor --trial`: try the remedy of each alarm, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of trying remedies. untried: by code, why one cannot be tried. exit_code: of a stop, else 0."""
+    """The results of trials. untried: by code, why a remedy cannot be tried. exit_code: of a stop, else 0."""
 
     trials: tuple[Trial, ...] = ()
     untried: Mapping[str, str] = field(default_factory=dict)
@@ -28,18 +28,18 @@ class Outcome:
 
     @property
     def have_helped(self) -> dict[str, bool]:
-        """By code; what cannot be tried helps nobody."""
+        """By code; False for a remedy that cannot be tried."""
         return dict.fromkeys(self.untried, False) | {trial.code: trial.has_helped for trial in self.trials}
 
     def noted_in(self, examined: Examined) -> Examined:
-        """The same diagnosis, with what cannot be tried; that says nothing against a finding, so ranks stay."""
+        """The diagnosis with a note on each remedy that cannot be tried; ranks do not change."""
         found = examined.diagnosis.findings
         noted = tuple(replace(one, trial=self.untried.get(one.code, one.trial)) for one in found)
         return replace(examined, diagnosis=replace(examined.diagnosis, findings=noted))
 
 
 def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, is_full: bool) -> Outcome:
-    """Try the remedy of each alarm, the first first, until it is stopped."""
+    """Try the remedy of each alarm in order, until stopped."""
     from flyweight.diagnose.trial import try_remedy, untried
     from flyweight.diagnose.trial_record import keep_trials
 
@@ -50,7 +50,7 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
     trials: list[Trial] = []
     reasons: dict[str, str] = {}
     settings: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
-    with attended() as (watch, stop):
+    with watching_runs() as (watch, stop):
         for one in found:
             talk(f"trying {one.code}, {one.title}")
             try:
@@ -80,8 +80,8 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
 
 
 @contextmanager
-def attended() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
-    """Someone who shows the runs, and something that asks to stop at Ctrl-C."""
+def watching_runs() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
+    """A function that shows the runs, and a stop request that Ctrl-C sets."""
     from flyweight.cli.watch import announce_compiling, watching_trials
     from flyweight.execute.signals import stopping_on_signals
 
@@ -91,5 +91,5 @@ def attended() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
 
 
 def settings_of(seeds: int | None, *, is_full: bool) -> tuple[str, ...]:
-    """How remedies are tried, as options."""
+    """The settings of the trials as options of a command."""
     return (*(() if seeds is None else ("--seeds", str(seeds))), *(("--full",) if is_full else ()))

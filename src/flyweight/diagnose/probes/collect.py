@@ -1,6 +1,6 @@
-"""Cheap measurements of a run that need its images, a new net of it, or its trained one; kept in the folder of the run.
+"""Measurements that need the images, a new net or the trained net of a run; stored in the run folder.
 
-Goes in: a recipe and a seed, or a run. Comes out: `Probes`, plain numbers. What a number says is the doctor's business.
+In: a recipe and a seed, or a run. Out: `Probes`, plain numbers. Rules of the doctor interpret them.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from flyweight.experiment.setup import Workbench
 
 FIELDS: Final = ("images", "reads", "start", "trained")
-FORMAT: Final = 1  # one more whenever a probe measures otherwise: what is kept is then made anew
+FORMAT: Final = 1  # increase it when a probe changes: stored probes are then measured again
 
-# A run that may go on writes its own files and their checksums when it ends: nothing is left there before.
-KEPT_FOR: Final = ("finished", "diverged", "failed")
+# Only ended runs: a run that continues writes its files and their checksums at its end.
+STORED_FOR: Final = ("finished", "diverged", "failed")
 
-# What may go wrong with somebody's images, net or machine; anything else is a mistake of ours and is not hidden.
+# Errors of images, nets or machines of users; any other error is a bug and is raised.
 EXPECTED: Final = (FlyweightError, MemoryError, OSError)
 
 
 def probe(recipe: Recipe, *, seed: int, folder: RunFolder | None = None) -> Probes:
-    """Every probe that can be made of one seed of a recipe; `folder` is that of its run, for the trained net.
+    """All probes of one seed of a recipe; `folder`: of its run, for the trained net.
 
-    The same recipe, seed and weights give the same probes; nothing outside is changed, the random state included.
+    Deterministic in recipe, seed and weights; the global random state does not change.
     """
     try:
         image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
@@ -51,14 +51,14 @@ def probe(recipe: Recipe, *, seed: int, folder: RunFolder | None = None) -> Prob
 
 
 def probes_of(record: RunRecord, store: Store) -> Probes:
-    """The probes of a run: those that its folder keeps, else made now and, where that can be, kept there."""
+    """The probes of a run: from its folder, else measured now and stored there."""
     folder = store.folder(record.id)
     made_for = {"format": FORMAT, "recipe": record.recipe_hash, "weights": folder.weights_digest() or "none"}
     kept = _kept(folder, made_for)
     if kept is not None:
         return kept
     found = _probe_run(record, folder)
-    if _is_worth_keeping(record, found, folder):
+    if _is_worth_storing(record, found, folder):
         _keep(folder, {"made_for": made_for, "probes": asdict(found)})
     return found
 
@@ -70,7 +70,7 @@ def _probe_run(record: RunRecord, folder: RunFolder) -> Probes:
         if image_set.fingerprint != record.data_hash:
             raise DataError(
                 f"the images must be those of the run ({record.data_name}, hash {record.data_hash[:12]}), found hash "
-                f"{image_set.fingerprint[:12]}; bring them back"
+                f"{image_set.fingerprint[:12]}; restore them"
             )
     except EXPECTED as error:
         return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
@@ -116,13 +116,13 @@ def _probe_loaded(recipe: Recipe, image_set: ImageSet, *, seed: int, folder: Run
 
 def _probe_trained(recipe: Recipe, bench: Workbench, folder: RunFolder | None) -> TrainedProbe:
     if folder is None:
-        raise DataError("nothing was trained yet")
+        raise DataError("nothing is trained yet")
     if not folder.has("weights"):
-        raise DataError("its weights are not there")
-    from flyweight.diagnose.probes.trained import MOST_IMAGES, probe_trained
+        raise DataError("its weights are missing")
+    from flyweight.diagnose.probes.trained import MAX_IMAGES, probe_trained
     from flyweight.inference.net import from_run_folder
 
-    image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MOST_IMAGES]
+    image_set, rows = bench.image_set, bench.batches.rows.numpy()[:MAX_IMAGES]
     names = {row.path: row.name for row in count(recipe.model.net, image_set.shape).rows}
     images, labels = image_set.train_images[rows], image_set.train_labels[rows]
     return probe_trained(from_run_folder(folder), images, labels, names=names)
@@ -130,7 +130,7 @@ def _probe_trained(recipe: Recipe, bench: Workbench, folder: RunFolder | None) -
 
 @contextmanager
 def _own_threads() -> Iterator[None]:
-    """Within, torch may be set up for a training; afterwards it has the threads that it had."""
+    """A context that restores the number of torch threads at its end."""
     if not find_spec("torch"):
         yield
         return
@@ -145,30 +145,30 @@ def _own_threads() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError | RuntimeError):  # torch has no type of its own for it
-        return "there is not enough memory"
+        return "not enough memory"
     return str(error).rstrip(".") or type(error).__name__
 
 
 def _kept(folder: RunFolder, made_for: dict[str, Any]) -> Probes | None:
-    """What the folder keeps, if it is whole and of these weights."""
+    """The stored probes, if they are of these weights and not damaged."""
 
     def parse(tables: Any) -> Probes | None:
         return validated(Probes, tables["probes"]) if tables["made_for"] == made_for else None
 
     try:
-        return folder.read_json("probes", parse, holds="what the doctor measured")
+        return folder.read_json("probes", parse, holds="measurements of the doctor")
     except DataError:
         return None
 
 
-def _is_worth_keeping(record: RunRecord, found: Probes, folder: RunFolder) -> bool:
-    """Not what failed and may be had another time; a run without weights will never have any."""
+def _is_worth_storing(record: RunRecord, found: Probes, folder: RunFolder) -> bool:
+    """Whether to store probes: not if one failed that may succeed later."""
     is_whole = not found.failed or (set(found.failed) == {"trained"} and not folder.has("weights"))
-    return is_whole and record.status in KEPT_FOR and folder.path.is_dir()
+    return is_whole and record.status in STORED_FOR and folder.path.is_dir()
 
 
 def _keep(folder: RunFolder, tables: dict[str, Any]) -> None:
     try:
         folder.write_json("probes", tables)
     except OSError:
-        return  # a folder that cannot be written, such as somebody else's: the next look measures again
+        return  # for example a read-only folder: the next diagnosis measures again

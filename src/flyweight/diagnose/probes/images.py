@@ -1,6 +1,6 @@
-"""What the images of a recipe say by themselves: which are in two parts, how bright they are, in what order they come.
+"""Measure the images of a recipe: duplicates between splits, brightness, order of the classes.
 
-Goes in: an image set, its split and the recipe. Comes out: an `ImageProbe`. Nets and torch are not known here.
+In: an image set, its split and the recipe. Out: an `ImageProbe`. No torch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from flyweight.data.splits import Indices, Split, class_counts, validated_on
 from flyweight.doctor.probes import ImageProbe
 from flyweight.recipe import Recipe
 
-MOST_BATCHES: Final = 200  # beyond so many the mean number of classes no longer moves
+MAX_BATCHES: Final = 200  # with more, the mean number of classes does not change
 
 
 def probe_images(recipe: Recipe, image_set: ImageSet, split: Split) -> ImageProbe:
-    """Compare the parts with each other, every image of them."""
+    """Measure and compare all images of the splits."""
     chosen = split.train[: recipe.data.train_limit]
     validation_images, _ = validated_on(image_set, split)
     parts = {
-        "train": _Part(image_set.train_images, chosen),
-        "validation": _Part(validation_images, split.validation),
-        "test": _Part(image_set.test_images, np.arange(len(image_set.test_images))),
+        "train": _Measured(image_set.train_images, chosen),
+        "validation": _Measured(validation_images, split.validation),
+        "test": _Measured(image_set.test_images, np.arange(len(image_set.test_images))),
     }
     train, validation = (frozenset(parts[name].hashes) for name in ("train", "validation"))
     labels, counts = image_set.train_labels[chosen], class_counts(image_set.train_labels[chosen], image_set.n_classes)
@@ -47,10 +47,10 @@ def probe_images(recipe: Recipe, image_set: ImageSet, split: Split) -> ImageProb
     )
 
 
-class _Part:
-    """One sweep over the images of a part, in the order of their file; `hashes` are in that order, too.
+class _Measured:
+    """Hashes and sums of the images of a split, in the order of their file.
 
-    Sums are of whole numbers, so that nothing is rounded before the end.
+    Sums are integers, so nothing is rounded before the end.
     """
 
     def __init__(self, images: Images, rows: Indices) -> None:
@@ -70,20 +70,20 @@ class _Part:
 
     @property
     def sd(self) -> float:
-        """Of all pixels."""
+        """The standard deviation of all pixels."""
         total, n = int(self.sums.sum()), self.n_pixels * len(self.sums)
         return sqrt(n * self.squares - total**2) / (255 * n)
 
     @property
     def mean_error(self) -> float:
-        """Of the mean over images: pixels of one image are no independent draws."""
+        """Standard error of the mean over images; pixels of one image are not independent."""
         if len(self.sums) < 2:
             return 0.0
         return float((self.sums / (255 * self.n_pixels)).std(ddof=1)) / sqrt(len(self.sums))
 
 
 def _blocks_of(images: Images, rows: Indices) -> Iterator[NDArray[np.uint8]]:
-    """The images as (n, pixels), some at a time; a mapped file is read in one sweep."""
+    """The images as (n, pixels) in blocks, in the order of the file, so that a mapped file is read once."""
     ordered = np.sort(rows)
     for block in blocks((len(ordered), *images.shape[1:])):
         chosen = images[ordered[block]]
@@ -91,16 +91,16 @@ def _blocks_of(images: Images, rows: Indices) -> Iterator[NDArray[np.uint8]]:
 
 
 def _classes_of_batches(labels: Labels, batch_size: int) -> float:
-    """Different classes in a batch, on average over the first ones, as they are read without shuffling."""
-    starts = range(0, len(labels), batch_size)[:MOST_BATCHES]
+    """The mean number of classes in a batch without shuffling, over the first batches."""
+    starts = range(0, len(labels), batch_size)[:MAX_BATCHES]
     found = [len(np.unique(labels[start : start + batch_size])) for start in starts]
     return float(np.mean(found))
 
 
 def _classes_of_random_batch(counts: Sequence[int], batch_size: int) -> float:
-    """Different classes to expect in a batch of random images: each is missing with probability (1 - share)^size.
+    """The expected number of classes in a random batch: each is missing with probability (1 - share)^size.
 
-    As if drawn with replacement, which for batches that are small beside the set is all the same.
+    This assumes drawing with replacement, which is accurate for batches much smaller than the set.
     """
     n = sum(counts)
     return sum(1 - (1 - count / n) ** min(batch_size, n) for count in counts)

@@ -1,6 +1,6 @@
-"""Whether an image reads the same twice: through the batches that train, and as the protocol tells the validation.
+"""Whether reading an image twice gives the same pixels: in training batches, and in the evaluation of the protocol.
 
-Goes in: a recipe and its bench. Comes out: a `ReadProbe`. What a difference means is not known here.
+In: a recipe and its workbench. Out: a `ReadProbe`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from flyweight.doctor.probes import ReadProbe
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import Recipe
 
-MOST_IMAGES: Final = 256
+MAX_IMAGES: Final = 256
 EPOCHS: Final = (1, 2)
 
 
 def probe_reads(recipe: Recipe, bench: Workbench) -> ReadProbe:
-    """Read some images of each kind in two epochs and compare each with itself."""
-    n = min(MOST_IMAGES, len(bench.batches.rows), len(bench.split.validation))
+    """Read some training and validation images in two epochs and count those that differ."""
+    n = min(MAX_IMAGES, len(bench.batches.rows), len(bench.split.validation))
     images = torch.from_numpy(bench.validation[0][:n])
     first, second = (_as_trained(bench, n, epoch) for epoch in EPOCHS)
-    told, told_again = (_as_told(recipe, bench, images, epoch) for epoch in EPOCHS)
-    return ReadProbe(n=n, training_differ=_differ(first, second), evaluation_differ=_differ(told, told_again))
+    evaluated, again = (_as_evaluated(recipe, bench, images, epoch) for epoch in EPOCHS)
+    return ReadProbe(n=n, training_differ=_differ(first, second), evaluation_differ=_differ(evaluated, again))
 
 
 def _as_trained(bench: Workbench, n: int, epoch: int) -> Tensor:
-    """The first images that train, in one batch and in their own order, so that each can be told again."""
+    """The first training images, in one unshuffled batch."""
     return bench.batches.alike(rows=bench.batches.rows[:n], batch_size=n, shuffle=False)(epoch, 0).images
 
 
-def _as_told(recipe: Recipe, bench: Workbench, images: Tensor, epoch: int) -> Tensor:
-    """As `experiment.reported_metrics` reads them."""
+def _as_evaluated(recipe: Recipe, bench: Workbench, images: Tensor, epoch: int) -> Tensor:
+    """The images as `experiment.reported_metrics` reads them."""
     protocol = recipe.protocol
     is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
     augmentation = Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation()

@@ -1,7 +1,7 @@
-"""The first steps of a new net, tried at several learning rates.
+"""The first training steps of a new net at several learning rates.
 
-Goes in: a recipe, its bench, and the multiplications of its net. Comes out: a `StartProbe`. What a loss or a ratio says
-is not known here. How many steps are tried follows from the cost alone, so that the same recipe gives the same probe.
+In: a recipe, its workbench, and the MACs of its net. Out: a `StartProbe`. The number of steps depends only on the cost,
+so the same recipe gives the same probe.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from flyweight.train.step import backward, forward, update
 
 FACTORS: Final = (0.01, 0.1, 1.0, 10.0)
 FEW_FACTORS: Final = (0.1, 1.0, 10.0)
-MOST_STEPS, FEWEST_STEPS = 24, 6
-MOST_IMAGES: Final = 64
-MOST_READ: Final = 1024  # of a batch, of which MOST_IMAGES are used: augmenting more of them would only take time
-AFFORDABLE_MACS: Final = 6e10  # of all forward and backward passes: two or three seconds on one core
-PASSES: Final = 3  # a backward pass multiplies twice as often as a forward pass
+MAX_STEPS, MIN_STEPS = 24, 6
+MAX_IMAGES: Final = 64
+MAX_READ: Final = 1024  # images of a batch that are augmented; only MAX_IMAGES are used
+AFFORDABLE_MACS: Final = 6e10  # all forward and backward passes together: two or three seconds on one core
+PASSES: Final = 3  # a backward pass has twice the MACs of a forward pass
 
 
 def probe_start(recipe: Recipe, bench: Workbench, *, macs: int) -> StartProbe:
-    """Take the first steps from one start at each of the factors of the recipe's learning rate.
+    """Train the first steps from the same initial weights at several multiples of the learning rate.
 
     Raises:
-        DataError: a net that cannot take a step.
+        DataError: the net cannot take a step.
     """
-    batch_size = min(MOST_IMAGES, recipe.train.batch_size, len(bench.batches.rows))
+    batch_size = min(MAX_IMAGES, recipe.train.batch_size, len(bench.batches.rows))
     factors, steps = affordable(macs * batch_size)
     batches = _batches(bench, steps=steps, batch_size=batch_size)
     tries = {f"{factor:g}": _try(recipe, bench, batches, factor=factor) for factor in factors}
@@ -54,16 +54,16 @@ def probe_start(recipe: Recipe, bench: Workbench, *, macs: int) -> StartProbe:
 
 
 def affordable(macs_per_step: int) -> tuple[tuple[float, ...], int]:
-    """The factors and the number of steps that a net of so many multiplications a step is tried with.
+    """The factors and the number of steps for a net with these MACs per step.
 
     >>> affordable(1_000_000), affordable(10**12)
     (((0.01, 0.1, 1.0, 10.0), 24), ((0.1, 1.0, 10.0), 6))
     """
     for factors in (FACTORS, FEW_FACTORS):
         steps = int(AFFORDABLE_MACS / (PASSES * max(1, macs_per_step) * len(factors)))
-        if steps >= MOST_STEPS:
-            return factors, MOST_STEPS
-    return FEW_FACTORS, max(FEWEST_STEPS, steps)
+        if steps >= MAX_STEPS:
+            return factors, MAX_STEPS
+    return FEW_FACTORS, max(MIN_STEPS, steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,8 @@ class _Tried:
 
 
 def _batches(bench: Workbench, *, steps: int, batch_size: int) -> tuple[Batch, ...]:
-    """The first images of the first batches that training reads."""
-    read = bench.batches.alike(batch_size=min(bench.batches.batch_size, MOST_READ))
+    """The first images of the first training batches."""
+    read = bench.batches.alike(batch_size=min(bench.batches.batch_size, MAX_READ))
     found = []
     for step in range(steps):
         batch = read(1 + step // read.n_steps, step % read.n_steps)
@@ -85,7 +85,7 @@ def _batches(bench: Workbench, *, steps: int, batch_size: int) -> tuple[Batch, .
 
 
 def _try(recipe: Recipe, bench: Workbench, batches: Sequence[Batch], *, factor: float) -> _Tried:
-    """Steps at `factor` of the recipe's rate, which is reached after half of them; they end where the loss does."""
+    """Steps at `factor` times the learning rate, with warm-up in the first half; stops if the loss is not a number."""
     model = copy.deepcopy(bench.training.model).train()
     optimizer = optimizer_of(recipe, model)
     rise = max(1, len(batches) // 2)
@@ -102,7 +102,7 @@ def _try(recipe: Recipe, bench: Workbench, batches: Sequence[Batch], *, factor: 
                 break
             losses.append(plain)
             loss = bench.loss(logits, batch)
-            if bench.loss.reduction == "sum":  # as strong as it is over a whole batch
+            if bench.loss.reduction == "sum":  # scaled to the sum over a whole batch
                 loss = loss * (whole / len(batch.labels))
             backward(loss, optimizer)
             gradient = gradient or gradients(model)
@@ -122,24 +122,24 @@ def _logits(model: nn.Module, images: Tensor, *, dropout_seed: int) -> Tensor:
 
 
 def gradients(model: nn.Module) -> dict[str, Maybe]:
-    """By layer, the root mean square of the gradient of its weights; None where it is not a number."""
+    """The root mean square of the gradient of each layer's weights; None if it is not a number."""
     squares = {path: weight.grad.double().square().mean().item() for path, weight in _learning(model).items()}  # type: ignore[union-attr]
     return {path: math.sqrt(square) if math.isfinite(square) else None for path, square in squares.items()}
 
 
 def _learning(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights, tensors of two and more dimensions, that have a gradient, by the path of their layer."""
+    """The weights (two or more dimensions) with a gradient, by the path of their layer."""
     named = model.named_parameters()
     return {name.removesuffix(".weight"): one for name, one in named if one.ndim > 1 and one.grad is not None}
 
 
 def _ratio(before: Tensor, after: Tensor) -> float:
-    """|change| / |weights|; not a number for weights that were all 0."""
+    """|change| / |weights|; nan if all weights were 0."""
     return float((after.detach() - before).norm() / before.norm())
 
 
 def _medians(model: nn.Module, ratios: Sequence[Mapping[str, float]]) -> dict[str, Maybe]:
-    """Over the steps at the full rate; None for a layer that had no such step with a number."""
+    """The median ratio of each layer over the steps at the full rate; None without any finite one."""
     found: dict[str, Maybe] = {}
     for path in _learning(model):
         finite = [ratio[path] for ratio in ratios if math.isfinite(ratio[path])]

@@ -1,6 +1,6 @@
-"""What a trained net makes of images that it was trained on: channels that are always 0, and gradients by layer.
+"""Measure a trained net on some of its training images: channels that are always 0, and gradients by layer.
 
-Goes in: a net and clean images. Comes out: a `TrainedProbe`. How the net was trained is not known here.
+In: a net and clean images. Out: a `TrainedProbe`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from flyweight.doctor.probes import TrainedProbe
 from flyweight.inference.net import TrainedNet
 from flyweight.train.loss import cross_entropy
 
-MOST_IMAGES: Final = 512  # enough to see a channel that is alive, and a second of work for a large net
-AT_ONCE: Final = 128  # all activations of so many are in memory, for the gradients
-EXACT_ZEROS: Final = (nn.ReLU, nn.ReLU6, nn.Hardswish)  # activations that give 0 and not something small
+MAX_IMAGES: Final = 512  # enough to find live channels; a second of work for a large net
+AT_ONCE: Final = 128  # images per batch; all their activations are in memory
+EXACT_ZEROS: Final = (nn.ReLU, nn.ReLU6, nn.Hardswish)  # activations with exact zeros
 
 
 class _Counts:
-    """Of one activation over all images: values, zeros, and the channels that were ever anything but 0."""
+    """Counts of one activation over all images: values, zeros, and the channels that were ever non-zero."""
 
     def __init__(self) -> None:
         self.values = self.zeros = 0
@@ -39,7 +39,7 @@ class _Counts:
 def probe_trained(
     trained: TrainedNet, images: np.ndarray, labels: np.ndarray, *, names: Mapping[str, str]
 ) -> TrainedProbe:
-    """images (N, C, H, W) uint8 and labels (N,), all of which are looked at. names: of layers, by their path."""
+    """images: (N, C, H, W) uint8; labels: (N,). names: of layers, by their path."""
     counts: dict[str, _Counts] = {}
     handles = [
         module.register_forward_hook(_counting(counts, names.get(path, path)))
@@ -47,7 +47,7 @@ def probe_trained(
         if isinstance(module, EXACT_ZEROS)
     ]
     try:
-        _learn_nothing(trained, torch.from_numpy(images), torch.from_numpy(labels))
+        _accumulate_gradients(trained, torch.from_numpy(images), torch.from_numpy(labels))
     finally:
         for handle in handles:
             handle.remove()
@@ -67,8 +67,8 @@ def _counting(counts: dict[str, _Counts], name: str) -> Callable[[nn.Module, obj
     return hook
 
 
-def _learn_nothing(trained: TrainedNet, images: Tensor, labels: Tensor) -> None:
-    """Leave the gradients of the mean loss with the weights, in evaluation mode and without a step."""
+def _accumulate_gradients(trained: TrainedNet, images: Tensor, labels: Tensor) -> None:
+    """Compute the gradients of the mean loss in evaluation mode, without a step."""
     trained.module.zero_grad(set_to_none=True)
     for start in range(0, len(images), AT_ONCE):
         some = slice(start, start + AT_ONCE)

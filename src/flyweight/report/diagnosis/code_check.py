@@ -1,7 +1,4 @@
-"""Faults in somebody's notebook or script, in words: place, line, why it matters, what to write instead.
-
-Goes in: the reading of a file. Comes out: text for a terminal of 80 columns.
-"""
+"""Text of the faults in a notebook or script: place, line, reason and what to write instead, 80 columns wide."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from flyweight.tables import plain
 
 
 def code_text(reading: CodeReading, *, is_full: bool = False) -> str:
-    """What was read, the faults in its order, how many, and what was not read.
+    """The faults in the order of the file, their number, and what was not read.
 
-    A fault is explained the first time, a note only where all is asked for (is_full).
+    A fault is explained the first time, a note only if `is_full`.
     """
     explained: set[str] = set()
     parts = [_heading(reading)]
@@ -33,11 +30,11 @@ def _heading(reading: CodeReading) -> str:
 
 
 def _fault(finding: CodeFinding, *, is_explained: bool) -> str:
-    told = [("at", f"{finding.place}: {finding.text.strip()}")]
+    lines = [("at", f"{finding.place}: {finding.text.strip()}")]
     if finding.detail:
-        told.append(("here", finding.detail))
+        lines.append(("here", finding.detail))
     if is_explained:
-        told.append(("why", finding.explanation))
-    told.append(("instead", finding.fix))
+        lines.append(("why", finding.explanation))
+    lines.append(("instead", finding.fix))
     first = f"{finding.code}  {finding.severity:<7}  {plain(finding.title)}"
-    return "\n".join([first, *(hanging(label, text) for label, text in told)])
+    return "\n".join([first, *(hanging(label, text) for label, text in lines)])

@@ -1,6 +1,6 @@
-"""A finding as a question: its numbers are shown, and somebody guesses what they mean before it is shown.
+"""Quiz questions: the numbers of a finding, and four titles to choose from.
 
-Goes in: a finding and the table of rules. Comes out: four titles, one of them right, in an order that a seed decides.
+In: a finding and the table of rules. Out: a question; the seed decides the order of the titles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHOICES: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What the evidence shows, and what it may mean. right: the number of the right title, counted from 1."""
+    """Evidence and titles to choose from. right: the number of the right title, counted from 1."""
 
     evidence: tuple[str, ...]
     titles: tuple[str, ...]
@@ -28,9 +28,9 @@ class Question:
 
 
 def question_of(finding: Finding, rules: Sequence[Rule], *, found: Collection[str], seed: str) -> Question:
-    """Four titles of the table: that of the finding, and others that were not found, so that one is right.
+    """The title of the finding among three that were not found.
 
-    found: the codes of all findings. seed: any text, as the id of a run; the same seed gives the same question.
+    found: the codes of all findings. seed: any text, such as the id of a run.
     """
     draw = random.Random(f"{seed} {finding.code}")  # noqa: S311, an order of titles is no secret
     others = [rule.title for rule in rules if rule.code not in found and rule.title != finding.title]
@@ -51,10 +51,10 @@ def question_text(question: Question) -> str:
 
 
 def verdict_on(question: Question, answer: str) -> str:
-    """What to say to an answer; nothing to an empty one."""
+    """The reply to an answer; empty for an empty answer."""
     answer = answer.strip()
     if not answer:
         return ""
     if answer == str(question.right):
         return "right."
-    return f"not this time: it is {question.right}, {question.titles[question.right - 1]}."
+    return f"wrong: it is {question.right}, {question.titles[question.right - 1]}."

@@ -1,6 +1,6 @@
-"""What was tried, in words: trials of remedies, ranges of learning rates, and how a recipe was fixed.
+"""Text of trials, learning rate ranges and fixed recipes, 80 columns wide.
 
-Goes in: the values that a trial gives. Comes out: text for a terminal of 80 columns; nothing is tried or judged here.
+In: the results. Out: text; nothing is tried or judged here.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from flyweight.diagnose.lr_range import LrRange, SeedRange
     from flyweight.diagnose.trial_record import Trial
 
-PLACES: Final = {
-    "below": "below them",
-    "inside": "one of them",
-    "above": "above them",
+WHERE: Final = {
+    "below": "below this range",
+    "inside": "inside this range",
+    "above": "above this range",
     "unknown": "not judged",
 }
 
 USUAL_SEEDS: Final = 5
 
-# Why several remedies are one step.
+# Why several remedies are one step of a fix.
 TOGETHER: Final[Mapping[Gain, str]] = {
-    "accuracy": "alone none of them helps, which may be since each hides what the others give",
-    "honesty": "they only switch what is measured and reported, so they are one step, which does not count as a try",
+    "accuracy": "none of them helps alone; one fault can hide the effect of fixing another",
+    "honesty": "they change only what is measured and reported, so they are one step and not counted as trials",
 }
 
 
 def trial_text(trial: Trial) -> str:
-    """How a remedy was tried, and the figures of every seed; what came of it stands with its finding."""
+    """How a remedy was tried, and the figures of every seed; the result is shown with its finding."""
     figures = {
         "before": _percent(trial.before),
         "after": _percent(trial.after),
@@ -72,30 +72,30 @@ def _as_they_are(values: Sequence[float]) -> str:
 
 
 def lr_range_text(found: LrRange, *, name: str) -> str:
-    """Which learning rates are good, where the recipe's own lies, and what each seed showed."""
+    """The range of good learning rates, where the rate of the recipe is, and the result of each seed."""
     lines = []
     if found.low is None or found.high is None or found.suggestion is None:
-        lines.append(f"{plain(name)}: no range of good learning rates could be seen")
+        lines.append(f"{plain(name)}: no range of good learning rates found")
     else:
         lines += [
             f"{plain(name)}: learning rates from {_rate(found.low)} to {_rate(found.high)} are good",
             hanging("try", _rate(found.suggestion)),
         ]
-    lines.append(hanging("recipe's", f"{_rate(found.lr)}, {PLACES[found.where]}"))
+    lines.append(hanging("recipe's", f"{_rate(found.lr)}, {WHERE[found.where]}"))
     if found.spread is not None and len(found.seeds) > 1:
-        lines.append(hanging("spread", f"the upper ends of the seeds lie within a factor of {found.spread:.3g}"))
+        lines.append(hanging("spread", f"the upper ends of the seeds differ by a factor of {found.spread:.3g}"))
     lines.append(hanging("why", found.reason))
     lines += [hanging(f"seed {one.seed}", seed_words(one)) for one in found.seeds]
     return "\n".join(lines)
 
 
 def seed_words(seed: SeedRange) -> str:
-    """What a seed showed, in one line."""
+    """The result of one seed in one line."""
     if seed.low is None or seed.high is None:
         parts = ["the loss did not fall"]
     else:
         parts = [f"{_rate(seed.low)} to {_rate(seed.high)}"]
-    named = {"steepest at": seed.steepest, "lowest loss at": seed.lowest, "breaks at": seed.diverges}
+    named = {"steepest at": seed.steepest, "lowest loss at": seed.lowest, "diverges at": seed.diverges}
     return ", ".join([*parts, *(f"{name} {_rate(rate)}" for name, rate in named.items() if rate is not None)])
 
 
@@ -108,9 +108,9 @@ def _rate(rate: float) -> str:
 
 
 def step_text(step: FixStep, before: Recipe, *, is_guessed: bool = False) -> str:
-    """A step of fixing: what was found in the recipe before it, and what came of the change.
+    """A step of a fix: the finding, the change and its result.
 
-    is_guessed: its numbers were shown already.
+    is_guessed: the numbers were shown already, in a quiz.
     """
     is_one = len(step.findings) == 1
     if is_one or step.remedy.gain == "honesty":
@@ -123,15 +123,15 @@ def step_text(step: FixStep, before: Recipe, *, is_guessed: bool = False) -> str
     return "\n".join([*lines, hanging("so", f"the change is {kept}" if is_one else f"the changes are {kept}")])
 
 
-def fix_text(found: FixOutcome, *, written: str | None, going_on: str, options: str = "") -> str:
-    """Where fixing ended: all that was changed, what is left, and the file with the commands that use it.
+def fix_text(found: FixOutcome, *, written: str | None, continuing: str, options: str = "") -> str:
+    """The result of a fix: all changes, what is left, the file, and commands that use it.
 
-    going_on: the command that goes on where it is not finished.
+    continuing: the command that continues an unfinished fix.
     """
     name, n_kept = plain(found.start.name), sum(step.has_helped for step in found.steps)
     lines = []
     if not found.steps:
-        lines.append(f"{name}: {'no remedy to try' if found.is_done else 'stopped before anything was tried'}")
+        lines.append(f"{name}: {'no remedy to try' if found.is_done else 'stopped before the first trial'}")
     else:
         lines.append(f"{name}: {counted(len(found.steps), 'step')}, {n_kept} kept")
     if written is not None:
@@ -139,18 +139,18 @@ def fix_text(found: FixOutcome, *, written: str | None, going_on: str, options: 
     if found.left:
         lines.append(hanging("left", "; ".join(f"{one.code} {one.title} ({one.severity})" for one in found.left)))
     if any(_is_unsure(step, found.left) for step in found.steps):
-        more = f"some changes that look good are not shown to help; more seeds may show it, as --seeds {USUAL_SEEDS}"
+        more = f"some changes may help but too few seeds were trained to show it; try --seeds {USUAL_SEEDS}"
         lines.append(hanging("note", more))
-    lines.append(margin("written") + (written or "nothing, since nothing was changed"))
+    lines.append(margin("written") + (written or "nothing: no change was kept"))
     commands = [f"{train_command(written, ())} --seeds {USUAL_SEEDS}{options}"] if written is not None else []
     if not found.is_done:
-        lines.append(hanging("note", "the fix is not finished; what was trained is on record and is not trained again"))
-        commands.insert(0, going_on)
+        lines.append(hanging("note", "the fix is not finished; runs that are done are not trained again"))
+        commands.insert(0, continuing)
     return "\n".join([*lines, *next_lines(commands)])
 
 
 def _is_unsure(step: FixStep, left: Sequence[Finding]) -> bool:
-    """Whether so few seeds were trained that a change which is still due may help all the same."""
+    """Whether a change that was not kept may still help: the effect is positive, but too few seeds were trained."""
     found = step.trial.paired if step.trial is not None and not step.has_helped else None
     codes = {one.code for one in left}
     is_due = any(one.code in codes for one in step.findings)
