@@ -307,7 +307,7 @@ class _Convolve(torch.autograd.Function):
             *(channels, out, members, padding, *_strides(x, channels)),
         )
         fixed = {
-            "VECTOR": _vector(channels),
+            "VECTOR": _vector(channels) if _is_dense(x, channels) else 1,
             "OUT_VECTOR": _vector(out),
             "IS_DENSE": _is_dense(x, channels),
             "PADS": padding > 0,
@@ -391,7 +391,7 @@ def _of_weights(
         "OP": max(16, _power_of_two(out)),
         "BM": block,
         "BK": entries,
-        "VECTOR": _vector(channels),
+        "VECTOR": _vector(channels) if _is_dense(x, channels) else 1,
         "OUT_VECTOR": _vector(out),
         "IS_DENSE": _is_dense(x, channels),
         "PADS": padding > 0,
