@@ -136,10 +136,12 @@ class StackedSteps:
         state = self._state()
         end = [tensor.clone() for tensor in state]
         _restore(state, self._start)
-        for earlier in range(self._first_step, step):
-            self.take(earlier)
-        yield self.batch(step)
-        _restore(state, end)
+        try:
+            for earlier in range(self._first_step, step):
+                self.take(earlier)
+            yield self.batch(step)
+        finally:
+            _restore(state, end)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step of this epoch, of all members."""
