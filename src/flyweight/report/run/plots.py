@@ -322,18 +322,18 @@ def _plain_numbers(value: float, _position: int | None = None) -> str:
 
 def _log_scale(axes: Axes) -> None:
     """A logarithmic axis with labels: at 1, 2 and 5, or, where it spans less than a factor of 5, at round numbers."""
-    from matplotlib.ticker import MaxNLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
     axes.set_yscale("log", nonpositive="mask")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_formatter(_plain_numbers)
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain_numbers))
     if high / low < 5:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         is_short = high / low < 200
         axes.yaxis.set_minor_formatter(
-            lambda value, _position=None: f"{value:g}" if is_short and f"{value:e}"[0] in "25" else ""
+            FuncFormatter(lambda value, _: f"{value:g}" if is_short and f"{value:e}"[0] in "25" else "")
         )
 
 
