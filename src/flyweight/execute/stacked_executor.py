@@ -6,6 +6,7 @@ runs train one after another on the same GPU.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from flyweight.errors import require_counts
 from flyweight.execute.request import TrainingJob
 from flyweight.experiment.events import Event
 from flyweight.experiment.plan import resolve
+from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.recipe import Recipe, recipe_hash
 from flyweight.records.store import Store
 
@@ -43,34 +45,36 @@ class Stacked:
         should_stop: Callable[[], bool],
     ) -> None:
         """Train the jobs, those of one recipe together."""
+        from flyweight.execute.job import train_job
+        from flyweight.experiment.population import can_stack
+
         errors = list[Exception]()
         for group in _by_recipe(jobs):
-            if should_stop():
-                break
-            try:
-                self._train(group, store=store, watch=watch, should_stop=should_stop)
-            except Exception as error:
-                errors.append(error)
+            resolved = resolve(group[0].request.recipe)
+            if can_stack(resolved):
+                parts = [functools.partial(self._train, resolved, group)]
+            else:
+                parts = [functools.partial(train_job, job, device=self.device) for job in group]
+            for train in parts:
+                if not should_stop():
+                    try:
+                        train(store=store, watch=watch, should_stop=should_stop)
+                    except Exception as error:
+                        errors.append(error)
         if errors:
             raise errors[0]
 
     def _train(
         self,
+        resolved: ResolvedRecipe,
         jobs: Sequence[TrainingJob],
         *,
         store: Store,
         watch: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        from flyweight.execute.job import train_job
-        from flyweight.experiment.population import Member, can_stack, run_population
+        from flyweight.experiment.population import Member, run_population
 
-        resolved = resolve(jobs[0].request.recipe)
-        if not can_stack(resolved):
-            for job in jobs:
-                if not should_stop():
-                    train_job(job, store=store, device=self.device, watch=watch, should_stop=should_stop)
-            return
         members = [
             Member(
                 seed=job.seed,

@@ -127,7 +127,7 @@ class OpenRun:
         try:
             self._start()
         except BaseException as error:
-            self._close_after(error)
+            self.fail(error)
             raise
         return self
 
@@ -135,7 +135,7 @@ class OpenRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self.is_open:
-            self._close_after(error)
+            self.fail(error)
 
     def should_stop(self) -> bool:
         """Whether the run must stop after the current step."""
@@ -245,6 +245,15 @@ class OpenRun:
         self.watch(Ended(run_id=record.id, seed=record.seed, status=outcome.status, message=outcome.message))
         return record
 
+    def fail(self, error: BaseException) -> None:
+        """Close the row as failed, or as interrupted by Ctrl-C."""
+        self.is_open = False
+        if isinstance(error, KeyboardInterrupt):
+            done = len(self.bench.training.history)
+            self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
+        else:
+            self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")
+
     def _start(self) -> None:
         recipe, record, training = self.resolved.recipe, self.record, self.bench.training
         self.monitor = None
@@ -266,11 +275,3 @@ class OpenRun:
                 n_stacked=self.n_stacked,
             )
         )
-
-    def _close_after(self, error: BaseException) -> None:
-        self.is_open = False
-        if isinstance(error, KeyboardInterrupt):
-            done = len(self.bench.training.history)
-            self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
-        else:
-            self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")

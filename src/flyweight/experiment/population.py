@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ import torch
 
 from flyweight.data.splits import validated_on
 from flyweight.data.stacked_batches import StackedBatches
-from flyweight.errors import FlyweightError
+from flyweight.errors import DataError, FlyweightError
 from flyweight.experiment.events import Event, StackEpochDone, StackStepped
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.open_run import OpenRun, fit_settings, restore, start_run
@@ -76,40 +76,44 @@ def run_population(
     When `should_stop` becomes true, the members under way are saved at their current step, and no more are started.
 
     Raises:
-        DataError: images that have changed since a run started, or a damaged checkpoint.
-        FlyweightError: the device has too little memory for one.
+        Exception: the first error of a member, after the others have ended: images that have changed since it started,
+            a damaged checkpoint, a device with too little memory for one.
     """
     devices.prepare(threads=devices.DEFAULT_THREADS)
     prepared: PreparedImages | None = None
+    errors = list[Exception]()
     benches: dict[int, Workbench] = {}
     for number, member in enumerate(members):
         prepared = prepare_images(resolved.recipe, resolved.images, seed=member.seed, device=device, known=prepared)
         benches[number] = set_up_with(prepared, resolved.recipe, seed=member.seed)
         if member.resumed is not None:
-            restore(store.get(member.resumed), benches[number], store)
+            try:
+                restore(store.get(member.resumed), benches[number], store)
+            except DataError as error:
+                errors.append(error)
+                del benches[number]
     for group in _by_position(benches):
         waiting = list(group)
         while waiting and not should_stop():
-            chosen, steps = _fitting(resolved, [benches[number] for number in waiting[:at_once]])
+            tried = [benches[number] for number in waiting[:at_once]]
+            chosen, steps = _fitting(resolved, tried)
+            if len(chosen) < len(tried):
+                at_once = len(chosen)
             numbers, waiting = waiting[: len(chosen)], waiting[len(chosen) :]
-            with ExitStack() as stack:
-                runs = [
-                    stack.enter_context(
-                        _opened(
-                            resolved,
-                            members[number],
-                            bench,
-                            len(chosen),
-                            store=store,
-                            watch=watch,
-                            should_stop=should_stop,
-                        )
-                    )
-                    for number, bench in zip(numbers, chosen, strict=True)
-                ]
-                train_together(runs, steps)
+            opened = functools.partial(
+                _opened, resolved, n_stacked=len(chosen), store=store, watch=watch, should_stop=should_stop
+            )
+            try:
+                with ExitStack() as stack:
+                    found = zip(numbers, chosen, strict=True)
+                    runs = [stack.enter_context(opened(members[number], bench)) for number, bench in found]
+                    train_together(runs, steps)
+            except Exception as error:
+                errors.append(error)
             for number in numbers:
                 del benches[number]
+    if errors:
+        raise errors[0]
 
 
 def captured_alone(resolved: ResolvedRecipe, bench: Workbench) -> tuple[StackedSteps | None, Workbench]:
@@ -123,12 +127,16 @@ def captured_alone(resolved: ResolvedRecipe, bench: Workbench) -> tuple[StackedS
 
 
 def train_together(runs: Sequence[OpenRun], steps: StackedSteps) -> tuple[RunRecord, ...]:
-    """Train open runs, the members of `steps`, until each has ended; returns their records."""
+    """Train open runs, the members of `steps`, until each has ended; returns their records.
+
+    Raises:
+        Exception: the first error of a run, after the others have ended.
+    """
     return _Together(runs, steps).train()
 
 
 class _Together:
-    """Open runs that train together. finished: how each that has finished ended."""
+    """Open runs that train together. finished: how each that has finished ended. errors: of those that failed."""
 
     def __init__(self, runs: Sequence[OpenRun], steps: StackedSteps) -> None:
         self.runs, self.steps = runs, steps
@@ -136,6 +144,7 @@ class _Together:
         self.saved = time.monotonic()
         self.finished: dict[int, Outcome] = {}
         self.records: dict[int, RunRecord] = {}
+        self.errors: dict[int, Exception] = {}
         self.uploaded: dict[Split, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def train(self) -> tuple[RunRecord, ...]:
@@ -144,29 +153,43 @@ class _Together:
             on_progress=self._on_progress,
             on_epoch=self._on_epoch,
             on_end=self._on_end,
-            should_stop=lambda number: self.runs[number].should_stop(),
+            should_stop=lambda number: number in self.errors or self.runs[number].should_stop(),
         )
         fit_population(self.steps, fit_settings(self.recipe, self.bench), calls)
         self._close_finished()
+        for error in self.errors.values():
+            raise error
         return tuple(self.records[number] for number in range(len(self.runs)))
+
+    def _each(self, numbers: Iterable[int], act: Callable[[int], None]) -> list[int]:
+        """Call `act` for the runs that have not failed; one in which it fails is closed, and the others go on."""
+        for number in numbers:
+            if number not in self.errors:
+                try:
+                    act(number)
+                except Exception as error:
+                    self.errors[number] = error
+                    if self.runs[number].is_open:
+                        self.runs[number].fail(error)
+        return [number for number in numbers if number not in self.errors]
 
     def _validated(self, stack: Stack) -> list[Evaluation]:
         return self._evaluated(stack, "validation")
 
     def _on_progress(self, active: Sequence[int], n_steps: int) -> None:
-        for number in active:
-            run = self.runs[number]
-            run.on_step(n_steps)
-        if len(self.runs) > 1:
+        active = self._each(active, lambda number: self.runs[number].on_step(n_steps))
+        if active and len(self.runs) > 1:
             self.runs[0].announce(_stack_stepped([self.runs[number] for number in active], n_steps))
 
     def _on_epoch(self, active: Sequence[int]) -> None:
-        runs, now = [self.runs[number] for number in active], time.monotonic()
+        now = time.monotonic()
         saves = now - self.saved >= SECONDS_BETWEEN_SAVES
         self.saved = now if saves else self.saved
-        for run in runs:
-            run.on_epoch(run.bench.training, saves=saves)
-        if len(self.runs) > 1:
+        active = self._each(
+            active, lambda number: self.runs[number].on_epoch(self.runs[number].bench.training, saves=saves)
+        )
+        runs = [self.runs[number] for number in active]
+        if runs and len(self.runs) > 1:
             self.runs[0].announce(
                 StackEpochDone(
                     seeds=tuple(run.record.seed for run in runs),
@@ -180,7 +203,10 @@ class _Together:
         if outcome.status == "finished":
             self.finished[number] = outcome
         else:
-            self.records[number] = self.runs[number].close(outcome, {})
+            self._each([number], lambda _: self._record(number, self.runs[number].close(outcome, {})))
+
+    def _record(self, number: int, record: RunRecord) -> None:
+        self.records[number] = record
 
     def _close_finished(self) -> None:
         """Evaluate the kept nets of the finished runs together, and close each run."""
@@ -196,8 +222,7 @@ class _Together:
             for number in measured:
                 self.runs[number].open_test()
             evaluated["test"] = self._evaluated(stack, "test")
-        for number in self.finished:
-            self.runs[number].reported.on_end(self.runs[number].bench.training)
+        self._each(self.finished, lambda number: self.runs[number].reported.on_end(self.runs[number].bench.training))
         with ThreadPoolExecutor(devices.usable_cores()) as pool:  # files are packed, which takes longer than a training
             written = {
                 number: pool.submit(
@@ -207,8 +232,12 @@ class _Together:
                 )
                 for number, outcome in self.finished.items()
             }
-        for number, outcome in self.finished.items():
-            self.records[number] = self.runs[number].finish(outcome, written[number].result())
+        self._each(
+            self.finished,
+            lambda number: self._record(
+                number, self.runs[number].finish(self.finished[number], written[number].result())
+            ),
+        )
 
     def _evaluated(self, stack: Stack, split: Split) -> list[Evaluation]:
         images, labels, rows = self._images_of(split)
@@ -239,8 +268,8 @@ def _opened(
     resolved: ResolvedRecipe,
     member: Member,
     bench: Workbench,
-    n_stacked: int,
     *,
+    n_stacked: int,
     store: Store,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
