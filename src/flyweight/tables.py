@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 WIDTH: Final = 80
-MIN_WRAP: Final = 30  # columns of a cell that wraps, however little room there is
+MIN_WRAP: Final = 24  # columns of a cell that wraps, however little room there is
 
 _NUMBER: Final = re.compile(r"[\d,.]*")
 # GitHub's Markdown takes each of these for the beginning of something in some place; "$" begins a formula.
@@ -56,10 +56,12 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], *, gap: int = 2, wraps: bool = False) -> Table:
+def table_of(
+    rows: Sequence[Mapping[str, Any]], *, gap: int = 2, wraps: bool = False, optional: Sequence[str] = ()
+) -> Table:
     """Rows that share their keys as a table; a column that holds numbers alone is set to the right.
 
-    wraps: whether the last column runs on below itself.
+    wraps: whether the last column runs on below itself. optional: headers of the columns shown where there is room.
     """
     headers = list(rows[0]) if rows else []
     columns = [
@@ -68,6 +70,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], *, gap: int = 2, wraps: bool = F
             is_number=all(_NUMBER.fullmatch(shown(row[header])) for row in rows),
             gap=gap,
             wraps=wraps and header == headers[-1],
+            is_optional=header in optional,
         )
         for header in headers
     ]
@@ -206,7 +209,11 @@ def _chosen(columns: Sequence[Column], natural: Sequence[int], width: int | None
     if width is None:
         return list(range(len(columns)))
     least = [
-        most if column.min_width is None else min(most, max(column.wanted, column.min_width))
+        min(most, MIN_WRAP)
+        if column.wraps
+        else most
+        if column.min_width is None
+        else min(most, max(column.wanted, column.min_width))
         for column, most in zip(columns, natural, strict=True)
     ]
     chosen = [at for at, column in enumerate(columns) if not column.is_optional]

@@ -503,17 +503,39 @@ def test_best_is_the_finished_run_with_the_highest_validation_accuracy(store: St
     assert store.get("@best") == best
 
 
-def test_best_compares_only_what_was_validated_on_the_same_images(store: Store, start: Start) -> None:
-    """A toy set, or another split, does not beat the images of the latest finished run."""
+def test_best_is_of_the_images_of_the_latest_run_and_says_so(store: Store, start: Start) -> None:
+    """Another image set does not beat it, another split of the same images can; few images prove little."""
 
-    def ended(correct: int, **asked: str) -> RunRecord:
-        return store.finish(start(**asked).id, "finished", validation_correct=correct, validation_count=16)
+    def ended(correct: int, count: int = 5_000, **asked: Any) -> RunRecord:
+        return store.finish(start(**asked).id, "finished", validation_correct=correct, validation_count=count)
 
-    ended(16, data_hash="b" * 64)
-    ended(16, split_hash="c" * 64)
-    best, _latest = ended(15), ended(14)
+    other_data = ended(5_000, data_name="/sets/toy", data_hash="b" * 64)
+    best = ended(4_976, split_hash="c" * 64)
+    ended(40, 40)
+    ended(5_000, recipe={"protocol": {"evaluate_on": "train"}})
+    ended(489)
+    said: list[str] = []
+    telling = Store.open(store.url, store.home, say=said.append)
 
-    assert store.get("@best") == best
+    assert telling.get("@best") == telling.get("@best:mnist") == best
+    assert telling.get("@best:toy") == other_data
+    assert best.id[:12] in said[0]
+    assert "99.52% of 5,000 validation images; the best of 3 finished runs on mnist" in said[0]
+    assert "@best:toy" in said[0]
+    with pytest.raises(UsageError, match=r"no finished run .* on svhn; there are runs on mnist, toy"):
+        telling.get("@best:svhn")
+    for wrong in ("@best:", "@latest:mnist", "@bets"):
+        with pytest.raises(UsageError, match="no shortcut"):
+            telling.get(wrong)
+
+
+def test_the_recipe_that_a_name_stands_for_is_the_first_unchanged_one(store: Store, start: Start) -> None:
+    """A run that was changed on the command line can be older."""
+    start(name="mine", parent_hash="a" * 64, recipe={"train": {"lr": 0.2}})
+    start(name="mine", recipe={"train": {"lr": 0.1}})
+    start(name="mine", recipe={"train": {"lr": 0.3}})
+
+    assert store.first_recipes(["mine", "unknown"]) == {"mine": {"train": {"lr": 0.1}}}
 
 
 def test_runs_are_listed_newest_first_and_by_what_is_asked(store: Store, start: Start) -> None:

@@ -46,6 +46,8 @@ class Record:
     purpose: str = "run"
     recipe_hash: str = "ab"
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    train_count: int | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result(seed: int = 0, **changed: Any) -> RunResult:
@@ -162,12 +164,13 @@ def test_the_list_is_short_for_people_and_whole_for_programs():
     """People see the beginning of the id and percent, programs the id and fractions; what is unknown is empty."""
     records = [Record(), Record(seed=1, test_accuracy=0.9931, status="finished")]
 
-    short, whole = short_run_rows(records), run_rows(records)
+    short, whole = short_run_rows(records, {Record().id: "own/25k + lr 0.1"}), run_rows(records)
 
     assert [row["id"] for row in whole] == [Record().id] * 2
     assert [row["test_accuracy"] for row in whole] == [None, 0.9931]
     assert all(Record().id.startswith(row["run"]) for row in short)
     assert [row["test %"] for row in short] == ["", "99.31"]
+    assert [row["recipe and images"] for row in short] == ["own/25k + lr 0.1"] * 2
 
 
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
@@ -233,7 +236,7 @@ def test_the_list_shows_no_validation_accuracy_where_nothing_was_held_out():
     """People see an empty cell, programs the images that the figure is of."""
     records = [Record(), *(Record(recipe={"protocol": {"evaluate_on": part}}) for part in ("validation", "test"))]
 
-    short, whole = short_run_rows(records), run_rows(records)
+    short, whole = short_run_rows(records, {Record().id: "own/25k + lr 0.1"}), run_rows(records)
 
     assert [row["val %"] for row in short] == ["99.25", "99.25", ""]
     assert [row["evaluate_on"] for row in whole] == ["validation", "validation", "test"]

@@ -59,7 +59,7 @@ class Place:
     def store(self) -> Any:
         from flyweight.records.store import Store
 
-        return Store.open(self.database, home=self.home)
+        return Store.open(self.database, home=self.home, say=talk)
 
     def options(self) -> str:
         """The same options as text, to add to a suggested command."""
@@ -115,15 +115,18 @@ def _strict(value: object) -> object:
     return value
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, wraps: bool = False) -> None:
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, wraps: bool = False, optional: Sequence[str] = ()
+) -> None:
     """Print rows with equal keys as a text, Markdown or CSV table, or as JSON.
 
-    gap: spaces between the columns of a text table. wraps: whether its last column is wrapped.
+    gap: spaces between the columns of a text table. wraps: whether its last column is wrapped. optional: columns that
+    are left out where there is no room for them.
     """
     if form.name == "json":
         say_json(rows)
     elif rows:
-        table = table_of(rows, gap=gap, wraps=wraps)
+        table = table_of(rows, gap=gap, wraps=wraps, optional=optional)
         match form.name:
             case "md":
                 say(as_markdown(table))
@@ -134,5 +137,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, w
 
 
 def terminal_width() -> int:
-    """Width of the terminal, from 80 to 100 columns: longer lines are hard to read."""
-    return min(100, max(80, get_terminal_size().columns))
+    """Width of the terminal, from 60 to 100 columns: longer lines are hard to read."""
+    return min(100, max(60, get_terminal_size().columns))

@@ -29,7 +29,8 @@ def predict(
     Parameters
     ----------
     run
-        Id of a run or the start of it, @latest, @best (highest validation accuracy), or a file of weights.
+        Id of a run or the start of it, @latest, @best (best validation accuracy on the images of the latest run),
+        @best:DATA, or a file of weights.
     images
         Picture files; for handwriting, one digit or letter per picture.
     inputs

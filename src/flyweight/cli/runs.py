@@ -9,6 +9,7 @@ from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, t
 from flyweight.errors import UsageError
 
 DEFAULT_LIMIT: Final = 20
+OPTIONAL: Final = ("started", "params")  # columns that a narrow terminal leaves out
 
 
 def runs(
@@ -47,6 +48,7 @@ def runs(
         Write the runs to this .csv, .json or .parquet file instead, one row per run with every key of its recipe.
     """
     from flyweight.report.run.listing import run_rows, short_run_rows
+    from flyweight.report.run.variant import titles
 
     store = (place or Place()).store()
     store.mark_lost()
@@ -71,7 +73,8 @@ def runs(
         else:
             talk("no runs yet; start one with: flyweight train")
     form = form or Form()
-    print_rows(run_rows(records) if form.name in ("json", "csv") else short_run_rows(records), form, gap=1)
+    rows = run_rows(records) if form.name in ("json", "csv") else short_run_rows(records, titles(records, store))
+    print_rows(rows, form, gap=1, wraps=form.name == "text", optional=OPTIONAL)
 
 
 def report(
@@ -90,12 +93,14 @@ def report(
     Parameters
     ----------
     run
-        Id of a run or the start of it, @latest, or @best (highest validation accuracy).
+        Id of a run or the start of it, @latest, @best (best validation accuracy on the images of the latest run), or
+        @best:DATA, as in @best:mnist.
     json
         Print the results of the run as JSON.
     """
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
+    from flyweight.report.run.variant import equal_run, titles
 
     place = place or Place()
     store = place.store()
@@ -103,12 +108,14 @@ def report(
     folder = store.folder(record.id)
     result = folder.result()
     folder.verify()
-    page = write_report(folder)
+    title = titles([record], store)[record.id]
+    page = write_report(folder, title=title)
     if json:
         say_json(result.as_dict() | {"report": str(page)})
     else:
-        say(run_summary(result, folder, options=place.options()))
+        same = equal_run(record, store)
+        say(run_summary(result, folder, title=title, equal_run=same, options=place.options()))
         beside = [] if record.group_id is None else [one for one in store.group(record.group_id) if one.test_count]
         if len(beside) > 1:
             results = [store.folder(one.id).result() for one in beside]
-            say("\n" + group_summary(results, options=place.options()))
+            say("\n" + group_summary(results, title=title, options=place.options()))

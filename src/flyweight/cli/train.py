@@ -248,19 +248,22 @@ def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as
     from flyweight.records.record import OVER
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
+    from flyweight.report.run.variant import equal_run, titles
 
     store = place.store()
     over = [record for record in records if record.status in OVER]
     folders = [store.folder(record.id) for record in over]
+    named = titles(over, store)
     for folder in folders if len(folders) <= MAX_PAGES else ():
-        write_report(folder)
+        write_report(folder, title=named[folder.run_id])
     results = [folder.result() for folder in folders]
     if as_json:
         say_json([result.as_dict() for result in results])
     elif len(results) == 1:
-        say(run_summary(results[0], folders[0], options=place.options()))
+        same = equal_run(over[0], store)
+        say(run_summary(results[0], folders[0], title=named[over[0].id], equal_run=same, options=place.options()))
     elif results:
-        say(group_summary(results, options=place.options()))
+        say(group_summary(results, title=named[over[0].id], options=place.options()))
     if stop():
         _print_resume_command(records, place)
         return stop.exit_code

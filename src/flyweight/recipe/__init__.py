@@ -42,3 +42,4 @@ from flyweight.recipe.words import factor as factor
 from flyweight.recipe.words import in_words as in_words
 from flyweight.recipe.words import label as label
 from flyweight.recipe.words import net_in_words as net_in_words
+from flyweight.recipe.words import new_in_words as new_in_words

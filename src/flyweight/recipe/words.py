@@ -91,10 +91,24 @@ def in_words(change: Change) -> str:
     """
     if change.key == "model.net" and isinstance(change.old, str) and isinstance(change.new, str):
         return f"net {net_in_words(change.old, change.new)}"
+    return f"{label(change.key)} {_formatted(change.key, change.old)} → {_new_with_unit(change)}"
+
+
+def new_in_words(change: Change) -> str:
+    """What a changed key has now, for a short title.
+
+    >>> new_in_words(Change(key="train.lr", old=0.1, new=0.05))
+    'lr 0.05'
+    """
+    if change.key == "model.net":
+        return in_words(change)
+    return f"{label(change.key)} {_new_with_unit(change)}"
+
+
+def _new_with_unit(change: Change) -> str:
     unit = UNITS.get(change.key)
-    return f"{label(change.key)} {_formatted(change.key, change.old)} → {_formatted(change.key, change.new)}" + (
-        f" {unit}" if unit and _is_number(change.new) and not _is_off(change.key, change.new) else ""
-    )
+    has_unit = unit and _is_number(change.new) and not _is_off(change.key, change.new)
+    return _formatted(change.key, change.new) + (f" {unit}" if has_unit else "")
 
 
 def all_in_words(changes: Iterable[Change]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack
@@ -44,18 +44,21 @@ HASHES_AT_ONCE = 500  # SQLite takes a limited number of parameters
 class Store:
     """Records of runs in one database, and their folders under one home. Safe from several threads and after a fork."""
 
-    def __init__(self, engine: Engine, home: Path) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._engine, self._say = engine, say
         self.home = home
         self.notebook = Notebook(engine)  # what people write beside the runs
 
     @classmethod
-    def open(cls, url: str | None = None, home: Path | None = None) -> Store:
+    def open(
+        cls, url: str | None = None, home: str | Path | None = None, *, say: Callable[[str], None] = lambda _: None
+    ) -> Store:
         """The store at an address, made and migrated where needed.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://...`; default FLYWEIGHT_DATABASE, else a file in the home.
             home: where run folders lie; default FLYWEIGHT_HOME, else the platform's folder for a user's data.
+            say: called with a sentence about the run that a shortcut such as `@best` means.
 
         Raises:
             MissingError: the home is not writable, the server is not there, a package is missing, or the database
@@ -63,9 +66,9 @@ class Store:
             DataError: the file is not a database.
             UsageError: the address is of no known kind.
         """
-        home = (home or default_home()).expanduser().absolute()
+        home = Path(home or default_home()).expanduser().absolute()
         require_writable(home / "runs")
-        return cls(open_database(url or os.environ.get("FLYWEIGHT_DATABASE"), home), home)
+        return cls(open_database(url or os.environ.get("FLYWEIGHT_DATABASE"), home), home, say)
 
     @property
     def url(self) -> str:
@@ -170,14 +173,14 @@ class Store:
             return connection.execute(closing.values(lost)).rowcount == 1
 
     def get(self, selector: str) -> RunRecord:
-        """The run meant by a full id, a unique beginning of one, `@latest`, or `@best`.
+        """The run meant by a full id, a unique beginning of one, `@latest`, `@best`, or `@best:mnist`.
 
-        `@latest` and `@best` look at what people asked for (purpose "run"). `@best` is the finished run with the
-        highest validation accuracy; of equals the one with fewer parameters, then the newer. An unknown or ambiguous
-        selector is a UsageError that lists what could have been meant.
+        `@latest` and `@best` look at what people asked for (purpose "run"). `@best` is the best finished run on the
+        images of the latest one, or of those that are named (`records/selection.py`); `say` is told which and why. An
+        unknown or ambiguous selector is a UsageError that lists what could have been meant.
         """
         with reading(self._engine) as connection:
-            return by_selector(connection, selector)
+            return by_selector(connection, selector, self._say)
 
     def runs(
         self, *, purpose: PurposeFilter = "run", limit: int | None = None, **wanted: Unpack[RunFilter]
@@ -236,6 +239,15 @@ class Store:
         query = select(runs.c.study).where(runs.c.study.is_not(None), made_for(purpose)).group_by(runs.c.study)
         with reading(self._engine) as connection:
             return tuple(connection.scalars(query.order_by(func.max(runs.c.id).desc())))
+
+    def first_recipes(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The recipe of the first run of each name, as stored; one that was not changed from another comes first."""
+        query = select(runs.c.name, runs.c.id).where(runs.c.name.in_(names))
+        with reading(self._engine) as connection:
+            ordered = connection.execute(query.order_by(runs.c.parent_hash.is_not(None).desc(), runs.c.id.desc()))
+            first = [run_id for _, run_id in {row.name: tuple(row) for row in ordered}.values()]
+            found = connection.execute(select(runs.c.name, runs.c.recipe).where(runs.c.id.in_(first)))
+            return {row.name: row.recipe for row in found}
 
     def recipes(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The recipes on record by their `recipe_hash`, as stored; a hash that no run has is left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flyweight.records.ids import SHORT_ID
@@ -26,6 +26,8 @@ def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "evaluate_on": _evaluate_on(record),
             "recipe_hash": record.recipe_hash,
             "data_name": record.data_name,
+            "train_count": record.train_count,
+            **{name: record.fingerprint.get(name) for name in ("precision", "kernels")},
             "validation_accuracy": record.validation_accuracy,
             "test_accuracy": record.test_accuracy,
             "train_seconds": record.train_seconds,
@@ -34,8 +36,8 @@ def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def short_run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """A row per run for people, together less than 80 columns wide: the beginning of the id, accuracies in percent.
+def short_run_rows(records: Sequence[RunRecord], titles: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row per run for people: the beginning of the id, accuracies in percent, and the title (of `variant.titles`).
 
     Where a protocol held nothing out there is no validation accuracy.
     """
@@ -43,12 +45,12 @@ def short_run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
         {
             "run": record.id[:SHORT_ID],
             "started": record.started_at.astimezone().strftime("%m-%d %H:%M"),
-            "recipe": record.name,
             "seed": record.seed,
             "status": record.status,
             "params": record.params,
             "val %": _percent(record.validation_accuracy if _evaluate_on(record) == "validation" else None),
             "test %": _percent(record.test_accuracy),
+            "recipe and images": titles[record.id],
         }
         for record in records
     ]

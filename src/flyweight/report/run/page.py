@@ -20,6 +20,7 @@ from flyweight.records.weights import Weights
 from flyweight.report.rendering import render
 from flyweight.report.run import plots
 from flyweight.report.run.summary import confusions, judged_on, reported
+from flyweight.report.run.variant import computed
 
 MAX_CONFUSIONS: Final = 6
 
@@ -31,8 +32,10 @@ TITLES: Final = {
 }
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunFolder, *, title: str = "") -> Path:
     """Write the pictures of a run (PNG) and the page that shows them into its folder; gives the page.
+
+    title: what the run is called; default: the name of its recipe.
 
     What the run does not have (a diverged one has no test figures) is left out.
 
@@ -41,7 +44,7 @@ def write_report(folder: RunFolder) -> Path:
     """
     result = folder.result()
     pictures = _pictures(folder, result)
-    return folder.write_report(_page(folder, result, pictures), pictures)
+    return folder.write_report(_page(folder, result, pictures, title or result.name), pictures)
 
 
 def _pictures(folder: RunFolder, result: RunResult) -> dict[str, bytes]:
@@ -67,11 +70,13 @@ def _first_filters(weights: Weights) -> NDArray[np.float32] | None:
     return first[0] if first and first[0].shape[-1] > 1 else None
 
 
-def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes]) -> str:
+def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes], title: str) -> str:
     inlined = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
     return render(
         "run/page.html",
         result=result,
+        title=title,
+        computed=computed(folder),
         splits=[
             (_name(split, result), found, wilson(found.correct, found.count))
             for split in SPLITS

@@ -21,7 +21,9 @@ from flyweight.records.results import (
     Split,
 )
 from flyweight.records.run_folder import RunFolder
+from flyweight.report.run.variant import computed
 from flyweight.report.wording import hanging, margin
+from flyweight.tables import WIDTH, wrapped
 
 MAX_CONFUSIONS: Final = 3
 
@@ -31,12 +33,17 @@ OPENED: Final = {0: "not opened", 1: "opened once"}
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
 
 
-def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> str:
+def run_summary(
+    result: RunResult, folder: RunFolder, *, title: str = "", equal_run: str | None = None, options: str = ""
+) -> str:
     """One run: budget, parameters, the kept epoch, accuracies with their intervals, confusions, seconds, places.
 
-    options: what the commands shown need beside the run's id, as " --home elsewhere".
+    title: of `variant.titles`; default: the name of the recipe. equal_run: of `variant.equal_run`. options: what the
+    commands shown need beside the run's id, as " --home elsewhere".
     """
-    lines = [f"{result.name}, seed {result.seed}: {result.status}"]
+    lines = _title(f"{title or result.name}, seed {result.seed}: {result.status}")
+    if equal_run is not None:
+        lines.append(hanging("same as", f"run {equal_run[:SHORT_ID]}: the weights are equal to the bit"))
     if result.message:
         lines.append(hanging("note", result.message))
     lines += [hanging("parameters", _cost(result)), hanging("epochs", _kept(result))]
@@ -51,6 +58,7 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
         lines.append(hanging("confused", ", ".join(f"{true} read as {read} ({n})" for true, read, n in confused)))
     lines += [
         hanging("seconds", _seconds(result)),
+        *([hanging("computed", how)] if (how := computed(folder)) else []),
         hanging("test set", OPENED.get(result.test_openings, f"opened {result.test_openings} times")),
         margin("folder") + str(folder.path),
     ]
@@ -61,14 +69,16 @@ def run_summary(result: RunResult, folder: RunFolder, *, options: str = "") -> s
     return "\n".join(lines)
 
 
-def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
+def group_summary(results: Sequence[RunResult], *, title: str = "", options: str = "") -> str:
     """Several seeds as one result: mean, spread and interval of each accuracy, then a line per seed.
 
-    options: what the command shown needs beside the run's id, as " --home elsewhere".
+    title: of `variant.titles`; default: the name of the recipe. options: what the command shown needs beside the run's
+    id, as " --home elsewhere".
     """
     first = results[0]
     finished = [result for result in results if result.test is not None]
-    lines = [f"{first.name}: {len(finished)} of {len(results)} seeds finished", hanging("parameters", _cost(first))]
+    heading = f"{title or first.name}: {len(finished)} of {len(results)} seeds finished"
+    lines = [*_title(heading), hanging("parameters", _cost(first))]
     if finished:
         parts = evaluated_splits(first)
         lines += [hanging(split, spread(_accuracies(finished, split))) for split in parts]
@@ -80,6 +90,11 @@ def group_summary(results: Sequence[RunResult], *, options: str = "") -> str:
     if best is not None:
         lines.append(f"{margin('next')}flyweight report {best.run[:SHORT_ID]}{options}  (best by {judged_on(first)})")
     return "\n".join(lines)
+
+
+def _title(text: str) -> list[str]:
+    first, *more = wrapped(text, WIDTH - 2)
+    return [first, *(f"  {line}" for line in more)]
 
 
 def judged_on(result: RunResult) -> str:
