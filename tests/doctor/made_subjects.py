@@ -148,6 +148,11 @@ def made_images(**changes: Any) -> ImageProbe:
         "classes_per_batch": 9.99,
         "classes_per_shuffled_batch": 9.99,
         "class_counts": TRAIN_COUNTS,
+        "channel_sd": (0.308085,),
+        "lowest": 0,
+        "highest": 255,
+        "constant_values": 67,
+        "n_values": 784,
     }
     return ImageProbe(**measured | changes)
 

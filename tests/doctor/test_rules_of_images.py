@@ -56,7 +56,7 @@ def test_mnist_is_healthy_for_every_recipe_of_ours() -> None:
 
     assert found == []
     assert len(own_names()) == 4
-    assert len(RULES) == len(BY_CODE) == 6
+    assert len(RULES) == len(BY_CODE) == 8
 
 
 @pytest.mark.parametrize(
@@ -184,10 +184,43 @@ def test_no_rule_of_images_proposes_a_change_of_the_recipe() -> None:
     inverted = {**MNIST.mean, "test": 0.867}
     wrong = [
         replace(MNIST, validation_in_train=5_000, test_in_train=10_000, mean=inverted, class_counts=(5_000, 5)),
-        replace(MNIST, test_in_validation=5_000, class_counts=(5, 5)),
+        replace(MNIST, test_in_validation=5_000, class_counts=(5, 5), constant_values=600, highest=1),
     ]
     found = [(rule.code, rule.judge(made_subject(images=images))) for images in wrong for rule in RULES]
     judgements = [judgement for _, judgement in found if judgement is not None]
 
     assert sorted(code for code, judgement in found if judgement is not None) == sorted(BY_CODE)
     assert all(one.remedy is None and one.advice for one in judgements)
+
+
+def test_a_channel_that_hardly_varies_is_named() -> None:
+    """White digits on red: the red channel tells nothing. Channels of a photograph differ, but all vary."""
+    judgement = spoken("DA07", channel_sd=(0.0, 0.3, 0.3))
+
+    assert judgement.severity == "note"
+    assert judgement.evidence[0].value == 0
+    assert judged("DA07", channel_sd=(0.2, 0.25, 0.3)) is None
+    assert judged("DA07", channel_sd=(0.3,)) is None
+
+
+def test_images_that_are_mostly_frame_are_named() -> None:
+    """More than half of the values are the same everywhere; the corners of MNIST are not."""
+    assert spoken("DA07", constant_values=393).evidence[0].value == pytest.approx(393 / 784)
+    assert judged("DA07", constant_values=392) is None
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 1), (0, 16), (100, 163)])
+def test_values_in_a_small_range_are_a_warning(lowest: int, highest: int) -> None:
+    """Such a net misreads ordinary pictures."""
+    judgement = spoken("DA08", lowest=lowest, highest=highest)
+
+    assert judgement.severity == "warning"
+    assert judged("DA08", lowest=lowest, highest=lowest + 64) is None
+
+
+def test_probes_of_before_say_nothing_of_range_and_channels() -> None:
+    """They did not measure it."""
+    old = {"channel_sd": (), "lowest": 0, "highest": 255, "constant_values": 0, "n_values": 1}
+
+    assert judged("DA07", **old) is None
+    assert judged("DA08", **old) is None

@@ -19,7 +19,9 @@ class ImageProbe:
     n: images of each part (train, validation, test). validation_in_train, test_in_train, test_in_validation: images
     of the first that the second has, too. mean, sd: over all pixels of a part, 0..1. mean_error: the standard error of
     that mean over images. classes_per_batch: different classes in a batch of the recipe's size, on average, as the
-    images come in training (shuffled or not). class_counts: of the images that train.
+    images come in training (shuffled or not). class_counts: of the images that train. channel_sd: of each of their
+    channels, 0..1. lowest, highest: of their values, 0 to 255. constant_values: of the n_values of an image, those that
+    are the same in all of them. The last five are missing in probes of before.
     """
 
     n: Mapping[str, int]
@@ -32,6 +34,11 @@ class ImageProbe:
     classes_per_batch: float
     classes_per_shuffled_batch: float
     class_counts: tuple[int, ...]
+    channel_sd: tuple[float, ...] = ()
+    lowest: int = 0
+    highest: int = 255
+    constant_values: int = 0
+    n_values: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flyweight.data.imageset import Images, ImageSet, Labels, blocks
-from flyweight.data.splits import Indices, Split, class_counts, validated_on
+from flyweight.data.splits import Indices, Split, channel_statistics, class_counts, validated_on
 from flyweight.doctor.probes import ImageProbe
 from flyweight.recipe import Recipe
 
@@ -44,11 +44,18 @@ def probe_images(recipe: Recipe, image_set: ImageSet, split: Split) -> ImageProb
         classes_per_batch=shuffled if recipe.train.shuffle else _classes_of_batches(labels, recipe.train.batch_size),
         classes_per_shuffled_batch=shuffled,
         class_counts=counts,
+        channel_sd=channel_statistics(image_set.train_images, chosen)[1],
+        lowest=int(parts["train"].lowest.min()),
+        highest=int(parts["train"].highest.max()),
+        constant_values=int((parts["train"].lowest == parts["train"].highest).sum()),
+        n_values=parts["train"].n_pixels,
     )
 
 
 class _Measured:
     """Hashes and sums of the images of a split, in the order of their file.
+
+    lowest, highest: over the images, of each value.
 
     Sums are integers, so nothing is rounded before the end.
     """
@@ -58,9 +65,12 @@ class _Measured:
         self.hashes: list[bytes] = []
         sums = []
         squares = 0
+        self.lowest, self.highest = (np.full(self.n_pixels, value, np.uint8) for value in (255, 0))
         for block in _blocks_of(images, rows):
             self.hashes += [hashlib.sha256(image).digest() for image in block]
             sums.append(block.sum(axis=1, dtype=np.int64))
+            self.lowest = np.minimum(self.lowest, block.min(axis=0))
+            self.highest = np.maximum(self.highest, block.max(axis=0))
             squares += int(np.einsum("ij,ij->", block, block, dtype=np.int64))
         self.sums, self.squares = np.concatenate(sums), squares
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import hypot
 from typing import Final
 
+from flyweight.data.splits import LEAST_SPREAD
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.probes import ImageProbe
 from flyweight.doctor.quantity import Known, call, count_below, equal, fact, index_of
@@ -32,6 +33,12 @@ RARE: Final = 0.1
 
 # A net of thousands of parameters fits 20 images whatever they show; one misread image in 20 is 5 points of the class.
 FEW_IMAGES: Final = 20
+
+# Of MNIST's values 9 % are always 0. Where half of them are, the image is mostly frame.
+CONSTANT_SHARE: Final = 0.5
+
+# Photos, scans and drawings use nearly all of 0 to 255; sets saved as 0 and 1 or 0 to 16 a fraction of it.
+LEAST_RANGE: Final = 64
 
 
 @rule(
@@ -188,6 +195,46 @@ def _few_images_of_a_class(subject: Subject) -> Judgement | None:
     )
 
 
+@rule("DA07", "Channels or pixels without information", needs=("images",))
+def _without_information(subject: Subject) -> Judgement | None:
+    """A colour channel hardly varies, or most values of an image are the same in all training images: a border, or a
+    constant background. They cost time and multiplications and tell the net nothing. Crop the border, or make the
+    images grey."""
+    assert subject.images is not None
+    images = Known(subject).images
+    evidence: tuple[Evidence, ...] = ()
+    if subject.images.channel_sd and min(subject.images.channel_sd) < LEAST_SPREAD * max(subject.images.channel_sd):
+        evidence += (
+            fact("channel that varies least", call(index_of, call(min, images.channel_sd), images.channel_sd)),
+            fact("its standard deviation", call(min, images.channel_sd)),
+            fact("largest standard deviation of a channel", call(max, images.channel_sd)),
+        )
+    constant = images.constant_values / images.n_values
+    if constant.value > CONSTANT_SHARE:
+        evidence += (fact("share of values that are the same in all training images", constant),)
+    if not evidence:
+        return None
+    return judgement("note", *evidence, advice="Crop the images to what varies, or save them as grey.")
+
+
+@rule("DA08", "Values use a small part of 0 to 255", needs=("images",))
+def _small_range(subject: Subject) -> Judgement | None:
+    """The values of the training images fill a small part of 0 to 255, for example only 0 and 1. The net still learns,
+    but an ordinary picture is far outside what it was trained on, so such pictures are misread with high confidence.
+    Scale the values to 0 to 255."""
+    images = Known(subject).images
+    width = images.highest - images.lowest
+    if width.value >= LEAST_RANGE:
+        return None
+    return judgement(
+        "warning",
+        fact("lowest value", images.lowest),
+        fact("highest value", images.highest),
+        fact("range of the values", width),
+        advice="Multiply the values so that they fill 0 to 255, and train again.",
+    )
+
+
 def _has_rare_class(counts: tuple[int, ...]) -> bool:
     return bool(counts) and min(counts) < RARE * max(counts)
 
@@ -208,4 +255,6 @@ RULES: Final[tuple[Rule, ...]] = (
     _rare_class,
     _few_images_of_a_class,
     _test_in_validation,
+    _without_information,
+    _small_range,
 )
