@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -221,3 +222,35 @@ def test_nothing_is_changed_by_default(images):
     assert Augmentation().is_idle
     assert augment(images, generator(), Augmentation()) is images
     assert not EVERYTHING.is_idle
+
+
+def test_a_flip_mirrors_and_nothing_else(images):
+    """Every image is itself or mirrored left to right, about as many as the probability has it."""
+    found = augment(images, generator(), Augmentation(flip_probability=0.5))
+
+    is_same = (found - images).abs().amax((1, 2, 3)) < 1e-3
+    is_mirrored = (found - images.flip(3)).abs().amax((1, 2, 3)) < 1e-3
+    assert (is_same ^ is_mirrored).all()
+    assert 2 < int(is_mirrored.sum()) < 10
+
+
+def test_brightness_scales_each_image_and_stays_within_a_byte(images):
+    """One factor for each image within the limits; what is beyond 255 is cut off."""
+    images = images.clamp(1, 255)
+
+    found = augment(images, generator(), Augmentation(brightness=0.4))
+
+    factors = found[:, 0, 0, 0] / images[:, 0, 0, 0]
+    assert float(factors.min()) >= 0.6
+    assert float(factors.max()) <= 1.4
+    assert len(set(factors.tolist())) == len(images)
+    torch.testing.assert_close(found, (images * factors.view(-1, 1, 1, 1)).clamp(0, 255))
+
+
+def test_a_set_with_a_constant_channel_keeps_it_constant(images):
+    """White shapes on red: after every change there is nothing in the red channel but red."""
+    red = torch.cat((torch.full_like(images[:, :1], 255), images), dim=1)
+
+    found = augment(red, generator(), dataclasses.replace(EVERYTHING, fill=(255, 0, 0)))
+
+    torch.testing.assert_close(found[:, 0], red[:, 0])

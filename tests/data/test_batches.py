@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -22,6 +23,7 @@ from flyweight.data.augment import (
     warp,
 )
 from flyweight.data.batches import Batch, Batches, Stream, normalise, seeds
+from flyweight.data.splits import channel_statistics, usable_spread
 
 ROTATED = Augmentation(rotate=30)
 
@@ -106,6 +108,59 @@ def test_the_images_themselves_are_never_changed():
     assert torch.equal(images, before)
 
 
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), augmentation=st.deferred(lambda: AUGMENTATIONS))
+def test_what_an_augmentation_brings_in_is_the_fill(data, augmentation):
+    """Images that are nothing but the fill of each channel stay so, whatever is done to them, whoever computes it."""
+    fill = tuple(data.draw(st.lists(st.integers(0, 255), min_size=3, max_size=3)))
+    images = torch.tensor(fill, dtype=torch.uint8).view(1, 3, 1, 1).repeat(9, 1, 6, 7)
+    source = Batches(
+        images,
+        torch.arange(9),
+        mean=[0.1, 0.5, 0.9],
+        std=[0.3, 0.2, 1.0],
+        batch_size=9,
+        seed=1,
+        augmentation=dataclasses.replace(augmentation, fill=fill, brightness=0.0),
+    )
+
+    found, expected = source(1, 0).images, normalise(images, mean=[0.1, 0.5, 0.9], std=[0.3, 0.2, 1.0])
+
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    low=st.lists(st.integers(0, 255), min_size=3, max_size=3),
+    high=st.lists(st.integers(0, 255), min_size=3, max_size=3),
+)
+def test_no_spread_of_a_channel_makes_an_input_enormous(low, high):
+    """Channels of any mean and spread, constant ones too, give inputs near 0, and other pictures bounded ones."""
+    generator = np.random.default_rng(0)
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    pixels = generator.integers(low[:, None, None], high[:, None, None] + 1, (20, 3, 6, 6)).astype(np.uint8)
+    pixels[:, :, :1] = low[:, None, None]
+    mean, std = channel_statistics(pixels, np.arange(20))
+    usable = usable_spread(std)
+    augmentation = Augmentation(rotate=40, translate=0.3, erase_probability=0.5, fill=tuple(low))
+
+    batch = Batches(
+        *(torch.from_numpy(pixels), torch.arange(20)),
+        mean=mean,
+        std=usable,
+        batch_size=20,
+        seed=0,
+        augmentation=augmentation,
+    )(1, 0)
+
+    assert batch.images.abs().max() < 20
+    for channel in range(3):
+        if std[channel] == 0:
+            assert batch.images[:, channel].abs().max() < 1e-4
+    other = normalise(255 - torch.from_numpy(pixels), mean=mean, std=usable)
+    assert other.abs().max() <= (10 / max(std) if max(std) else 1.0) + 1e-3
+
+
 def as_drawn_step_by_step(source: Batches, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows and images of a step by hand: a generator for the order of the epoch, and one for each step."""
     generator = torch.Generator().manual_seed(seeds(source.seed, Stream.ORDER, epoch)[0])
@@ -142,7 +197,12 @@ def drawn_one_by_one(images: torch.Tensor, generator: torch.Generator, settings:
         if settings.probability < 1:
             warped = chosen(settings.probability)
             matrices, field = torch.where(warped[..., 0], matrices, torch.eye(2, 3)), field * warped
-        images = warp(images, affine_grid(matrices, images.shape) + field, settings.interpolation)
+        mirrored = torch.zeros(n, 1, 1, 1, dtype=torch.bool)
+        if settings.flip_probability:
+            mirrored = chosen(settings.flip_probability)
+        across = matrices * torch.tensor([-1.0, 1.0, 1.0])
+        grid = affine_grid(torch.where(mirrored[..., 0], across, matrices), images.shape)
+        images = warp(images, grid + field, settings.interpolation)
     if settings.erase_probability:
         side = max(1, round(settings.erase_size * min(height, width)))
         top = torch.randint(0, height - side + 1, (n, 1, 1, 1), generator=generator)
@@ -150,6 +210,8 @@ def drawn_one_by_one(images: torch.Tensor, generator: torch.Generator, settings:
         y, x = torch.arange(height).view(1, 1, -1, 1), torch.arange(width).view(1, 1, 1, -1)
         square = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)
         images = images.masked_fill(square & chosen(settings.erase_probability), 0)
+    if settings.brightness:
+        images = (images * (1 + uniform(settings.brightness)).view(n, 1, 1, 1)).clamp(0, 255)
     return images
 
 
@@ -166,6 +228,8 @@ AUGMENTATIONS = st.builds(
     erase_probability=st.sampled_from([0.0, 0.6]),
     probability=st.sampled_from([0.5, 1.0]),
     interpolation=st.sampled_from(["bilinear", "nearest"]),
+    flip_probability=st.sampled_from([0.0, 0.5]),
+    brightness=st.sampled_from([0.0, 0.3]),
 )
 
 
@@ -207,7 +271,7 @@ def test_gathered_changes_are_equal_to_the_bit(augmentation, n, batch_size, seed
         part = gathered[step * batch_size : (step + 1) * batch_size]
         found = draw_rest(part, batch, augmentation, seed=one)
         expected = draw(batch, torch.Generator().manual_seed(one), augmentation)
-        for name in ("is_cropped", "matrices", "field", "corners", "is_erased"):
+        for name in ("is_cropped", "matrices", "field", "corners", "is_erased", "brightness"):
             left, right = getattr(found, name), getattr(expected, name)
             assert (left is None and right is None) or torch.equal(left, right), name
 

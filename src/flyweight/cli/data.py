@@ -112,5 +112,7 @@ def _description(found: Summary) -> str:
         f"{found.name}: {len(found.class_names)} classes, {channels}x{height}x{width} (channels, height, width)\n"
         f"training images: mean {', '.join(f'{value:.4f}' for value in found.mean)}, "
         f"standard deviation {', '.join(f'{value:.4f}' for value in found.std)} (pixels in 0..1)\n"
+        f"values {found.values[0]} to {found.values[1]}, background {', '.join(map(str, found.background))} "
+        "(median of the borders)\n"
         f"data {found.fingerprint[:12]}, split {found.split_hash[:12]}\n"
     )

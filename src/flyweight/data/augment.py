@@ -1,8 +1,8 @@
 """Random changes of batches of images; nothing here loops over images.
 
 The random draws are a value, `Changes`, of one batch or of all batches of an epoch; `changed` applies them to images
-(N, C, H, W) float32. All geometry is one warp (rotation, scale, shear, translation and elastic together); the centre
-crop comes before it, erasing after. Every draw is deterministic from its generator.
+(N, C, H, W) float32. All geometry is one warp (mirroring, rotation, scale, shear, translation and elastic together);
+the centre crop comes before it, erasing and brightness after. Every draw is deterministic from its generator.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Augmentation:
     `whole_pixels`. scale: factor U(1 - scale, 1 + scale). shear: degrees, along x. elastic: r.m.s. displacement in
     pixels, smoothed with a Gaussian of `elastic_smoothness` pixels (Simard et al. 2003). probability: share
     of the images that are warped. crop_size, crop_probability: centre crop, resized back (bilinear).
-    erase_probability, erase_size: one square of that fraction of the side is set to 0 (Zhong et al. 2017).
+    erase_probability, erase_size: one square of that fraction of the side is set to `fill` (Zhong et al. 2017).
+    flip_probability: share of the images that are mirrored left to right. brightness: factor U(1 - b, 1 + b), cut
+    off at 0 and 255. fill: per channel, what a warp brings in; () is 0.
     """
 
     rotate: float = 0.0
@@ -45,6 +47,9 @@ class Augmentation:
     erase_size: float = 0.25
     interpolation: Interpolation = "bilinear"
     probability: float = 1.0
+    flip_probability: float = 0.0
+    brightness: float = 0.0
+    fill: tuple[float, ...] = ()
 
     @property
     def is_affine(self) -> bool:
@@ -52,7 +57,7 @@ class Augmentation:
 
     @property
     def is_idle(self) -> bool:
-        return not (self.is_affine or self.elastic or self.crops or self.erase_probability)
+        return not (self.warps or self.crops or self.erase_probability or self.brightness)
 
     @property
     def crops(self) -> bool:
@@ -60,12 +65,12 @@ class Augmentation:
 
     @property
     def warps(self) -> bool:
-        return bool(self.is_affine or self.elastic)
+        return bool(self.is_affine or self.elastic or self.flip_probability)
 
     @property
     def is_one_warp(self) -> bool:
         """Whether the warp is the only change."""
-        return self.warps and not (self.crops or self.erase_probability)
+        return self.warps and not (self.crops or self.erase_probability or self.brightness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +78,8 @@ class Changes:
     """The random draws of N images, a row each; None where the settings have no such change.
 
     is_cropped, is_erased: (N,) bool. matrices: (N, 2, 3) float32, as of `affine_matrices`. is_warped: (N,) bool, where
-    only some images are warped; the matrices of the others change nothing. field: (N, H, W, 2) displacements in pixels.
-    corners: (N, 2) float32, top and left of the erased square, whole numbers.
+    only some images are warped; the matrices of the others only mirror. field: (N, H, W, 2) displacements in pixels.
+    corners: (N, 2) float32, top and left of the erased square, whole numbers. brightness: (N,) float32, factors.
     """
 
     is_cropped: Tensor | None = None
@@ -83,6 +88,7 @@ class Changes:
     field: Tensor | None = None
     corners: Tensor | None = None
     is_erased: Tensor | None = None
+    brightness: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> Changes:
         return combined([self], lambda values: values[0][rows])
@@ -95,12 +101,32 @@ def combined(changes: Sequence[Changes], combine: Callable[[list[Tensor]], Tenso
 
 
 def augment(images: Tensor, generator: Generator, settings: Augmentation) -> Tensor:
-    """`images` (N, C, H, W) float32, any range, background 0; the same shape, each image changed at random."""
+    """`images` (N, C, H, W) float32, 0 to 255, background `settings.fill`; each image changed at random."""
     return changed(images, draw(images.shape, generator, settings, device=images.device), settings)
 
 
 def changed(images: Tensor, changes: Changes, settings: Augmentation) -> Tensor:
-    """`images` (N, C, H, W) float32, any range, background 0, after the changes drawn for each."""
+    """`images` (N, C, H, W) float32, 0 to 255, background `settings.fill`, after the changes drawn for each."""
+    if any(settings.fill) and not settings.is_idle:
+        fill = background(settings, images)
+        return _lit(_moved(images - fill, changes, settings) + fill, changes)
+    return _lit(_moved(images, changes, settings), changes)
+
+
+def background(settings: Augmentation, images: Tensor) -> Tensor:
+    """(C, 1, 1) float32: the fill of each channel of the images, on their device."""
+    found = torch.zeros((images.shape[1], 1, 1), device=images.device)
+    for channel, value in enumerate(settings.fill):
+        found[channel].fill_(value)  # assigning would copy from the host, which a captured step must not
+    return found
+
+
+def _lit(images: Tensor, changes: Changes) -> Tensor:
+    return images if changes.brightness is None else (images * _by_image(changes.brightness)).clamp(0, 255)
+
+
+def _moved(images: Tensor, changes: Changes, settings: Augmentation) -> Tensor:
+    """The crop, the warp and the erasing, for background 0."""
     if changes.is_cropped is not None and settings.crop_size is not None:
         images = torch.where(_by_image(changes.is_cropped), centre_crop(images, size=settings.crop_size), images)
     if changes.matrices is not None:
@@ -187,14 +213,16 @@ def _before_field(shape: torch.Size, generator: Generator, settings: Augmentatio
 
 
 def _after_field(shape: torch.Size, generator: Generator, settings: Augmentation) -> Tensor:
-    """(K, N) numbers: whether an image is warped at all, where its square is erased (top, left), and whether."""
+    """(K, N) numbers, of what the settings have: whether an image is warped at all, whether it is mirrored, where its
+    square is erased (top, left), whether, and its brightness."""
     is_rare = settings.warps and settings.probability < 1
-    numbers = torch.rand((int(is_rare), shape[0]), generator=generator)
-    if settings.erase_probability == 0:
-        return numbers
-    side = _erased_side(shape, settings)
-    top, left = (torch.randint(0, length - side + 1, (1, shape[0]), generator=generator) for length in shape[2:])
-    return torch.cat((numbers, top, left, torch.rand((1, shape[0]), generator=generator)))
+    numbers = [torch.rand((is_rare + (settings.flip_probability > 0), shape[0]), generator=generator)]
+    if settings.erase_probability:
+        side = _erased_side(shape, settings)
+        numbers += [torch.randint(0, length - side + 1, (1, shape[0]), generator=generator) for length in shape[2:]]
+        numbers.append(torch.rand((1, shape[0]), generator=generator))
+    numbers.append(torch.rand((int(settings.brightness > 0), shape[0]), generator=generator))
+    return torch.cat(numbers)
 
 
 def _first_changes(numbers: Tensor, shape: torch.Size, settings: Augmentation) -> Changes:
@@ -204,8 +232,9 @@ def _first_changes(numbers: Tensor, shape: torch.Size, settings: Augmentation) -
 
 
 def _last_changes(changes: Changes, numbers: Tensor, settings: Augmentation) -> Changes:
+    rest = iter(numbers)
     if changes.matrices is not None and settings.probability < 1:
-        is_warped = numbers[0] < settings.probability
+        is_warped = next(rest) < settings.probability
         warped = _by_image(is_warped)
         changes = replace(
             changes,
@@ -213,9 +242,16 @@ def _last_changes(changes: Changes, numbers: Tensor, settings: Augmentation) -> 
             is_warped=is_warped,
             field=None if changes.field is None else changes.field * warped,
         )
-    if settings.erase_probability == 0:
-        return changes
-    return replace(changes, corners=numbers[-3:-1].T, is_erased=numbers[-1] < settings.erase_probability)
+    if changes.matrices is not None and settings.flip_probability:
+        mirrored = (next(rest) < settings.flip_probability).view(-1, 1)
+        across, *others = changes.matrices.unbind(2)
+        changes = replace(changes, matrices=torch.stack((torch.where(mirrored, -across, across), *others), dim=2))
+    if settings.erase_probability:
+        corners = torch.stack((next(rest), next(rest)), dim=1)
+        changes = replace(changes, corners=corners, is_erased=next(rest) < settings.erase_probability)
+    if settings.brightness:
+        changes = replace(changes, brightness=1 + (2 * next(rest) - 1) * settings.brightness)
+    return changes
 
 
 def affine_matrices(numbers: Tensor, shape: torch.Size, settings: Augmentation) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from flyweight.data.augment import Augmentation, Changes, changed, combined, draw_epoch, draw_rest
+from flyweight.data.augment import Augmentation, Changes, background, changed, combined, draw_epoch, draw_rest
 from flyweight.kernels import warping
 
 
@@ -93,6 +93,7 @@ class Batches:
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.augmentation = augmentation or Augmentation()
         self.normaliser = _normaliser(mean, std, images.device)
+        self.fill = background(self.augmentation, images)
         self._drawn: tuple[int, EpochDraws] | None = None
 
     def alike(self, *, batch_size: int, rows: Tensor | None = None, shuffle: bool | None = None) -> Batches:
@@ -152,6 +153,7 @@ class Batches:
                 rows,
                 changes.matrices,
                 changes.field,
+                fill=self.fill,
                 scale=scale,
                 offset=offset,
                 interpolation=settings.interpolation,

@@ -29,6 +29,9 @@ MAX_BYTES: Final = 2 * 2**30
 # are above it, every set of the catalogue is below.
 MAPPED_ABOVE_BYTES: Final = 2**29
 
+# Borders of so many images, evenly spaced, tell the background.
+_BORDERS_READ: Final = 10_000
+
 # Bytes that are read at a time; counting pixels needs eight times as much memory.
 _BLOCK_BYTES: Final = 2**20
 
@@ -75,6 +78,13 @@ class ImageSet:
                 for rows in blocks(array.shape, array.itemsize):
                     digest.update(np.ascontiguousarray(array[rows], little_endian).data)
         return digest.hexdigest()
+
+    @cached_property
+    def background(self) -> tuple[int, ...]:
+        """Per channel the median of the border of training images, at most `_BORDERS_READ` of them."""
+        images = self.train_images[:: -(-len(self.train_images) // _BORDERS_READ)]
+        border = np.concatenate((images[:, :, 0], images[:, :, -1], images[..., 0], images[..., -1]), axis=2)
+        return tuple(int(value) for value in np.median(border.transpose(1, 0, 2).reshape(self.shape[0], -1), axis=1))
 
     def parts(self) -> tuple[tuple[str, Images, Labels], ...]:
         """(name, images, labels) of train, of test, and of validation if the set has its own."""

@@ -7,6 +7,7 @@ Images are only copied by `train_part` and `validation_part`; nothing depends on
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,6 +20,7 @@ from flyweight.errors import UsageError
 Indices = NDArray[np.int64]
 
 DEFAULT_VALIDATION: Final = 5000
+LEAST_SPREAD: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +48,10 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A set and its split in numbers; counts are per class, in the order of `class_names`."""
+    """A set and its split in numbers; counts are per class, in the order of `class_names`.
+
+    values: the lowest and the highest of the training images. background: as of `ImageSet`.
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -54,6 +59,8 @@ class Summary:
     counts: dict[str, tuple[int, ...]]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    values: tuple[int, int]
+    background: tuple[int, ...]
     fingerprint: str
     split_hash: str
 
@@ -167,6 +174,17 @@ def channel_statistics(images: Images, indices: NDArray[Any]) -> tuple[tuple[flo
     return tuple(float(mean) / 255 for mean in means), tuple(float(v) ** 0.5 / 255 for v in variances)
 
 
+def usable_spread(std: Sequence[float]) -> tuple[float, ...]:
+    """What to divide each channel by: its standard deviation, but at least a tenth of the largest; 1 if all are 0.
+
+    Divided by its own, a channel that hardly varies would outweigh all others wherever a new image differs in it.
+
+    >>> usable_spread([0.3, 0.0]), usable_spread([0.0])
+    ((0.3, 0.03), (1.0,))
+    """
+    return tuple(max(one, max(std) * LEAST_SPREAD) or 1.0 for one in std)
+
+
 def summary(image_set: ImageSet, split: Split) -> Summary:
     """Counts per class and part, mean and standard deviation of the training images, shape and hashes."""
     mean, std = channel_statistics(image_set.train_images, split.train)
@@ -182,6 +200,8 @@ def summary(image_set: ImageSet, split: Split) -> Summary:
         counts={part: class_counts(these, image_set.n_classes) for part, these in labels.items()},
         mean=mean,
         std=std,
+        values=(int(image_set.train_images.min()), int(image_set.train_images.max())),
+        background=image_set.background,
         fingerprint=image_set.fingerprint,
         split_hash=split.hash,
     )

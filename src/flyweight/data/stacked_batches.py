@@ -82,6 +82,7 @@ class StackedBatches:
                 rows,
                 matrices,
                 field=field,
+                fill=self.batches[0].fill,
                 scale=self.scale.flatten(1),
                 offset=self.offset.flatten(1),
                 interpolation=settings.interpolation,

@@ -20,9 +20,10 @@ def augmented(image_set: ImageSet, recipe: Recipe, *, seed: int = 0) -> Images:
     """(PREVIEWED, 1 + VARIANTS, C, H, W): some images, each followed by variants of it as training gets them."""
     import torch
 
-    from flyweight.data.augment import Augmentation, augment
+    from flyweight.data.augment import augment
+    from flyweight.experiment.augmentation import augmentation_of
 
-    settings, generator = Augmentation(**recipe.augment.model_dump()), torch.Generator().manual_seed(seed)
+    settings, generator = augmentation_of(recipe, image_set), torch.Generator().manual_seed(seed)
     originals = torch.from_numpy(image_set.train_images[:PREVIEWED]).float()
     variants = [augment(originals.clone(), generator, settings) for _ in range(VARIANTS)]
     found: Images = torch.stack([originals, *variants], dim=1).round().clamp(0, 255).byte().numpy()

@@ -13,6 +13,7 @@ import torch
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Stream, seeds
 from flyweight.data.splits import class_counts, validation_part
+from flyweight.experiment.augmentation import augmentation_of
 from flyweight.experiment.reported_metrics import evaluate_as_reported, mean_loss
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import ProtocolSection, Recipe
@@ -87,7 +88,7 @@ class ReportedMetricsWriter:
             mean=self.bench.mean,
             std=self.bench.std,
             batch_size=recipe.train.batch_size,
-            augmentation=Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation(),
+            augmentation=augmentation_of(recipe, self.bench.image_set) if is_augmented else Augmentation(),
             generator=torch.Generator().manual_seed(seed),
             is_divided_twice=recipe.protocol.loss_divided_twice,
         )

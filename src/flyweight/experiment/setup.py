@@ -19,7 +19,8 @@ from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.facts import ImageSource
 from flyweight.data.imageset import ImageSet
-from flyweight.data.splits import Split, channel_statistics, validation_part
+from flyweight.data.splits import Split, channel_statistics, usable_spread, validation_part
+from flyweight.experiment.augmentation import augmentation_of
 from flyweight.experiment.resolved import source_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.build import build
@@ -35,7 +36,7 @@ from flyweight.train.training import Training, start
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """`mean` and `std` are per channel, of the images trained on, for pixel values in 0..1.
+    """`mean` and `std` (see `usable_spread`) are per channel, of the images trained on, for pixel values in 0..1.
 
     loss: what the recipe minimises. precision: the one that steps use on this device. evaluate: the evaluation of a net
     on images (N, C, H, W) uint8 and labels (N,), never augmented.
@@ -105,14 +106,14 @@ def prepare_images(
         return known
     where = devices.choose(device)
     split = split_of(recipe, image_set, seed)
-    mean, std = channel_statistics(image_set.train_images, split.train[: recipe.data.train_limit])
+    mean, spread = channel_statistics(image_set.train_images, split.train[: recipe.data.train_limit])
     return PreparedImages(
         image_set=image_set,
         split=split,
         images=torch.from_numpy(image_set.train_images).to(where) if known is None else known.images,
         labels=torch.from_numpy(image_set.train_labels).to(where) if known is None else known.labels,
         mean=mean,
-        std=std,
+        std=usable_spread(spread),
     )
 
 
@@ -135,7 +136,7 @@ def set_up_with(prepared: PreparedImages, recipe: Recipe, *, seed: int) -> Workb
             batch_size=recipe.train.batch_size,
             seed=seed,
             shuffle=recipe.train.shuffle,
-            augmentation=_augmentation(recipe),
+            augmentation=_augmentation(recipe, prepared.image_set),
         ),
         evaluate=functools.partial(
             _evaluate, device=where, mean=mean, std=std, batch_size=recipe.train.eval_batch_size
@@ -151,11 +152,11 @@ def set_up_with(prepared: PreparedImages, recipe: Recipe, *, seed: int) -> Workb
     )
 
 
-def _augmentation(recipe: Recipe) -> Augmentation:
+def _augmentation(recipe: Recipe, image_set: ImageSet) -> Augmentation:
     """The augmentation of training images; none if the protocol gives them the transform of the evaluation."""
     if recipe.protocol.shared_transform == "evaluation":
         return Augmentation()
-    return Augmentation(**recipe.augment.model_dump())
+    return augmentation_of(recipe, image_set)
 
 
 @functools.cache

@@ -49,7 +49,7 @@ FUNCTIONS: Final[dict[str, Sequence[type]]] = {
     "dropout": (c_int32, c_void_p, c_void_p, c_int64, c_uint32, c_uint32, c_float, c_int32),
     "warp": (
         *(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_void_p),
-        *(c_int32, c_int32),
+        *(c_void_p, c_int32, c_int32),
     ),
 }
 

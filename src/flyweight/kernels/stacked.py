@@ -178,24 +178,26 @@ def batch(
     interpolation: Literal["bilinear", "nearest"],
     dtype: torch.dtype,
     field: Tensor | None = None,
+    fill: Tensor | None = None,
 ) -> Tensor:
     """A batch of images for each member, warped as by `warping.warped`, or only selected without `matrices`.
 
     images: (N, C, H, W) uint8. rows: (S, B) int64, not checked. matrices: (S, B, 2, 3) float32; field: (S, B, H, W, 2)
-    float32. scale, offset: (S, C) float32. Returns (B, S * C, H, W) of `dtype`, each channel a plane in memory, so
-    that the first convolution reads neighbouring pixels of one member.
+    float32. fill: (C,) float32, outside the image; None is 0. scale, offset: (S, C) float32. Returns (B, S * C, H, W)
+    of `dtype`, each channel a plane in memory, so that the first convolution reads neighbouring pixels of one member.
     """
     members, n_images = rows.shape
     _, channels, height, width = images.shape
     y = torch.empty((n_images, members * channels, height, width), dtype=dtype, device=images.device)
     matrices, field = (None if given is None else given.contiguous() for given in (matrices, field))
     arguments = (
-        *(images.contiguous(), rows.contiguous(), matrices, field, scale.contiguous(), offset.contiguous(), y),
+        *(images.contiguous(), rows.contiguous(), matrices, field, fill, scale.contiguous(), offset.contiguous(), y),
         *(members, n_images, channels, height, width),
     )
     fixed = {
         "WARPS": matrices is not None,
         "HAS_FIELD": field is not None,
+        "HAS_FILL": fill is not None,
         "IS_NEAREST": interpolation == "nearest",
         "BN": 256,
     }

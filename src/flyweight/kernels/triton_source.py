@@ -693,9 +693,9 @@ def drop(X, SEEDS, Y, size, group, members, low, high, scale, BN: tl.constexpr):
 
 
 @triton.jit
-def _pixel(IMAGE, h, w, height, width, is_read):
+def _pixel(IMAGE, h, w, height, width, is_read, fill):
     is_inside = is_read & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-    return tl.load(IMAGE + h * width + w, mask=is_inside, other=0).to(tl.float32)
+    return tl.where(is_inside, tl.load(IMAGE + h * width + w, mask=is_inside, other=0).to(tl.float32), fill)
 
 
 @triton.jit(do_not_specialize=["members", "n_images", "channels", "height", "width"])
@@ -704,6 +704,7 @@ def batch(
     ROWS,
     MATRICES,
     FIELD,
+    FILL,
     SCALE,
     OFFSET,
     Y,
@@ -714,6 +715,7 @@ def batch(
     width,
     WARPS: tl.constexpr,
     HAS_FIELD: tl.constexpr,
+    HAS_FILL: tl.constexpr,
     IS_NEAREST: tl.constexpr,
     BN: tl.constexpr,
 ):
@@ -753,11 +755,14 @@ def batch(
     first = tl.load(ROWS + of_member) * channels
     for channel in tl.range(0, channels):
         source = IMAGES + (first + channel) * pixels
-        value = _pixel(source, h, w, height, width, is_read)
+        fill = 0.0
+        if HAS_FILL:
+            fill = tl.load(FILL + channel)
+        value = _pixel(source, h, w, height, width, is_read, fill)
         if WARPS and not IS_NEAREST:
-            upper = value + right * (_pixel(source, h, w + 1, height, width, is_read) - value)
-            value = _pixel(source, h + 1, w, height, width, is_read)
-            lower = value + right * (_pixel(source, h + 1, w + 1, height, width, is_read) - value)
+            upper = value + right * (_pixel(source, h, w + 1, height, width, is_read, fill) - value)
+            value = _pixel(source, h + 1, w, height, width, is_read, fill)
+            lower = value + right * (_pixel(source, h + 1, w + 1, height, width, is_read, fill) - value)
             value = upper + down * (lower - upper)
         of_channel = member * channels + channel
         value = value * tl.load(SCALE + of_channel) + tl.load(OFFSET + of_channel)

@@ -30,6 +30,7 @@ def warped(
     matrices: Tensor,
     field: Tensor | None,
     *,
+    fill: Tensor,
     scale: Tensor,
     offset: Tensor,
     interpolation: Literal["bilinear", "nearest"],
@@ -37,8 +38,8 @@ def warped(
     """The warped images at `rows`: (len(rows), C, H, W) float32, times scale plus offset.
 
     images: (N, C, H, W) uint8. matrices: (len(rows), 2, 3), from a position in the result to one in the image, in
-    pixels from the centre; field: (len(rows), H, W, 2), added to it. Outside the image is 0. scale, offset: one per
-    channel.
+    pixels from the centre; field: (len(rows), H, W, 2), added to it. fill, scale, offset: one float32 per
+    channel; outside the image is `fill`.
     """
     found = library()
     assert found is not None, "the kernels were not built"
@@ -49,7 +50,7 @@ def warped(
     field = None if field is None else field.contiguous()
     found.warp(
         *(images.data_ptr(), rows.data_ptr(), matrices.data_ptr(), None if field is None else field.data_ptr()),
-        *(out.data_ptr(), *out.shape, scale.data_ptr(), offset.data_ptr()),
+        *(out.data_ptr(), *out.shape, fill.data_ptr(), scale.data_ptr(), offset.data_ptr()),
         *(interpolation == "nearest", torch.get_num_threads()),
     )
     return out

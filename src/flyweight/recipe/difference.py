@@ -29,6 +29,9 @@ WITHOUT_EFFECT = (
 # The keys of a clean evaluation; recipes of runs from before there were protocols do not have them.
 CLEAN = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump().items()}
 
+# Keys added to a section since, with what recipes without them did.
+ADDED: dict[str, Value] = {"augment.flip_probability": 0.0, "augment.brightness": 0.0, "augment.fill": None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -58,7 +61,7 @@ def diff_stored(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change,
 
 def diff_flat(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
     """`diff_stored` of recipes that are `flat` already: for thousands of them."""
-    keys, old, new = _known_keys(), CLEAN | dict(old), CLEAN | dict(new)
+    keys, old, new = _known_keys(), CLEAN | ADDED | dict(old), CLEAN | ADDED | dict(new)
     differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in IDENTITY]
     differing.sort(key=lambda key: (keys.get(key, len(keys)), key))
     return tuple(Change(key=key, old=old.get(key), new=new.get(key)) for key in differing)
@@ -103,9 +106,14 @@ def value_at(recipe: Recipe, key: str) -> Value:
 def recipe_hash(recipe: Recipe) -> str:
     """SHA-256 (hex) of everything but name and description: equal if and only if `diff` is empty.
 
-    The protocol of a clean evaluation is left out, so that recipes from before protocols existed have the same hash.
+    The protocol of a clean evaluation and keys added later, at their defaults, are left out: recipes of before have
+    the same hash.
     """
     values = recipe.model_dump(mode="json", exclude=set(IDENTITY))
     if recipe.protocol == ProtocolSection():
         del values["protocol"]
+    for key, default in ADDED.items():
+        section, name = key.split(".")
+        if values[section][name] == default:
+            del values[section][name]
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -59,6 +59,7 @@ MaybeCount = Annotated[int | None, Strict(), Field(ge=1), _Count, _Off]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False), AfterValidator(_without_minus_zero)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 PartialShare = Annotated[Number, Field(ge=0, lt=1)]
+MaybeByte = Annotated[int | None, Strict(), Field(ge=0, le=255), _Off]
 MaybeNumber = Annotated[float | None, Strict(), Field(gt=0, allow_inf_nan=False), _Off]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
@@ -106,10 +107,19 @@ class AugmentSection(_Value):
     elastic_smoothness: Number = Field(
         4.0, gt=0, description="Standard deviation, in pixels, of the Gaussian that smooths the distortion."
     )
+    flip_probability: Share = Field(0.0, description="Share of the images that are mirrored left to right.")
+    brightness: PartialShare = Field(
+        0.0, description="Largest change of brightness, as a fraction: 0.2 is 80 % to 120 %."
+    )
     erase_probability: Share = Field(0.0, description="Share of the images from which one square is erased.")
     erase_size: Share = Field(0.25, description="Side of that square, as a fraction of the side.")
     interpolation: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="How a warped image is read between the pixels."
+    )
+    fill: MaybeByte = Field(
+        None,
+        description="Value, 0 to 255, of what a warp or an erased square brings in; "
+        "none is the background of the set: for each channel the median of the images' borders.",
     )
     probability: Share = Field(1.0, description="Share of the images that get the affine and elastic warp.")
 

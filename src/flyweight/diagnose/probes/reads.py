@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from flyweight.data.augment import Augmentation, augment
 from flyweight.data.batches import Stream, normalise, seeds
 from flyweight.doctor.probes import ReadProbe
+from flyweight.experiment.augmentation import augmentation_of
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import Recipe
 
@@ -38,7 +39,7 @@ def _as_evaluated(recipe: Recipe, bench: Workbench, images: Tensor, epoch: int) 
     """The images as `experiment.reported_metrics` reads them."""
     protocol = recipe.protocol
     is_augmented = protocol.evaluate_augmented or protocol.shared_transform == "training"
-    augmentation = Augmentation(**recipe.augment.model_dump()) if is_augmented else Augmentation()
+    augmentation = augmentation_of(recipe, bench.image_set) if is_augmented else Augmentation()
     generator = Generator().manual_seed(seeds(bench.batches.seed, Stream.REPORTED, epoch, 0)[0])
     return normalise(augment(images.float(), generator, augmentation), mean=bench.mean, std=bench.std)
 

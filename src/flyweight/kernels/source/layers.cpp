@@ -54,8 +54,9 @@ void flyweight_dropout(int32_t wide, const void* x, void* y, int64_t values, uin
     BOTH(dropout, T, IN(T, x), OUT(T, y), values, seed, threshold, scale, threads)
 
 void flyweight_warp(const uint8_t* images, const int64_t* rows, const float* matrices, const float* field, float* out,
-                    int64_t n, int64_t channels, int64_t height, int64_t width, const float* scale,
-                    const float* offset, int32_t is_nearest, int32_t threads) {
-    warp(images, rows, matrices, field, out, n, channels, height, width, scale, offset, is_nearest != 0, threads);
+                    int64_t n, int64_t channels, int64_t height, int64_t width, const float* fill,
+                    const float* scale, const float* offset, int32_t is_nearest, int32_t threads) {
+    warp(images, rows, matrices, field, out, n, channels, height, width, fill, scale, offset, is_nearest != 0,
+         threads);
 }
 }

@@ -1,4 +1,4 @@
-// A batch taken from a set of uint8 images, warped and normalised.
+// A batch taken from a set of uint8 images, warped and normalised; fill is the background of each channel.
 #pragma once
 
 #include "common.hpp"
@@ -55,13 +55,14 @@ inline void pick(const float* __restrict frame, const int32_t* __restrict corner
 }
 
 void warp(const uint8_t* images, const int64_t* rows, const float* matrices, const float* field, float* out, int64_t n,
-          int64_t channels, int64_t height, int64_t width, const float* scale, const float* offset, bool is_nearest,
-          int32_t threads) {
+          int64_t channels, int64_t height, int64_t width, const float* fill, const float* scale, const float* offset,
+          bool is_nearest, int32_t threads) {
     const int64_t pixels = height * width, pitch = width + 3;
     const int64_t images_at_once = images_per_chunk(channels * pixels);
     in_parallel((n + images_at_once - 1) / images_at_once, n * channels * pixels, threads, [&](int64_t chunk) {
         Places places(pixels);
-        std::vector<float> frame((height + 3) * pitch, 0.0f);
+        float ground = 0.0f;
+        std::vector<float> frame((height + 3) * pitch, ground);
         for (int64_t i = chunk * images_at_once; i < std::min(n, (chunk + 1) * images_at_once); ++i) {
             for (int64_t h = 0; h < height; ++h) {
                 const int64_t at = h * width;
@@ -69,6 +70,7 @@ void warp(const uint8_t* images, const int64_t* rows, const float* matrices, con
                         is_nearest, &places.corner[at], &places.right[at], &places.down[at]);
             }
             for (int64_t c = 0; c < channels; ++c) {
+                if (fill[c] != ground) std::fill(frame.begin(), frame.end(), ground = fill[c]);
                 const uint8_t* image = images + (rows[i] * channels + c) * pixels;
                 for (int64_t h = 0; h < height; ++h) convert(image + h * width, &frame[(h + 1) * pitch + 1], width);
                 float* to = out + (i * channels + c) * pixels;
