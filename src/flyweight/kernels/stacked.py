@@ -267,7 +267,7 @@ def _convolve_blocks(
     is_wide = dtype == torch.float32
     entries = min(max(32, padded), max(16, _power_of_two(kernel * kernel * padded)), 32 if is_wide else 64)
     # What fits in the registers; with few channels, values are read one by one.
-    most = 8192 // (max(out, entries) * (1 + is_wide) * (4 if is_pooled else 1)) if padded >= 8 else 64
+    most = 8192 // (max(out, entries) * (1 + is_wide) * (4 if is_pooled else 1)) if padded >= 8 else 64 >> is_wide
     pixels = next((size for size in (128, 64) if size <= most and _ceiling(n_pixels, size) * members >= 256), 32)
     return {"K": kernel, "CP": padded, "OP": out, "BM": pixels, "BK": entries}
 
@@ -284,7 +284,7 @@ def _weights_plan(out_pixels: int, n_images: int, programs: int, block: int) -> 
     most = max(1, min(n_images, 8 * block // out_pixels))
     group = min(range(1, most + 1), key=lambda one: (round(waste(one), 2), one))
     n_groups, n_blocks = _ceiling(n_images, group), _ceiling(group * out_pixels, block)
-    parts = max(1, min(MAX_PARTS // n_blocks, PROGRAMS // (programs * n_blocks), n_groups))
+    parts = max(1, min(MAX_PARTS // n_blocks, 2 * PROGRAMS // (programs * n_blocks), n_groups))
     return group, n_blocks, _ceiling(n_groups, parts)
 
 
@@ -524,7 +524,7 @@ class _MaxPool(torch.autograd.Function):
 def _pool_blocks(channels: int, n_rows: int) -> tuple[tuple[int, int], dict[str, int]]:
     columns = min(64, max(16, _power_of_two(channels)))
     rows = 2048 // columns
-    return (_ceiling(channels, columns), _ceiling(n_rows, rows)), {
+    return (_ceiling(n_rows, rows), _ceiling(channels, columns)), {
         "BR": rows,
         "BC": columns,
         "VECTOR": _vector(channels),

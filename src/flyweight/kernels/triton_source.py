@@ -625,10 +625,10 @@ def norm_backward(
 def pool(X, Y, ARGMAX, n_images, height, width, channels, BR: tl.constexpr, BC: tl.constexpr, VECTOR: tl.constexpr):
     """2 x 2 max pooling."""
     channels = _divisible(channels, VECTOR)
-    channel = tl.program_id(0) * BC + tl.arange(0, BC)
+    channel = tl.program_id(1) * BC + tl.arange(0, BC)
     out_height = height // 2
     out_width = width // 2
-    row = tl.program_id(1) * BR + tl.arange(0, BR)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
     is_read = (row < n_images * out_height * out_width)[:, None] & (channel < channels)[None, :]
     rest = row // out_width
     corner = (rest // out_height * height + rest % out_height * 2) * width + row % out_width * 2
@@ -651,8 +651,8 @@ def pool_backward(
 ):
     """The gradient of each value: that of its window if it was the maximum, else 0."""
     channels = _divisible(channels, VECTOR)
-    channel = tl.program_id(0) * BC + tl.arange(0, BC)
-    row = tl.program_id(1) * BR + tl.arange(0, BR)
+    channel = tl.program_id(1) * BC + tl.arange(0, BC)
+    row = tl.program_id(0) * BR + tl.arange(0, BR)
     is_written = (row < n_images * height * width)[:, None] & (channel < channels)[None, :]
     out_height = height // 2
     out_width = width // 2
