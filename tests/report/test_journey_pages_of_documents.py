@@ -335,7 +335,7 @@ def test_what_no_switch_says_has_its_sentence():
 
 def test_switches_name_the_steps_that_use_them():
     """From 003-14 on training lost its augmentation; a clean recipe does nothing otherwise."""
-    lines = under(page(document("003")), "How it was measured otherwise").splitlines()
+    lines = under(page(document("003")), "Differences from a clean evaluation").splitlines()
 
     (lost,) = [line for line in lines if "training images are not augmented" in line]
     assert lost.endswith("(003-14 to 003-18, 003-16b)")
@@ -363,8 +363,8 @@ def test_machines_are_told_apart():
 
     reported = under(document_markdown(made(), verdicts, [], picture="p.png"), "How the figures were made")
 
-    assert "5 runs: 4 with A processor, 1 thread a run" in reported
-    assert "1 with A processor, 2 threads a run, float32, torch 2.13.0, flyweight 0.1.0" in reported
+    assert "5 runs: 4 with A processor, 1 thread per run" in reported
+    assert "1 with A processor, 2 threads per run, float32, torch 2.13.0, flyweight 0.1.0" in reported
     assert "secret" not in reported
 
 
@@ -446,6 +446,6 @@ def test_a_journey_that_claims_nothing_has_a_page():
     """Without a table of claims, and without any run."""
     markdown = page(made(), "nothing")
 
-    assert "claims nothing" in under(markdown, "Claims")
+    assert "no claims" in under(markdown, "Claims")
     assert "No run is on record yet." in markdown
     assert len(tables(markdown)) == 1

@@ -43,7 +43,7 @@ def test_a_count_is_held_against_the_layers() -> None:
 
     assert verdict(right) == ("confirmed", f"{COST.params} by counting the layers")
     assert verdict(registered)[0] == "refuted"
-    assert "20 more are registered and never used" in verdict(registered)[1]
+    assert "20 more are registered but never used" in verdict(registered)[1]
     assert verdict(wrong) == ("refuted", f"{COST.params} by counting the layers, 7 fewer than reported")
 
 
@@ -70,7 +70,10 @@ def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() ->
         if claim.kind == "refuted" and claim.claim.what == "accuracy"
     ]
 
-    assert found == [("002-2b", "its own output says 10.44 %"), ("002-3b", "its own output says 92.40 %")]
+    assert found == [
+        ("002-2b", "the output of the document says 10.44 %"),
+        ("002-3b", "the output of the document says 92.40 %"),
+    ]
 
 
 @pytest.mark.parametrize(("percent", "answer", "correct"), [(9.87, 0, 5923), (10.44, 7, 6265), (11.24, 1, 6742)])
@@ -101,7 +104,10 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
     standing = replay([0.9], images=60_000, counts=TRAIN_COUNTS)
 
     assert verdict(claim, fallen, standing)[0] == "confirmed"
-    assert "prediction 7 for every image; 1 of 2 seeds collapsed, too, to 8" in verdict(claim, fallen, standing)[1]
+    assert (
+        "prediction 7 for every image; 1 of 2 seeds also predict one class for every image: 8"
+        in verdict(claim, fallen, standing)[1]
+    )
     assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
     assert verdict(claim, diverged())[0] == "confirmed"
     assert "1 of 1 seed collapsed, too, to 0" in verdict(claim, diverged())[1]
@@ -162,10 +168,13 @@ def test_one_seed_refuses_nothing() -> None:
     """Its spread is unknown: what lies inside the noise of its images is confirmed, and nothing else is decided."""
     inside, outside = verdict(REPORTED, replay([0.9, 0.9943])), verdict(REPORTED, replay([0.9, 0.98]))
 
-    assert inside == ("confirmed", "replayed 99.43 % by one seed; the images alone allow 99.22 % to 99.64 %")
+    assert inside == (
+        "confirmed",
+        "replayed 99.43 % by one seed; 95 % sampling error of the images: 99.22 % to 99.64 %",
+    )
     assert outside[0] == "undecided"
     several = verdict(REPORTED, *(replay([0.9, 0.994 + 0.0005 * seed], seed=seed) for seed in range(3)))
-    assert several[1].startswith("replayed 99.45 ± 0.05 % by 3 seeds; 95 % of further runs in ")
+    assert several[1].startswith("replayed 99.45 ± 0.05 % by 3 seeds; 95 % of further runs: ")
     assert outside[1].startswith("less than reported: replayed 98.00 % by one seed")
 
 

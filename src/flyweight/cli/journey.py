@@ -1,4 +1,4 @@
-"""`flyweight journey`: the experiments of five documents as recipes, replayed and judged claim by claim."""
+"""`flyweight journey`: reproduce the experiments of five documents, and judge their claims."""
 
 from __future__ import annotations
 
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 
 journey = App(name="journey", result_action="return_value")
 
-LEGEND = (
-    "ok: confirmed; no: not reproduced; bad: refuted; open: not derivable, undecided, or not run. --claims says why."
-)
-NO_EVIDENCE = (
-    "a rehearsal on few images and at most two epochs: it shows that all works and is no evidence of anything."
-)
+LEGEND = "ok: confirmed; no: not reproduced; bad: refuted; open: not derivable, undecided or not run. Reasons: --claims"
+NO_EVIDENCE = "a short test on few images with at most two epochs: it shows that everything runs, and is no evidence."
 
 
 COMMANDS: Final = ("show", "run", "verify", "report", "import")
@@ -36,7 +32,7 @@ journey.command(import_table, name="import")
 
 @journey.default
 def list_journeys(*names: str, form: Form | None = None, place: Place | None = None) -> None:
-    """List the documents whose experiments are recipes here, to be reproduced and judged claim by claim.
+    """List the documents whose experiments can be reproduced, and how many steps have runs.
 
     $ flyweight journey
 
@@ -85,7 +81,7 @@ def show(name: str, /, *steps: str, form: Form | None = None) -> None:
     name
         A document that `flyweight journey` lists.
     steps
-        Show all that is known of these steps: settings, how sure each is, and every claim.
+        Show these steps in full: settings with their sources, and every claim.
     """
     from flyweight.report.reproduction import text
     from flyweight.reproductions.document import document as document_of
@@ -112,9 +108,9 @@ def run(
     form: Form | None = None,
     place: Place | None = None,
 ) -> int:
-    """Train the steps of a document that are not on record yet, side by side, and judge the results.
+    """Train the steps of a document that have no runs yet, and judge its claims.
 
-    A stopped run continues at the next call. Default: all steps but those of which only layers are reported.
+    A stopped run continues with the same command. Default: all steps with reported results.
 
     $ flyweight journey run 000
 
@@ -129,11 +125,11 @@ def run(
     steps
         Only these steps: 003-17, or 17 for short.
     seeds
-        Seeds of each step. Default: 3 for a step of one epoch, 1 for a longer one.
+        Number of seeds of each step. Default: 3 for a step of one epoch, 1 for a longer one.
     quick
-        Rehearse with few images and at most two epochs: a minute or two, and no evidence of anything.
+        Short test with few images and at most two epochs: a minute or two; the results are no evidence.
     device
-        Where to compute.
+        Device to train on.
     at_once
         Maximum number of runs that train at the same time. Default: one per core, or as many as the memory of the GPU
         can hold.
@@ -153,7 +149,7 @@ def run(
     requests = requests_for(document, chosen, seeds=1 if quick and seeds is None else seeds, recipes=recipes)
     code = _train(look_up(requests, store), store, executor)
     if quick and recipes is not None:
-        print_rows(_rehearsed(chosen, gather(document, store, recipes=recipes)), form or Form())
+        print_rows(_short_test_rows(chosen, gather(document, store, recipes=recipes)), form or Form())
         talk(NO_EVIDENCE)
     else:
         _print_verdicts(document, gather(document, store), chosen, form or Form())
@@ -175,7 +171,7 @@ def verify(
     form: Form | None = None,
     place: Place | None = None,
 ) -> None:
-    """Judge every claim of a document by counting and by the runs on record; nothing is trained.
+    """Judge every claim of a document by counting parameters and by its runs; nothing is trained.
 
     $ flyweight journey verify 003
 
@@ -188,9 +184,9 @@ def verify(
     steps
         Only these steps: 003-17, or 17 for short.
     records
-        Judge by the replays kept in this folder, as docs/journeys of the repository, instead of the runs on record.
+        Use the replays in this folder (written by `flyweight journey report`) instead of the runs on record.
     claims
-        A line for each claim with the reason for its verdict.
+        Print a line for each claim, with the reason for its verdict.
     """
     from flyweight.reproductions.document import document as document_of
     from flyweight.reproductions.replay import gather
@@ -203,9 +199,9 @@ def verify(
 
 @journey.command
 def report(*names: str, out: Path, place: Place | None = None) -> None:
-    """Write the page, the picture and the small records of documents into a folder.
+    """Write the page, the plot and the replays of documents into a folder.
 
-    Replays that the folder keeps already stay, and those on record join them: so a page can be made again anywhere.
+    Replays that are already in the folder are kept, so pages can be written again without the runs.
 
     $ flyweight journey report --out docs/journeys
 
@@ -240,7 +236,7 @@ def _kept(folder: Path, document: Document) -> tuple[Replay, ...]:
 
 
 def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
-    """0, or the exit code of a stop."""
+    """Train what is missing; returns 0, or the exit code of a stop."""
     from flyweight.cli.watch import announce_compiling, watching_all
     from flyweight.execute.execution import execute
     from flyweight.execute.signals import stopping_on_signals
@@ -249,7 +245,7 @@ def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     n_runs = sum(one.n_remaining for one in left)
     if not n_runs:
         steps = "1 step is" if len(found) == 1 else f"{len(found)} steps are"
-        talk(f"all of {steps} on record.")
+        talk(f"nothing to train: {steps} on record.")
         return 0
     talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(left)} step{'' if len(left) == 1 else 's'}")
     announce_compiling()
@@ -259,14 +255,14 @@ def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     return stop.exit_code if stop() else 0
 
 
-def _rehearsed(steps: Sequence[Step], replays: Sequence[Replay]) -> list[dict[str, Any]]:
-    """What a rehearsal gave, without any verdict."""
+def _short_test_rows(steps: Sequence[Step], replays: Sequence[Replay]) -> list[dict[str, Any]]:
+    """The results of a short test, without verdicts."""
     by_step = {step.name: [one for one in replays if one.step == step.name] for step in steps}
     return [
         {
             "step": step.name,
             "seeds": len(by_step[step.name]),
-            "ended": ", ".join(sorted({one.status for one in by_step[step.name]})),
+            "status": ", ".join(sorted({one.status for one in by_step[step.name]})),
             "on few images": ", ".join(f"{one.clean.accuracy:.1%}" for one in by_step[step.name] if one.clean),
         }
         for step in steps
@@ -289,7 +285,7 @@ def _print_verdicts(
     verdicts = [one for one in judge(document, replays, hashes=hashes(document)) if one.step.name in chosen]
     stale = sum(hashes(document).get(one.step) != one.recipe_hash for one in replays)
     if stale:
-        talk(f"{stale} replay{' is' if stale == 1 else 's are'} of a recipe that has changed since, and left out.")
+        talk(f"{stale} replay{' is' if stale == 1 else 's are'} of an older version of the recipe; ignored.")
     if not claims and form.name == "text":
         print_rows(terminal_rows(verdicts), form, gap=1)
         talk(LEGEND)

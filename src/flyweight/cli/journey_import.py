@@ -1,4 +1,4 @@
-"""`flyweight journey import`: a table of experiments that somebody else wrote, checked figure by figure."""
+"""`flyweight journey import`: check the figures in a table of experiments."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def import_table(
     budget: str | None = None,
     form: Form | None = None,
 ) -> None:
-    """Check a table of experiments in a Markdown file: which figures cannot be right, and which differences are chance.
+    """Find figures that cannot be right, and differences that may be chance, in a Markdown table of experiments.
 
-    Counts are checked by the change and the net, accuracies by the number of images, rows by the row before. Columns
-    are guessed from their headers unless named.
+    Parameter counts are checked against the net and the change, accuracies against the number of images, and rows
+    against the row before. Columns are recognised by their headers; name them if that fails.
 
     $ flyweight journey import experiments.md
 
@@ -34,21 +34,21 @@ def import_table(
     Parameters
     ----------
     file
-        A Markdown file with a table that has a row, or a column, for each experiment.
+        A Markdown file with a table that has a row or a column per experiment.
     parameters
-        The header of the column with the parameter counts.
+        Header of the column with the parameter counts.
     accuracy
-        The header of the column with the accuracies to judge.
+        Header of the column with the accuracies to check.
     change
-        The header of the column that says what was changed.
+        Header of the column that says what was changed.
     net
-        The header of the column with the nets, in the notation of flyweight.
+        Header of the column with the nets, in the notation of flyweight.
     step
-        The header of the column that names the rows.
+        Header of the column with the names of the rows.
     images
-        How many images the accuracies were measured on.
+        Number of images that the accuracies were measured on.
     budget
-        The limit on parameters, 20k or 20000.
+        Limit of the parameters, such as 20k.
     """
     from flyweight.model.budget import parse_budget
     from flyweight.reproductions.log_import.doubts import doubts

@@ -1,4 +1,4 @@
-"""What becomes of a claim: a pure function of what is reported, of counting, and of replays; the same in, the same out.
+"""Verdicts on claims: a pure function of the reported figures, the counted parameters and the replays.
 
 A figure is confirmed where it lies inside what seeds and images allow: the replayed mean, and around it the reach of a
 single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images. One
@@ -30,7 +30,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 INPUT_SHAPE: Final[Shape] = (1, 28, 28)
 NORMAL_95: Final = 1.959964
 LEARNT: Final = 0.5  # of the images: far above any constant prediction, far below any net that works
-UNCHANGED: Final = 0.05  # five points: "about unchanged" is not said of more, nor can less be seen with few seeds
+UNCHANGED: Final = 0.05  # five points: the most that "about unchanged" can mean, and the least that few seeds can show
 # Keys without which a figure cannot be derived; the others had no effect here, or hardly any.
 DECISIVE: Final = (
     "model.net",
@@ -46,7 +46,7 @@ DECISIVE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimVerdict:
-    """One of KINDS, and the sentence that says why.
+    """One of KINDS, and the reason.
 
     replayed: the figure as the document measures it, of the seeds. low, high: between them one more run would lie 95
     times of 100.
@@ -62,7 +62,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class StepVerdict:
-    """A step with all that is known of it. headline: the claim by which the document calls it good or bad, if any.
+    """A step with its verdicts. headline: the main claim of the document about it, if any.
 
     replayed: that figure, over the seeds. clean: accuracy on the clean test images, over the seeds; low and high are
     Student's interval of the mean, Wilson's for a single seed.
@@ -82,22 +82,22 @@ class StepVerdict:
 
     @property
     def seconds(self) -> float | None:
-        """Median seconds of training a seed."""
+        """Median training time per seed in seconds."""
         return median(replay.seconds for replay in self.replays) if self.replays else None
 
     @property
     def summary(self) -> str:
-        """The verdicts on the claims in a few words: "confirmed", or how many are what."""
+        """The verdicts in a few words: "confirmed", or the number of each kind."""
         kinds = [verdict.kind for verdict in self.claims]
         if not kinds:
-            return "nothing claimed"
+            return "no claims"
         if len(set(kinds)) == 1:
             return kinds[0]
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
 
 
 def judge(document: Document, replays: Sequence[Replay], *, hashes: Mapping[str, str]) -> tuple[StepVerdict, ...]:
-    """Every step with its verdicts. hashes: of the steps' recipes as their runs are recorded; others are not theirs."""
+    """Every step with its verdicts. hashes: of the recipes of the steps; replays with other hashes are ignored."""
     by_step = {
         step.name: tuple(one for one in replays if one.step == step.name and one.recipe_hash == hashes[step.name])
         for step in document.all_steps
@@ -123,7 +123,7 @@ def _step_verdict(step: Step, by_step: Mapping[str, tuple[Replay, ...]]) -> Step
 
 
 def headline(claims: Sequence[Claim]) -> Claim | None:
-    """The claim that a step is known by: its test accuracy, the one picked or the last reported; else how it ended."""
+    """The main claim of a step: its selected or last test accuracy, else its outcome."""
     tested = [claim for claim in claims if claim.what == "accuracy" and claim.on == "test"]
     exact = [claim for claim in tested if claim.sense == "exactly"]
     picked = [claim for claim in exact if claim.is_best]
@@ -142,7 +142,7 @@ def judge_claim(
     if contradiction:
         return ClaimVerdict(claim=claim, kind="refuted", sentence=contradiction, replayed=_replayed(claim, replays))
     if not replays:
-        return ClaimVerdict(claim=claim, kind="not run", sentence="no run of it is on record")
+        return ClaimVerdict(claim=claim, kind="not run", sentence="no run is on record")
     if claim.what == "outcome":
         return _judge_outcome(claim, replays, before)
     if claim.reported == NOT_A_NUMBER or (
@@ -158,7 +158,7 @@ def _judge_count(claim: Claim, cost: Cost) -> ClaimVerdict:
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=counted)
     if cost.registered_params == claim.value:
         unused = cost.registered_params - cost.params
-        sentence = f"{counted}; {unused:,} more are registered and never used, and were counted in"
+        sentence = f"{counted}; {unused:,} more are registered but never used; the document counts them"
         return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
     difference = int(cost.params - claim.value)
     more_or_fewer = "more" if difference > 0 else "fewer"
@@ -167,7 +167,7 @@ def _judge_count(claim: Claim, cost: Cost) -> ClaimVerdict:
 
 
 def _own_output(claim: Claim, step: Step) -> str | None:
-    """What the document's own source says against a figure in its text, if it does."""
+    """How the source of the document contradicts a figure in its text, if it does."""
     if claim.mark != "stated" or claim.what == "outcome" or claim.reported == NOT_A_NUMBER:
         return None
     printed = [
@@ -177,11 +177,11 @@ def _own_output(claim: Claim, step: Step) -> str | None:
     ]
     if not printed or printed[0].reported == NOT_A_NUMBER or agrees(claim, printed[0].value):
         return None
-    return f"its own output says {printed[0].reported}"
+    return f"the output of the document says {printed[0].reported}"
 
 
 def agrees(claim: Claim, value: float) -> bool:
-    """Whether a figure is what the words say: to the last digit; "about" within one of it; "above" above it."""
+    """Whether a figure agrees with a claim: to the last digit; "about": within one of it; "above": above it."""
     match claim.sense:
         case "exactly":
             return abs(value - claim.value) <= claim.unit / 2 + 1e-12
@@ -218,16 +218,16 @@ def _judge_outcome(claim: Claim, replays: Sequence[Replay], before: Sequence[Rep
 
 
 def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[float]) -> ClaimVerdict:
-    """Confirmed where the interval of the difference (Welch 1947) has 0 and nothing far from it."""
+    """Confirmed if the interval of the difference (Welch 1947) includes 0 and is narrow."""
     from flyweight.evidence.effect import difference
 
     if len(after) < 2 or len(before) < 2:
-        sentence = "two seeds of this step and of the one before are needed to compare them"
+        sentence = "comparing needs two seeds of this step and of the one before"
         return ClaimVerdict(claim=claim, kind="undecided" if before else "not run", sentence=sentence)
     effect = difference(before, after)
     low, high = (effect.low or 0.0), (effect.high or 0.0)
     sentence = (
-        f"{100 * effect.effect:+.2f} points against the step before ({100 * low:+.2f} to {100 * high:+.2f} with "
+        f"{100 * effect.effect:+.2f} points compared with the step before ({100 * low:+.2f} to {100 * high:+.2f} with "
         f"{len(before)} and {len(after)} seeds)"
     )
     if low > 0 or high < 0:
@@ -247,19 +247,19 @@ def _listed_endings(replays: Sequence[Replay]) -> str:
 
 
 def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimVerdict:
-    """A net whose weights are no numbers predicts 0 for every image: the first of ten that are not greater."""
+    """A diverged net (NaN) predicts class 0 for every image: argmax of ten NaN values is the first."""
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
     if claim.reported == NOT_A_NUMBER:
         kind: Kind = "confirmed" if diverged else _missed(n)
         return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {n} {_seeds(n)} diverged")
     if claim.what == "loss" or claim.on == "train":
-        sentence = f"{diverged} of {n} {_seeds(n)} diverged, after how many steps decides this figure"
+        sentence = f"{diverged} of {n} {_seeds(n)} diverged; this figure depends on the step at which they do"
         return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
     counts = replays[0].class_counts
     share = counts[0] / sum(counts)
     always = f"{counts[0]:,} of {sum(counts):,} = {100 * share:.2f} %"
     if agrees(claim, share):
-        sentence = f"{diverged} of {n} {_seeds(n)} diverged; NaN is read as 0, whatever the image: {always}"
+        sentence = f"{diverged} of {n} {_seeds(n)} diverged; the prediction is then always 0: {always}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence)
     sentence = f"{diverged} of {n} {_seeds(n)} diverged, which is {always}"
     return ClaimVerdict(claim=claim, kind=_outside(step, n), sentence=sentence + _because(step))
@@ -291,14 +291,14 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
 
 
 def _reported_collapse(claim: Claim, replays: Sequence[Replay]) -> int | None:
-    """The class always predicted where a reported accuracy is that of a constant prediction; NaN predicts 0."""
+    """The class if a reported accuracy is that of a constant prediction; NaN predicts 0."""
     if claim.what != "accuracy" or claim.correct is None:
         return None
     return constant_prediction(claim.correct, replays[0].class_counts) or None
 
 
 def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | None:
-    """A reported accuracy that is a constant prediction: which class is chance, so that any collapse confirms it."""
+    """A reported accuracy of a constant prediction: the class is chance, so any constant prediction confirms it."""
     answer = _reported_collapse(claim, replays)
     if answer is None:
         return None
@@ -308,9 +308,9 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | N
     always = f"{claim.correct:,} of {claim.images:,} is the prediction {answer} for every image"
     if collapsed:
         classes = ", ".join(map(str, collapsed))
-        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} collapsed, too, to {classes}"
+        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} also predict one class for every image: {classes}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
-    sentence = f"{always}; none of {n} {_seeds(n)} ends like that: {_listed_endings(replays)}"
+    sentence = f"{always}; none of {n} {_seeds(n)} ends like this: {_listed_endings(replays)}"
     return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
 
 
@@ -322,7 +322,7 @@ def _correct(claim: Claim, replay: Replay) -> int:
 
 
 def _reach(claim: Claim, figures: Sequence[Figure], summary: Summary) -> float:
-    """How far one more run may lie from the replayed mean, 95 times of 100.
+    """How far one more run can be from the replayed mean, with 95 % probability.
 
     The seeds' part is Student's prediction interval, t s sqrt(1 + 1/n); the images' part is the normal interval of a
     difference of two figures on so many images, which is all there is for a single seed.
@@ -346,12 +346,12 @@ def _outside(step: Step, n: int) -> Kind:
 
 
 def _missed(n: int) -> Kind:
-    """What a claim is that the replays do not hold: one seed says nothing of how far others may lie."""
+    """The kind of a claim that the replays do not support; one seed does not show the spread."""
     return "undecided" if n == 1 else "not reproduced"
 
 
 def _undecided(step: Step) -> list[str]:
-    """The keys that decide a figure and had to be assumed."""
+    """The assumed keys that affect a figure."""
     return [key for key in step.assumed if key in DECISIVE]
 
 
@@ -366,12 +366,12 @@ def _replayed(claim: Claim, replays: Sequence[Replay]) -> Summary | None:
 
 
 def _figures(claim: Claim, replays: Sequence[Replay]) -> list[Figure]:
-    """What each replay tells where the claim looks, of those that tell anything there."""
+    """The figure of each replay that a claim is about, where there is one."""
     return [figure for replay in replays if (figure := _figure(claim, replay)) is not None]
 
 
 def _figure(claim: Claim, replay: Replay) -> Figure | None:
-    """What a replay tells where the claim looks: the epoch that is best by test, else that epoch, else the last."""
+    """The figure of a replay that a claim is about: of the best epoch by test, the given epoch, or the last."""
     epoch = _epoch(claim, replay)
     if epoch is None:
         return None
@@ -390,7 +390,7 @@ def _epoch(claim: Claim, replay: Replay) -> ReportedEpoch | None:
 
 
 def best_by_test(replay: Replay) -> ReportedEpoch | None:
-    """The epoch that the test images make look best, as some documents pick it."""
+    """The best epoch on the test images, as some documents select it."""
     tested = [(epoch.test.accuracy, epoch) for epoch in replay.epochs if epoch.test is not None]
     return max(tested, key=lambda one: one[0], default=(0.0, None))[1]
 
@@ -400,7 +400,7 @@ def _value(claim: Claim, figure: Figure) -> float | None:
 
 
 def _last_accuracy(replay: Replay) -> float:
-    """As reported, after the last epoch; a net of no numbers predicts 0."""
+    """The reported accuracy after the last epoch; a diverged net predicts 0."""
     if replay.is_diverged or not replay.epochs:
         return replay.class_counts[0] / sum(replay.class_counts)
     last = replay.epochs[-1].test or replay.epochs[-1].validation
@@ -432,12 +432,12 @@ def figure_text(claim: Claim, value: float) -> str:
 
 
 def _replayed_text(claim: Claim, summary: Summary, low: float, high: float) -> str:
-    """The replayed figure, and where one more run may lie."""
+    """The replayed figure, and the range of one more run."""
     between = f"{figure_text(claim, low)} to {figure_text(claim, high)}"
     if summary.sd is None:
-        return f"{figure_text(claim, summary.mean)} by one seed; the images alone allow {between}"
+        return f"{figure_text(claim, summary.mean)} by one seed; 95 % sampling error of the images: {between}"
     mean, spread = figure_text(claim, summary.mean).removesuffix(" %"), figure_text(claim, summary.sd)
-    return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs in {between}"
+    return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs: {between}"
 
 
 def _seeds(n: int) -> str:

@@ -119,7 +119,7 @@ def index_markdown(documents: Sequence[Judged]) -> str:
         "parameters; *clean* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
         "is that of our recipe for the same goal.\n\n"
         "`flyweight journey` lists the documents, `flyweight journey run 003` trains one again, and "
-        "`flyweight journey verify 003` judges it from the records.\n"
+        "`flyweight journey verify 003` judges it by its runs.\n"
     )
 
 
@@ -132,7 +132,7 @@ def percent(accuracy: float) -> str:
 
 
 def step_range(names: Iterable[str], of: Sequence[str]) -> str:
-    """Which steps of a document are meant, in a few words.
+    """The names of steps in short.
 
     >>> step_range(["a", "c", "d", "e"], "abcdef"), step_range("ab", "ab")
     ('a, c to e', 'all steps')
@@ -173,7 +173,7 @@ def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
         "replayed as reported": _replayed(verdict),
         "clean": _interval(verdict.clean),
         "verdict": f"**{verdict.summary}**" if is_refuted else verdict.summary,
-        "s a seed": _seconds(verdict.seconds),
+        "seconds per seed": _seconds(verdict.seconds),
     }
 
 
@@ -188,12 +188,12 @@ def _our_row(ours: Ours, goal: float) -> dict[str, str]:
         "replayed as reported": NOTHING,
         "clean": _interval(ours.clean),
         "verdict": reached,
-        "s a seed": _seconds(ours.seconds),
+        "seconds per seed": _seconds(ours.seconds),
     }
 
 
 def _change(verdict: StepVerdict, previous: str) -> str:
-    """What the document calls the step, and what became of the recipe; of the first step, what it starts with."""
+    """The name of the step in the document and the changed keys; for the first step, its settings."""
     step = verdict.step
     if step.extends is None:
         return f"*{step.label}*: {_start(step.recipe)}"
@@ -210,7 +210,7 @@ def _start(recipe: Recipe) -> str:
 
 
 def changes_in_words(changes: Sequence[Change]) -> str:
-    """`all_in_words`, with a new net written whole where the words for what became of the old one are the longer ones.
+    """`all_in_words`, with the whole new net if it is shorter than its changes.
 
     >>> changes_in_words([Change(key="model.net", old="c8 r m2 gap flat", new="c8 m2 r flat")])
     'net → `c8 m2 r flat`'
@@ -251,14 +251,14 @@ def _replayed(verdict: StepVerdict) -> str:
 
 
 def _spread(summary: Summary) -> str:
-    """Mean and sample standard deviation; a single figure has none."""
+    """Mean and sample standard deviation; the figure alone for a single seed."""
     if summary.sd is None:
         return percent(summary.mean)
     return f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f} % (n={summary.n})"
 
 
 def _interval(summary: Summary | None) -> str:
-    """The mean with its 95 % interval, which does not reach beyond what an accuracy can be."""
+    """The mean with its 95 % interval, limited to 0 and 100 %."""
     if summary is None:
         return NOTHING
     if summary.low is None or summary.high is None:
@@ -285,7 +285,7 @@ def _claims_of(verdicts: Sequence[StepVerdict]) -> list[ClaimVerdict]:
 def _claims(verdicts: Sequence[StepVerdict]) -> str:
     counts = Counter(one.kind for one in _claims_of(verdicts))
     if not counts:
-        return "The document claims nothing of these steps."
+        return "The document has no claims about these steps."
     found = {one.claim.mark for one in _claims_of(verdicts)}
     marks = "; ".join(f"*{mark}*: {meaning}" for mark, meaning in MARKS.items() if mark in found)
     summed = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
@@ -301,7 +301,9 @@ def _claims(verdicts: Sequence[StepVerdict]) -> str:
         for verdict in verdicts
         for one in verdict.claims
     ]
-    return f"{counted(counts.total(), 'claim')}: {summed}. Marks say where one stands; {marks}.\n\n{_table(rows)}"
+    return (
+        f"{counted(counts.total(), 'claim')}: {summed}. The mark is where a claim is from: {marks}.\n\n{_table(rows)}"
+    )
 
 
 def _measured_otherwise(verdicts: Sequence[StepVerdict]) -> list[str]:
@@ -309,11 +311,11 @@ def _measured_otherwise(verdicts: Sequence[StepVerdict]) -> list[str]:
         verdicts, lambda one: otherwise(one.step.recipe, one.cost.registered_params > one.cost.params)
     )
     lines = [f"- {sentence} ({steps})" for sentence, steps in concerned.items()]
-    return ["## How it was measured otherwise\n\n" + "\n".join(lines)] if lines else []
+    return ["## Differences from a clean evaluation\n\n" + "\n".join(lines)] if lines else []
 
 
 def _by_steps(verdicts: Sequence[StepVerdict], said_of: Callable[[StepVerdict], Iterable[T]]) -> dict[T, str]:
-    """What is said of some steps, each once, with the steps in a few words."""
+    """Each text once, with the steps that it is about."""
     found: dict[T, list[str]] = {}
     for verdict in verdicts:
         for said in said_of(verdict):
@@ -323,7 +325,7 @@ def _by_steps(verdicts: Sequence[StepVerdict], said_of: Callable[[StepVerdict], 
 
 
 def otherwise(recipe: Recipe, has_unused: bool) -> list[str]:
-    """A sentence for each thing that a recipe does as its document did and as an experiment should not."""
+    """A sentence for each difference of a recipe from a clean evaluation."""
     values = flat(recipe.model_dump())
     found = [sentence for (key, value), sentence in OTHERWISE.items() if values[key] == value]
     return [*protocol_words(recipe), *found, *([UNUSED] if has_unused else [])]
@@ -338,13 +340,13 @@ def _assumed(verdicts: Sequence[StepVerdict]) -> str:
     for (setting, alternative), steps in concerned.items():
         lines.setdefault((steps, alternative), []).append(setting)
     return "\n".join(
-        f"- {where}: {', '.join(settings)}{alternative and f'. Otherwise: {alternative}'}"
+        f"- {where}: {', '.join(settings)}{alternative and f'. Alternative: {alternative}'}"
         for (where, alternative), settings in lines.items()
     )
 
 
 def _unsure(step: Step) -> list[tuple[str, str]]:
-    """Settings that were chosen here, or that can be read in another way, each with that other way."""
+    """Settings that were assumed or are ambiguous, each with its alternative."""
     values = flat(step.recipe.model_dump())
     keys = [*step.assumed, *(key for key in step.alternatives if key not in step.assumed)]
     return [(_setting(key, values[key]), step.alternatives.get(key, "")) for key in keys]
@@ -360,7 +362,7 @@ def _commands(document: Document) -> str:
     return (
         "```console\n"
         f"$ {run}  # trains the steps that have no run yet; a stopped run continues\n"
-        f"$ flyweight journey verify {document.name}  # judges every claim from the records\n"
+        f"$ flyweight journey verify {document.name}  # judges every claim by the runs\n"
         "```"
     )
 
@@ -372,27 +374,26 @@ def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
     images = f"{' or '.join(f'{count:,}' for count in counts)} images" if counts else "the test images"
     return "\n".join(
         [
-            "- *Replayed as reported* is the document's own way to measure: its images, its augmentation, its kind of "
-            "loss. Mean ± standard deviation over the seeds, or the figure of a single one.",
-            "- *Clean* is measured on the clean test images, opened for the final figure. The epoch is chosen by "
-            "held-out validation images where the document held some out; else it is the last one, and nothing was "
-            "chosen: what was measured on the way, as the document did, decides nothing here.",
-            f"- The 95 % interval of a single seed is Wilson's for {images}; that of several seeds is Student's, of "
-            "their mean.",
-            "- *Confirmed*: the figure is inside what seeds and images allow. *Not reproduced*: it is outside. "
-            "*Refuted*: counting, or the document's own output, says otherwise. *Not derivable*: it rests on something "
-            "that the document does not say. *Undecided*: it is outside the noise of the images, and one seed does "
-            "not tell how far others lie. Runs that diverge are results. Of twenty claims that are true about one lies "
-            "outside by chance.",
+            "- *Replayed as reported* is measured as in the document: the same images, augmentation and kind of loss. "
+            "Mean ± standard deviation over the seeds, or the figure of a single seed.",
+            "- *Clean* is measured on unchanged test images. The epoch is selected on validation images if the "
+            "document held some out; otherwise it is the last epoch. Test figures of earlier epochs never select it.",
+            f"- The 95 % interval of a single seed is Wilson's for {images}; that of several seeds is "
+            "Student's, of their mean.",
+            "- *Confirmed*: the figure is inside the 95 % range of seeds and images. *Not reproduced*: it is outside. "
+            "*Refuted*: counting, or the output of the document itself, contradicts it. *Not derivable*: it depends on "
+            "something that the document does not say. *Undecided*: it is outside the sampling error of the images, "
+            "and one seed does not show how much others differ. Diverged runs are results. About one in twenty true "
+            "claims is outside by chance.",
             f"- {_machines(replays)}",
         ]
     )
 
 
 def _machines(replays: Sequence[Replay]) -> str:
-    """How many runs there are, and what they ran on."""
+    """The number of runs by machine."""
     if not replays:
-        return "No run is on record yet."
+        return "There is no run yet."
     counts = Counter(_machine(replay.machine) for replay in replays)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     where = [machine if len(ordered) == 1 else f"{n:,} with {machine}" for machine, n in ordered]
@@ -402,10 +403,10 @@ def _machines(replays: Sequence[Replay]) -> str:
 def _machine(machine: Mapping[str, Any]) -> str:
     shown = {key: str(machine[key]) for key in MACHINE if key in machine}
     if "threads" in shown:
-        shown["threads"] += " thread a run" if shown["threads"] == "1" else " threads a run"
+        shown["threads"] += " thread per run" if shown["threads"] == "1" else " threads per run"
     named = ("torch", "flyweight", "kernels")
     words = [f"{key} {text}" if key in named else text for key, text in shown.items()]
-    return ", ".join(words) or "a machine that was not recorded"
+    return ", ".join(words) or "an unknown machine"
 
 
 def _index_row(
@@ -428,7 +429,7 @@ def _index_row(
 
 
 def _best_reported(document: Document, verdicts: Sequence[StepVerdict]) -> StepVerdict | None:
-    """The step with the highest reported test accuracy, among those that fit."""
+    """The step with the highest reported test accuracy within the parameter limit."""
     names = {step.name for step in document.steps}
     reported = [
         (verdict.headline.claim.value, verdict)

@@ -1,4 +1,4 @@
-"""Documents as rows: short cells for a terminal, numbers for programs, and what both they and the pages are made of.
+"""Documents as table rows: short cells for a terminal, numbers for programs.
 
 Goes in: verdicts on the steps of a document. Comes out: plain values in the order of the steps.
 """
@@ -29,7 +29,7 @@ SHORT_KINDS: Final[dict[str, tuple[Kind, ...]]] = {
 
 
 def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
-    """A row a step in short cells, together less than 80 columns wide: accuracies in percent."""
+    """A row per step with short cells, less than 80 columns wide; accuracies in percent."""
     return [
         {
             "step": verdict.step.name,
@@ -45,7 +45,7 @@ def terminal_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
 
 
 def step_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
-    """A row a step for programs; accuracies are fractions, what there is not is None."""
+    """A row per step for programs; accuracies are fractions, missing values None."""
     return list(map(_numbers, verdicts))
 
 
@@ -69,7 +69,7 @@ def _numbers(verdict: StepVerdict) -> dict[str, Any]:
 
 
 def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
-    """A row a claim for programs; accuracies are fractions, what there is not is None."""
+    """A row per claim for programs; accuracies are fractions, missing values None."""
     return [
         {
             "step": verdict.step.name,
@@ -93,7 +93,7 @@ def claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
 
 
 def short_claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
-    """A row a claim for people; the last cell is long."""
+    """A row per claim for people; the last cell is long."""
     return [
         {
             "step": verdict.step.name,
@@ -107,7 +107,7 @@ def short_claim_rows(verdicts: Sequence[StepVerdict]) -> list[dict[str, Any]]:
 
 
 def subject(step: Step, claim: Claim) -> str:
-    """What a claim is about; images are called what they are where the document calls training images test images."""
+    """The subject of a claim; where the document calls training images test images, it says so."""
     if claim.on == "test" and step.recipe.protocol.evaluate_on == "train":
         called = claim.subject.replace("test ", '"test" ', 1)
         return f"{called}, on the training images"
@@ -115,7 +115,7 @@ def subject(step: Step, claim: Claim) -> str:
 
 
 def last_as_reported(replay: Replay) -> float | None:
-    """Accuracy of the last epoch as the document measures it; None where the run diverged."""
+    """Accuracy of the last epoch as the document measures it; None if the run diverged."""
     if replay.is_diverged or not replay.epochs:
         return None
     last = replay.epochs[-1].test or replay.epochs[-1].validation
@@ -123,7 +123,7 @@ def last_as_reported(replay: Replay) -> float | None:
 
 
 def headline_figures(verdict: StepVerdict) -> Summary | None:
-    """The figure by which the document knows the step; where that is an outcome, accuracy after the last epoch."""
+    """The figure of the main claim of a step; for an outcome, accuracy after the last epoch."""
     if verdict.headline and verdict.headline.claim.what != "outcome":
         return verdict.headline.replayed
     accuracies = [accuracy for replay in verdict.replays if (accuracy := last_as_reported(replay)) is not None]

@@ -1,4 +1,4 @@
-"""A document in words for a terminal: all its steps, a line each, or single steps with all that is known of them.
+"""A document as text for a terminal: all steps, one line each, or single steps in full.
 
 Goes in: a document. Comes out: text, and rows for programs; what its reproduction gave is not known here.
 """
@@ -18,7 +18,7 @@ from flyweight.tables import as_text, table_of
 
 
 def document_text(document: Document, *, width: int) -> str:
-    """What the document set out for, a line a step, and the commands that show more."""
+    """The goal of the document, a line per step, and commands that show more."""
     goal = document.goal
     lines = [
         f"{document.name}  {document.title}",
@@ -27,13 +27,13 @@ def document_text(document: Document, *, width: int) -> str:
         "",
     ]
     lines.append(_wrapped(show_rows(document.all_steps), width))
-    lines += ["", f"one step in full: flyweight journey show {document.name} STEP"]
-    lines += [f"reproduce them: flyweight journey run {document.name}, or with --quick to rehearse"]
+    lines += ["", f"show one step: flyweight journey show {document.name} STEP"]
+    lines += [f"reproduce them: flyweight journey run {document.name}, or with --quick for a short test"]
     return "\n".join(lines)
 
 
 def step_text(step: Step, *, width: int) -> str:
-    """Settings with their marks, the claims, and what was measured otherwise."""
+    """The settings of a step with their marks, and its claims."""
     recipe = step.recipe
     lines = [f"{step.name}  {step.label}"]
     lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", width) if step.extends else []
@@ -53,7 +53,7 @@ def step_text(step: Step, *, width: int) -> str:
 
 
 def show_rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """A row a step: its parameters, the claim that it is known by, and what it changed."""
+    """A row per step: parameters, main claim, and change."""
     return [
         {
             "step": step.name,
