@@ -92,10 +92,10 @@ def trained(
     return {record.seed: record for record in reversed(store.runs(purpose="all"))}
 
 
-def stop_after(n: int, *, members: int) -> Callable[[], bool]:
-    """True from the time on at which every member has done n steps."""
+def stop_after(n: int) -> Callable[[], bool]:
+    """True from the time on at which every member has done n steps; it is asked once before the first one."""
     asked = itertools.count()
-    return lambda: next(asked) > (n - 1) * members
+    return lambda: next(asked) >= n
 
 
 def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
@@ -167,7 +167,7 @@ def test_whoever_watches_sees_each_run_and_the_stack(recipe, store, monkeypatch)
 @pytest.mark.parametrize("steps", [1, 7, N_STEPS, 20])
 def test_stopped_runs_continue_to_the_bits_of_an_uninterrupted_population(recipe, whole, store, steps):
     """A stop within an epoch or at its end saves every run at its step; resumed together, nothing differs."""
-    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(steps, members=3))
+    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(steps))
     resumed = trained(recipe, [Member(seed=seed, resumed=stopped[seed].id) for seed in SEEDS], store)
 
     epoch, step = divmod(steps - 1, N_STEPS)
@@ -186,7 +186,7 @@ def test_runs_at_different_steps_are_resumed_in_groups(recipe, whole, store):
     seen = list[Event]()
     by_step = {0: 5, 1: 20, 2: 5}
     stopped = {
-        seed: run(recipe, seed=seed, store=store, device="cpu", should_stop=stop_after(steps, members=1))
+        seed: run(recipe, seed=seed, store=store, device="cpu", should_stop=stop_after(steps))
         for seed, steps in by_step.items()
     }
 
@@ -203,7 +203,7 @@ def test_runs_at_different_steps_are_resumed_in_groups(recipe, whole, store):
 
 def test_a_run_that_was_stopped_in_a_stack_can_continue_alone(recipe, whole, store):
     """And ends with the weights that it has alone, within rounding."""
-    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(8, members=3))
+    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(8))
 
     resumed = resume(stopped[1].id, store=store, device="cpu")
 
@@ -213,7 +213,7 @@ def test_a_run_that_was_stopped_in_a_stack_can_continue_alone(recipe, whole, sto
 
 def test_a_run_that_diverges_is_recorded_and_the_others_finish(recipe, whole, store):
     """With the place where it did, without an opening of the test images."""
-    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(5, members=3))
+    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(5))
     _spoil(store, recipe, stopped[0])
 
     records = trained(recipe, [Member(seed=seed, resumed=stopped[seed].id) for seed in SEEDS], store)
@@ -344,7 +344,7 @@ def test_ctrl_c_closes_every_row_as_interrupted(recipe, store):
 
 def test_a_damaged_checkpoint_stops_its_own_run_alone(recipe, store):
     """The others are resumed and finish; the error is raised after that, and the run can still be mended."""
-    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(4, members=3))
+    stopped = trained(recipe, SEEDS, store, should_stop=stop_after(4))
     path = store.folder(stopped[0].id).file("checkpoint")
     path.write_bytes(path.read_bytes()[:-10])
 
@@ -450,7 +450,7 @@ def test_no_more_members_train_at_once_than_wanted(tmp_path, store):
     assert [event.n_stacked for event in seen if isinstance(event, Started)] == [2, 2, 2, 2, 1]
     assert len(records) == 5
     other = Store.open(home=tmp_path / "other")
-    trained(recipe, range(5), other, at_once=2, should_stop=stop_after(4, members=2))
+    trained(recipe, range(5), other, at_once=2, should_stop=stop_after(4))
     assert [record.status for record in other.runs()] == ["interrupted"] * 2
 
 

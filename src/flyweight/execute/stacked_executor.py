@@ -16,7 +16,7 @@ from flyweight.execute.request import TrainingJob
 from flyweight.experiment.events import Event
 from flyweight.experiment.plan import resolve
 from flyweight.experiment.resolved import ResolvedRecipe
-from flyweight.recipe import Recipe, recipe_hash
+from flyweight.recipe import Recipe
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ class Stacked:
 
 
 def _by_recipe(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
-    groups: dict[str, list[TrainingJob]] = {}
+    """Recipes that train alike may still differ, in their names or targets."""
+    groups: dict[Recipe, list[TrainingJob]] = {}
     for job in jobs:
         recipe = job.request.recipe
-        groups.setdefault(recipe_hash(recipe) if isinstance(recipe, Recipe) else recipe.hash, []).append(job)
+        groups.setdefault(recipe if isinstance(recipe, Recipe) else recipe.recipe, []).append(job)
     return list(groups.values())

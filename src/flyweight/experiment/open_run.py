@@ -139,7 +139,15 @@ class OpenRun:
 
     def should_stop(self) -> bool:
         """Whether the run must stop after the current step."""
-        return self._should_stop() or bool(self.monitor is not None and self.monitor.reason)
+        return self.is_asked_to_stop() or self.is_ended_by_monitor
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the caller wants all runs to stop."""
+        return self._should_stop()
+
+    @property
+    def is_ended_by_monitor(self) -> bool:
+        return self.monitor is not None and bool(self.monitor.reason)
 
     def watch(self, event: Event) -> None:
         """Pass on an event, and then what the monitor finds in it."""
@@ -220,7 +228,7 @@ class OpenRun:
         if outcome.status == "finished":
             self.reported.on_end(self.bench.training)
         if outcome.status == "interrupted":
-            if self.monitor is not None and self.monitor.reason:
+            if self.monitor is not None and self.is_ended_by_monitor:
                 outcome = replace(outcome, message=f"{self.monitor.reason}; {outcome.message}")
             self.save()
             return self.finish(outcome, {})

@@ -142,6 +142,7 @@ class _Together:
         self.runs, self.steps = runs, steps
         self.recipe, self.bench = runs[0].resolved.recipe, runs[0].bench
         self.saved = time.monotonic()
+        self.asked_at, self.is_stopped = (0, 0), False
         self.finished: dict[int, Outcome] = {}
         self.records: dict[int, RunRecord] = {}
         self.errors: dict[int, Exception] = {}
@@ -153,13 +154,20 @@ class _Together:
             on_progress=self._on_progress,
             on_epoch=self._on_epoch,
             on_end=self._on_end,
-            should_stop=lambda number: number in self.errors or self.runs[number].should_stop(),
+            should_stop=self._should_stop,
         )
         fit_population(self.steps, fit_settings(self.recipe, self.bench), calls)
         self._close_finished()
         for error in self.errors.values():
             raise error
         return tuple(self.records[number] for number in range(len(self.runs)))
+
+    def _should_stop(self, number: int) -> bool:
+        run = self.runs[number]
+        position = run.bench.training.epoch, run.bench.training.step
+        if position != self.asked_at:  # once a step, so that a stop leaves all members at the same one
+            self.asked_at, self.is_stopped = position, run.is_asked_to_stop()
+        return self.is_stopped or number in self.errors or run.is_ended_by_monitor
 
     def _each(self, numbers: Iterable[int], act: Callable[[int], None]) -> list[int]:
         """Call `act` for the runs that have not failed; one in which it fails is closed, and the others go on."""
