@@ -18,22 +18,35 @@ PACKAGE = Path(flyweight.__file__).parent
 # Each room and the rooms that it may use (docs/architecture.md). A room may use only rooms that stand above it here.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "files": {"errors"},
     "tables": set(),
     "kernels": set(),
     "model": {"tables", "errors", "kernels"},
-    "recipe": {"tables", "errors"},
+    "recipe": {"tables", "files", "errors"},
     "data": {"errors", "kernels"},
-    "records": {"errors"},
-    "evidence": {"errors", "recipe", "records"},
+    "records": {"files", "errors"},
+    "evidence": {"tables", "errors", "recipe", "records"},
     "doctor": {"errors", "model", "recipe", "data", "records", "evidence"},
     "code_check": {"errors", "doctor"},
-    "trackers": {"tables", "errors", "records"},
+    "trackers": {"tables", "files", "errors", "records"},
     "train": {"errors", "model", "data", "kernels"},
-    "inference": {"errors", "model", "recipe", "data", "records", "train"},
+    "inference": {"files", "errors", "model", "recipe", "data", "records", "train"},
     "experiment": {"errors", "model", "recipe", "data", "records", "train"},
     "execute": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
-    "studies": {"errors", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
-    "reproductions": {"errors", "model", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
+    "studies": {"tables", "errors", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
+    "reproductions": {
+        "tables",
+        "files",
+        "errors",
+        "model",
+        "recipe",
+        "data",
+        "records",
+        "train",
+        "evidence",
+        "experiment",
+        "execute",
+    },
     "diagnose": {
         "errors",
         "model",
@@ -51,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "report": {
         "tables",
+        "files",
         "errors",
         "evidence",
         "recipe",
@@ -63,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "bench": {
         "tables",
+        "files",
         "errors",
         "kernels",
         "model",
@@ -78,6 +93,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "tables",
+        "files",
         "bench",
         "code_check",
         "diagnose",
@@ -100,7 +116,18 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 HEAVY = {"torch", "matplotlib"}
-LIGHT_ROOMS = {"errors", "tables", "model", "recipe", "records", "evidence", "trackers", "doctor", "code_check"}
+LIGHT_ROOMS = {
+    "errors",
+    "files",
+    "tables",
+    "model",
+    "recipe",
+    "records",
+    "evidence",
+    "trackers",
+    "doctor",
+    "code_check",
+}
 TORCH_IN_MODEL = {"build.py", "stacked.py", "trace.py"}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.fault_bench.healthy import Half
 from flyweight.data import sources
-from flyweight.records.files import replacing
+from flyweight.files import replacing
 
 Variant = Literal["sound", "by class", "validation repeats", "test repeats", "test is training", "darker", "one scarce"]
 

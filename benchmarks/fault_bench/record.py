@@ -15,7 +15,7 @@ from benchmarks.fault_bench.training import train
 from flyweight.bench.machine import describe_machine
 from flyweight.bench.stored import read_stored, write_stored
 from flyweight.experiment.events import never
-from flyweight.records.files import make_folder
+from flyweight.files import make_folder
 from flyweight.records.store import Store
 
 # Of a quick bench: every so many of the faulty and of the healthy cases.

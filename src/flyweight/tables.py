@@ -130,6 +130,15 @@ def shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def counted(n: int, word: str) -> str:
+    """So many of something.
+
+    >>> counted(1, "fault"), counted(1200, "step")
+    ('1 fault', '1,200 steps')
+    """
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
 def disarmed(value: object) -> object:
     """The value, or a text that a spreadsheet would take for a formula with an apostrophe before it.
 

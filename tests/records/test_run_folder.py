@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import flyweight
 from flyweight.errors import DataError
-from flyweight.records.files import write_bytes, write_json, write_text
+from flyweight.files import write_bytes, write_json, write_text
 from flyweight.records.results import (
     EpochLine,
     Misread,

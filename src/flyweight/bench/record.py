@@ -22,7 +22,7 @@ from flyweight.bench.startup import startup
 from flyweight.bench.time_to import time_to
 from flyweight.bench.train import train
 from flyweight.errors import require_counts
-from flyweight.records.files import make_folder
+from flyweight.files import make_folder
 
 SECTIONS: Final[dict[str, Callable[..., list[Row]]]] = {
     "train": train,

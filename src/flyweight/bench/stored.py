@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flyweight.errors import DataError
-from flyweight.records.files import make_folder, write_json
+from flyweight.files import make_folder, write_json
 
 Record = TypeVar("Record")
 

@@ -90,14 +90,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def application() -> App:
     """The application with all verbs; a verb's help is its docstring."""
+    exit_codes = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
     app = App(
-        name="flyweight", help=HELP, help_epilogue=_exit_codes(), version=__version__, result_action="return_value"
+        name="flyweight",
+        help=HELP,
+        help_epilogue=f"Exit codes: {exit_codes}.",
+        version=__version__,
+        result_action="return_value",
     )
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     name_arguments(app, "flyweight")
     return app
-
-
-def _exit_codes() -> str:
-    return "Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."

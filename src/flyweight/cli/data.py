@@ -69,8 +69,8 @@ def data(
 
 def _write_pictures(image_set: ImageSet, folder: Path, recipe: str) -> None:
     from flyweight.experiment.preview import augmented, examples_per_class
+    from flyweight.files import make_folder, write_bytes
     from flyweight.recipe import load
-    from flyweight.records.files import make_folder, write_bytes
     from flyweight.report.run import plots
 
     classes = plots.class_grid(examples_per_class(image_set), image_set.class_names)

@@ -11,6 +11,7 @@ from cyclopts import App
 from flyweight.cli.journey_import import import_table
 from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk, terminal_width
 from flyweight.errors import DataError, UsageError, nearest, require_counts
+from flyweight.tables import counted
 
 if TYPE_CHECKING:
     from flyweight.execute.executor import Executor
@@ -247,7 +248,7 @@ def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
         steps = "1 step is" if len(found) == 1 else f"{len(found)} steps are"
         talk(f"nothing to train: {steps} on record.")
         return 0
-    talk(f"{n_runs} run{'' if n_runs == 1 else 's'} to train, of {len(left)} step{'' if len(left) == 1 else 's'}")
+    talk(f"{counted(n_runs, 'run')} to train, of {counted(len(left), 'step')}")
     announce_compiling()
     work, runs = {one.recipe.name: one.work for one in left}, {one.recipe.name: one.n_remaining for one in left}
     with stopping_on_signals() as stop, watching_all(work, runs) as watch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from flyweight.cli.output import Form, print_rows, talk
 from flyweight.errors import DataError
+from flyweight.tables import counted
 
 
 def import_table(
@@ -58,11 +58,11 @@ def import_table(
     named = {"parameters": parameters, "accuracy": accuracy, "change": change, "net": net, "step": step}
     table = read_table(_text(file), label=str(file), columns={key: header for key, header in named.items() if header})
     found = doubts(table, images=images, limit=limit)
-    print_rows([_doubt_row(doubt) for doubt in found], form or Form(), wraps=True)
+    rows = [{"row": one.row, "column": one.column, "doubt": one.kind, "why": one.sentence} for one in found]
+    print_rows(rows, form or Form(), wraps=True)
     for note in table.notes:
         talk(note)
-    rows = f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}"
-    talk(f"{rows} read; {len(found) or 'no'} doubt{'' if len(found) == 1 else 's'}.")
+    talk(f"{counted(len(table.rows), 'row')} read; {counted(len(found), 'doubt') if found else 'no doubts'}.")
 
 
 def _text(file: Path) -> str:
@@ -72,7 +72,3 @@ def _text(file: Path) -> str:
         raise DataError(f"{file} must be text in UTF-8, found other bytes.") from None
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}.") from error
-
-
-def _doubt_row(doubt: Any) -> dict[str, Any]:
-    return {"row": doubt.row, "column": doubt.column, "doubt": doubt.kind, "why": doubt.sentence}

@@ -16,6 +16,7 @@ from flyweight.code_check.program import (
     Key,
     Program,
     Value,
+    argument_line,
     constant,
     constants,
     key_of,
@@ -137,8 +138,7 @@ def part_read(program: Program, call: ast.Call) -> UsedFor | None:
 
 def part_line(call: ast.Call) -> int:
     """The line that says which part a data set reads."""
-    lines = [keyword.value.lineno for keyword in call.keywords if keyword.arg in ("train", "split")]
-    return lines[0] if lines else call.lineno
+    return argument_line(call, "train", "split")
 
 
 def loader_calls(program: Program, expr: ast.expr) -> list[ast.Call]:
@@ -225,15 +225,19 @@ def random_steps(program: Program, transform: ast.expr | None) -> list[ast.Call]
     return [step for step in steps or [] if is_random(step)]
 
 
+def normalising(program: Program, transform: ast.expr) -> list[ast.Call]:
+    """The steps of a transform that are Normalize."""
+    return [step for step in steps_of(program, transform) or [] if last_name(step.func) == "Normalize"]
+
+
 def normalisation(program: Program, transform: ast.expr) -> tuple[object, object] | Literal["none"] | None:
     """Mean and standard deviation of a transform's Normalize; "none" where it has none, None where unknown."""
-    steps = steps_of(program, transform)
-    if steps is None:
+    if steps_of(program, transform) is None:
         return None
-    normalising = [step for step in steps if last_name(step.func) == "Normalize"]
-    if not normalising:
+    steps = normalising(program, transform)
+    if not steps:
         return "none"
-    given = [option(program, normalising[-1], name, place) for place, name in enumerate(("mean", "std"))]
+    given = [option(program, steps[-1], name, place) for place, name in enumerate(("mean", "std"))]
     mean, sd = (constant(program, one) for one in given)
     return None if mean is None or sd is None else (mean, sd)
 

@@ -196,6 +196,11 @@ def targets(assigns: Iterable[ast.Assign]) -> Iterator[tuple[ast.Assign, ast.exp
     return ((assign, target) for assign in assigns for target in assign.targets)
 
 
+def argument_line(call: ast.Call, *names: str) -> int:
+    """The line of the argument with one of these names; that of the call where it has none."""
+    return next((one.value.lineno for one in call.keywords if one.arg in names), call.lineno)
+
+
 def all_arguments(call: ast.Call) -> list[ast.expr]:
     """What a call is given, by position or by name."""
     return [*call.args, *(keyword.value for keyword in call.keywords)]

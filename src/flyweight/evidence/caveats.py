@@ -11,6 +11,7 @@ from flyweight.evidence.groups import Group
 from flyweight.recipe import Change, has_effect, in_words
 from flyweight.records.record import FINGERPRINT, HeldOut, Plan, RunRecord
 from flyweight.records.results import RunResult
+from flyweight.tables import counted
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -39,15 +40,16 @@ def _within(group: Group[RunRecord]) -> list[str]:
         found.append(f"{len(group.diverged)} of {total} seeds of {group.name} diverged; the figures are of the others")
     if group.n_repeats:
         found.append(
-            f"{group.name}: {runs_of(group.n_repeats)} of seeds that ran again; the newest of a seed counts, once"
+            f"{group.name}: {counted(group.n_repeats, 'run')} of seeds that ran again; the newest of a seed counts, "
+            "once"
         )
     if group.n_open:
-        found.append(f"{group.name}: {runs_of(group.n_open)} not over or without a result; left out")
+        found.append(f"{group.name}: {counted(group.n_open, 'run')} not over or without a result; left out")
     if len({run.environment.get("code") for run in _all(group)}) > 1:
         found.append(f"the seeds of {group.name} ran on different versions of flyweight's code")
     for name in ROUNDING:
         if len(counts := _counts(group, name)) > 1:
-            words = ", ".join(f"{value} ({runs_of(n)})" for value, n in sorted(counts.items()))
+            words = ", ".join(f"{value} ({counted(n, 'run')})" for value, n in sorted(counts.items()))
             found.append(f"the seeds of {group.name} were computed with different {name}: {words}")
     others = sorted({run.other_precision for run in _all(group) if run.other_precision is not None})
     if others:
@@ -85,7 +87,7 @@ def without_figures(group: Group[RunRecord], results: Sequence[RunResult]) -> tu
     lacking = group.n + len(group.diverged) - len(results)
     if not lacking:
         return ()
-    return (f"{group.name}: {runs_of(lacking)} without readable figures; its bytes are of the others",)
+    return (f"{group.name}: {counted(lacking, 'run')} without readable figures; its bytes are of the others",)
 
 
 def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
@@ -93,7 +95,7 @@ def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
     if plan is None or effect is None:
         return ()
     last = max(plan.looks[-1])
-    planned = f"{len(plan.looks)} planned test{'' if len(plan.looks) == 1 else 's'}, threshold p <= {plan.level:.3g}"
+    planned = f"{counted(len(plan.looks), 'planned test')}, threshold p <= {plan.level:.3g}"
     n = max(effect.n_a, effect.n_b)
     end = "; these are more seeds than planned" if n > last else "; the plan has come to its end" if n == last else ""
     return (planned + end,)
@@ -108,11 +110,6 @@ def planned_elsewhere(
     if store.notebook.plan(ours.recipe_hash, theirs.recipe_hash, data_hash=ours.data_hash, part=other) is None:
         return ()
     return (f"seeds were added by a plan that looked at the {other} images; it does not hold for these",)
-
-
-def runs_of(n: int) -> str:
-    """So many runs, in words."""
-    return "1 run" if n == 1 else f"{n} runs"
 
 
 def _or_unknown(values: Sequence[str]) -> str:

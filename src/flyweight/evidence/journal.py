@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.evidence.caveats import other_length, planned, runs_of
+from flyweight.evidence.caveats import other_length, planned
 from flyweight.evidence.effect import Effect, difference
 from flyweight.evidence.groups import Group, Key, groups, key
 from flyweight.evidence.sequential import holm
@@ -20,6 +20,7 @@ from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
 from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
 from flyweight.records.record import RESULTS, HeldOut, Note, Plan, PurposeFilter, RunFigures
+from flyweight.tables import counted
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -366,7 +367,7 @@ def _row_flags(
 ) -> tuple[str, ...]:
     found = other_length(changes)
     if step.n_repeats:
-        found.append(f"{runs_of(step.n_repeats)} of seeds that ran again; the newest of a seed counts, once")
+        found.append(f"{counted(step.n_repeats, 'run')} of seeds that ran again; the newest of a seed counts, once")
     if step.diverged and step.runs:
         found.append(f"{len(step.diverged)} of {step.n + len(step.diverged)} seeds diverged")
     if any(_is_validated_on_test(run) for run in step.runs):

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flyweight import files
 from flyweight.inference.pictures import Picture
 from flyweight.inference.prepare import Prepared
-from flyweight.records import files
 
 SHADES: Final = " .:-=+*#%@"
 

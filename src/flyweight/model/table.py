@@ -214,11 +214,7 @@ def _totals(cost: Cost, budget: Budget) -> list[str]:
     if cost.buffers:
         entries[1] = ("weights", f"{entries[1][1]} (with {cost.buffers:,} buffers)")
     entries += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
-    return [line for name, text in entries for line in _hanging(name, text)]
-
-
-def _hanging(name: str, text: str) -> list[str]:
-    return _wrap(text, f"{name:12}", " " * 12)
+    return [line for name, text in entries for line in _wrap(text, f"{name:12}", " " * 12)]
 
 
 def _unused_names(cost: Cost) -> str:

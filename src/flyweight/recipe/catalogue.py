@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.errors import MissingError, UsageError, nearest
+from flyweight.files import require_free, write_text
 from flyweight.recipe.toml import format_toml, parse_toml
 
 _SUFFIX: Final = ".toml"
@@ -99,11 +100,10 @@ def copy(name: str, path: str | os.PathLike[str], *, overwrite: bool = False) ->
         raise UsageError(
             f"a recipe file must end in {_SUFFIX}, found {str(target)!r}. Try {_suggestion(name, target)}."
         )
-    if target.is_dir() or (target.exists() and not overwrite):
-        way_out = "choose another name" if target.is_dir() else "choose another name, or add --overwrite"
-        raise UsageError(f"{target} already exists; {way_out}.")
+    require_free(target, overwrite=overwrite)
     try:
-        _write_whole(target, content)
+        target.absolute().parent.stat()  # a folder that is not there is not made
+        write_text(target, content)
     except OSError as error:
         raise MissingError(f"cannot write {target}: {error.strerror}. Choose a folder that can be written.") from error
     return target
@@ -152,15 +152,3 @@ def _suggestion(name: str, target: Path) -> str:
     if target.is_dir():
         return str(target / f"{name.rpartition('/')[2]}{_SUFFIX}")
     return f"{target}{_SUFFIX}"
-
-
-def _write_whole(path: Path, content: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

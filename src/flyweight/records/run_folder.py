@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 from zipfile import BadZipFile
 
+from flyweight import files
 from flyweight.errors import DataError
-from flyweight.records import files
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.results import EpochLine, Misread, Predictions, Reported, RunResult
 from flyweight.records.weights import Weights

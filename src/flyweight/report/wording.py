@@ -28,14 +28,6 @@ def plain_lines(text: str) -> str:
     return "\n".join(map(plain, text.splitlines()))
 
 
-def counted(n: int, word: str) -> str:
-    """
-    >>> counted(1, "fault"), counted(1200, "step")
-    ('1 fault', '1,200 steps')
-    """
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
 def stretches(items: Iterable[T], place: Callable[[T], int]) -> list[list[T]]:
     """Items whose places follow each other, together.
 

@@ -17,8 +17,8 @@ from flyweight.data import sources
 from flyweight.data.splits import class_counts
 from flyweight.execute.request import TrainingRequest
 from flyweight.experiment.resolved import canonical_hash
+from flyweight.files import replacing
 from flyweight.recipe import Recipe, load, override
-from flyweight.records.files import replacing
 from flyweight.records.record import OVER, RESULTS, RunRecord
 from flyweight.records.store import Store
 from flyweight.reproductions.document import Document, Step

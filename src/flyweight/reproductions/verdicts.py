@@ -21,6 +21,7 @@ from flyweight.recipe import Change, diff
 from flyweight.records.results import ReportedEpoch, ReportedFigures, ReportedTraining
 from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Document, Step
 from flyweight.reproductions.runs import Replay
+from flyweight.tables import counted
 
 Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
 
@@ -239,7 +240,7 @@ def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[floa
 def _listed_endings(replays: Sequence[Replay]) -> str:
     """How the seeds ended: "3 of 3 seeds diverged", or the accuracies."""
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
-    words = [f"{diverged} of {n} {_seeds(n)} diverged"] if diverged else []
+    words = [f"{diverged} of {counted(n, 'seed')} diverged"] if diverged else []
     rest = [_last_accuracy(replay) for replay in replays if not replay.is_diverged]
     if rest:
         words.append(f"{', '.join(f'{100 * accuracy:.2f} %' for accuracy in rest)} as reported")
@@ -251,17 +252,17 @@ def _judge_divergence(claim: Claim, step: Step, replays: Sequence[Replay]) -> Cl
     n, diverged = len(replays), sum(replay.is_diverged for replay in replays)
     if claim.reported == NOT_A_NUMBER:
         kind: Kind = "confirmed" if diverged else _missed(n)
-        return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {n} {_seeds(n)} diverged")
+        return ClaimVerdict(claim=claim, kind=kind, sentence=f"{diverged} of {counted(n, 'seed')} diverged")
     if claim.what == "loss" or claim.on == "train":
-        sentence = f"{diverged} of {n} {_seeds(n)} diverged; this figure depends on the step at which they do"
+        sentence = f"{diverged} of {counted(n, 'seed')} diverged; this figure depends on the step at which they do"
         return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
     counts = replays[0].class_counts
     share = counts[0] / sum(counts)
     always = f"{counts[0]:,} of {sum(counts):,} = {100 * share:.2f} %"
     if agrees(claim, share):
-        sentence = f"{diverged} of {n} {_seeds(n)} diverged; the prediction is then always 0: {always}"
+        sentence = f"{diverged} of {counted(n, 'seed')} diverged; the prediction is then always 0: {always}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence)
-    sentence = f"{diverged} of {n} {_seeds(n)} diverged, which is {always}"
+    sentence = f"{diverged} of {counted(n, 'seed')} diverged, which is {always}"
     return ClaimVerdict(claim=claim, kind=_outside(step, n), sentence=sentence + _because(step))
 
 
@@ -308,9 +309,11 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | N
     always = f"{claim.correct:,} of {claim.images:,} is the prediction {answer} for every image"
     if collapsed:
         classes = ", ".join(map(str, collapsed))
-        sentence = f"{always}; {len(collapsed)} of {n} {_seeds(n)} also predict one class for every image: {classes}"
+        sentence = (
+            f"{always}; {len(collapsed)} of {counted(n, 'seed')} also predict one class for every image: {classes}"
+        )
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
-    sentence = f"{always}; none of {n} {_seeds(n)} ends like this: {_listed_endings(replays)}"
+    sentence = f"{always}; none of {counted(n, 'seed')} ends like this: {_listed_endings(replays)}"
     return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
 
 
@@ -361,8 +364,10 @@ def _because(step: Step) -> str:
 
 
 def _replayed(claim: Claim, replays: Sequence[Replay]) -> Summary | None:
-    values = [value for figure in _figures(claim, replays) if (value := _value(claim, figure)) is not None]
-    return mean_interval(values) if values else None
+    figures = _figures(claim, replays)
+    values = [figure.loss if claim.what == "loss" else figure.accuracy for figure in figures]
+    known = [value for value in values if value is not None]
+    return mean_interval(known) if known else None
 
 
 def _figures(claim: Claim, replays: Sequence[Replay]) -> list[Figure]:
@@ -393,10 +398,6 @@ def best_by_test(replay: Replay) -> ReportedEpoch | None:
     """The best epoch on the test images, as some documents select it."""
     tested = [(epoch.test.accuracy, epoch) for epoch in replay.epochs if epoch.test is not None]
     return max(tested, key=lambda one: one[0], default=(0.0, None))[1]
-
-
-def _value(claim: Claim, figure: Figure) -> float | None:
-    return figure.loss if claim.what == "loss" else figure.accuracy
 
 
 def _last_accuracy(replay: Replay) -> float:
@@ -438,7 +439,3 @@ def _replayed_text(claim: Claim, summary: Summary, low: float, high: float) -> s
         return f"{figure_text(claim, summary.mean)} by one seed; 95 % sampling error of the images: {between}"
     mean, spread = figure_text(claim, summary.mean).removesuffix(" %"), figure_text(claim, summary.sd)
     return f"{mean} ± {spread} by {summary.n} seeds; 95 % of further runs: {between}"
-
-
-def _seeds(n: int) -> str:
-    return "seed" if n == 1 else "seeds"

@@ -16,6 +16,7 @@ from flyweight.experiment.resolved import canonical
 from flyweight.recipe import Recipe, all_in_words, diff_stored, has_effect, is_recipe, load, names, recipe_hash
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RESULTS, HeldOut, PurposeFilter, RunRecord
+from flyweight.tables import counted
 
 if TYPE_CHECKING:
     from flyweight.records.store import Store
@@ -148,5 +149,5 @@ def _listed(named: Sequence[Group[RunRecord]], reference: Mapping[str, Any]) -> 
     for group in named:
         changes = diff_stored(reference, group.first.recipe)
         changed = all_in_words(changes) if changes else f"{group.first.data_name}, {group.first.data_hash[:SHORT_ID]}"
-        lines.append(f"\n  {group.first.id[:SHORT_ID]}  {group.n} seed{'' if group.n == 1 else 's'}  {changed}")
+        lines.append(f"\n  {group.first.id[:SHORT_ID]}  {counted(group.n, 'seed')}  {changed}")
     return "".join(lines)

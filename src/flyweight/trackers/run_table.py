@@ -14,9 +14,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from flyweight import tables
+from flyweight import files, tables
 from flyweight.errors import MissingError, UsageError
-from flyweight.records import files
 from flyweight.records.record import RunRecord
 from flyweight.trackers.content import flattened
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.records import files
+from flyweight import files
 from flyweight.records.record import EpochRecord, RunRecord
 from flyweight.trackers.content import epoch_ends, flattened, identity, measured, parameters, results
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flyweight import files
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.teaching import is_guessed
 from flyweight.cli.doctor.trials import settings_of, watching_runs
@@ -66,13 +67,12 @@ def fix_to_file(
 def _write(recipe: Recipe, path: Path) -> str:
     """Write the recipe under the name of its file, without the keys that are at their defaults."""
     from flyweight.recipe import dumps
-    from flyweight.records.files import write_text
 
     fixed = f"{recipe.name}, fixed by the doctor."
     is_same = recipe.name == path.stem and recipe.description  # of a recipe that was fixed further
     named = recipe.model_copy(update={"name": path.stem, "description": recipe.description if is_same else fixed})
     try:
-        write_text(path, dumps(named, only_changes=True))
+        files.write_text(path, dumps(named, only_changes=True))
     except OSError as error:
         raise MissingError(f"cannot write {path}: {error.strerror}; choose a folder that can be written.") from error
     return str(path)
@@ -82,9 +82,7 @@ def require_free(path: Path, *, overwrite: bool) -> Path:
     """The path, checked before anything is trained: a new .toml file in a writable folder."""
     if path.suffix != ".toml":
         raise UsageError(f"--fix writes a recipe: the file must end in .toml, found {str(path)!r}.")
-    if path.is_dir() or (path.exists() and not overwrite):
-        way_out = "choose another name" if path.is_dir() else "choose another name, or add --overwrite"
-        raise UsageError(f"{path} already exists; {way_out}.")
+    files.require_free(path, overwrite=overwrite)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"--fix must name a file in an existing folder, found {str(path)!r}.")
     try:

@@ -19,6 +19,7 @@ from flyweight.code_check.data import (
     loaders,
     name_given,
     normalisation,
+    normalising,
     part_line,
     part_of_name,
     part_read,
@@ -198,7 +199,7 @@ def normalised_otherwise(program: Program) -> Iterator[Spot]:
     found = list(_transforms(program))
     training = [transform for part, transform in found if part == "train"]
     norms = sorted({str(norm) for one in training if (norm := normalisation(program, one)) is not None})
-    steps = [step for one in training for step in _normalising(program, one)]
+    steps = [step for one in training for step in normalising(program, one)]
     fix = ast.unparse(steps[0]) if steps else "leave Normalize out here, or have the same one in training"
     for part, transform in found:
         norm = normalisation(program, transform)
@@ -229,12 +230,8 @@ def _parts_by_loader(program: Program) -> dict[ast.Call, list[tuple[Loader, Used
     return found
 
 
-def _normalising(program: Program, transform: ast.expr) -> list[ast.Call]:
-    return [step for step in steps_of(program, transform) or [] if last_name(step.func) == "Normalize"]
-
-
 def _normalising_line(program: Program, transform: ast.expr) -> int:
-    return next((step.lineno for step in _normalising(program, transform)), transform.lineno)
+    return next((step.lineno for step in normalising(program, transform)), transform.lineno)
 
 
 def _unused_normalisation(program: Program) -> Iterator[Spot]:

@@ -23,6 +23,7 @@ from flyweight.code_check.loops import (
 from flyweight.code_check.program import (
     MAX_DEPTH,
     Program,
+    argument_line,
     begin,
     calls_within,
     end,
@@ -68,7 +69,7 @@ def _summed(program: Program, loop: Loop, loss: Loss) -> Spot:
     optimizer = _optimizer(program, loop)
     kind = last_name(optimizer.func) if optimizer is not None else ""
     fixed = _without(loss.made, "reduction", "size_average")
-    line = _line_of(loss.made)
+    line = argument_line(loss.made, "reduction", "size_average")
     if kind in SCALE_FREE:
         return Spot(line=line, fix=fixed, detail=f"{kind} does not depend on the scale of the loss", severity="note")
     lr = number(program, optimizer, "lr", 1) if optimizer is not None else None
@@ -78,12 +79,6 @@ def _summed(program: Program, loop: Loop, loss: Loss) -> Spot:
         return Spot(line=line, fix=fixed, detail="the effective lr is lr x batch size")
     detail = f"lr {lr:g} x batch size {size:g} is an effective lr of {lr * size:g}"
     return Spot(line=line, fix=fixed, detail=detail, severity="fault" if lr * size > MAX_LR else "warning")
-
-
-def _line_of(made: ast.Call) -> int:
-    """The line that says the reduction."""
-    lines = [keyword.value.lineno for keyword in made.keywords if keyword.arg in ("reduction", "size_average")]
-    return lines[0] if lines else made.lineno
 
 
 def _without(call: ast.Call, *names: str) -> str:

@@ -117,8 +117,4 @@ def _is_layer(program: Program, call: ast.Call) -> bool:
     return last_name(call.func).startswith(_LAYERS) or any(is_net_class(program, one) for one in known)
 
 
-FAULTS: Final[tuple[Fault, ...]] = (
-    inplace_for_pool,
-    dropout_always_on,
-    layers_not_used,
-)
+FAULTS: Final[tuple[Fault, ...]] = (inplace_for_pool, dropout_always_on, layers_not_used)

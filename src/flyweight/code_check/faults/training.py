@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
+from flyweight.code_check.data import name_given
 from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import (
     OPTIMIZERS,
@@ -119,17 +120,12 @@ def no_step(program: Program) -> Iterator[Spot]:
     loops = list(training_loops(program))
     if made and loops and "step" not in program.calls and not any(_passes_on(program, call) for call in made):
         backward = calls_within(loops[0].node, "backward")
-        yield Spot(line=backward[0].lineno, fix=f"write {_name_of(program, made[0])}.step() below this line")
-
-
-def _name_of(program: Program, call: ast.Call) -> str:
-    parent = program.parents[call][0]
-    return last_name(parent.targets[0]) if isinstance(parent, ast.Assign) else ""
+        yield Spot(line=backward[0].lineno, fix=f"write {name_given(program, made[0])}.step() below this line")
 
 
 def _passes_on(program: Program, call: ast.Call) -> bool:
     """Whether what a call makes is given to something that cannot be followed."""
-    name = _name_of(program, call)
+    name = name_given(program, call)
     parents = [program.parents[used][0] for used in program.loads(name)]
     return not name or not all(
         isinstance(parent, ast.Attribute)
@@ -175,7 +171,7 @@ def schedule_never_steps(program: Program) -> Iterator[Spot]:
     schedule counts batches."""
     # A schedule that is made, and whose `step` is never called.
     for call in program.called(*_SCHEDULES):
-        name, parent = _name_of(program, call), program.parents[call][0]
+        name, parent = name_given(program, call), program.parents[call][0]
         is_named = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name)
         uses = [program.parents[used][0] for used in program.loads(name)]
         is_read_only = all(isinstance(use, ast.Attribute) and use.attr in _READ_ONLY for use in uses)
@@ -188,7 +184,7 @@ def optimizer_of_another_net(program: Program) -> Iterator[Spot]:
     """The net is made a second time after the optimizer got its parameters. The optimizer then trains the first net,
     and the second, which is tested, does not learn. Make the optimizer after the net."""
     # A net that is made a second time after the optimizer got the parameters of the first, and is then trained.
-    made = [(call, _name_of(program, call)) for call in program.called(*OPTIMIZERS)]
+    made = [(call, name_given(program, call)) for call in program.called(*OPTIMIZERS)]
     for call, optimizer in made:
         net = _net_of(call)
         again = _made_after(program, call, net) if net and optimizer else None

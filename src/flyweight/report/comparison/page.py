@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from flyweight.evidence.compare import Comparison, spread
 from flyweight.evidence.groups import Group
 from flyweight.evidence.stats import wilson
+from flyweight.files import make_folder, write_bytes, write_json, write_text
 from flyweight.recipe import dumps, has_effect, in_words
-from flyweight.records.files import make_folder, write_bytes, write_json, write_text
 from flyweight.records.record import HeldOut, RunRecord
 from flyweight.report.comparison.pictures import PICTURES, differing_images, images_note, pictures_of
 from flyweight.report.comparison.significance import tests_of

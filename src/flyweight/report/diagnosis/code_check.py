@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flyweight.code_check.findings import CodeFinding, CodeReading
 from flyweight.report.diagnosis.text import counted_by_severity
-from flyweight.report.wording import counted, hanging
-from flyweight.tables import plain
+from flyweight.report.wording import hanging
+from flyweight.tables import counted, plain
 
 
 def code_text(reading: CodeReading, *, is_full: bool = False) -> str:

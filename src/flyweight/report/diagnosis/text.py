@@ -18,8 +18,8 @@ from flyweight.errors import UsageError
 from flyweight.recipe import Recipe, all_in_words, diff, override
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
-from flyweight.report.wording import INDENT, by_their_ends, counted, hanging, margin
-from flyweight.tables import WIDTH, display_width, padded, plain
+from flyweight.report.wording import INDENT, by_their_ends, hanging, margin
+from flyweight.tables import WIDTH, counted, display_width, padded, plain
 
 # A number between 0 and 1 is a share where its name says so; a learning rate of 0.1 is none.
 SHARES: Final = ("accuracy", "share")

@@ -21,8 +21,8 @@ from flyweight.report.diagnosis.text import (
     train_command,
     value_in_words,
 )
-from flyweight.report.wording import counted, hanging, margin
-from flyweight.tables import plain
+from flyweight.report.wording import hanging, margin
+from flyweight.tables import counted, plain
 
 if TYPE_CHECKING:
     from flyweight.diagnose.fix import FixOutcome, FixStep

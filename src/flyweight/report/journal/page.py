@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from flyweight.evidence.journal import Journal, Row
 from flyweight.evidence.verdict import p_value
-from flyweight.records.files import make_folder, write_text
+from flyweight.files import make_folder, write_text
 from flyweight.report.journal.scales import (
     MAX_POINTS,
     Learned,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flyweight.errors import UsageError
-from flyweight.records.files import make_folder, write_bytes, write_text
+from flyweight.files import make_folder, write_bytes, write_text
 from flyweight.report.reproduction.page import WRITTEN_BY, document_markdown, index_markdown, ours
 from flyweight.report.reproduction.plots import document_picture
 from flyweight.reproductions.document import Document

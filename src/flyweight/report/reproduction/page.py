@@ -17,11 +17,11 @@ from flyweight.model.count import count
 from flyweight.recipe import Change, Recipe, all_in_words, flat, load, net_in_words, protocol_words
 from flyweight.recipe.toml import format_value
 from flyweight.report.reproduction.rows import headline_figures, subject
-from flyweight.report.wording import by_their_ends, counted
+from flyweight.report.wording import by_their_ends
 from flyweight.reproductions.document import MARKS, Claim, Document, Step
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import INPUT_SHAPE, KINDS, ClaimVerdict, Kind, StepVerdict, clean_accuracy
-from flyweight.tables import Markdown, as_markdown, table_of
+from flyweight.tables import Markdown, as_markdown, counted, table_of
 
 DASH: Final = "\N{EN DASH}"  # stands for nothing, and between the ends of an interval
 NOTHING: Final = DASH

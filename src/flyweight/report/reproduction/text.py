@@ -11,10 +11,9 @@ from typing import Any
 
 from flyweight.model.count import count
 from flyweight.recipe import all_in_words, diff, flat
-from flyweight.report.wording import counted
 from flyweight.reproductions.document import MARKS, Document, Step
 from flyweight.reproductions.verdicts import INPUT_SHAPE, headline
-from flyweight.tables import as_text, table_of
+from flyweight.tables import as_text, counted, table_of
 
 
 def document_text(document: Document, *, width: int) -> str:

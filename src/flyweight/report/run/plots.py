@@ -316,7 +316,7 @@ def _whole_epochs(axes: Axes, epochs: Sequence[float]) -> None:
         axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
 
 
-def _plain_numbers(value: float, _position: int | None = None) -> str:
+def _plain_numbers(value: float, _position: float | None = None) -> str:
     return f"{value:g}"
 
 

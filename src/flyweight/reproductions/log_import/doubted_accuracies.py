@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from flyweight.reproductions.document import Claim
+from flyweight.tables import counted
 
 # 9,949 of 10,000 is printed as 0.9948999881744385 by programs that divide in float32.
 _FLOAT32_ERROR: Final = Fraction(1, 2**24)
@@ -29,12 +30,8 @@ def impossible(claim: Claim, images: int) -> str | None:
         f"{correct:,} ({_percent(Fraction(correct, count), unit)})" for correct in (below, below + 1)
     )
     right = f"{float(share * count):,.4f}".rstrip("0").rstrip(".")
-    predictions = f"{counted(count)} is {right} correct prediction{'' if right == '1' else 's'}"
+    predictions = f"{counted(count, 'image')} is {right} correct prediction{'' if right == '1' else 's'}"
     return f"{claim.reported} of {predictions}; the nearest possible are {nearest_two}"
-
-
-def counted(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def exact(claim: Claim) -> tuple[Fraction, Fraction]:

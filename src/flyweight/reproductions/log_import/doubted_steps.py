@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flyweight.reproductions.document import Claim
-from flyweight.reproductions.log_import.doubted_accuracies import counted, exact
+from flyweight.reproductions.log_import.doubted_accuracies import exact
 from flyweight.reproductions.log_import.proportions import p_of_difference, shown_difference
 from flyweight.reproductions.log_import.table import Mean, Row
+from flyweight.tables import counted
 
 if TYPE_CHECKING:
     from flyweight.evidence.effect import Effect
@@ -101,7 +102,7 @@ def _values(seeds: _Seeds) -> list[float]:
 def _no_difference(a: _Shares, b: _Shares, p: float, n_tested: int) -> str:
     before, after = Fraction(a.correct, a.images), Fraction(b.correct, b.images)
     shown = shown_difference(float(before), a.images, b.images, is_rise=after >= before, alpha=LEVEL / n_tested)
-    many = counted(a.images) if a.images == b.images else f"{a.images:,} and {counted(b.images)}"
+    many = counted(a.images, "image") if a.images == b.images else f"{a.images:,} and {counted(b.images, 'image')}"
     assert a.row.accuracy is not None
     assert b.row.accuracy is not None
     reported = f"{a.row.accuracy.reported} to {b.row.accuracy.reported}"

@@ -34,6 +34,7 @@ from flyweight.reproductions.log_import.headers import FIGURES, ROLES, Role
 from flyweight.reproductions.log_import.pipes import Cell, Grid, pipe_tables
 from flyweight.reproductions.log_import.reading_notes import choices, means, other_nets
 from flyweight.reproductions.log_import.table import Mean, Row, Table
+from flyweight.tables import counted
 
 NumberedRow = tuple[int, tuple[Cell, ...]]
 
@@ -114,10 +115,9 @@ def _find_uneven(grid: Grid, faults: _Faults) -> None:
     n = len(grid.headers)
     for number, row in enumerate(grid.rows, start=1):
         if len(row) != n:
-            words = f"{len(row)} {'cell' if len(row) == 1 else 'cells'}"
             hint = "; end the table with a blank line, if this is no row" if len(row) == 1 else ""
-            needed = f"{n} {'cell' if n == 1 else 'cells'}"
-            faults.add(f"must have {needed}, one for each header, found {words}{hint}", number, row[0].line)
+            needed, found = counted(n, "cell"), counted(len(row), "cell")
+            faults.add(f"must have {needed}, one for each header, found {found}{hint}", number, row[0].line)
 
 
 def _rows(choice: Choice, faults: _Faults) -> tuple[tuple[Row, ...], list[str]]:

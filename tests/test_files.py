@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flyweight.records.files import replacing, write_bytes, write_json, write_text
+from flyweight.files import replacing, write_bytes, write_json, write_text
 
 kept_folder = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 values = st.recursive(

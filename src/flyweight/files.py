@@ -67,6 +67,13 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse (UsageError) a path that is a folder, or a file that may not be replaced."""
+    if path.is_dir() or (path.exists() and not overwrite):
+        way_out = "choose another name" if path.is_dir() else "choose another name, or add --overwrite"
+        raise UsageError(f"{path} already exists; {way_out}.")
+
+
 def is_unfinished(path: Path) -> bool:
     """Whether somebody is writing it just now, or was stopped."""
     return path.name.startswith(_UNFINISHED)
