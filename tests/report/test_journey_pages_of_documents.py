@@ -447,5 +447,5 @@ def test_a_journey_that_claims_nothing_has_a_page():
     markdown = page(made(), "nothing")
 
     assert "no claims" in under(markdown, "Claims")
-    assert "No run is on record yet." in markdown
+    assert "There is no run yet." in markdown
     assert len(tables(markdown)) == 1

@@ -105,12 +105,12 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
 
     assert verdict(claim, fallen, standing)[0] == "confirmed"
     assert (
-        "prediction 7 for every image; 1 of 2 seeds also predict one class for every image: 8"
+        "prediction 7 for every image; 1 of 2 seeds ended with a constant prediction: 8"
         in verdict(claim, fallen, standing)[1]
     )
     assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
     assert verdict(claim, diverged())[0] == "confirmed"
-    assert "1 of 1 seed collapsed, too, to 0" in verdict(claim, diverged())[1]
+    assert "1 of 1 seed ended with a constant prediction: 0" in verdict(claim, diverged())[1]
 
 
 def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> None:

@@ -309,9 +309,7 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | N
     always = f"{claim.correct:,} of {claim.images:,} is the prediction {answer} for every image"
     if collapsed:
         classes = ", ".join(map(str, collapsed))
-        sentence = (
-            f"{always}; {len(collapsed)} of {counted(n, 'seed')} also predict one class for every image: {classes}"
-        )
+        sentence = f"{always}; {len(collapsed)} of {counted(n, 'seed')} ended with a constant prediction: {classes}"
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence, replayed=_replayed(claim, replays))
     sentence = f"{always}; none of {counted(n, 'seed')} ends like this: {_listed_endings(replays)}"
     return ClaimVerdict(claim=claim, kind=_missed(n), sentence=sentence, replayed=_replayed(claim, replays))
