@@ -17,7 +17,7 @@ from flyweight.kernels.dropout import call_seeds
 from flyweight.model.build import build
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import Block, LayerKind, Net, Node, kind_of
-from flyweight.model.stacked import Stack, by_member, rows_of
+from flyweight.model.stacked import Stack, rows_of
 
 Drawn = tuple[Net, tuple[int, ...]]
 
@@ -206,17 +206,6 @@ def test_a_member_can_be_loaded_and_read_back():
         found, expected = stack.of_member(number), module.state_dict()
         assert len(expected) > 20
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_images_of_the_members_come_side_by_side():
-    """Member after member become channels, in channels-last memory; `by_member` is its inverse."""
-    images = torch.arange(3 * 2 * 2 * 4 * 5, dtype=torch.float32).view(3 * 2, 2, 4, 5)
-
-    wide = side_by_side(images, 3)
-
-    assert wide.shape == (2, 6, 4, 5)
-    assert wide.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(by_member(wide, 3, dim=1).transpose(0, 1).flatten(0, 1), images)
 
 
 def test_dropout_of_a_member_depends_on_its_own_seed_alone():
