@@ -65,7 +65,8 @@ def evaluate_stack(
 ) -> list[Evaluation]:
     """The evaluation of each member. images: (N, C, H, W) uint8; labels: (N,). rows: (S, M), those of each member.
 
-    scale, offset: (S, 1, C, 1, 1), as of `StackedBatches`. The stack keeps its mode, training or evaluation.
+    scale, offset: (S, 1, C, 1, 1), as of `StackedBatches`. The stack keeps its mode, training or evaluation. If the
+    memory of the device is too small for a batch, the next ones are smaller.
     """
     was_training = stack.training
     stack.eval()
@@ -73,11 +74,18 @@ def evaluate_stack(
     loss = torch.zeros(members, dtype=torch.float64, device=images.device)
     correct = torch.zeros(members, dtype=torch.int64, device=images.device)
     probabilities = []
-    size = max(1, STACKED_BATCH // members)
-    for start in range(0, count, size):
+    start, size = 0, max(1, STACKED_BATCH // members)
+    while start < count:
         part = rows[:, start : start + size]
-        inputs = images[part].float() * scale + offset
-        logits = stack(side_by_side(inputs.flatten(0, 1), members)).float().transpose(0, 1)
+        try:
+            inputs = images[part].float() * scale + offset
+            logits = stack(side_by_side(inputs.flatten(0, 1), members)).float().transpose(0, 1)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        start += size
         expected = labels[part]
         losses = cross_entropy(logits.flatten(0, 1), expected.flatten(), reduction="none").view_as(expected)
         loss += losses.sum(1, dtype=torch.float64)
