@@ -165,7 +165,7 @@ BAD: dict[str, tuple[object, type[FlyweightError], str]] = {
     "no pixels": (np.zeros((0, 28), np.uint8), FlyweightError, "picture 1"),
     "a number": ([7], UsageError, "picture 1 must be a path"),
     "no file": ("nothing.png", DataError, "nothing.png: no such file"),
-    "no image": ([np.zeros((28, 28), np.uint8), b"text"], DataError, "picture 2 is not an image"),
+    "no image": ([np.zeros((28, 28), np.uint8), b"text"], DataError, "picture 2: must be a picture"),
 }
 
 

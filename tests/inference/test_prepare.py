@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from flyweight.data.catalogue import CATALOGUE
+from flyweight.data.pictures import MAX_PIXELS
 from flyweight.errors import DataError
-from flyweight.inference.pictures import MAX_PIXELS, pictures
+from flyweight.inference.pictures import pictures
 from flyweight.inference.prepare import Prepared, as_mnist, prepare
 
 PHOTOS = 60

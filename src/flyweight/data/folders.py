@@ -7,11 +7,10 @@ class is held out as test images, the same images every time.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,8 @@ from numpy.typing import NDArray
 from flyweight.data.idx import map_idx, mappable_bytes, read_idx
 from flyweight.data.imageset import Images, ImageSet, Labels, check_size, image_set, is_large
 from flyweight.data.npz import channels_first
+from flyweight.data.pictures import opened, plain_picture
 from flyweight.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SUFFIXES: Final = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".pbm")
@@ -226,57 +223,9 @@ def read_picture(path: Path, resize: int | None = None) -> Images:
         DataError: no picture, a damaged one, one with other than 8 or 16 bits, a decompression bomb.
     """
     import PIL.Image
-    import PIL.ImageOps
 
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of a picture up to twice its limit.
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            # A damaged tag or EXIF entry does not change the pixels.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            with PIL.Image.open(path) as opened:
-                picture = plain_picture(PIL.ImageOps.exif_transpose(opened), str(path))
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise DataError(
-            f"{path}: a picture may have {PIL.Image.MAX_IMAGE_PIXELS or 0:,} pixels, found more: {error}"
-        ) from error
-    except PIL.UnidentifiedImageError as error:
-        raise DataError(f"{path}: must be a picture, found {_beginning(path)}.") from error
-    # Pillow's decoders raise these for damaged files.
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path}: damaged picture ({error}); replace or remove it.") from error
+    picture = plain_picture(opened(path, str(path)), str(path))
     if resize is not None:
         picture = picture.resize((resize, resize), PIL.Image.Resampling.BILINEAR)
     array: Images = np.asarray(picture, np.uint8)
     return array[:, :, None] if array.ndim == 2 else array
-
-
-def plain_picture(picture: Image, name: str) -> Image:
-    """The picture as 8-bit grey ("L") or colour ("RGB"); transparent pixels are black."""
-    import PIL.Image
-
-    mode = picture.mode
-    if mode in ("L", "RGB"):
-        picture.load()
-        return picture
-    if mode == "1":
-        return picture.convert("L")
-    if mode.startswith("I;16"):
-        # convert("L") would cut the values off at 255.
-        return PIL.Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
-    if mode in ("I", "F"):
-        raise DataError(f"{name}: pictures must have 8 or 16 bits a channel, found mode {mode}; save it as 8-bit PNG.")
-    is_grey = mode in ("LA", "La")
-    if is_grey or mode in ("RGBA", "PA", "RGBa") or "transparency" in picture.info:
-        colours = picture.convert("RGBA")
-        black = PIL.Image.new("RGBA", colours.size, (0, 0, 0, 255))
-        return PIL.Image.alpha_composite(black, colours).convert("L" if is_grey else "RGB")
-    return picture.convert("RGB")
-
-
-def _beginning(path: Path) -> str:
-    with path.open("rb") as stream:
-        start = stream.read(16)
-    if not start:
-        return "an empty file"
-    return f"text: {start.decode()!r}" if start.isascii() and b"\0" not in start else f"bytes {start.hex(' ')}"

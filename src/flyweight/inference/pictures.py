@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -12,13 +11,13 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from flyweight.errors import DataError, UsageError
+from flyweight.data.pictures import opened
+from flyweight.errors import UsageError
 
 Given: TypeAlias = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
 
-MAX_PIXELS: Final = 60_000_000  # about the largest pictures of phone cameras
 CHANNELS: Final = (1, 3, 4)
 
 
@@ -81,7 +80,7 @@ def _picture(given: Given, number: int) -> Picture:
     match given:
         case str() | PathLike():
             path = Path(fspath(given))
-            return Picture(name=str(path), path=path, image=_opened(path, str(path)))
+            return Picture(name=str(path), path=path, image=opened(path, str(path)))
         case bytes():
             return _unnamed(io.BytesIO(given), number)
         case np.ndarray():
@@ -96,39 +95,4 @@ def _picture(given: Given, number: int) -> Picture:
 
 def _unnamed(source: io.BytesIO | Image.Image, number: int) -> Picture:
     name = f"picture {number}"
-    return Picture(name=name, path=None, image=_opened(source, name))
-
-
-def _opened(source: Path | io.BytesIO | Image.Image, name: str) -> Image.Image:
-    """The loaded picture in upright orientation; any fault is an error of one line."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 million pixels on and refuses twice as many; MAX_PIXELS is lower.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Broken EXIF tags do not matter for the pixels.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            if isinstance(source, Image.Image):
-                return _upright(source, name)
-            with Image.open(source) as opened:
-                return _upright(opened, name)
-    except FileNotFoundError:
-        raise DataError(f"{name}: no such file. Give the path of a PNG or JPEG.") from None
-    except IsADirectoryError:
-        raise DataError(f"{name} is a folder. Give the path of a PNG or JPEG.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image that can be read. Give a PNG or JPEG.") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{name} has more than {MAX_PIXELS:,} pixels. Crop it or scale it down.") from None
-    # Readers of broken files raise various errors, PNG for example a SyntaxError.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{name} cannot be read as an image ({error}). Save it again as PNG or JPEG.") from None
-
-
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """A copy of the image, rotated as its EXIF data says."""
-    if not 0 < image.width * image.height <= MAX_PIXELS:
-        raise DataError(
-            f"{name} has {image.width} x {image.height} pixels, at most {MAX_PIXELS:,} are possible. Crop or shrink it."
-        )
-    image.load()
-    return ImageOps.exif_transpose(image)
+    return Picture(name=name, path=None, image=opened(source, name))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flyweight.data.catalogue import CATALOGUE
-from flyweight.data.folders import plain_picture
+from flyweight.data.pictures import plain_picture
 from flyweight.errors import DataError
 from flyweight.inference.pictures import Picture
 
