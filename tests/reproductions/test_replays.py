@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_replays import diverged, replay
 
 from flyweight.errors import DataError
-from flyweight.reproductions.runs import from_json, merged, read, to_json
+from flyweight.reproductions.runs import differences, from_json, merged, read, to_json
 
 accuracies = st.lists(st.floats(0.01, 1.0).map(lambda value: float(f"{value:.9g}")), min_size=1, max_size=4)
 
@@ -54,15 +54,20 @@ def test_what_was_kept_before_is_still_read(number: int) -> None:
     assert from_json(before, "text") == from_json(now, "text")
 
 
-def test_the_newer_replay_of_a_seed_counts() -> None:
-    """One for each step, recipe and seed; others stay."""
-    old, new, other = replay([0.5]), replay([0.6]), replay([0.7], seed=1)
+def test_a_kept_replay_is_replaced_only_when_asked() -> None:
+    """One for each step, recipe and seed, the kept one by default; the difference is known either way."""
+    kept, new, other = replay([0.5]), replay([0.6]), replay([0.7], seed=1)
     elsewhere = replay([0.8], recipe_hash="another")
 
-    found = merged([old, other, elsewhere], [new])
+    found = merged([kept, other, elsewhere], [new, other])
+    replaced = merged([kept, other, elsewhere], [new, other], replace=True)
 
-    assert len(found) == 3
-    assert all(one in found for one in (new, other, elsewhere))
+    assert len(found) == len(replaced) == 3
+    assert all(one in found for one in (kept, other, elsewhere))
+    assert all(one in replaced for one in (new, other, elsewhere))
+    assert differences([kept, other, elsewhere], [new, other]) == ((kept, new),)
+    (read_again,) = from_json(to_json([replay([1 / 3])]), "text")
+    assert differences([read_again], [replay([1 / 3])]) == ()
 
 
 @pytest.mark.parametrize(

@@ -199,10 +199,11 @@ def verify(
 
 
 @journey.command
-def report(*names: str, out: Path, place: Place | None = None) -> None:
+def report(*names: str, out: Path, replace: Annotated[bool, Flag] = False, place: Place | None = None) -> None:
     """Write the page, the plot and the replays of documents into a folder.
 
-    Replays that are already in the folder are kept, so pages can be written again without the runs.
+    Replays that are already in the folder are kept, so pages can be written again without the runs. Where a run on
+    record differs from a kept replay, the difference is printed.
 
     $ flyweight journey report --out docs/journeys
 
@@ -212,6 +213,8 @@ def report(*names: str, out: Path, place: Place | None = None) -> None:
         Documents that `flyweight journey` lists. Default: all.
     out
         Write into this folder.
+    replace
+        Replace kept replays by those on record of the same step and seed, and drop those of recipes that have changed.
     """
     from flyweight.report.reproduction.folder import write_pages
     from flyweight.reproductions.document import document as document_of
@@ -221,7 +224,8 @@ def report(*names: str, out: Path, place: Place | None = None) -> None:
     chosen, known = [document_of(name) for name in names] or documents(), documents()
     store = (place or Place()).store()
     found = [(document, gather(document, store)) for document in chosen]
-    for path in write_pages(found, out, known=known, hashes={document.name: hashes(document) for document in known}):
+    current = {document.name: hashes(document) for document in known}
+    for path in write_pages(found, out, known=known, hashes=current, replace=replace, say=talk):
         say(str(path))
 
 

@@ -85,15 +85,29 @@ def read(path: Path) -> tuple[Replay, ...]:
         raise DataError(f"cannot read {path}: {error}.") from error
 
 
-def merged(kept: Iterable[Replay], new: Iterable[Replay]) -> tuple[Replay, ...]:
-    """Both, one for each step, recipe and seed: the new one where both have it."""
-    by_key = {(one.step, one.recipe_hash, one.seed): one for one in (*kept, *new)}
+def merged(kept: Iterable[Replay], new: Iterable[Replay], *, replace: bool = False) -> tuple[Replay, ...]:
+    """Both, one for each step, recipe and seed; where both have it the kept one, or with `replace` the new one."""
+    by_key = {_key(one): one for one in ((*kept, *new) if replace else (*new, *kept))}
     return tuple(by_key[key] for key in sorted(by_key))
+
+
+def differences(kept: Iterable[Replay], new: Iterable[Replay]) -> tuple[tuple[Replay, Replay], ...]:
+    """The kept and the new replay of each step, recipe and seed that both have and that are not equal."""
+    by_key = {_key(one): one for one in kept}
+    return tuple(
+        (by_key[_key(one)], one)
+        for one in new
+        if _key(one) in by_key and _small(asdict(by_key[_key(one)])) != _small(asdict(one))
+    )
+
+
+def _key(replay: Replay) -> tuple[str, str, int]:
+    return replay.step, replay.recipe_hash, replay.seed
 
 
 def _check(replays: Sequence[Replay], label: str) -> None:
     """Refuse figures that no run can give, and a run that is there twice."""
-    keys = Counter((one.step, one.recipe_hash, one.seed) for one in replays)
+    keys = Counter(map(_key, replays))
     for (step, _, seed), n in keys.items():
         if n > 1:
             raise DataError(f"{label}: {step} seed {seed} must be there once, found {n} times; leave all but one out.")
