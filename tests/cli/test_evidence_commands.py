@@ -302,7 +302,7 @@ def test_runs_are_told_to_trackers_as_they_happen(flyweight, recipe, home, monke
     code, out, _ = flyweight("sync")
     assert (code, "still waiting" in out) == (1, True)
     blocked.unlink()
-    assert flyweight("sync")[:2] == (0, "sent: 1 to tensorboard\n")
+    assert flyweight("sync")[:2] == (0, f"sent: 1 to tensorboard at {blocked}\n")
     assert flyweight("sync", "tensorboard", "--json")[0] == 0
     monkeypatch.setenv("FLYWEIGHT_TRACK", "tensorboard")
     flyweight("train", recipe)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from recorded_runs import RESULT, begin, complete, log
 from flyweight.errors import MissingError, UsageError
 from flyweight.records.ids import new_run_id
 from flyweight.records.store import Store
-from flyweight.trackers import Parcel, pending, sync, tracking
+from flyweight.trackers import Parcel, pending, sync, tracking, where
 
 pytestmark = [
     # MLflow's own tables, under SQLAlchemy 2.1.
@@ -68,6 +68,11 @@ def put_aside(store: Store, tracker: str, *ids: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for run_id in ids:
         (folder / run_id).touch()
+
+
+def named(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
+    """Tracker and run of each."""
+    return [(parcel.tracker, parcel.run_id) for parcel in parcels]
 
 
 def train(store: Store, note: Callable[[str], None], **changed: object) -> str:
@@ -156,7 +161,7 @@ def test_a_tracker_that_is_not_there_is_told_of_once_and_synced_later(
     assert warnings[0].startswith("mlflow: ")
     assert warnings[0].endswith("; the runs are stored, and `flyweight sync` sends them later")
     assert "\n" not in warnings[0]
-    assert pending(store.home) == tuple(Parcel(tracker="mlflow", run_id=run_id) for run_id in ids)
+    assert named(pending(store.home)) == [("mlflow", run_id) for run_id in ids]
 
     still = sync(store, warn=warnings.append)
 
@@ -167,9 +172,9 @@ def test_a_tracker_that_is_not_there_is_told_of_once_and_synced_later(
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     give_mlflow_tables(store.home)
-    report = sync(store, warn=warnings.append)
+    report = sync(store, warn=warnings.append, here=True)
 
-    assert report.sent == tuple(Parcel(tracker="mlflow", run_id=run_id) for run_id in ids)
+    assert named(report.sent) == [("mlflow", run_id) for run_id in ids]
     assert (report.still_pending, report.gone) == ((), ())
     assert pending(store.home) == ()
     assert len(warnings) == 2
@@ -191,13 +196,13 @@ def test_a_blocked_tracker_does_not_hold_up_another(store: Store, warnings: list
         run_id = train(store, note)
 
     assert [line.partition(":")[0] for line in warnings] == ["tensorboard"]
-    assert pending(store.home) == (Parcel(tracker="tensorboard", run_id=run_id),)
+    assert named(pending(store.home)) == [("tensorboard", run_id)]
     assert wandb_runs(store.home, run_id)[0].status == "finished"
 
     (store.home / "trackers" / "tensorboard").unlink()
     report = sync(store, ["tensorboard"], warn=warnings.append)
 
-    assert report.sent == (Parcel(tracker="tensorboard", run_id=run_id),)
+    assert named(report.sent) == [("tensorboard", run_id)]
     (shown,) = tensorboard_runs(store.home, run_id)
     assert sorted(shown.epochs["train_loss"]) == [1, 2, 3]
 
@@ -235,7 +240,7 @@ def test_training_never_waits_for_a_tracker(store: Store, warnings: list[str], s
     assert warnings == [
         "mlflow: did not take everything within 0.5 s; the runs are stored, and `flyweight sync` sends them later"
     ]
-    assert pending(store.home) == (Parcel(tracker="mlflow", run_id=run_id),)
+    assert named(pending(store.home)) == [("mlflow", run_id)]
     wait_until(lambda: not any(thread.name == "to mlflow" for thread in threading.enumerate()), seconds=20)
 
 
@@ -285,7 +290,7 @@ def test_a_killed_process_leaves_its_run_to_sync(store: Store, warnings: list[st
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     (run,) = store.runs()
-    assert pending(store.home) == (Parcel(tracker="tensorboard", run_id=run.id),)
+    assert named(pending(store.home)) == [("tensorboard", run.id)]
 
     report = sync(store, warn=warnings.append)
 
@@ -307,7 +312,7 @@ def test_sync_leaves_a_run_at_work_to_its_process(store: Store, warnings: list[s
     assert parcel.run_id == run.id
     assert f"process {os.getpid()}" in parcel.reason
     assert warnings == []
-    assert pending(store.home) == (Parcel(tracker="tensorboard", run_id=run.id),)
+    assert named(pending(store.home)) == [("tensorboard", run.id)]
 
 
 def test_what_is_gone_is_named_and_dropped(store: Store, warnings: list[str]) -> None:
@@ -363,6 +368,39 @@ def test_two_syncs_do_not_send_at_once(store: Store, warnings: list[str]) -> Non
         pytest.raises(UsageError, match="another `flyweight sync` is running"),
     ):
         sync(store, warn=warnings.append)
+
+
+def test_a_waiting_run_keeps_its_address(
+    store: Store, warnings: list[str], absent_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell without MLFLOW_TRACKING_URI, or with another one, does not send it elsewhere and strike it off."""
+    meant = os.environ["MLFLOW_TRACKING_URI"]
+    with tracking(["mlflow"], store, warn=warnings.append, wait_seconds=30) as note:
+        run_id = train(store, note)
+    for other in (None, "http://127.0.0.1:1"):
+        monkeypatch.delenv("MLFLOW_TRACKING_URI") if other is None else monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+        done = sync(store, warn=warnings.append)
+
+        assert done.sent == ()
+        assert [(parcel.run_id, parcel.address) for parcel in done.still_pending] == [(run_id, meant)]
+        assert os.environ.get("MLFLOW_TRACKING_URI") == other
+    assert not (store.home / "trackers" / "mlflow.db").exists()
+    assert [parcel.address for parcel in pending(store.home)] == [meant]
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "expected"),
+    [
+        ("mlflow", {"MLFLOW_TRACKING_URI": "http://me:secret@host:5000"}, "http://host:5000"),
+        ("mlflow", {}, "home/trackers/mlflow.db"),
+        ("tensorboard", {}, "home/trackers/tensorboard"),
+        ("wandb", {}, "home/trackers/wandb"),
+        ("wandb", {"WANDB_MODE": "online", "WANDB_ENTITY": "lab", "WANDB_PROJECT": "nets"}, "wandb.ai/lab/nets"),
+        ("wandb", {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://here"}, "http://here"),
+    ],
+)
+def test_an_address_is_printed_without_its_password(name: str, address: dict[str, str], expected: str) -> None:
+    assert where(name, address, Path("home")) == expected
 
 
 def test_sync_refuses_a_tracker_that_nobody_knows(store: Store, warnings: list[str]) -> None:

@@ -46,8 +46,12 @@ def tracked(tracking: Tracking | None, store: Store) -> Iterator[Callable[[Event
         yield lambda _event: None
         return
     from flyweight.experiment.events import Reused, StackEpochDone, StackStepped, Stepped
+    from flyweight.trackers import address_of, require_known, where
     from flyweight.trackers import tracking as tracking_of
 
+    for name in names:
+        require_known(name)
+        talk(f"tracking: {name} at {where(name, address_of(name), store.home)}")
     silent = Stepped | StackStepped | StackEpochDone | Reused
     with tracking_of(names, store, warn=talk) as note:
         yield lambda event: None if isinstance(event, silent) else note(event.run_id)
@@ -65,10 +69,11 @@ def both(first: Callable[[Event], None], second: Callable[[Event], None]) -> Cal
 
 def sync(
     *trackers: TrackerName,
+    here: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     place: Place | None = None,
 ) -> int:
-    """Send what --track could not send to the trackers while runs trained.
+    """Send what --track could not send to the trackers while runs trained, each to the address it was meant for.
 
     $ flyweight sync
 
@@ -78,6 +83,8 @@ def sync(
     ----------
     trackers
         Trackers to send to. Default: all that have something waiting.
+    here
+        Send to the addresses that are set now (as MLFLOW_TRACKING_URI) instead of those the runs were meant for.
     json
         Print what was sent and what is still waiting as JSON.
     """
@@ -86,13 +93,15 @@ def sync(
     from flyweight.records.ids import SHORT_ID
     from flyweight.trackers import sync as send
 
-    done = send((place or Place()).store(), trackers or None, warn=talk)
+    done = send((place or Place()).store(), trackers or None, warn=talk, here=here)
     if json:
         say_json(asdict(done))
     else:
         for parcel in (*done.gone, *done.still_pending):
-            talk(f"{parcel.tracker}: run {parcel.run_id[:SHORT_ID]}: {parcel.reason}")
+            at = f" at {parcel.address}" if parcel.address else ""
+            talk(f"{parcel.tracker}{at}: run {parcel.run_id[:SHORT_ID]}: {parcel.reason}")
         waiting = f", {len(done.still_pending)} still waiting" if done.still_pending else ""
-        to = ", ".join(f"{n} to {name}" for name, n in Counter(parcel.tracker for parcel in done.sent).items())
+        sent = Counter((parcel.tracker, parcel.address) for parcel in done.sent)
+        to = ", ".join(f"{n} to {name} at {address}" for (name, address), n in sent.items())
         say(f"sent: {to or 'none'}{waiting}" if done.sent or done.still_pending else "nothing was waiting")
     return FlyweightError.exit_code if any(not parcel.is_running for parcel in done.still_pending) else 0

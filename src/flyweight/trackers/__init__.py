@@ -2,6 +2,18 @@
 
 from flyweight.trackers.delivery import Parcel, SyncReport, pending, sync, tracking
 from flyweight.trackers.run_table import write_table
-from flyweight.trackers.trackers import TRACKERS, Tracker
+from flyweight.trackers.trackers import TRACKERS, Tracker, address_of, require_known, where
 
-__all__ = ["TRACKERS", "Parcel", "SyncReport", "Tracker", "pending", "sync", "tracking", "write_table"]
+__all__ = [
+    "TRACKERS",
+    "Parcel",
+    "SyncReport",
+    "Tracker",
+    "address_of",
+    "pending",
+    "require_known",
+    "sync",
+    "tracking",
+    "where",
+    "write_table",
+]

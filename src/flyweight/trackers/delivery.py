@@ -1,11 +1,12 @@
 """Send runs to trackers while they train, and later what could not be sent then.
 
-A waiting run has a marker file, `HOME/pending/TRACKER/RUN_ID`; its record is sent. The marker is created before
-sending and deleted when the tracker has all of a completed run, so a killed process leaves it.
+A waiting run has a marker file, `HOME/pending/TRACKER/RUN_ID`, with the address it is meant for. The marker is created
+before sending and deleted when the tracker has all of a completed run, so a killed process leaves it.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from flyweight.errors import UsageError
 from flyweight.records.ids import is_run_id
-from flyweight.trackers.trackers import TRACKERS, Tracker, open_tracker, require_installed, require_known
+from flyweight.trackers.trackers import (
+    ADDRESS,
+    TRACKERS,
+    Tracker,
+    address_of,
+    at_address,
+    open_tracker,
+    require_installed,
+    require_known,
+    where,
+)
 
 if TYPE_CHECKING:
     from flyweight.records.record import EpochRecord, RunRecord
@@ -32,11 +43,12 @@ REASON_CHARACTERS: Final = 200
 class Parcel:
     """One run for one tracker; `reason` is why it was not sent, or empty.
 
-    is_running: the run is in progress, and its process sends it.
+    address: where it goes, in words. is_running: the run is in progress, and its process sends it.
     """
 
     tracker: str
     run_id: str
+    address: str = ""
     reason: str = ""
     is_running: bool = False
 
@@ -87,17 +99,21 @@ def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...
     for name in names or ():
         require_known(name)
     return tuple(
-        Parcel(tracker=name, run_id=path.name)
+        Parcel(tracker=name, run_id=path.name, address=where(name, _address(path), home))
         for name in dict.fromkeys(names or TRACKERS)
         for path in sorted(_folder(home, name).glob("*"))
         if is_run_id(path.name)
     )
 
 
-def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None]) -> SyncReport:
+def sync(
+    store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None], here: bool = False
+) -> SyncReport:
     """Send waiting runs to the named trackers, by default to all; a tracker that fails is one line to `warn`.
 
-    A run in progress is left to its own process; a run whose process is gone is first closed as lost.
+    Each goes to the address it was meant for when it trained, whatever the environment says now; with `here` to the
+    one of the environment. A run in progress is left to its own process; a run whose process is gone is first closed
+    as lost.
 
     Raises:
         UsageError: no tracker has that name, or another `sync` is running.
@@ -109,9 +125,15 @@ def sync(store: Store, names: Sequence[str] | None = None, *, warn: Callable[[st
     with _sync_lock(store.home):
         for name in dict.fromkeys(parcel.tracker for parcel in waiting):
             ids = [parcel.run_id for parcel in waiting if parcel.tracker == name]
-            here = [run_id for run_id in ids if store.folder(run_id).path.is_dir()]
-            gone += [_dropped(store.home, name, run_id) for run_id in ids if run_id not in here]
-            done += _send_all(name, here, store, warn=warn)
+            kept = [run_id for run_id in ids if store.folder(run_id).path.is_dir()]
+            gone += [_dropped(store.home, name, run_id) for run_id in ids if run_id not in kept]
+            by_address: dict[tuple[tuple[str, str], ...], list[str]] = {}
+            for run_id in kept:
+                address = address_of(name) if here else _address(_marker(store.home, name, run_id))
+                by_address.setdefault(tuple(address.items()), []).append(run_id)
+            for pairs, some in by_address.items():
+                with at_address(name, dict(pairs)):
+                    done += _send_all(name, some, store, warn=warn)
     return SyncReport(
         sent=tuple(parcel for parcel in done if not parcel.reason),
         still_pending=tuple(parcel for parcel in done if parcel.reason),
@@ -199,6 +221,7 @@ class _Sender:
 def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[str], None]) -> Iterator[Parcel]:
     """Send each completed run, until the tracker fails too often."""
     tracker: Tracker | None = None
+    address = where(name, address_of(name), store.home)
     failures: list[str] = []
     in_a_row = 0
     for run_id in ids:
@@ -220,12 +243,12 @@ def _send_all(name: str, ids: Sequence[str], store: Store, *, warn: Callable[[st
                 failures.append(reason)
                 in_a_row += 1
         is_running = run is not None and run.status == "running"
-        yield Parcel(tracker=name, run_id=run_id, reason=reason, is_running=is_running)
+        yield Parcel(tracker=name, run_id=run_id, address=address, reason=reason, is_running=is_running)
     if tracker is not None:
         with suppress(Exception):  # the same
             tracker.close()
     if failures:
-        warn(f"{name}: {failures[0]}; the rest is left for the next `flyweight sync`")
+        warn(f"{name} at {address}: {failures[0]}; the rest is left for the next `flyweight sync`")
 
 
 @contextmanager
@@ -263,10 +286,22 @@ def _sync_lock(home: Path) -> Iterator[None]:
 
 
 def _mark(home: Path, name: str, run_id: str) -> None:
-    """Create the marker, an empty file."""
-    marker = _marker(home, name, run_id)
+    """Create the marker, which only its owner can read: an address may hold a password."""
+    marker, address = _marker(home, name, run_id), json.dumps(address_of(name))
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    if not marker.exists() or marker.read_text(encoding="utf-8") != address:
+        marker.touch(mode=0o600)
+        marker.write_text(address, encoding="utf-8")
+
+
+def _address(marker: Path) -> dict[str, str]:
+    """The address of a waiting run; markers of before have none and go where the environment says."""
+    name = marker.parent.name
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        return {variable: str(found[variable]) for variable in ADDRESS[name] if variable in found}
+    except (OSError, ValueError, TypeError):
+        return address_of(name)
 
 
 def _marker(home: Path, name: str, run_id: str) -> Path:

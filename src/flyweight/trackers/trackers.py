@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
@@ -30,6 +33,49 @@ TRACKERS: Final[dict[str, Callable[[Path], Tracker]]] = {
     "tensorboard": TensorBoardFiles,
     "wandb": WandbRuns,
 }
+
+
+# The variables that say where a tracker sends a run; secrets are not among them.
+ADDRESS: Final[dict[str, tuple[str, ...]]] = {
+    "mlflow": ("MLFLOW_TRACKING_URI",),
+    "tensorboard": (),
+    "wandb": ("WANDB_MODE", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT"),
+}
+
+
+def address_of(name: str) -> dict[str, str]:
+    """Where the environment sends the runs of a tracker: the variables that are set."""
+    found = {variable: value for variable in ADDRESS[name] if (value := os.environ.get(variable))}
+    path = found.get("MLFLOW_TRACKING_URI", "")
+    if path and ":" not in path and path != "databricks":
+        found["MLFLOW_TRACKING_URI"] = str(Path(path).absolute())  # it is read in other folders, too
+    return found
+
+
+@contextmanager
+def at_address(name: str, address: Mapping[str, str]) -> Iterator[None]:
+    """The environment with this address of a tracker instead of its own; for one thread."""
+    own = {variable: os.environ.pop(variable, None) for variable in ADDRESS[name]}
+    os.environ.update(address)
+    try:
+        yield
+    finally:
+        for variable, value in own.items():
+            os.environ.pop(variable, None)
+            if value is not None:
+                os.environ[variable] = value
+
+
+def where(name: str, address: Mapping[str, str], home: Path) -> str:
+    """An address in words, without a password."""
+    match name:
+        case "mlflow":
+            uri = address.get("MLFLOW_TRACKING_URI") or str(home / "trackers" / "mlflow.db")
+            return re.sub(r"//[^@/]*@", "//", uri)
+        case "wandb" if address.get("WANDB_MODE", "offline") != "offline":
+            server = address.get("WANDB_BASE_URL") or "wandb.ai"
+            return "/".join([server, *(address[name] for name in ADDRESS["wandb"][2:] if name in address)])
+    return str(home / "trackers" / name)
 
 
 def require_known(name: str) -> None:
