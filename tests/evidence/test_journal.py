@@ -109,6 +109,33 @@ def test_parents_outside_the_study_are_followed_to_the_root(store):
     ]
 
 
+def test_the_baseline_of_a_study_is_of_the_study(store):
+    """What all its steps have otherwise than a run outside is told once, and that run is no step of it."""
+    record_seeds(store, [995, 996])
+    limited, outside = "data.train_limit=3000", {"parent_hash": hash_of(), "study": "few"}
+    record_seeds(store, [950, 951], limited, **outside)
+    record_seeds(store, [960, 961], limited, "train.lr=0.2", **outside)
+    record_seeds(store, [940, 941], limited, "augment.rotate=5.0", **outside)
+
+    found = journal(store, "few")
+
+    assert [(row.parent, row.changed) for row in found.rows] == [
+        (None, "start"),
+        (1, "lr 0.1 → 0.2"),
+        (1, "rotate off → 5 degrees"),
+    ]
+    assert found.flags[0] == "all steps have train_limit 3,000 images"
+
+
+def test_a_baseline_outside_that_only_some_steps_differ_from_alike_stays(store):
+    """Two rates, held against the run that both were changed from."""
+    record_seeds(store, SEEDS)
+    for rate in (0.2, 0.3):
+        record_seeds(store, SEEDS, f"train.lr={rate}", study="rates", parent_hash=hash_of())
+
+    assert [row.changed for row in journal(store, "rates").rows] == ["start", "lr 0.1 → 0.2", "lr 0.1 → 0.3"]
+
+
 def test_a_circle_of_parents_ends(store):
     """Whatever the records claim, every step is shown once, held against earlier ones only."""
     record_seeds(store, SEEDS, study="rates", parent_hash=hash_of("train.lr=0.2"))

@@ -18,7 +18,7 @@ from flyweight.evidence.sequential import holm
 from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
-from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect
+from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect, new_in_words
 from flyweight.records.record import RESULTS, HeldOut, Note, Plan, PurposeFilter, RunFigures
 from flyweight.tables import counted
 
@@ -106,6 +106,8 @@ def journal(
 ) -> Journal:
     """The journal of a study, with the steps outside it that its recipes were changed from; or of all runs.
 
+    An outside step that all steps of the study differ from in the same way is no baseline of theirs, and is left out.
+
     purpose: that of the runs that count; by default those that people asked for, in a study its results
     (reproductions too), never trials.
 
@@ -115,13 +117,16 @@ def journal(
     counted = purpose or ("run" if study is None else RESULTS)
     looked_at = store.figures(study=study, purpose=counted)
     runs = looked_at if study is None else _with_ancestors(store, looked_at, counted)
+    recipes = store.recipes(run.recipe_hash for run in runs)
+    runs, shared = (runs, ()) if study is None else _without_other_baselines(runs, looked_at, recipes)
     # The words of the study itself stand last, so that they are the ones shown.
     heard = [note for note in store.notebook.notes() if study is None or note.study in (None, study)]
     notes = sorted(heard, key=lambda note: (study is not None and note.study == study, note.id))
     return written(
         runs,
-        store.recipes(run.recipe_hash for run in runs),
+        recipes,
         notes,
+        shared=shared,
         plans=store.notebook.plans(),
         study=study,
         part=part,
@@ -138,8 +143,12 @@ def written(
     study: str | None,
     part: HeldOut,
     test_openings: int,
+    shared: Sequence[Change] = (),
 ) -> Journal:
-    """The journal of these runs: a pure function of what is on record."""
+    """The journal of these runs: a pure function of what is on record.
+
+    shared: what all steps of the study have otherwise than the outside steps that were left out.
+    """
     origins = _origins(runs, study)
     steps = _in_order(groups(runs), origins, study)
     asked = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
@@ -177,6 +186,8 @@ def written(
         for place, step in enumerate(steps)
     )
     flags = _flags(steps, rows, test_openings, part)
+    if shared:
+        flags = (f"all steps have {', '.join(map(new_in_words, shared))}", *flags)
     return Journal(study=study, part=part, rows=rows, test_openings=test_openings, flags=flags)
 
 
@@ -192,6 +203,27 @@ def _with_ancestors(store: Store, runs: Sequence[RunFigures], purpose: PurposeFi
             found[recipe_hash] = tuple(run for run in known if run.data_hash in images)
             missing |= {run.parent_hash for run in found[recipe_hash][:1]}
     return tuple(run for some in found.values() for run in some)
+
+
+def _without_other_baselines(
+    runs: Sequence[RunFigures], in_study: Sequence[RunFigures], recipes: Recipes
+) -> tuple[tuple[RunFigures, ...], tuple[Change, ...]]:
+    """The runs without those of outside steps from which all steps of the study differ in the same way; and how.
+
+    A full training is not the baseline of a study on 3,000 images, whatever its recipes were changed from.
+    """
+    asked = {name: flat(recipe) for name, recipe in recipes.items()}
+    own = {run.recipe_hash for run in in_study}
+    shared = {
+        outside: [
+            change
+            for change in diff_flat(asked.get(outside, {}), asked.get(next(iter(own)), {}))
+            if has_effect(change) and all(asked.get(one, {}).get(change.key) == change.new for one in own)
+        ]
+        for outside in ({run.recipe_hash for run in runs} - own if len(own) > 1 else ())
+    }
+    kept = tuple(run for run in runs if not shared.get(run.recipe_hash))
+    return kept, tuple(dict.fromkeys(change for changes in shared.values() for change in changes))
 
 
 def _origins(runs: Sequence[RunFigures], study: str | None) -> dict[Key, RunFigures]:

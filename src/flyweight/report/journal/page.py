@@ -20,7 +20,7 @@ from flyweight.report.journal.scales import (
     scale_of,
     ticks_drawn,
 )
-from flyweight.report.journal.text import NOTES, kind_of, what_effects_are
+from flyweight.report.journal.text import NOTES, kind_of, verdict_of, what_effects_are
 from flyweight.report.rendering import file_name, render, report_links
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def write_journal(store: Store, journal: Journal, path: Path | None = None) -> P
             {
                 "row": row,
                 "kind": kind_of(row),
+                "verdict": verdict_of(row),
                 "p": "" if row.p_adjusted is None else p_value(row.p_adjusted),
                 "reached": reached(row, results),
                 "learned": curves(learned.get(row.number, []), validation, longest),

@@ -17,7 +17,6 @@ from flyweight.report.wording import hanging, in_points
 from flyweight.tables import WIDTH, Column, Markdown, Table, as_markdown, as_text, in_markdown, plain
 
 NUMBERS: Final = ("parameters", "effect, points", "seconds")
-ENOUGH_OF_CHANGE: Final = 24  # columns of what changed, before a column that can be done without is shown
 
 # What people call the kinds of notes in a journal.
 NOTES: Final = {"before": "expected", "after": "found"}
@@ -103,7 +102,6 @@ def _table(journal: Journal) -> Table:
     columns = (
         Column(header="#", is_number=True),
         Column(header="from", is_number=True),
-        Column(header="what changed", min_width=len("what changed"), wanted=ENOUGH_OF_CHANGE),
         Column(header="params", is_number=True),
         Column(header=f"{journal.part} %"),
         Column(header="n", is_number=True),
@@ -111,19 +109,20 @@ def _table(journal: Journal) -> Table:
         Column(header="verdict"),
         Column(header="run", is_optional=True),
         Column(header="s", is_number=True, is_optional=True),
+        Column(header="what changed", wraps=True),
     )
     rows = [
         (
             row.number,
             "" if row.parent is None else row.parent,
-            _changed(row),
             row.params,
             _result(row),
             row.n,
             effect_of(row),
-            kind_of(row),
+            verdict_of(row),
             row.run[:SHORT_ID],
             _seconds(row),
+            _changed(row),
         )
         for row in journal.rows
     ]
@@ -153,6 +152,12 @@ def effect_of(row: Row) -> str:
 
 def kind_of(row: Row) -> str:
     return "" if row.verdict is None else row.verdict.kind
+
+
+def verdict_of(row: Row) -> str:
+    """The kind of the verdict; of several seeds, which step has only one."""
+    kind = kind_of(row)
+    return f"one seed in {row.parent}" if kind == "one seed" and row.n > 1 else kind
 
 
 def _seconds(row: Row) -> str:
@@ -222,4 +227,4 @@ def _result_with_interval(row: Row) -> str:
 
 
 def _verdict_with_p(row: Row) -> str:
-    return kind_of(row) if row.p_adjusted is None else f"{kind_of(row)} ({p_value(row.p_adjusted)})"
+    return verdict_of(row) if row.p_adjusted is None else f"{kind_of(row)} ({p_value(row.p_adjusted)})"
