@@ -12,10 +12,10 @@ from flyweight.errors import UsageError
 from flyweight.files import make_folder, write_bytes, write_text
 from flyweight.report.reproduction.page import WRITTEN_BY, document_markdown, index_markdown, ours
 from flyweight.report.reproduction.plots import document_picture
-from flyweight.report.wording import counted
 from flyweight.reproductions.document import Document
 from flyweight.reproductions.runs import Replay, differences, merged, read, to_json
 from flyweight.reproductions.verdicts import judge
+from flyweight.tables import counted
 
 INDEX = "README.md"
 
