@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -28,10 +28,23 @@ AUGMENTATIONS = {
     "some": Augmentation(**AFFINE, probability=0.5),
     "elastic": Augmentation(elastic=1.0, **SMOOTH),
     "some elastic": Augmentation(rotate=5.0, elastic=1.0, **SMOOTH, probability=0.5),
+    "filled": Augmentation(**AFFINE, fill=(30.0, 200.0)),
+    "nearest, filled": Augmentation(**AFFINE, interpolation="nearest", fill=(30.0, 200.0)),
+    "flip": Augmentation(flip_probability=0.5),
+    "brightness": Augmentation(brightness=0.4),
     "crop": Augmentation(crop_size=9, crop_probability=0.5),
     "erase": Augmentation(erase_probability=0.5, erase_size=0.3),
     "all": Augmentation(
-        **AFFINE, elastic=0.7, **SMOOTH, probability=0.6, crop_size=9, crop_probability=0.4, erase_probability=0.3
+        **AFFINE,
+        **SMOOTH,
+        elastic=0.7,
+        probability=0.6,
+        crop_size=9,
+        crop_probability=0.4,
+        erase_probability=0.3,
+        flip_probability=0.5,
+        brightness=0.3,
+        fill=(30.0, 200.0),
     ),
 }
 STATISTICS = {"mean": (0.3, 0.5), "std": (0.2, 0.3)}
@@ -69,6 +82,17 @@ def assert_equal_to_each(stacked: StackedBatches, alone: list[Batches], *, epoch
             assert torch.allclose(by_seed[:, number], expected.images, atol=2e-4)
             compared += size
     return compared
+
+
+def test_every_setting_of_the_augmentation_is_among_those_tested():
+    """A new one must be tried here too."""
+    default = Augmentation()
+    names = [one.name for one in fields(Augmentation)]
+
+    tried = {name for name in names for one in AUGMENTATIONS.values() if getattr(one, name) != getattr(default, name)}
+
+    assert tried == set(names)
+    assert len(names) >= 16
 
 
 @EACH_AUGMENTATION
