@@ -28,7 +28,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from flyweight.data.augment import Augmentation
-from flyweight.train import checkpoint
+from flyweight.train import checkpoint, population_loop
 from flyweight.train.captured import StackedSteps
 from flyweight.train.loss import CrossEntropy, Reduction
 from flyweight.train.training import Training
@@ -406,6 +406,30 @@ def test_a_time_budget_that_is_over_with_an_epoch_begins_no_other():
 
     assert "after 1 of 1 steps" in outcome.message
     assert len(steps.population.trainings[0].history) == 1
+
+
+def test_the_next_epoch_is_drawn_while_the_steps_of_this_one_are_computed(monkeypatch):
+    """One member after some steps, so that the device never waits for all of them; the bits are the same."""
+    made, chosen = Made(), settings()
+    expected, steps = made.steps(SEEDS), made.steps(SEEDS)
+    together(expected, chosen)
+    monkeypatch.setattr(population_loop, "STEPS_AHEAD", 1)
+    drawn: list[tuple[int, int]] = []
+    draw, take = steps.batches.draw, steps.take
+
+    def drawing(number: int, epoch: int) -> None:
+        drawn.append((number, epoch))
+        draw(number, epoch)
+
+    monkeypatch.setattr(steps.batches, "draw", drawing)
+    monkeypatch.setattr(steps, "take", lambda step: (drawn.append((-1, step)), take(step)))
+
+    together(steps, chosen)
+
+    assert [one for one in drawn if one[0] >= 0] == [(number, epoch) for epoch in (2, 3) for number in range(3)]
+    assert drawn[:7] == [(-1, 0), (-1, 1), (0, 2), (-1, 2), (1, 2), (-1, 3), (2, 2)]
+    for found, other in zip(steps.population.trainings, expected.population.trainings, strict=True):
+        assert_same(found, other)
 
 
 def test_best_weights_do_not_hold_the_memory_of_the_whole_stack():

@@ -41,6 +41,11 @@ class StackedBatches:
         """The number of images in the batch of a step; only the last one can be smaller."""
         return self.last_size if step == self.n_steps - 1 else self.batch_size
 
+    def draw(self, number: int, epoch: int) -> None:
+        """Draw the numbers of an epoch for one of the seeds, which `prepare` has not to draw then."""
+        with torch.cuda.stream(self._stream):
+            self.batches[number].draws(epoch)
+
     def prepare(self, epoch: int) -> None:
         """Draw the numbers of an epoch; the steps of another one may be under way on the device."""
         if self._next is None or self._next[0] != epoch:

@@ -27,12 +27,19 @@ class EpochPlan:
         return len(self.lrs)
 
 
-def plan_epoch(batches: Batches, epoch: int, *, epochs: int, lr: Callable[[float], float]) -> EpochPlan:
-    """The plan of epoch 1 to `epochs`. lr: learning rate by progress (0 before the first step, 1 after the last)."""
+def plan_epoch(
+    batches: Batches, epoch: int, *, epochs: int, lr: Callable[[float], float], lrs: Tensor | None = None
+) -> EpochPlan:
+    """The plan of epoch 1 to `epochs`. lr: learning rate by progress (0 before the first step, 1 after the last).
+
+    lrs: those of another seed, which are the same.
+    """
     n_steps = batches.n_steps
     done = range((epoch - 1) * n_steps, epoch * n_steps)
+    if lrs is None:
+        lrs = torch.tensor([lr(step / (epochs * n_steps)) for step in done], dtype=torch.float64)
     return EpochPlan(
         draws=batches.draws(epoch),
-        lrs=torch.tensor([lr(step / (epochs * n_steps)) for step in done], dtype=torch.float64),
+        lrs=lrs,
         dropout_seeds=torch.tensor(seeds(batches.seed, Stream.DROPOUT, epoch, count=n_steps)),
     )

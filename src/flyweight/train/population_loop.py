@@ -15,7 +15,7 @@ import torch
 
 from flyweight.data.batches import Batch
 from flyweight.model.stacked import Stack, by_member
-from flyweight.train.captured import StackedSteps
+from flyweight.train.captured import STEPS_AHEAD, StackedSteps
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted, out_of_time
@@ -63,7 +63,9 @@ def _plans(steps: StackedSteps, epoch: int, settings: FitSettings) -> list[Epoch
     """The plans of all members; on a GPU, steps of the epoch before may be under way."""
     batches = steps.batches
     batches.prepare(epoch)
-    return [plan_epoch(one, epoch, epochs=settings.epochs, lr=settings.lr) for one in batches.batches]
+    plan = functools.partial(plan_epoch, epoch=epoch, epochs=settings.epochs, lr=settings.lr)
+    first = plan(batches.batches[0])
+    return [first, *(plan(one, lrs=first.lrs) for one in batches.batches[1:])]
 
 
 class _Loop:
@@ -88,7 +90,7 @@ class _Loop:
             self.steps.begin(plans, epoch=epoch, step=step)
             self.steps.capture()
             self.lapped = time.perf_counter()
-            n_taken = self._take_steps(first_step=step)
+            n_taken = self._take_steps(epoch, first_step=step)
             lr = float(plans[0].lrs[n_taken - 1])
             epoch, step = epoch + 1, 0
             if self.active and epoch <= epochs:
@@ -100,7 +102,7 @@ class _Loop:
         for number in self.active:
             self.calls.on_end(number, Outcome(status="finished"))
 
-    def _take_steps(self, *, first_step: int) -> int:
+    def _take_steps(self, epoch: int, *, first_step: int) -> int:
         """Take the steps of an epoch until its end, or until no time or no member is left; returns how many it has."""
         for training in self.trainings:
             training.model.train()
@@ -108,6 +110,8 @@ class _Loop:
         self.is_cut, last_report = False, time.perf_counter()
         for step in range(first_step, self.n_steps):
             self.steps.take(step)
+            if epoch < self.settings.epochs:
+                self._draw_ahead(epoch + 1, step)
             size = self.steps.batches.size_of(step)
             for number in self.active:
                 self.trainings[number].step = step + 1
@@ -127,6 +131,13 @@ class _Loop:
             if self.is_cut or not self.active:
                 return step + 1
         return self.n_steps
+
+    def _draw_ahead(self, epoch: int, step: int) -> None:
+        """Draw the numbers of an epoch for one member, after some steps: meanwhile the device computes those ahead."""
+        members, later = len(self.trainings), step - STEPS_AHEAD
+        between = max(1, (self.n_steps - STEPS_AHEAD) // members)
+        if later >= 0 and later % between == 0 and later // between < members:
+            self.steps.batches.draw(later // between, epoch)
 
     def _is_out_of_time(self) -> bool:
         limit, done = self.settings.seconds_limit, self.trainings[self.active[0]].seconds
