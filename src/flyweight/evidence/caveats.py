@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from flyweight.evidence.effect import Effect
 from flyweight.evidence.groups import Group
 from flyweight.recipe import Change, has_effect, in_words
-from flyweight.records.record import FINGERPRINT, HeldOut, Plan, RunRecord
+from flyweight.records.record import FINGERPRINT, HeldOut, RunRecord, SeedPlan
 from flyweight.records.results import RunResult
 from flyweight.tables import counted
 
@@ -90,7 +90,7 @@ def without_figures(group: Group[RunRecord], results: Sequence[RunResult]) -> tu
     return (f"{group.name}: {counted(lacking, 'run')} without readable figures; its bytes are of the others",)
 
 
-def planned(plan: Plan | None, effect: Effect | None) -> tuple[str, ...]:
+def planned(plan: SeedPlan | None, effect: Effect | None) -> tuple[str, ...]:
     """That seeds were added until the result was clear, which makes every single test worth less."""
     if plan is None or effect is None:
         return ()

@@ -32,7 +32,7 @@ from flyweight.evidence.power import seeds_needed, smallest_effect
 from flyweight.evidence.predictions import CorrectByRun, correct_by_run
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
 from flyweight.recipe import Change, Recipe, diff_stored, factor, has_effect, in_words
-from flyweight.records.record import HeldOut, Plan, RunRecord
+from flyweight.records.record import HeldOut, RunRecord, SeedPlan
 from flyweight.records.results import RunResult
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Comparison:
     cost: tuple[CostLine, ...]
     effect: Effect | None
     level: float
-    plan: Plan | None
+    plan: SeedPlan | None
     permutation: Permuted | None
     images: ImageEvidence | None
     outlook: Outlook | None

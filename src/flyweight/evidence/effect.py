@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flyweight.evidence.stats import check_fraction, finite_values, mean_and_variance, t_quantile
+from flyweight.evidence.stats import check_fraction, finite_values, mean_and_variance, t_quantile, t_test
 
 Right = npt.NDArray[np.bool_]
 
@@ -129,13 +129,10 @@ def _welch(
     """Low, high, p and degrees of freedom of Welch's test; all None where there is no spread to go by."""
     if variance_a is None or variance_b is None or variance_a + variance_b == 0:
         return None, None, None, None
-    from scipy.special import stdtr  # type: ignore[import-untyped]
-
     of_a, of_b = variance_a / n_a, variance_b / n_b
-    error, degrees_of_freedom = math.sqrt(of_a + of_b), satterthwaite((of_a, n_a - 1), (of_b, n_b - 1))
-    margin = t_quantile(confidence, degrees_of_freedom) * error
-    p = float(2 * stdtr(degrees_of_freedom, -abs(effect) / error))
-    return effect - margin, effect + margin, p, degrees_of_freedom
+    degrees_of_freedom = satterthwaite((of_a, n_a - 1), (of_b, n_b - 1))
+    found = t_test(effect, math.sqrt(of_a + of_b), degrees_of_freedom, confidence=confidence)
+    return *found, degrees_of_freedom
 
 
 def satterthwaite(*parts: tuple[float, float]) -> float:
@@ -287,7 +284,7 @@ def _check_groups(a: Right, b: Right) -> None:
 
 def _tails(deviations: npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
     """How far the quantiles lie below and above, 1 being where those of a normal distribution of this spread lie."""
-    from scipy.special import ndtri
+    from scipy.special import ndtri  # type: ignore[import-untyped]
 
     reach = float(ndtri((1 + confidence) / 2)) * float(deviations.std())
     if reach < 1e-12:  # all images say the same, but for rounding: no shape to take over

@@ -19,7 +19,7 @@ from flyweight.evidence.stats import Summary, wilson
 from flyweight.evidence.typed import typed_otherwise
 from flyweight.evidence.verdict import LEVEL, Verdict, judge
 from flyweight.recipe import Change, all_in_words, diff_flat, factor, flat, has_effect, new_in_words
-from flyweight.records.record import RESULTS, HeldOut, Note, Plan, PurposeFilter, RunFigures
+from flyweight.records.record import RESULTS, HeldOut, Note, PurposeFilter, RunFigures, SeedPlan
 from flyweight.tables import counted
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def written(
     recipes: Recipes,
     notes: Sequence[Note],
     *,
-    plans: Sequence[Plan] = (),
+    plans: Sequence[SeedPlan] = (),
     study: str | None,
     part: HeldOut,
     test_openings: int,
@@ -324,7 +324,7 @@ def _row(
     number: int,
     name: str,
     parent: int | None,
-    plan: Plan | None,
+    plan: SeedPlan | None,
     recipe: Mapping[str, Any],
     changes: tuple[Change, ...],
     effect: Effect | None,

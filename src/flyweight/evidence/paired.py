@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flyweight.evidence.stats import check_fraction, finite_values, mean_and_variance, t_quantile
+from flyweight.evidence.stats import check_fraction, finite_values, mean_and_variance, t_test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +59,6 @@ def paired(
         # 0.9 - 0.8 is not quite 0.3 - 0.2: what differs by rounding alone does not differ.
         rounding = 4 * sys.float_info.epsilon * max(map(abs, (*found_before, *found_after)))
         variance = max(variance if variance > rounding**2 else 0.0, resolution**2 / 6)
-    low, high, p = _student(effect, variance, n, confidence)
+    test = t_test(effect, math.sqrt(variance / n), n - 1, confidence=confidence) if variance else (None, None, None)
+    low, high, p = test
     return Paired(effect=effect, low=low, high=high, p=p, n=n, sd=None if variance is None else math.sqrt(variance))
-
-
-def _student(
-    effect: float, variance: float | None, n: int, confidence: float
-) -> tuple[float | None, float | None, float | None]:
-    """Low, high and p; all None where there is no spread to go by."""
-    if not variance:
-        return None, None, None
-    from scipy.special import stdtr  # type: ignore[import-untyped]
-
-    error = math.sqrt(variance / n)
-    margin = t_quantile(confidence, n - 1) * error
-    return effect - margin, effect + margin, float(2 * stdtr(n - 1, -abs(effect) / error))

@@ -107,3 +107,11 @@ def t_quantile(confidence: float, degrees_of_freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
+
+
+def t_test(effect: float, error: float, degrees_of_freedom: float, *, confidence: float) -> tuple[float, float, float]:
+    """Low and high of the t interval of an effect with this standard error, and its two-sided p against none."""
+    from scipy.special import stdtr
+
+    margin = t_quantile(confidence, degrees_of_freedom) * error
+    return effect - margin, effect + margin, float(2 * stdtr(degrees_of_freedom, -abs(effect) / error))

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, select
 
 from flyweight.records.database import now, reading, storable, writing
 from flyweight.records.ids import new_run_id
-from flyweight.records.record import HeldOut, Note, NoteKind, Plan
+from flyweight.records.record import HeldOut, Note, NoteKind, SeedPlan
 from flyweight.records.tables import notes, plans
 
 
@@ -48,9 +48,9 @@ class Notebook:
         part: HeldOut,
         looks: Sequence[tuple[int, int]],
         level: float,
-    ) -> Plan:
+    ) -> SeedPlan:
         """Keep how a comparison will be decided, before seeds are added for it; there is one plan to a question."""
-        plan = Plan(
+        plan = SeedPlan(
             id=new_run_id(),
             baseline_hash=baseline_hash,
             changed_hash=changed_hash,
@@ -64,12 +64,12 @@ class Notebook:
             connection.execute(insert(plans).values(asdict(plan)))
         return plan
 
-    def plans(self) -> tuple[Plan, ...]:
+    def plans(self) -> tuple[SeedPlan, ...]:
         """All plans, oldest first."""
         with reading(self._engine) as connection:
-            return tuple(Plan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
+            return tuple(SeedPlan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
 
-    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: HeldOut) -> Plan | None:
+    def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: HeldOut) -> SeedPlan | None:
         """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
         about = {baseline_hash, changed_hash}, data_hash, part
         found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)

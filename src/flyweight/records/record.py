@@ -220,7 +220,7 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SeedPlan:
     """What was decided before seeds were added to a comparison: at which numbers of seeds it is looked at, and how.
 
     looks: pairs (seeds of the baseline, seeds of the changed recipe). level: the p below which a look is an answer.

@@ -26,7 +26,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe, source_of
 from flyweight.recipe import Recipe, recipe_hash
-from flyweight.records.record import OVER, RESULTS, STOPPED, HeldOut, Plan, RunRecord
+from flyweight.records.record import OVER, RESULTS, STOPPED, HeldOut, RunRecord, SeedPlan
 from flyweight.studies.results import find, named_recipe
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _looks(store: Store, sides: Sequence[_Side], *, part: HeldOut, max_seeds: in
     return looks
 
 
-def _remaining(made: Plan, n: tuple[int, int], *, max_seeds: int | None, is_turned: bool) -> list[tuple[int, int]]:
+def _remaining(made: SeedPlan, n: tuple[int, int], *, max_seeds: int | None, is_turned: bool) -> list[tuple[int, int]]:
     """The tests of a plan that need at least the seeds on record, or else its last one."""
     looks = [(b, a) if is_turned else (a, b) for a, b in made.looks]
     last = max(looks[-1])
