@@ -1,7 +1,7 @@
-"""Tables, written once: as text for a terminal, as Markdown and as CSV, all from the same value.
+"""Tables as text for a terminal, as Markdown and as CSV.
 
-Goes in: columns, and rows of plain values. Comes out: text. Words of others stay text wherever they stand: they move no
-cursor, end no cell, and are neither markup nor a formula. Every room prints tables, so this stands above all of them.
+In: columns, and rows of plain values. Out: text. Cells are escaped: they cannot contain control characters, markup or
+spreadsheet formulas.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 WIDTH: Final = 80
-MIN_WRAP: Final = 24  # columns of a cell that wraps, however little room there is
+MIN_WRAP: Final = 24  # minimum columns of a wrapped cell
 
 _NUMBER: Final = re.compile(r"[\d,.]*")
-# GitHub's Markdown takes each of these for the beginning of something in some place; "$" begins a formula.
+# Characters with a meaning in GitHub's Markdown; "$" starts a formula.
 _MARKUP: Final = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
-# The beginnings by which a spreadsheet knows a formula (OWASP, CSV Injection), the full-width ones too.
+# First characters of spreadsheet formulas (OWASP, CSV Injection), including full-width ones.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NO_FORMULA: Final = re.compile(r"[+-][\d.,]*(e[+-]?\d+)?")
 
 
 class Markdown(str):
-    """A cell that is Markdown already; only what would end the cell is escaped in it. Any other text is shown as is."""
+    """A cell that is Markdown; only bars are escaped. Other text is escaped completely."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column and how it takes part in a table of text.
+    """A column and its layout in a text table.
 
-    is_number: set to the right. gap: blanks after it. min_width: it may be cut to so many columns where the table is
-    too wide; None: never. wanted: columns that it keeps while optional ones are shown. is_optional: shown where
-    there is room; of several, those on the left go first. wraps: the last column runs on below itself.
+    is_number: aligned right. gap: spaces after it. min_width: cut to this width if the table is too wide; None: never.
+    wanted: width that it keeps while optional columns are shown. is_optional: shown if there is room, from left to
+    right. wraps: the last column is wrapped.
     """
 
     header: str
@@ -50,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Columns, and rows with a cell for each: text, a number, or None for nothing."""
+    """Columns, and rows with a cell for each column: text, a number, or None."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -59,9 +59,9 @@ class Table:
 def table_of(
     rows: Sequence[Mapping[str, Any]], *, gap: int = 2, wraps: bool = False, optional: Sequence[str] = ()
 ) -> Table:
-    """Rows that share their keys as a table; a column that holds numbers alone is set to the right.
+    """Rows with equal keys as a table; columns of numbers are aligned right.
 
-    wraps: whether the last column runs on below itself. optional: headers of the columns shown where there is room.
+    wraps: whether the last column is wrapped. optional: headers of columns that are shown if there is room.
     """
     headers = list(rows[0]) if rows else []
     columns = [
@@ -78,7 +78,7 @@ def table_of(
 
 
 def as_text(table: Table, *, width: int | None = None, ellipsis: str = "…") -> str:
-    """Columns side by side, as wide as their widest cell; cut, left out or wrapped to keep within `width`.
+    """The table as aligned text; columns are cut, left out or wrapped to fit `width`.
 
     >>> print(as_text(table_of([{"net": "own/tiny", "params": 19378}, {"net": "wide", "params": 900}])))
     net       params
@@ -101,7 +101,7 @@ def as_text(table: Table, *, width: int | None = None, ellipsis: str = "…") ->
 
 
 def as_markdown(table: Table) -> str:
-    """A pipe table that shows the same whatever stands in its cells; "" without columns."""
+    """A Markdown table with escaped cells; "" without columns."""
     if not table.columns:
         return ""
     rules = [Markdown("---:" if column.is_number else "---") for column in table.columns]
@@ -110,17 +110,17 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """Values as they are, with commas between them; a text that a spreadsheet would compute is disarmed."""
+    """Comma-separated values; texts that a spreadsheet would compute get an apostrophe."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if table.columns:
         writer.writerow([column.header for column in table.columns])
-    writer.writerows([disarmed(cell) for cell in row] for row in table.rows)
+    writer.writerows([without_formula(cell) for cell in row] for row in table.rows)
     return buffer.getvalue()
 
 
 def shown(value: object) -> str:
-    """A cell for people: thousands have commas, and None is nothing.
+    """The text of a cell: integers with commas, None as an empty text.
 
     >>> shown(19378), shown(None), shown(True)
     ('19,378', '', 'True')
@@ -131,7 +131,7 @@ def shown(value: object) -> str:
 
 
 def counted(n: int, word: str) -> str:
-    """So many of something.
+    """A number with a word in singular or plural.
 
     >>> counted(1, "fault"), counted(1200, "step")
     ('1 fault', '1,200 steps')
@@ -139,17 +139,17 @@ def counted(n: int, word: str) -> str:
     return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
-def disarmed(value: object) -> object:
-    """The value, or a text that a spreadsheet would take for a formula with an apostrophe before it.
+def without_formula(value: object) -> object:
+    """The value; a text that looks like a spreadsheet formula gets an apostrophe in front.
 
-    >>> disarmed("=1+1"), disarmed(-1)
+    >>> without_formula("=1+1"), without_formula(-1)
     ("'=1+1", -1)
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def in_markdown(text: str) -> str:
-    """A text that Markdown shows as it is, in one line, in a table too.
+    """A text escaped for Markdown and its tables, in one line.
 
     >>> in_markdown("a|b <b>*c*")
     'a\\\\|b &lt;b&gt;\\\\*c\\\\*'
@@ -160,7 +160,7 @@ def in_markdown(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text in one line, without what could move a terminal's cursor or turn the direction of reading.
+    """The text in one line, without control characters.
 
     >>> plain("two\\nlines, \\x1b[31mred")
     'two lines, �[31mred'
@@ -170,7 +170,7 @@ def plain(text: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """How many columns a terminal shows: Chinese and Japanese characters fill two, accents none."""
+    """Width in terminal columns: two for Chinese and Japanese characters, none for combining accents."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -179,12 +179,12 @@ def display_width(text: str) -> int:
 
 
 def padded(text: str, width: int) -> str:
-    """Blanks after a text up to a width in columns of a terminal."""
+    """The text with trailing spaces up to a width in terminal columns."""
     return text + " " * (width - display_width(text))
 
 
 def cut(text: str, width: int, ellipsis: str = "…") -> str:
-    """The beginning of a text that fits, with … where something is missing.
+    """The text cut to a width, with … at the end if something is missing.
 
     >>> cut("lr 0.1 → 0.05", 9)
     'lr 0.1 →…'
@@ -198,7 +198,7 @@ def cut(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """The lines of a text that is broken at blanks; a longer word stays whole."""
+    """The text in lines, broken between words; longer words are not broken."""
     text = plain(text)
     if display_width(text) <= width:
         return [text]
@@ -214,10 +214,10 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _chosen(columns: Sequence[Column], natural: Sequence[int], width: int | None) -> list[int]:
-    """Which columns are shown: of the optional ones those that leave the others their wanted width."""
+    """Indices of the shown columns: optional ones only if the others keep their wanted width."""
     if width is None:
         return list(range(len(columns)))
-    least = [
+    min_widths = [
         min(most, MIN_WRAP)
         if column.wraps
         else most
@@ -228,13 +228,13 @@ def _chosen(columns: Sequence[Column], natural: Sequence[int], width: int | None
     chosen = [at for at, column in enumerate(columns) if not column.is_optional]
     for at, column in enumerate(columns):
         wider = sorted([*chosen, at])
-        if column.is_optional and _total([columns[one] for one in wider], [least[one] for one in wider]) <= width:
+        if column.is_optional and _total([columns[one] for one in wider], [min_widths[one] for one in wider]) <= width:
             chosen = wider
     return chosen
 
 
 def _narrow(columns: Sequence[Column], widths: list[int], width: int) -> None:
-    """Take from the columns that may be cut or wrapped, the last first, until the table fits."""
+    """Make columns that may be cut or wrapped narrower, from the last, until the table fits."""
     for at in reversed(range(len(columns))):
         floor = MIN_WRAP if columns[at].wraps else columns[at].min_width
         excess = _total(columns, widths) - width
@@ -255,5 +255,5 @@ def _joined(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[in
 
 
 def _markdown_cell(value: object) -> str:
-    """A bar is escaped once: a text's own was, with everything else that Markdown could take for markup."""
+    """The cell escaped; in Markdown cells only bars are."""
     return " ".join(value.split()).replace("|", "\\|") if isinstance(value, Markdown) else in_markdown(shown(value))

@@ -71,6 +71,7 @@ def test_text_of_a_whole_net() -> None:
         "----------------------------------------------------------------------------",
         "total                  10   1,426   71.3%  1,085,136     38      28  50.2 kB",
         "",
+        "columns     share of the budget; field: receptive field, pixels; memory: float32",
         "registered  1,718 parameters, 1,426 executed, 292 unused: conv3",
         "weights     5,768 bytes as float32, 1,442 as int8 (with 16 buffers)",
         "budget      1,426 of 2,000 parameters, under by 574",

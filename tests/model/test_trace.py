@@ -94,8 +94,8 @@ def test_own_module_is_imported_from_the_current_folder(own_folder: Path, target
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("own_nets", "named 'file:Class'"),
-        (":Tiny", "named 'file:Class'"),
+        ("own_nets", "as 'file:Class'"),
+        (":Tiny", "as 'file:Class'"),
         ("own_net:Tiny", "Did you mean 'own_nets'?"),
         ("own_nets:Tyny", "Did you mean 'Tiny'?"),
         ("own_nets:Wide", "needs width"),

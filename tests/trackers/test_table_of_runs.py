@@ -18,7 +18,7 @@ from recorded_runs import RECIPE, RESULT, begin, complete
 from flyweight.errors import MissingError, UsageError
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
-from flyweight.tables import disarmed
+from flyweight.tables import without_formula
 from flyweight.trackers.run_table import DERIVED, ENVIRONMENT, WRITERS, table_of, write_table
 
 RUN_COLUMNS = [field.name for field in dataclasses.fields(RunRecord) if field.name not in ("recipe", "environment")]
@@ -167,7 +167,7 @@ def test_no_cell_of_a_csv_is_a_formula(runs: tuple[RunRecord, ...], tmp_path: Pa
 
     assert rows[3]["name"] == "'=cmd|' /C calc'!A0"
     assert rows[3]["recipe.train.drops"] == "[3, 4]"
-    assert disarmed(-0.5) == -0.5
+    assert without_formula(-0.5) == -0.5
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,6 +1,6 @@
-"""What one layer does with its input, in closed form: output shape, receptive field, parameters, buffers, MACs.
+"""Closed forms of one layer: output shape, receptive field, parameters, buffers, MACs.
 
-Each function matches over all layers, so the type checker names every function that a new layer was not added to.
+Each function matches all layers, so the type checker reports functions that lack a new layer.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one unit sees of the image, per axis (height, width), in pixels; the frame is not clipped.
+    """The receptive field of one unit, per axis (height, width), in pixels, not clipped to the image.
 
-    After a flatten the spatial extent is kept: the next linear layer looks at all of it at once.
+    extent: kept after a flatten, since the next linear layer covers it completely.
     """
 
     size: tuple[Fraction, Fraction]
@@ -45,7 +45,7 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class State:
-    """What runs from layer to layer: the shape of one image's values, and what one of them sees of the image."""
+    """The state between two layers: the shape of the values of one image, and their receptive field."""
 
     shape: Shape
     field: ReceptiveField
@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """params are trainable values, buffers the others that are stored; MACs are multiplications by weights."""
+    """params: trainable values; buffers: other stored values; macs: multiplications by weights."""
 
     params: int = 0
     buffers: int = 0
@@ -61,7 +61,7 @@ class Counts:
 
 
 def counts(layer: Layer, in_shape: Shape, out_shape: Shape) -> Counts:
-    """Of one layer and one image. The step counter of batch norm is bookkeeping and not counted."""
+    """The counts of one layer for one image. The step counter of batch norm is not counted."""
     channels = in_shape[0]
     match layer:
         case Conv():
@@ -96,7 +96,7 @@ def is_in_place(kind: RowKind) -> bool:
 
 
 def after(layer: Layer, name: str, state: State) -> State:
-    """The state behind one layer, which an error calls `name`."""
+    """The state after one layer; name: of the layer, for errors."""
     shape, field = state.shape, state.field
     match layer:
         case Conv():

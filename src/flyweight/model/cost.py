@@ -1,10 +1,10 @@
-"""What a net costs, per layer and in all: parameters, multiplications, memory. `count.py` makes these values.
+"""The cost of a net, per layer and in total: parameters, MACs, memory. `count.py` creates these values.
 
-Conventions, the same wherever the numbers are shown (docs/counting.md):
-- parameters are the trainable values that forward uses; registered ones that it never uses are counted apart;
-- buffers (the running mean and variance of batch norm) are no parameters;
+Conventions (docs/counting.md):
+- parameters are the trainable values that forward uses; registered but unused ones are counted separately;
+- buffers (the running mean and variance of batch norm) are not parameters;
 - MACs are multiplications by weights for one image; bias, batch norm and pooling are not counted;
-- activation memory is for one image: what a layer reads and writes, plus what a residual keeps for later;
+- activation memory is for one image: what a layer reads and writes, plus what a residual keeps;
   activations, batch norm, dropout and flatten work in place.
 """
 
@@ -20,10 +20,10 @@ FLOAT32_BYTES, INT8_BYTES = 4, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: a layer, once per pass where weights are shared.
+    """A row of the table: a layer, once per pass if weights are shared.
 
-    receptive_field and effective_stride are (height, width) in pixels of the input image, not clipped to its frame.
-    activations is the number of values alive while the layer runs, for one image.
+    receptive_field, effective_stride: (height, width) in pixels of the image, not clipped to its size. activations:
+    values in memory while the layer runs, for one image.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The whole table and its totals."""
+    """The table and its totals."""
 
     net: str
     input_shape: Shape
@@ -57,7 +57,7 @@ class Cost:
 
     @property
     def registered_params(self) -> int:
-        """Trainable values that the net holds, used or not."""
+        """All trainable values of the net, used or not."""
         return sum(row.params for row in self.rows)
 
     @property
@@ -70,7 +70,7 @@ class Cost:
 
     @property
     def activations(self) -> int:
-        """Values alive at the worst moment, for one image."""
+        """The maximum number of values in memory, for one image."""
         return max((row.activations for row in self.rows if row.is_executed), default=0)
 
     @property
@@ -80,12 +80,12 @@ class Cost:
 
     @property
     def flash_bytes(self) -> int:
-        """What a device stores in float32: parameters and the running statistics of batch norm."""
+        """Storage in float32: parameters and the running statistics of batch norm."""
         return (self.params + self.buffers) * FLOAT32_BYTES
 
     @property
     def int8_bytes(self) -> int:
-        """The same with one byte a value."""
+        """Storage with one byte per value."""
         return (self.params + self.buffers) * INT8_BYTES
 
     @property

@@ -1,7 +1,7 @@
-"""Single changes that bring a net under its budget, or nearer to it, ranked; nothing here is estimated.
+"""Single changes of a net that bring it under its budget, or closer, ranked.
 
-Goes in: a net, the shape of one image, a budget. Comes out: `Edit`s, each with the text of a whole net that was parsed,
-walked and counted and has the same classes. Whether an edit costs accuracy is not known here.
+In: a net, the shape of one image, a budget. Out: `Edit`s; each has the notation of a whole net that was counted and has
+the same number of classes. The effect on accuracy is unknown here.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from flyweight.model.spec import (
 )
 from flyweight.model.tree import Path, has_bias, rewritten, siblings, unrolled, with_width, without_bias
 
-# A layer below an eighth of its width would make a very different net.
-SLIVER: Final = 8
+# Layers are not made narrower than an eighth: the net would be very different.
+MAX_NARROWING: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +64,13 @@ class Edit:
 
 @dataclass(frozen=True)
 class _Found:
-    """A layer as written: its path, the layer, and the rows that it became (one per repetition)."""
+    """A layer with its path and its rows of the cost (one per repetition)."""
 
     path: Path
     layer: Layer
     rows: tuple[Row, ...]
 
-    def weighs(self, kind: Kind) -> int:
+    def cost_of(self, kind: Kind) -> int:
         return sum(row_needs(row, kind) for row in self.rows)
 
     @property
@@ -81,7 +81,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Task:
-    """What every kind of edit is given."""
+    """The input of every kind of edit."""
 
     net: Net
     cost: Cost
@@ -90,7 +90,7 @@ class _Task:
     layers: tuple[_Found, ...]
 
     def counted(self, net: Net) -> Cost | None:
-        """The cost of a changed net, or None where its layers no longer fit or its classes changed."""
+        """The cost of a changed net; None if its layers do not fit together or its number of classes changed."""
         try:
             cost = count(net, self.cost.input_shape)
         except NotationError:
@@ -101,14 +101,14 @@ class _Task:
         cost = self.counted(net)
         return cost is not None and not overruns(self.budget, cost)
 
-    def heaviest(self, *kinds: type[Layer]) -> list[_Found]:
-        """Layers of these kinds that weigh something, heaviest first."""
-        found = [one for one in self.layers if isinstance(one.layer, kinds) and one.weighs(self.kind)]
-        return sorted(found, key=lambda one: -one.weighs(self.kind))
+    def most_expensive(self, *kinds: type[Layer]) -> list[_Found]:
+        """Layers of these kinds with a cost, most expensive first."""
+        found = [one for one in self.layers if isinstance(one.layer, kinds) and one.cost_of(self.kind)]
+        return sorted(found, key=lambda one: -one.cost_of(self.kind))
 
     @property
     def unit(self) -> int:
-        """Widths are multiples of this, so that every grouped convolution still divides."""
+        """Widths must be multiples of this, because of grouped convolutions."""
         return lcm(*(one.layer.groups for one in self.layers if isinstance(one.layer, Conv)))
 
 
@@ -226,14 +226,14 @@ def _scaled_widths(task: _Task) -> Iterator[Proposal]:
 
 def _thinner_layer(task: _Task) -> Iterator[Proposal]:
     """One of the three heaviest layers, as wide as fits; half as wide where that would be a sliver or nothing."""
-    for one in task.heaviest(Conv, Linear)[:3]:
+    for one in task.most_expensive(Conv, Linear)[:3]:
         width = _width(one.layer)
 
         def thinned(units: int, one: _Found = one) -> Net:
             return rewritten(task.net, {one.path: (with_width(one.layer, units * task.unit),)})
 
         units = _largest(lambda units: task.fits(thinned(units)), (width - 1) // task.unit)
-        if units * task.unit * SLIVER < width:
+        if units * task.unit * MAX_NARROWING < width:
             units = width // 2 // task.unit
         if units:
             yield f"{one.name} {units * task.unit} wide instead of {width}", thinned(units)
@@ -241,7 +241,7 @@ def _thinner_layer(task: _Task) -> Iterator[Proposal]:
 
 def _separable_convolution(task: _Task) -> Iterator[Proposal]:
     """Depthwise, then 1x1, for the heaviest convolution where that can be; no bias between the two."""
-    for one in task.heaviest(Conv):
+    for one in task.most_expensive(Conv):
         conv = one.layer
         if isinstance(conv, Conv) and conv.kernel > 1 and conv.groups == 1 and one.rows[0].in_shape[0] > 1:
             spatial = DepthwiseConv(1, conv.kernel, conv.stride, conv.padding, conv.dilation, bias=False)
@@ -260,7 +260,7 @@ def _convolution_instead_of_linear(task: _Task) -> Iterator[Proposal]:
 
 def _without_layer(task: _Task) -> Iterator[Proposal]:
     """The heaviest layer that can go, with the batch norm, activation and dropout that belong to it."""
-    for one in task.heaviest(Conv, DepthwiseConv, Linear):
+    for one in task.most_expensive(Conv, DepthwiseConv, Linear):
         block = siblings(task.net, one.path)
         belongs = 1
         for node in block[one.path[-1] + 1 :]:

@@ -17,7 +17,7 @@ from flyweight.model.spec import Layer, LayerKind, Net, Node, Repeat, Residual, 
 from flyweight.model.tree import n_unrolled
 
 MAX_LAYERS = 10_000
-"""Nested repetitions multiply, so a typing error could need terabytes."""
+"""Limit, since nested repetitions multiply and a typo could need terabytes."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ShapedUnused:
 
 ShapedNode: TypeAlias = ShapedLayer | ShapedShared | ShapedResidual | ShapedUnused
 
-# A layer's name is its kind and a number. Names of parameters in files of weights are made of them, so they stay.
+# The name of a layer is its kind and a number. Weight files have these names, so they must not change.
 _NAMES: Final[dict[LayerKind, str]] = {
     "depthwise_conv": "depthwise",
     "batch_norm": "bn",
@@ -65,10 +65,10 @@ _NAMES: Final[dict[LayerKind, str]] = {
 
 
 def infer_shapes(net: Net, input_shape: Shape) -> tuple[ShapedNode, ...]:
-    """Every layer of `net` with name, shapes and receptive field, for images of `input_shape` (C, H, W).
+    """Every layer of `net` with name, shapes and receptive field; input_shape: (C, H, W) of an image.
 
     Raises:
-        NotationError: a layer that does not fit what comes in, with its name, what it needs and what it found.
+        NotationError: a layer does not fit its input.
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise NotationError(f"an image is (channels, height, width), each at least 1, found {input_shape}")
@@ -81,7 +81,7 @@ def infer_shapes(net: Net, input_shape: Shape) -> tuple[ShapedNode, ...]:
 
 
 class _Inference:
-    """Holds the running numbers of the names (conv1, conv2, ...); everything else is passed along."""
+    """Counts the numbers in the names of layers (conv1, conv2, ...)."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -140,7 +140,7 @@ class _Inference:
 
 
 def _same_weights(path: str, passes: list[tuple[ShapedNode, ...]]) -> None:
-    """Weights can be shared only where every pass sees what sizes them: channels, or features for linear layers."""
+    """Check that all passes have the same input channels (or features), as shared weights need."""
     for later in passes[1:]:
         for first, again in zip(leaves(passes[0]), leaves(later), strict=True):
             own = counts(first.layer, first.in_shape, first.out_shape)
@@ -151,7 +151,7 @@ def _same_weights(path: str, passes: list[tuple[ShapedNode, ...]]) -> None:
 
 
 def leaves(nodes: tuple[ShapedNode, ...], *, with_unused: bool = True) -> list[ShapedLayer]:
-    """Every layer in the order of execution, blocks opened; shared layers once per pass."""
+    """Every layer in the order of execution, including those in blocks; shared layers once per pass."""
     found: list[ShapedLayer] = []
     for node in nodes:
         match node:

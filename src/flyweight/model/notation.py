@@ -1,7 +1,7 @@
-"""Reading a net from one line of text: `parse_net("c8 r m2 flat fc10")`; `str(net)` is the way back.
+"""Parse the notation of a net: `parse_net("c8 r m2 flat fc10")`; the inverse is `str(net)`.
 
-Goes in: text. Comes out: a `Net`, or a `NotationError` with the position and the nearest valid token. The tokens are in
-`spec.py`, the grammar with a table and examples in docs/notation.md. Whether the layers fit an image is not known here.
+In: text. Out: a `Net`, or a `NotationError` with the position and the nearest valid token. The tokens are in `spec.py`,
+the grammar is in docs/notation.md. Whether the layers fit an image is checked in `layout.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flyweight.model.spec import (
 _MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
-"""Maximum nesting of blocks; more is a typing error and would overflow the stack of Python."""
+"""Maximum nesting of blocks; more would overflow the stack of Python."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
 LIST: Final = "`flyweight show --help` lists the layers."
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
@@ -60,7 +60,7 @@ def parse_net(text: str) -> Net:
 
 
 def is_own_module(net: str) -> bool:
-    """Whether `net` is "file:Class", a module of the user's own; the notation has no colon.
+    """Whether `net` is "file:Class", a module of the user; the notation has no colon.
 
     >>> is_own_module("nets:Tiny"), is_own_module("c8 r m2 flat fc10")
     (True, False)
@@ -69,7 +69,7 @@ def is_own_module(net: str) -> bool:
 
 
 class _Parser:
-    """Recursive descent over the tokens; the position moves forward only."""
+    """A recursive descent parser."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self.text, self.tokens, self.at, self.depth = text, tokens, 0, 0
@@ -159,7 +159,7 @@ class _Parser:
         return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
 
     def bounded(self, token: _Token, what: str, value: int, minimum: int) -> int:
-        # The upper limit prevents terabytes by a typing error.
+        # A typo must not need terabytes.
         if not minimum <= value <= 65536:
             self.fail(token, f"{what} must be {minimum} to 65536, found {value}")
         return value
@@ -177,7 +177,7 @@ class _Parser:
 
 
 def _integer(digits: str) -> int:
-    """At most a billion, which no limit allows: Python refuses to read thousands of digits."""
+    """The integer, or a billion for ten or more digits: Python refuses thousands of digits."""
     return int(digits) if len(digits) < 10 else 10**9
 
 

@@ -1,7 +1,7 @@
-"""What a net is before any weight exists: frozen layers, nets made of them, and the tokens that they are written with.
+"""Nets as values: frozen layers and blocks, and the tokens of the notation.
 
-A layer says only what cannot be derived: a convolution knows its output channels, its input channels follow from the
-layers before it. What a layer does with its input is in `arithmetic.py`; reading text is in `notation.py`.
+A layer has only what cannot be derived: a convolution has its output channels; its input channels follow from the
+layers before it. Shapes and counts of a layer are in `arithmetic.py`, the parser in `notation.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LayerKind: TypeAlias = (
     ]
 )
 RowKind: TypeAlias = LayerKind | Literal["other_norm", "other"]
-"""What a row of the cost table is; the last two are modules of the user's own that no layer of ours is like."""
+"""The kind of a row of the cost table; the last two are for modules of users."""
 
 ACTIVATIONS: Final[tuple[RowKind, ...]] = get_args(ActivationKind)
 CONVOLUTIONS: Final[tuple[RowKind, ...]] = ("conv", "depthwise_conv")
@@ -71,7 +71,7 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Activation:
-    """`slope` is read by leaky_relu alone. prelu has one trainable value per channel."""
+    """slope: only for leaky_relu. prelu has one trainable value per channel."""
 
     kind: ActivationKind
     slope: float = 0.01
@@ -100,7 +100,7 @@ class GlobalPool:
 
 @dataclass(frozen=True)
 class AdaptivePool:
-    """Pool to size x size, whatever comes in (windows as in torch: floor to ceil of equal shares)."""
+    """Pool to size x size for any input (windows as in torch: floor to ceil of equal shares)."""
 
     kind: Literal["max", "average"]
     size: int
@@ -127,7 +127,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class LogSoftmax:
-    """Harmless before cross entropy (it is idempotent); kept because the documents have it."""
+    """No effect before cross entropy (it is idempotent); the documents have it."""
 
 
 Layer: TypeAlias = (
@@ -147,7 +147,7 @@ Layer: TypeAlias = (
 
 @dataclass(frozen=True)
 class Repeat:
-    """The body `times` over, each time with weights of its own."""
+    """The body repeated `times`, each with its own weights."""
 
     times: int
     body: tuple[Node, ...]
@@ -155,7 +155,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Shared:
-    """The same body, with the same weights, applied `times` in a row."""
+    """The body applied `times` in a row with the same weights."""
 
     times: int
     body: tuple[Node, ...]
@@ -171,7 +171,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Unused:
-    """Layers that are registered with the net and never called: they cost memory and compute nothing."""
+    """Layers that are registered but never called: they cost memory, but no computation."""
 
     body: tuple[Node, ...]
 
@@ -220,7 +220,7 @@ MODULE_KINDS: Final[dict[str, RowKind]] = {
     "BatchNorm2d": "batch_norm",
     "BatchNorm3d": "batch_norm",
     "SyncBatchNorm": "batch_norm",
-    "LocalResponseNorm": "other",  # it does not take away the scale of its input
+    "LocalResponseNorm": "other",  # it does not remove the scale of its input
     "ReLU6": "relu6",
     "ReLU": "relu",
     "LeakyReLU": "leaky_relu",
@@ -246,7 +246,7 @@ MODULE_KINDS: Final[dict[str, RowKind]] = {
 
 
 def kind_of_module(class_names: Iterable[str]) -> RowKind:
-    """The kind of a torch module by the names of its class and of those that it inherits from, nearest first.
+    """The kind of a torch module by the names of its class and base classes (method resolution order).
 
     >>> kind_of_module(["MyConv", "Conv2d", "Module"]), kind_of_module(["GroupNorm", "Module"])
     ('conv', 'other_norm')
@@ -256,7 +256,7 @@ def kind_of_module(class_names: Iterable[str]) -> RowKind:
     return known or ("other_norm" if any("norm" in name.lower() for name in names) else "other")
 
 
-# Tokens that are one word. The first spelling of a layer is the one that is printed.
+# Tokens that are one word. A layer is printed with its first spelling.
 WORDS: Final[dict[str, Layer]] = {
     "bn": BatchNorm(),
     "bn0": BatchNorm(affine=False),
@@ -277,7 +277,7 @@ WORDS: Final[dict[str, Layer]] = {
     "ls": LogSoftmax(),
 }
 
-# Modifiers by letter: the field they set, and the smallest value that makes sense.
+# Modifiers by letter: the field that they set, and its minimum.
 MODIFIERS: Final[dict[str, tuple[str, int]]] = {
     "/": ("kernel", 1),
     "s": ("stride", 1),
@@ -289,7 +289,7 @@ MODIFIERS: Final[dict[str, tuple[str, int]]] = {
 
 @dataclass(frozen=True)
 class Form:
-    """A token with numbers in it: `head` + number + modifiers."""
+    """A token with a number: `head` + number + modifiers."""
 
     head: str
     make: Callable[..., Layer]

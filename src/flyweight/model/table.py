@@ -1,7 +1,7 @@
-"""The table of a cost beside its budget, as `flyweight show` prints it: text, JSON, Markdown, CSV.
+"""The cost table of `flyweight show` as text, JSON, Markdown or CSV.
 
-Goes in: a `Cost`, a `Budget`, the edits if there are any. Comes out: one string or dict; nothing is printed and nothing
-counted here. The conventions behind the numbers are in docs/counting.md.
+In: a `Cost`, a `Budget`, and edits. Out: a string or a dict; nothing is counted here. The conventions behind the
+numbers are in docs/counting.md.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ NO_BUDGET: Final = Budget()
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of the table: a row of the cost and its share of the parameter budget, or of the net without one."""
+    """A row of the cost and its share of the parameter budget (without a budget, of the net)."""
 
     row: Row
     share: float
 
 
 def lines(cost: Cost, budget: Budget = NO_BUDGET) -> tuple[Line, ...]:
-    """Every row with its share of the parameters allowed (or, without a limit, of the net's own)."""
+    """Every row with its share of the parameter budget (without a budget, of the net)."""
     whole = budget.params or cost.params or 1
     return tuple(Line(row=row, share=row.params / whole if row.is_executed else 0.0) for row in cost.rows)
 
 
 def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> dict[str, Any]:
-    """Everything, for JSON: lists, strings, numbers and None (for what is not known) alone."""
+    """All values for JSON; unknown values are None."""
     return {
         "net": cost.net,
         "input_shape": list(cost.input_shape),
@@ -95,7 +95,7 @@ def _known(value: float) -> float | None:
 
 
 def cost_csv(cost: Cost, budget: Budget = NO_BUDGET) -> str:
-    """One record a layer, names in the first; the totals are sums and maxima, so they are left to the reader."""
+    """One record per layer, after a header; no totals."""
     records = [_line_as_dict(line) for line in lines(cost, budget)]
     return as_csv(table_of([{key: _csv_cell(value) for key, value in record.items()} for record in records]))
 
@@ -111,7 +111,7 @@ def _csv_cell(value: Any) -> Any:
 
 
 def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
-    """Plain ASCII, at most 80 columns, the same on a terminal and in a pipe.
+    """The table as ASCII text of at most 80 columns.
 
     >>> from flyweight.model.count import count
     >>> print(cost_text(count("c8 r m2 flat fc10"), Budget(params=10_000)))
@@ -128,6 +128,7 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     ---------------------------------------------------------------------
     total              10  13,610  136.1%  62,192     28      26  27.0 kB
     <BLANKLINE>
+    columns     share of the budget; field: receptive field, pixels; memory: float32
     registered  13,610 parameters, all executed
     weights     54,440 bytes as float32, 13,610 as int8
     budget      13,610 of 10,000 parameters, over by 3,610
@@ -151,7 +152,7 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     return "\n".join(parts)
 
 
-# Where 80 columns are too few, the token is cut, then the name; stride and share, which can be derived, are left out.
+# If 80 columns are too few, stride and share are left out, and the notation and then the name are cut.
 COLUMNS: Final = (
     Column(header="layer", min_width=8, wanted=8, gap=1),
     Column(header="", min_width=6, wanted=6, gap=1),
@@ -206,13 +207,15 @@ def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
 def _totals(cost: Cost, budget: Budget) -> list[str]:
     unused = cost.registered_params - cost.params
     executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
+    whole = "budget" if budget.params else "net"
     entries = [
+        ("columns", f"share of the {whole}; field: receptive field, pixels; memory: float32"),
         ("registered", f"{cost.registered_params:,} parameters, {executed}"),
         ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
         *(("budget", str(one)) for one in limit_checks(budget, cost)),
     ]
     if cost.buffers:
-        entries[1] = ("weights", f"{entries[1][1]} (with {cost.buffers:,} buffers)")
+        entries[2] = ("weights", f"{entries[2][1]} (with {cost.buffers:,} buffers)")
     entries += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
     return [line for name, text in entries for line in _wrap(text, f"{name:12}", " " * 12)]
 
@@ -231,12 +234,12 @@ def _edit_lines(edits: Sequence[Edit]) -> list[str]:
 
 def _wrap(text: str, first: str = "", later: str = "") -> list[str]:
     wrapped = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
-    # textwrap leaves a blank at the end where a word that is longer than a line begins at the very edge.
+    # textwrap leaves a trailing space before a word that is longer than a line.
     return [line.rstrip() for line in wrapped]
 
 
 def cost_markdown(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
-    """The table, the totals and the edits, for a page or a pull request."""
+    """The table, the totals and the edits as Markdown."""
     parts = [f"{_code(cost.net)} on {shape_text(cost.input_shape)}", "", as_markdown(_table(cost, budget)), ""]
     parts += [f"- {in_markdown(line)}" for line in _markdown_totals(cost, budget)]
     if edits:
@@ -265,12 +268,12 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
 
 
 def _code(text: str) -> Markdown:
-    """In backticks, which cannot be in a net."""
+    """In backticks; a net has none."""
     return Markdown("`" + text.replace("`", "'") + "`")
 
 
 def _pair(values: tuple[float, float]) -> str:
-    """Pixels, once where height and width agree; '-' where not known."""
+    """Pixels: one number if height and width are equal; '-' if unknown."""
     if not all(isfinite(value) for value in values):
         return "-"
     texts = [f"{value:.4g}" if value != int(value) else str(int(value)) for value in values]
@@ -278,7 +281,7 @@ def _pair(values: tuple[float, float]) -> str:
 
 
 def _count(value: int) -> str:
-    """To the digit up to 99,999,999; then three decimals of the next thousand that is short enough."""
+    """Exact up to 99,999,999; then in millions, billions and so on."""
     if value < 10**8:
         return f"{value:,}"
     for size, letter in ((10**6, "M"), (10**9, "G"), (10**12, "T"), (10**15, "P")):
@@ -291,4 +294,4 @@ def _bytes(value: int) -> str:
     for size, unit in ((1, "B"), (10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
         if value < size * 10**3 or unit == "GB":
             return f"{value} B" if size == 1 else f"{value / size:.1f} {unit}"
-    raise AssertionError("the last unit takes all")
+    raise AssertionError("unreachable: the last unit has no limit")

@@ -1,8 +1,8 @@
-"""Counting the user's own `nn.Module` by running it once on one black image.
+"""Count the cost of a user's `nn.Module` by running it once on a black image.
 
-Goes in: a module, or "file:Class" in the current folder. Comes out: a `Cost` like the closed form's, with the limits
-that tracing has: receptive field and effective stride are not known (nan), memory is what each layer reads and writes,
-so what a skip connection keeps alive meanwhile is not in it. MACs are half of what torch's FLOP counter counts.
+In: a module, or "file:Class" in the current folder. Out: a `Cost`. Tracing has limits: receptive field and effective
+stride are unknown (nan), and memory is what each layer reads and writes, without values that a skip connection keeps.
+MACs are half of the FLOPs that torch counts.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ UNKNOWN = (nan, nan)
 def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
     """The cost of `target` for images of `input_shape` (channels, height, width).
 
-    Every parameter counts once, trainable or not, whatever number of modules hold it. It is executed when its layer is
-    called or when it reaches the output by other ways; the others are unused rows, with their module's name.
+    Every parameter counts once, trainable or not, even if several modules share it. It is executed if its layer is
+    called or the output depends on it; other parameters are unused rows with the name of their module.
 
     Raises:
-        UsageError: the module cannot be found, made or run, or does not return (1, classes) for one image.
+        UsageError: the module cannot be imported, created or run, or does not return (1, classes) for one image.
     """
     module = load_module(target) if isinstance(target, str) else target
     name = target if isinstance(target, str) else type(module).__name__
-    with _own_folder(), _as_for_evaluation(module):
+    with _own_folder(), _in_evaluation_mode(module):
         calls, macs, output = _run(name, module, input_shape)
         executed = _executed(module, calls, output)
     rows = tuple(_rows(module, calls, macs, executed, tuple(output.shape[1:])))
@@ -48,14 +48,16 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
 
 
 def load_module(target: str) -> nn.Module:
-    """The module that "file:Class" names; a class is made without arguments, an instance is taken as it is.
+    """The module "file:Class": an instance, or a class that is called without arguments.
 
     Raises:
-        UsageError: what is wrong with it.
+        UsageError: it cannot be imported or created.
     """
     file, colon, name = target.partition(":")
     if not (file and colon and name):
-        raise UsageError(f"net {target!r}: an own module is named 'file:Class', as in 'nets:Tiny' for nets.py.")
+        raise UsageError(
+            f"net {target!r}: write your own module as 'file:Class', such as 'nets:Tiny' for class Tiny in nets.py."
+        )
     with _own_folder():
         namespace = _import(target, file)
         if not hasattr(namespace, name):
@@ -69,14 +71,16 @@ def load_module(target: str) -> nn.Module:
 
 
 def _import(target: str, file: str) -> Any:
-    importlib.invalidate_caches()  # the file may be younger than the folder's listing
+    importlib.invalidate_caches()  # the file may be newer than the cached listing of the folder
     try:
         return importlib.import_module(file)
     except ModuleNotFoundError as error:
         if error.name is None or not (file == error.name or file.startswith(error.name + ".")):
             raise UsageError(f"net {target!r}: {file!r} imports {error.name!r}, which is not installed.") from error
         hint = nearest(file, [path.stem for path in Path.cwd().glob("*.py")])
-        raise UsageError(f"net {target!r}: there is no {file!r} to import in {Path.cwd()}.{hint}") from error
+        raise UsageError(
+            f"net {target!r}: cannot import {file!r}: there is no {file}.py in {Path.cwd()}.{hint}"
+        ) from error
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         raise UsageError(f"net {target!r}: importing {file!r} failed: {_in_words(error)}.") from error
 
@@ -88,19 +92,19 @@ def _make(target: str, found: Any) -> Any:
     needed = _required_arguments(found)
     if needed:
         raise UsageError(
-            f"net {target!r}: must be made without arguments, but needs {', '.join(needed)}; "
+            f"net {target!r}: must be callable without arguments, but needs {', '.join(needed)}; "
             "give them default values, or name an instance."
         )
     try:
         return found()
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise UsageError(f"net {target!r}: making it failed: {_in_words(error)}.") from error
+        raise UsageError(f"net {target!r}: creating it failed: {_in_words(error)}.") from error
 
 
 def _required_arguments(maker: Any) -> list[str]:
     try:
         arguments = inspect.signature(maker).parameters.values()
-    except (TypeError, ValueError):  # no signature to read: calling it will tell
+    except (TypeError, ValueError):  # no signature: calling it will show
         return []
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in arguments if one.default is one.empty and one.kind not in variadic]
@@ -113,7 +117,7 @@ def _in_words(error: BaseException) -> str:
 
 @contextmanager
 def _own_folder() -> Iterator[None]:
-    """Imports look in the current folder first, as `python file.py` would."""
+    """A context in which imports look in the current folder first, as with `python file.py`."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -123,8 +127,8 @@ def _own_folder() -> Iterator[None]:
 
 
 @contextmanager
-def _as_for_evaluation(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode, with every float parameter in the graph; afterwards as it was."""
+def _in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """A context with the module in evaluation mode and a gradient for every float parameter."""
     modes = {one: one.training for one in module.modules()}
     wanted = {one: one.requires_grad for one in module.parameters() if one.is_floating_point() or one.is_complex()}
     module.eval()
@@ -154,7 +158,7 @@ class _Call:
 
 @dataclass
 class _Recorder:
-    """Hooks on every layer; the FLOPs between the two hooks of a call are its own."""
+    """Hooks on every layer; a call has the FLOPs counted between its two hooks."""
 
     counter: FlopCounterMode
     paths: dict[nn.Module, str]
@@ -177,7 +181,7 @@ class _Recorder:
 
 
 def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call], int, Tensor]:
-    """Every layer's calls in order, the MACs of the whole, and the output."""
+    """The calls of all layers in order, the MACs of the net, and the output."""
     counter = FlopCounterMode(display=False)
     recorder = _Recorder(counter, {one: path for path, one in module.named_modules()})
     hooks = []
@@ -206,12 +210,12 @@ def _image_dtype(reference: Tensor) -> torch.dtype:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """A module without children, or one of torch's own whose children it does not call itself (attention)."""
+    """A module without children, or attention of torch, which does not call its children."""
     return not any(True for _ in module.children()) or isinstance(module, nn.MultiheadAttention)
 
 
 def _executed(module: nn.Module, calls: list[_Call], output: Tensor) -> set[Tensor]:
-    """Parameters of called layers, and those that the output depends on by any other way."""
+    """Parameters of called layers, and others that the output depends on."""
     used: set[Tensor] = {parameter for call in calls for parameter in call.module.parameters()}
     rest = [one for one in module.parameters() if one not in used and one.requires_grad]
     if rest and output.requires_grad:
@@ -221,7 +225,7 @@ def _executed(module: nn.Module, calls: list[_Call], output: Tensor) -> set[Tens
 
 
 def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor], out_shape: Shape) -> Iterator[Row]:
-    """The calls in order, then what no layer was called for; each parameter in the first row that holds it."""
+    """The calls in order, then parameters outside of layers; each parameter is in the first row that has it."""
     counted: set[Tensor] = set()
     seen: set[nn.Module] = set()
     for call in calls:
@@ -250,7 +254,7 @@ def _is_in_place(kind: RowKind, module: nn.Module) -> bool:
 def _rows_of_containers(
     module: nn.Module, executed: set[Tensor], counted: set[Tensor], seen: set[nn.Module], out_shape: Shape
 ) -> Iterator[Row]:
-    """Parameters that forward uses directly, and those of what is never called."""
+    """Parameters that forward uses directly, and those of modules that are never called."""
     for path, one in module.named_modules():
         if one in seen:
             continue
@@ -264,7 +268,7 @@ def _rows_of_containers(
 
 
 def _fresh(parameters: Iterator[nn.Parameter], counted: set[Tensor]) -> list[nn.Parameter]:
-    """Those that were not counted yet; counted from now on."""
+    """The parameters that were not counted before; adds them to `counted`."""
     found = [one for one in parameters if one not in counted]
     counted.update(found)
     return found
@@ -275,7 +279,7 @@ def _size(parameters: Sequence[Tensor]) -> int:
 
 
 def _buffers(module: nn.Module) -> int:
-    """Values of the module's own buffers; counters, which have no dimension, are bookkeeping."""
+    """Number of values in the buffers of the module, without scalar counters."""
     return sum(one.numel() for one in module.buffers(recurse=False) if one.dim() > 0)
 
 

@@ -1,4 +1,4 @@
-"""Walking and changing a net as it is written: where nodes stand, layers in the order they run, other nodes instead."""
+"""Traverse and change a net: paths of nodes, replacing nodes, and layers in the order of execution."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from flyweight.model.spec import (
 Nodes: TypeAlias = tuple[Node, ...]
 
 Path: TypeAlias = tuple[int, ...]
-"""Where a node stands: its index in the net, then in turn the branch (0: body, 1: shortcut) and the index in it."""
+"""Position of a node: its index in the net, then alternately the branch (0: body, 1: shortcut) and the index in it."""
 
 
 def branches(node: Node) -> tuple[Nodes, ...]:
-    """What a block holds; nothing in a layer."""
+    """The branches of a block; empty for a layer."""
     if not isinstance(node, Block):
         return ()
     match node:
@@ -41,10 +41,10 @@ def branches(node: Node) -> tuple[Nodes, ...]:
 
 
 def with_branches(block: Block, inner: Sequence[Nodes]) -> Nodes:
-    """The block with other nodes in it; none where nothing is left."""
+    """The block with other nodes; empty if no node is left."""
     match block:
         case Residual():
-            # A body of nothing is the identity, which is written as a dropout of nothing.
+            # An empty body is the identity, written as dropout with p = 0.
             return (Residual(inner[0] or (Dropout(0.0),), inner[1]),)
         case Repeat() | Shared() | Unused():
             return (replace(block, body=inner[0]),) if inner[0] else ()
@@ -62,7 +62,7 @@ def nodes_with_paths(nodes: Nodes, above: Path = ()) -> Iterator[tuple[Path, Nod
 
 
 def siblings(net: Net, path: Path) -> Nodes:
-    """The nodes of the branch that a path leads into."""
+    """The nodes of the branch that has the node at a path."""
     nodes = net.nodes
     for index, side in zip(path[:-1:2], path[1::2], strict=True):
         nodes = branches(nodes[index])[side]
@@ -70,7 +70,7 @@ def siblings(net: Net, path: Path) -> Nodes:
 
 
 def rewritten(net: Net, changes: Mapping[Path, Nodes]) -> Net:
-    """The net with other nodes in place of those at the paths; blocks in which nothing is left are left out."""
+    """The net with the nodes at these paths replaced; empty blocks are removed."""
     return Net(_rewritten(net.nodes, (), changes))
 
 
@@ -89,7 +89,7 @@ def _rewritten(nodes: Nodes, above: Path, changes: Mapping[Path, Nodes]) -> Node
 
 
 def without_repeats(nodes: Nodes) -> Nodes:
-    """Repetitions written out, each with weights of its own as before."""
+    """The nodes with `Repeat` blocks written out."""
     found: list[Node] = []
     for node in nodes:
         if isinstance(node, Repeat):
@@ -102,7 +102,7 @@ def without_repeats(nodes: Nodes) -> Nodes:
 
 
 def n_unrolled(nodes: Nodes) -> int:
-    """Layers with every repetition, without unrolling anything."""
+    """The number of layers including repetitions, without unrolling."""
     return sum(
         _times(node) * sum(n_unrolled(inner) for inner in branches(node)) if isinstance(node, Block) else 1
         for node in nodes
@@ -135,9 +135,9 @@ def _times(block: Block) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Occurrence:
-    """A layer once for each time that it runs, and those that never do.
+    """A layer once for each time that it runs, or once if it is unused.
 
-    stretch: layers with one number follow each other with nothing beside them; a residual begins and ends stretches.
+    stretch: layers with the same number are in one sequence without branches; a residual starts and ends one.
     """
 
     layer: Layer
@@ -152,7 +152,7 @@ def unrolled(net: Net) -> Iterator[Occurrence]:
 
 
 class _Unrolling:
-    """Counts the stretches on the way through a net."""
+    """Numbers the stretches during a traversal."""
 
     def __init__(self) -> None:
         self.stretch = 0
