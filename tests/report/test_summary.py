@@ -23,7 +23,7 @@ from flyweight.records.results import (
 )
 from flyweight.records.run_folder import RunFolder
 from flyweight.report.run.listing import run_rows, short_run_rows
-from flyweight.report.run.summary import confusions, group_summary, run_summary
+from flyweight.report.run.summary import class_rows, confusions, group_summary, run_summary
 from flyweight.report.wording import INDENT, margin
 from made_results import made_result
 
@@ -126,6 +126,25 @@ def test_a_run_is_told_with_budget_interval_and_place(folder):
 def test_confusions_are_counted_from_the_predictions():
     """Only what was mistaken more than once, the most frequent first."""
     assert confusions(PREDICTIONS, ["zero", "one", "two"]) == [("one", "two", 3)]
+
+
+def test_every_class_has_its_precision_and_recall(folder):
+    """Counted by hand; a class that no image is of, or that none is read as, has none."""
+    never = result(class_names=("zero", "one", "two", "three"))
+    folder.write_predictions(
+        validation=PREDICTIONS,
+        test=Predictions(labels=PREDICTIONS.labels, probabilities=np.pad(PREDICTIONS.probabilities, ((0, 0), (0, 1)))),
+        validation_indices=np.arange(7),
+    )
+
+    rows = {row.pop("class"): row for row in class_rows(folder, never)}
+
+    assert rows == {
+        "zero": {"images": 2, "recall": 1 / 2, "precision": 1.0},
+        "one": {"images": 4, "recall": 1 / 4, "precision": 1 / 2},
+        "two": {"images": 1, "recall": 1.0, "precision": 1 / 4},
+        "three": {"images": 0, "recall": None, "precision": None},
+    }
 
 
 def test_several_seeds_are_a_mean_with_its_spread():

@@ -86,6 +86,8 @@ def report(
 ) -> None:
     """Write the report page of a run, and print a summary of the run and of the seeds trained with it.
 
+    The page and --json have precision and recall of each class.
+
     $ flyweight report @best
 
     $ flyweight report @latest --json
@@ -99,7 +101,7 @@ def report(
         Print the results of the run as JSON.
     """
     from flyweight.report.run.page import write_report
-    from flyweight.report.run.summary import group_summary, run_summary
+    from flyweight.report.run.summary import class_rows, group_summary, run_summary
     from flyweight.report.run.variant import equal_run, titles
 
     place = place or Place()
@@ -111,7 +113,7 @@ def report(
     title = titles([record], store)[record.id]
     page = write_report(folder, title=title)
     if json:
-        say_json(result.as_dict() | {"report": str(page)})
+        say_json(result.as_dict() | {"report": str(page), "classes": class_rows(folder, result)})
     else:
         same = equal_run(record, store)
         say(run_summary(result, folder, title=title, equal_run=same, options=place.options()))

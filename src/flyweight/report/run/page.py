@@ -19,7 +19,7 @@ from flyweight.records.run_folder import RunFolder
 from flyweight.records.weights import Weights
 from flyweight.report.rendering import render
 from flyweight.report.run import plots
-from flyweight.report.run.summary import confusions, judged_on, reported
+from flyweight.report.run.summary import class_rows, confusions, judged_on, reported
 from flyweight.report.run.variant import computed
 
 MAX_CONFUSIONS: Final = 6
@@ -86,6 +86,7 @@ def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes], t
         protocol=result.protocol,
         reported=reported(result.reported, judged_on=result.judged_on),
         confusions=_confusions(folder, result),
+        classes=sorted(class_rows(folder, result), key=lambda row: (row["recall"] is None, row["recall"] or 0)),
         pictures=[(name, title, inlined[name]) for name, title in TITLES.items() if name in inlined],
         layers=[layer for layer in result.layers if layer["is_executed"]],
         unused=[layer["name"] for layer in result.layers if not layer["is_executed"] and layer["params"]],

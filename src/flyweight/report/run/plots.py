@@ -24,6 +24,7 @@ BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#2
 DOTS_PER_INCH: Final = 130
 MOST_SHOWN: Final = 40
 COLUMNS: Final = 8
+MAX_WRITTEN: Final = 20  # classes of a confusion matrix whose counts are written in it
 CELL: Final = (1.12, 1.42)  # inches: an image and the two lines above it
 MARGIN: Final = 0.12
 HEADING: Final = 0.4
@@ -64,24 +65,28 @@ def curves(history: Sequence[EpochLine], *, judged_on: str = "validation") -> by
 
 
 def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Rows are the true classes, columns the predicted ones; mistakes are coloured, the diagonal is grey."""
+    """Rows are the true classes, columns the predicted ones; mistakes are coloured, the diagonal is grey.
+
+    Of many classes the counts are not written and only some are named, as in any picture of that size.
+    """
     n = len(names)
-    side = max(3.6, 0.42 * n + 1.0)
+    side = max(3.6, 0.42 * min(n, MAX_WRITTEN) + 1.0)
     figure = new_figure(side, side)
     axes = figure.subplots()
     mistakes = counts.astype(float).copy()
     np.fill_diagonal(mistakes, 0)
     axes.imshow(np.ma.masked_equal(mistakes, 0), cmap="YlOrRd", vmin=0, vmax=max(1.0, mistakes.max() * 1.3))
     size = 8 if n <= 15 else max(3.5, 90 / n)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            is_dark = count > 0.6 * mistakes.max()
-            colour = GREY if row == column else "white" if is_dark else INK
-            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
-    turned = 90 if max(map(len, names)) > 3 else 0
-    shown = [drawable(name) for name in names]
-    axes.set_xticks(range(n), shown, fontsize=max(size, 5), rotation=turned, parse_math=False)
-    axes.set_yticks(range(n), shown, fontsize=max(size, 5), parse_math=False)
+    for row, column in np.argwhere(counts) if n <= MAX_WRITTEN else ():
+        count = counts[row, column]
+        is_dark = count > 0.6 * mistakes.max()
+        colour = GREY if row == column else "white" if is_dark else INK
+        axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+    named = range(0, n, math.ceil(n / MAX_WRITTEN))
+    shown = [drawable(names[at]) for at in named]
+    turned = 90 if max(map(len, shown)) > 3 else 0
+    axes.set_xticks(named, shown, fontsize=max(size, 5), rotation=turned, parse_math=False)
+    axes.set_yticks(named, shown, fontsize=max(size, 5), parse_math=False)
     axes.set_xlabel("read as", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     axes.tick_params(length=0)

@@ -6,7 +6,7 @@ Goes in: results and predictions of runs. Comes out: text of 80 columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -180,6 +180,23 @@ def confusions(
     order = np.argsort(-counts, axis=None, kind="stable")[:n]
     places = [divmod(int(place), len(names)) for place in order]
     return [(names[true], names[read], int(counts[true, read])) for true, read in places if counts[true, read] > 1]
+
+
+def class_rows(folder: RunFolder, result: RunResult) -> list[dict[str, Any]]:
+    """A row for each class: its test images, and recall and precision as fractions; None where there is no image."""
+    if result.test is None:
+        return []
+    counts = folder.predictions("test").confusion()
+    right, images, read = counts.diagonal(), counts.sum(1), counts.sum(0)
+    return [
+        {
+            "class": name,
+            "images": int(images[at]),
+            "recall": float(right[at] / images[at]) if images[at] else None,
+            "precision": float(right[at] / read[at]) if read[at] else None,
+        }
+        for at, name in enumerate(result.class_names)
+    ]
 
 
 def _otherwise(result: RunResult) -> list[str]:
