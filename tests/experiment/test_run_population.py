@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from flyweight.errors import DataError, FlyweightError
+from flyweight.errors import DataError, FlyweightError, UsageError
 from flyweight.experiment import population
 from flyweight.experiment.events import (
     Ended,
@@ -466,3 +466,32 @@ def test_only_nets_in_the_notation_can_be_stacked(tmp_path, monkeypatch):
 
     assert can_stack(resolve(small_recipe(tmp_path)))
     assert not can_stack(resolve(small_recipe(tmp_path, "model.net=own_module_of_a_stack:Tiny")))
+
+
+def test_a_row_that_somebody_else_closed_ends_its_own_run_alone(recipe, whole, store):
+    """The epochs of all are logged at once, and one by one where that is refused: the others lose none."""
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Started) and event.seed == 0:
+            store.finish(event.run_id, "failed", message="closed by hand")
+
+    with pytest.raises(UsageError, match="already failed"):
+        trained(recipe, SEEDS, store, watch=watch)
+
+    records = {record.seed: record for record in store.runs()}
+    assert (records[0].status, records[0].message) == ("failed", "closed by hand")
+    for seed in (1, 2):
+        assert records[seed].status == "finished"
+        assert len(store.epochs(records[seed].id)) == 2
+        assert same(weights(store, records[seed].id), whole.weights(seed))
+
+
+def test_curves_are_saved_with_the_checkpoint(recipe, store):
+    """A stopped run has the file of its finished epochs, one that was stopped in its first epoch has none."""
+    early = trained(recipe, (0, 1), store, should_stop=stop_after(3))
+    late = trained(recipe, (2, 3), store, should_stop=stop_after(N_STEPS + 3))
+
+    for seed in (0, 1):
+        assert not store.folder(early[seed].id).has("history")
+    for seed in (2, 3):
+        assert [line.epoch for line in store.folder(late[seed].id).history()] == [1]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from torch import nn
 
-from flyweight.errors import DataError
+from flyweight.errors import DataError, UsageError
 from flyweight.experiment.events import Ended, EpochDone, Event, StackEpochDone, StackStepped, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.reported import ReportedMetricsWriter
@@ -179,19 +180,26 @@ class OpenRun:
         """Pass on an event of all runs that train as one stacked net; monitors get those of their own run."""
         self._watch_given(event)
 
-    def on_epoch(self, training: Training, *, saves: bool = True) -> None:
-        """Record the epoch that has just been validated, and save the training if `saves`."""
+    def on_epoch(self, training: Training, *, saves: bool = True, is_logged: bool = False) -> None:
+        """Record the epoch that has just been validated, unless it is logged already; save the training if `saves`."""
         metrics, record = training.history[-1], self.record
-        self.store.log_epoch(record.id, metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES})
-        self.folder.write_history(training.history)
+        if not is_logged:
+            self.store.log_epoch(record.id, *self.epoch_values())
         self.reported.on_epoch(training)
         if saves:
             self.save()
         epochs = self.resolved.recipe.train.epochs
         self.watch(EpochDone(run_id=record.id, seed=record.seed, epochs=epochs, metrics=metrics))
 
+    def epoch_values(self) -> tuple[int, dict[str, float | None]]:
+        """The number of the last epoch and what the store keeps of it."""
+        metrics = self.bench.training.history[-1]
+        return metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES}
+
     def save(self) -> None:
-        """Write the checkpoint, from which a stopped run is resumed."""
+        """Write the curves and the checkpoint, from which a stopped run is resumed."""
+        if self.bench.training.history:
+            self.folder.write_history(self.bench.training.history)
         self.folder.write_checkpoint(checkpoint.to_bytes(self.bench.training))
 
     def evaluate(self) -> dict[Split, Evaluation]:
@@ -254,13 +262,14 @@ class OpenRun:
         return record
 
     def fail(self, error: BaseException) -> None:
-        """Close the row as failed, or as interrupted by Ctrl-C."""
+        """Close the row as failed, or as interrupted by Ctrl-C, if nobody else has closed it."""
         self.is_open = False
-        if isinstance(error, KeyboardInterrupt):
-            done = len(self.bench.training.history)
-            self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
-        else:
-            self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")
+        with suppress(UsageError):
+            if isinstance(error, KeyboardInterrupt):
+                done = len(self.bench.training.history)
+                self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
+            else:
+                self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")
 
     def _start(self) -> None:
         recipe, record, training = self.resolved.recipe, self.record, self.bench.training

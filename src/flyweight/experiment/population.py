@@ -18,7 +18,7 @@ import torch
 
 from flyweight.data.splits import validated_on
 from flyweight.data.stacked_batches import StackedBatches
-from flyweight.errors import DataError, FlyweightError
+from flyweight.errors import DataError, FlyweightError, UsageError
 from flyweight.experiment.events import Event, StackEpochDone, StackStepped
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.open_run import OpenRun, fit_settings, restore, start_run
@@ -193,8 +193,12 @@ class _Together:
         now = time.monotonic()
         saves = now - self.saved >= SECONDS_BETWEEN_SAVES
         self.saved = now if saves else self.saved
+        is_logged = self._log([self.runs[number] for number in active if number not in self.errors])
         active = self._each(
-            active, lambda number: self.runs[number].on_epoch(self.runs[number].bench.training, saves=saves)
+            active,
+            lambda number: self.runs[number].on_epoch(
+                self.runs[number].bench.training, saves=saves, is_logged=is_logged
+            ),
         )
         runs = [self.runs[number] for number in active]
         if runs and len(self.runs) > 1:
@@ -206,6 +210,14 @@ class _Together:
                     metrics=tuple(run.bench.training.history[-1] for run in runs),
                 )
             )
+
+    def _log(self, runs: Sequence[OpenRun]) -> bool:
+        """Log the last epoch of all runs at once; False if one of them is closed, so that each must be logged alone."""
+        try:
+            runs[0].store.log_epochs({run.record.id: run.epoch_values() for run in runs})
+        except UsageError:
+            return False
+        return True
 
     def _on_end(self, number: int, outcome: Outcome) -> None:
         if outcome.status == "finished":

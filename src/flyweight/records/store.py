@@ -97,14 +97,19 @@ class Store:
 
         A repeated epoch replaces what was there. What is not a number is kept as NULL: the status tells of divergence.
         """
-        _require_known(values, EPOCH_VALUES)
-        kept = {name: _finite(values.get(name)) for name in EPOCH_VALUES}
+        self.log_epochs({run_id: (epoch, values)})
+
+    def log_epochs(self, lines: Mapping[str, tuple[int, Mapping[str, float | None]]]) -> None:
+        """Keep an epoch and its values for each of several runs, by run id, or none if one of them is closed."""
         with writing(self._engine) as connection:
-            # A run may be marked lost by a machine that could not see its process; what still comes in is kept.
-            open_run = (runs.c.id == run_id) & runs.c.status.in_(("running", "lost"))
-            if not connection.execute(update(runs).where(open_run).values(epochs_done=epoch)).rowcount:
-                raise _not_open(connection, run_id)
-            connection.execute(_insert_or_replace(connection, {"run_id": run_id, "epoch": epoch, **kept}))
+            for run_id, (epoch, values) in lines.items():
+                _require_known(values, EPOCH_VALUES)
+                kept = {name: _finite(values.get(name)) for name in EPOCH_VALUES}
+                # A run may be marked lost by a machine that could not see its process; what still comes in is kept.
+                open_run = (runs.c.id == run_id) & runs.c.status.in_(("running", "lost"))
+                if not connection.execute(update(runs).where(open_run).values(epochs_done=epoch)).rowcount:
+                    raise _not_open(connection, run_id)
+                connection.execute(_insert_or_replace(connection, {"run_id": run_id, "epoch": epoch, **kept}))
 
     def open_test(self, run_id: str, purpose: str) -> int:
         """Note that the test set is opened for this run; returns how often it was, this time included."""
