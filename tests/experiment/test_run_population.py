@@ -35,6 +35,8 @@ from flyweight.records.record import RunRecord
 from flyweight.records.results import ReportedFigures
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, population_loop
+from flyweight.train.captured import StackedSteps
+from recorded_graphs import RecordedGraph, install
 from tiny import TEST, TRAIN, same, small_recipe, weights
 
 SEEDS = (2, 0, 1)
@@ -495,3 +497,71 @@ def test_curves_are_saved_with_the_checkpoint(recipe, store):
         assert not store.folder(early[seed].id).has("history")
     for seed in (2, 3):
         assert [line.epoch for line in store.folder(late[seed].id).history()] == [1]
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
+    """As on a GPU: steps are captured in graphs, here recorded ones of the CPU."""
+
+    class Captured(StackedSteps):
+        def __init__(self, *args: object, **settings: object) -> None:
+            super().__init__(*args, **settings)  # type: ignore[arg-type]
+            self.why_eager = ""
+
+    monkeypatch.setattr(population, "StackedSteps", Captured)
+    return install(monkeypatch)
+
+
+def test_captured_runs_have_the_bits_of_uncaptured_ones_and_say_so(recipe, graphs, store, monkeypatch):
+    """Through a stop and a resume; the fingerprint tells them apart."""
+    captured = trained(recipe, SEEDS, store, should_stop=stop_after(17))
+    assert len(graphs) == 2
+    captured = trained(recipe, [Member(seed=seed, resumed=captured[seed].id) for seed in SEEDS], store)
+    assert len(graphs) == 4
+    monkeypatch.setattr(population, "StackedSteps", StackedSteps)
+    other = Store.open(home=store.home.parent / "other")
+    eager = trained(recipe, SEEDS, other)
+
+    assert {record.environment["step"] for record in captured.values()} == {"captured"}
+    assert {record.environment["step"] for record in eager.values()} == {"eager: not captured on cpu"}
+    for seed in SEEDS:
+        assert captured[seed].status == "finished"
+        assert same(weights(store, captured[seed].id), weights(other, eager[seed].id))
+        assert captured[seed].test_loss == eager[seed].test_loss
+
+
+def test_a_capture_that_is_refused_is_on_record(recipe, graphs, store, monkeypatch):
+    """With the reason, and the runs finish."""
+
+    def refuse(*_args: object, **_settings: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+
+    records = trained(recipe, SEEDS, store)
+
+    expected = "eager: capture refused: operation not permitted when stream is capturing"
+    assert [(record.status, record.environment["step"]) for record in records.values()] == [("finished", expected)] * 3
+
+
+def test_too_little_memory_in_a_capture_halves_the_stack_without_a_trace(recipe, graphs, store, monkeypatch):
+    """Warm-up steps of the larger stack change nothing: the smaller one begins as if it had been tried first."""
+    sizes: list[int] = []
+
+    class SmallStack(Stack):
+        def forward(self, *args: object) -> torch.Tensor:
+            sizes.append(self.members)
+            if self.members > 2 and sizes.count(self.members) == 3:  # in the last step that warms up
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(population, "Stack", SmallStack)
+    records = trained(recipe, (0, 1, 2, 3), store)
+    monkeypatch.setattr(population, "Stack", Stack)
+    other = Store.open(home=store.home.parent / "other")
+    first = trained(recipe, (0, 1), other)
+
+    assert {record.environment["stacked"] for record in records.values()} == {2}
+    assert [record.status for record in records.values()] == ["finished"] * 4
+    for seed in (0, 1):
+        assert same(weights(store, records[seed].id), weights(other, first[seed].id))

@@ -3,8 +3,9 @@ back within an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -24,7 +25,6 @@ from made_population import (
     together,
     weights,
 )
-from recorded_graphs import RecordedGraph, install
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -39,6 +39,7 @@ from flyweight.train.epoch import plan_epoch
 from flyweight.train.loss import CrossEntropy
 from flyweight.train.population import Population
 from flyweight.train.training import Training, start
+from recorded_graphs import RecordedGraph, install
 
 RICH = "c3p1nb +(c3p1nb bn leaky) r m2 2@(c3p1 bn gelu do.1) gmp unused(c1/1) flat fc6 bn r do.2 fc3 ls"
 AFFINE = {"rotate": 9.0, "translate": 0.1, "scale": 0.1, "shear": 5.0}
@@ -277,6 +278,7 @@ def test_a_capture_leaves_no_trace(graphs):
 
     assert equal(state_of(steps), before)
     assert len(graphs) == 2
+    assert [graph.shares for graph in graphs] == [None, graphs[0].pool()]
     assert steps.capture_seconds > 0
 
 
@@ -335,4 +337,71 @@ def test_too_little_memory_in_a_capture_leaves_no_trace(graphs, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         steps.capture()
 
+    assert equal(state_of(steps), before)
+
+
+class Kernels:
+    """Kernels of a GPU, as far as their check goes. wrong: by how much their gradients are wrong, or an error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wrong: float | Exception) -> None:
+        self.given_up, self.is_off = "", False
+        gradients = StackedSteps._gradients
+
+        def computed(steps: StackedSteps) -> Tensor:
+            found = gradients(steps)
+            steps._compute(steps.batches.size_of(0))  # a trace that must not stay
+            if self.is_off:
+                return found
+            if isinstance(wrong, Exception):
+                raise wrong
+            return found * (1 + wrong)
+
+        monkeypatch.setattr(StackedSteps, "_gradients", computed)
+        monkeypatch.setattr("flyweight.train.captured.stacked", self)
+
+    def why_unusable(self, _device: torch.device) -> str:
+        return self.given_up
+
+    def give_up(self, reason: str) -> None:
+        self.given_up = reason
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        self.is_off = True
+        yield
+        self.is_off = False
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (0.02, ""),
+        (0.3, "the Triton kernels differ from torch by 30.0% on this machine"),
+        (math.nan, "the Triton kernels differ from torch by nan% on this machine"),
+        (RuntimeError("no ptxas\nfor sm_75"), "the Triton kernels do not run on this machine: no ptxas"),
+    ],
+)
+@pytest.mark.parametrize("done", [0, N_STEPS])
+def test_kernels_that_fail_or_disagree_are_given_up(wrong, reason, done, monkeypatch):
+    """With one line that says why; the comparison leaves no trace, wherever in an epoch the trainings are."""
+    kernels, made = Kernels(monkeypatch, wrong), Made(ema=0.9)
+    steps = begun(made.steps((0, 1)), step=done)
+    before = state_of(steps)
+
+    steps.capture()
+
+    assert kernels.given_up == reason
+    assert equal(state_of(steps), before)
+
+
+def test_too_little_memory_is_no_fault_of_the_kernels(monkeypatch):
+    """It is raised, so that a smaller stack is tried with them."""
+    kernels = Kernels(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    steps = begun(Made().steps((0, 1)))
+    before = state_of(steps)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        steps.capture()
+
+    assert kernels.given_up == ""
     assert equal(state_of(steps), before)
