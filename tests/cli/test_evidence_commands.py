@@ -143,7 +143,7 @@ def test_an_empty_journal_says_how_to_begin(flyweight):
 
     code, _, err = flyweight("journal", "rates")
     assert code == 2
-    assert "`flyweight train --study NAME` begins one" in err
+    assert "`flyweight train --study NAME` starts one" in err
 
 
 def test_notes_stand_in_the_journal_with_their_author(flyweight, study):

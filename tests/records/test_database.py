@@ -287,7 +287,7 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> No
     (tmp_path / "flyweight.db").write_text("a letter to my aunt, long enough to be taken for a page" * 100)
     before = (tmp_path / "flyweight.db").read_bytes()
 
-    with pytest.raises(DataError, match="not a sound database"):
+    with pytest.raises(DataError, match="no database"):
         Store.open(home=tmp_path)
 
     assert (tmp_path / "flyweight.db").read_bytes() == before

@@ -204,7 +204,7 @@ def test_what_a_diverged_run_lacks_is_explained(tmp_path, which):
 
 
 def test_a_folder_that_is_elsewhere_is_told_as_such(tmp_path):
-    with pytest.raises(DataError, match="is not here: it was deleted, or the run was made elsewhere"):
+    with pytest.raises(DataError, match="is missing: it was deleted, or the run was made on another machine"):
         RunFolder(path=tmp_path / RUN).result()
 
 

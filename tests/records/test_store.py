@@ -290,7 +290,7 @@ def test_a_status_that_is_none_is_told_with_the_nearest(store: Store, start: Sta
 
     with pytest.raises(UsageError, match="Did you mean 'finished'"):
         store.finish(run.id, "finish")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no status 'running'"):
+    with pytest.raises(UsageError, match="unknown status 'running'"):
         store.finish(run.id, "running")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="Did you mean 'diverged'"):
         store.runs(status="diverge")
@@ -525,7 +525,7 @@ def test_best_is_of_the_images_of_the_latest_run_and_says_so(store: Store, start
     with pytest.raises(UsageError, match=r"no finished run .* on svhn; there are runs on mnist, toy"):
         telling.get("@best:svhn")
     for wrong in ("@best:", "@latest:mnist", "@bets"):
-        with pytest.raises(UsageError, match="no shortcut"):
+        with pytest.raises(UsageError, match="unknown shortcut"):
             telling.get(wrong)
 
 

@@ -1,4 +1,4 @@
-"""Who writes a note: the name given, else FLYWEIGHT_AUTHOR, else the name that the person is logged in as."""
+"""The author of a note: the given name, else $FLYWEIGHT_AUTHOR, else the login name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""From an address to a database whose tables are current: an engine, or one clear line why not.
+"""Open a database by its address and migrate it: an engine, or an error of one line.
 
-SQLite is one file that many processes of one machine share; PostgreSQL serves many machines. The rest of the room
-sees no difference.
+SQLite is a file that processes of one machine share; PostgreSQL serves many machines. Other modules of `records` need
+not distinguish them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from flyweight.records.tables import SCHEMA_VERSION, VERSION_TABLE
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 MIGRATION_SECONDS = 120
-ADVISORY_LOCK = 0x666C79  # any number that every flyweight agrees on ("fly")
+ADVISORY_LOCK = 0x666C79  # a number for the lock of all flyweight processes ("fly")
 
 
 def open_database(url: str | None, home: Path) -> Engine:
-    """The database at the address (default: a file in the home), its tables made or brought up to date."""
+    """The database at the address (default: a file in the home) with current tables."""
     address = database_url(url, home)
     if address.get_backend_name() == "sqlite":
         require_writable(_file(address))
@@ -38,7 +38,7 @@ def open_database(url: str | None, home: Path) -> Engine:
 
 
 def database_url(url: str | None, home: Path) -> URL:
-    """The address in SQLAlchemy's form; `postgresql://` and `postgres://` mean psycopg 3.
+    """The address as a SQLAlchemy URL; `postgresql://` and `postgres://` use psycopg 3.
 
     >>> database_url("postgres://lab@server/nets", Path("home")).drivername
     'postgresql+psycopg'
@@ -53,16 +53,16 @@ def database_url(url: str | None, home: Path) -> URL:
         return address.set(drivername="postgresql+psycopg")
     if address.drivername == "sqlite" and address.database not in (None, "", ":memory:"):
         return address.set(database=str(Path(str(address.database)).expanduser().absolute()))
-    raise UsageError(f"no such kind of database: {shown(address)!r}; {_ADDRESSES}")
+    raise UsageError(f"unknown kind of database: {shown(address)!r}; {_ADDRESSES}")
 
 
 _ADDRESSES = "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
 def make_engine(address: URL, *, foreign_keys: bool = True) -> Engine:
-    """An engine that connects anew for each piece of work.
+    """An engine that opens a connection for each operation.
 
-    Nothing is left open then: stores need no closing, and may be used after a fork and from several threads.
+    So stores need not be closed, and work after a fork and from several threads.
     """
     try:
         engine = create_engine(address, poolclass=NullPool, json_serializer=_json)
@@ -77,52 +77,52 @@ def make_engine(address: URL, *, foreign_keys: bool = True) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees one state of the database."""
+    """A connection that reads one consistent state of the database."""
     with speaking_plainly(engine), engine.connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A connection whose work is done whole or not at all."""
+    """A connection with a transaction: all of it is written, or nothing."""
     with speaking_plainly(engine), engine.execution_options(writes=True).begin() as connection:
         yield connection
 
 
 @contextmanager
 def speaking_plainly(engine: Engine) -> Iterator[None]:
-    """Turn what a person can mend (no server, full disk, no rights, broken file) into one line of ours."""
+    """A context that turns errors of the environment (no server, full disk, no rights, broken file) into one line."""
     try:
         yield
     except OperationalError as error:
         raise MissingError(f"cannot use the database {shown(engine.url)}: {_first_line(error)}") from error
     except DatabaseError as error:
-        if type(error) is not DatabaseError:  # the children (a constraint, a query) are our own mistakes
+        if type(error) is not DatabaseError:  # its subclasses (a constraint, a query) are bugs of ours
             raise
         raise DataError(
-            f"{shown(engine.url)} is not a sound database: {_first_line(error)}; move the file away or restore a copy"
+            f"{shown(engine.url)} is damaged or no database: {_first_line(error)}; move the file away or restore a copy"
         ) from error
 
 
 def require_writable(path: Path) -> None:
-    """Refuse, before anything is written, a place that cannot be written; make the folder it lies in."""
+    """Create the folder of a database file, and check that it is writable."""
     folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         missing_rights = not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK))
     except OSError as error:
-        raise MissingError(f"cannot use the folder {folder}: {error.strerror}; {_MEND}") from error
+        raise MissingError(f"cannot use the folder {folder}: {error.strerror}; {_HELP}") from error
     if missing_rights:
-        raise MissingError(f"{path} must be writable and is not; {_MEND}")
+        raise MissingError(f"{path} is not writable; {_HELP}")
 
 
-_MEND = "mend its permissions, or set FLYWEIGHT_HOME to another folder"
+_HELP = "mend its permissions, or set FLYWEIGHT_HOME to another folder"
 
 
 def bring_up_to_date(engine: Engine) -> None:
-    """Make or migrate the tables if they are not current; many processes may ask at once, one does it."""
+    """Create or migrate the tables if needed; of several processes, one does it."""
     if not _is_new_file(engine):
-        # Compared by hand: importing Alembic takes longer than everything else that opening does.
+        # Alembic is only imported if needed: that takes longer than everything else here.
         with reading(engine) as connection:
             found = schema_version(connection)
         if found == SCHEMA_VERSION:
@@ -137,7 +137,7 @@ def bring_up_to_date(engine: Engine) -> None:
 
 
 def schema_version(connection: Connection) -> str | None:
-    """The number of the last migration done; None in a database without our tables."""
+    """The number of the last migration; None in a database without our tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     version: str | None = connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
@@ -145,7 +145,7 @@ def schema_version(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
-    """Run the missing migrations in the connection's transaction, which the caller ends."""
+    """Run the missing migrations in the transaction of the connection; the caller commits."""
     from alembic import command
     from alembic.config import Config
 
@@ -157,7 +157,7 @@ def upgrade(connection: Connection, migrations: Path = MIGRATIONS) -> None:
 
 
 def shown(address: URL) -> str:
-    """The address as it may be printed: a file as its path, a server without its password."""
+    """The address for messages: the path of a file, or a server without its password."""
     if address.get_backend_name() == "sqlite":
         return str(address.database)
     return address.render_as_string(hide_password=True)
@@ -165,7 +165,7 @@ def shown(address: URL) -> str:
 
 def _migrate(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
-        # Batch migrations rebuild tables under a new name, which enforced foreign keys would take for deletions.
+        # Batch migrations rebuild tables, which enforced foreign keys would treat as deletions.
         engine = make_engine(engine.url, foreign_keys=False)
         _switch_to_wal(engine)
     with writing(engine) as connection:
@@ -177,7 +177,7 @@ def _migrate(engine: Engine) -> None:
 
 @contextmanager
 def _migration_lock(engine: Engine) -> Iterator[None]:
-    """Keep the other processes of this machine from migrating; PostgreSQL has its own lock, in the transaction."""
+    """A lock against migrations by other processes of this machine; PostgreSQL has a lock in the transaction."""
     if engine.dialect.name != "sqlite":
         yield
         return
@@ -190,12 +190,12 @@ def _migration_lock(engine: Engine) -> Iterator[None]:
             yield
     except Timeout as error:
         raise MissingError(
-            f"another process has been holding {lock} for {MIGRATION_SECONDS} s; end it and try again"
+            f"another process has held {lock} for {MIGRATION_SECONDS} s; end that process and try again"
         ) from error
 
 
 def _is_new_file(engine: Engine) -> bool:
-    """Whether SQLite has yet to make the file. Looking without connecting leaves the switch to WAL undisturbed."""
+    """Whether the file is missing or empty. Checked without a connection, which would disturb the switch to WAL."""
     if engine.dialect.name != "sqlite":
         return False
     path = _file(engine.url)
@@ -203,7 +203,7 @@ def _is_new_file(engine: Engine) -> bool:
 
 
 def _switch_to_wal(engine: Engine) -> None:
-    """Readers no longer wait for a writer; the mode stays in the file."""
+    """Set write-ahead logging: readers do not wait for writers; the file keeps the mode."""
     with speaking_plainly(engine), engine.connect() as connection:
         cursor = connection.connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -213,7 +213,7 @@ def _switch_to_wal(engine: Engine) -> None:
 def _prepare_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own transactions begin late and do not hold DDL: ours are begun below.
+        # Transactions of the driver begin late and exclude DDL, so we begin them below.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -221,7 +221,7 @@ def _prepare_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A writer takes its lock at once: one that read first could not wait for it, SQLite would refuse it.
+        # Writers lock immediately: after a read SQLite would refuse the lock instead of waiting.
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -244,7 +244,7 @@ def _without_password(url: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Text that both back ends take: an error's message must never be what keeps a run from being closed."""
+    """Text that both databases accept, so that any error message can be stored with a run."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Names for runs: 20 characters that sort by time, need no coordination, and are safe as a folder name.
+"""Ids of runs: 20 characters that sort by time, need no coordination, and are valid folder names.
 
 Nine characters of milliseconds since 1970 and eleven of randomness, in Crockford's base 32 (no i, l, o, u), lowercase.
 Two processes that start a run in the same millisecond collide once in 2^55 tries.
@@ -23,7 +23,7 @@ _MISREADINGS = str.maketrans("ilo", "110")
 
 
 class RunIds:
-    """Makes ids, each greater than the one before, even when the clock stands still or is set back."""
+    """Creates increasing ids, even if the clock stops or is set back."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class RunIds:
         """The next id."""
         with self._lock:
             drawn = (self._clock() // 1_000_000 << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
-            # A forked child starts afresh: counting on from the parent's last id would meet the parent's next one.
+            # A forked child must not continue from the last id of its parent, which would collide.
             if self._pid != os.getpid():
                 self._pid, self._last = os.getpid(), -1
             self._last = max(drawn, self._last + 1)
@@ -55,7 +55,7 @@ def encode(number: int, length: int) -> str:
 
 
 def normalised(text: str) -> str:
-    """What a person typed, as ids are written: lowercase, with o read as 0 and i and l as 1.
+    """Typed text as an id: lowercase, with o read as 0, i and l as 1.
 
     >>> normalised(" 1O4L")
     '1041'

@@ -1,4 +1,4 @@
-"""What people keep beside the runs: notes on recipes, and how a comparison will be decided before seeds are added."""
+"""Notes of people on recipes, and plans of sequential comparisons."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flyweight.records.tables import notes, plans
 
 
 class Notebook:
-    """Notes and plans in one database; what is written once is never changed."""
+    """Notes and plans in one database; they are never changed."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def write_note(self, recipe_hash: str, kind: NoteKind, text: str, *, author: str, study: str | None = None) -> Note:
-        """Keep what a person writes of a recipe in a study; what was written before stays on record."""
+        """Add a note on a recipe in a study; earlier notes stay."""
         note = Note(
             id=new_run_id(),
             study=study,
@@ -49,7 +49,7 @@ class Notebook:
         looks: Sequence[tuple[int, int]],
         level: float,
     ) -> SeedPlan:
-        """Keep how a comparison will be decided, before seeds are added for it; there is one plan to a question."""
+        """Store the plan of a comparison before seeds are added; each comparison has one."""
         plan = SeedPlan(
             id=new_run_id(),
             baseline_hash=baseline_hash,
@@ -70,7 +70,7 @@ class Notebook:
             return tuple(SeedPlan(**row) for row in connection.execute(select(plans).order_by(plans.c.id)).mappings())
 
     def plan(self, baseline_hash: str, changed_hash: str, *, data_hash: str, part: HeldOut) -> SeedPlan | None:
-        """The plan of a comparison, whichever of the two was called the baseline; None where seeds were not added."""
+        """The plan of a comparison in either direction, or None."""
         about = {baseline_hash, changed_hash}, data_hash, part
         found = (p for p in self.plans() if ({p.baseline_hash, p.changed_hash}, p.data_hash, p.part) == about)
         return next(found, None)

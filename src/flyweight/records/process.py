@@ -1,4 +1,4 @@
-"""Which process writes a run, and whether it is still there.
+"""The process that writes a run, and whether it still runs.
 
 A process id alone is not enough: the number is given again once the process has gone. Its start time tells them apart.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process of one machine, for as long as it lives."""
+    """One process of one machine."""
 
     host: str
     pid: int
@@ -22,13 +22,13 @@ class Process:
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The current process."""
     pid = os.getpid()
     return Process(host=socket.gethostname(), pid=pid, started=start_time(pid) or "")
 
 
 def is_gone(process: Process) -> bool:
-    """Whether the process has certainly ended; False where this machine cannot tell, as for another host's."""
+    """Whether the process has certainly ended; False if unknown, for example on another host."""
     if process.host != socket.gethostname():
         return False
     if not _exists(process.pid):
@@ -38,7 +38,7 @@ def is_gone(process: Process) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in the system's own words, fit only to be compared; None if that cannot be read."""
+    """The start time of the process as text of the system, only for comparison; None if unknown."""
     if Path("/proc/self/stat").exists():
         fields = _stat_fields(pid)
         return None if fields is None else fields[19]
@@ -53,11 +53,11 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     fields = _stat_fields(pid)
-    return fields is None or fields[0] not in ("Z", "X")  # a zombie's number is still taken
+    return fields is None or fields[0] not in ("Z", "X")  # a zombie keeps its number
 
 
 def _stat_fields(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the third (state) on: the second, the name, may hold spaces and brackets."""
+    """The fields of /proc/PID/stat from the third (state) on; the second, the name, can have spaces and brackets."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -68,7 +68,7 @@ def _stat_fields(pid: int) -> list[str] | None:
 def _start_in_ps(pid: int) -> str | None:
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     try:
-        # Without the C locale, the same moment reads differently in two terminals.
+        # The C locale, so that the text is the same in every terminal.
         answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})  # noqa: S603
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""A run and its epochs as they stand in the database: values, readable without SQLAlchemy."""
+"""A run and its epochs as values of the database, without SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ STATUSES: tuple[str, ...] = ("running", *ENDINGS)
 NoteKind: TypeAlias = Literal["before", "after"]
 HeldOut: TypeAlias = Literal["validation", "test"]  # splits that nothing is trained on; plans call one their part
 
-# Why a run was made. run: a person asked for it. trial: it tries a change, for the doctor or a search. remedy: a recipe
-# that the doctor fixed, trained in full. reproduction: a step of a document. certification: figures that are published.
+# Why a run was made. run: a person started it. trial: tests a change, for the doctor or a search. remedy: a recipe that
+# the doctor fixed. reproduction: a step of a document. certification: published figures.
 Purpose: TypeAlias = Literal["run", "trial", "remedy", "reproduction", "certification"]
 PurposeFilter: TypeAlias = Purpose | Literal["all"] | tuple[Purpose, ...]
 
 NOTE_KINDS: tuple[str, ...] = get_args(NoteKind)
 HELD_OUT: tuple[str, ...] = get_args(HeldOut)
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
-# The purposes whose runs count as results of their recipe: those that train it as it stands, to know what it reaches.
+# The purposes whose runs count as results of their recipe.
 RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
 
-# What decides the bits of a run: where all of it is equal, so are the weights (docs/architecture.md). "step" and
+# What determines the bits of a run: if all of it is equal, the weights are equal (docs/architecture.md). "step" and
 # "stacked" (how many runs trained as one stacked net) are on record of runs on a GPU and of stacked ones.
 FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device", "step", "stacked")
 
 
 class NewRun(TypedDict):
-    """What is known when a run starts. parent_hash: `recipe_hash` of the recipe that this one was changed from."""
+    """The values of a run at its start. parent_hash: `recipe_hash` of the recipe that was changed."""
 
     name: str
     seed: int
@@ -60,7 +60,7 @@ class NewRun(TypedDict):
 
 
 class RunFilter(TypedDict, total=False):
-    """Values that the runs of a list must have; None or a missing key sets no condition."""
+    """A filter of runs; None or a missing key is no condition."""
 
     status: str | None
     name: str | None
@@ -72,7 +72,7 @@ class RunFilter(TypedDict, total=False):
 
 
 class Result(TypedDict, total=False):
-    """What is known of a run when it ends; a missing key leaves its column unchanged."""
+    """The values of a run at its end; a missing key leaves its column unchanged."""
 
     epochs_done: int
     best_epoch: int | None
@@ -91,10 +91,10 @@ class Result(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFigures:
-    """What a journal needs of a run: without the recipe and the environment, so that thousands load at once.
+    """A run without its recipe and environment, so that thousands load fast.
 
-    Accuracies are fractions, derived from the counts. A loss that is None was not measured or was not a number;
-    `status` tells which. parent_hash: the `recipe_hash` of the recipe that this one was changed from.
+    Accuracies are fractions. A loss of None was not measured or not a number, see `status`. parent_hash: the
+    `recipe_hash` of the recipe that was changed.
     """
 
     id: str
@@ -122,12 +122,12 @@ class RunFigures:
     purpose: Purpose = "run"
 
     def figures(self, split: Split) -> Figures | None:
-        """Of the kept net on the images of a split; None where it was not measured, as while the test set is closed."""
+        """The figures of the kept net on a split; None if not measured, for example before the test set is opened."""
         correct, count, loss = (getattr(self, f"{split}_{name}") for name in ("correct", "count", "loss"))
         return Figures(correct=correct, count=count, loss=loss) if correct is not None and count else None
 
     def accuracy(self, split: Split) -> float | None:
-        """Fraction of the images of a split that the kept net classifies right; None where it was not measured."""
+        """The accuracy of the kept net on a split, as a fraction; None if not measured."""
         found = self.figures(split)
         return None if found is None else found.accuracy
 
@@ -142,7 +142,7 @@ class RunFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(RunFigures):
-    """One run in full: its figures, what was asked, and where it ran."""
+    """One run in full: figures, recipe and environment."""
 
     recipe: dict[str, Any]
     registered_params: int
@@ -161,12 +161,12 @@ class RunRecord(RunFigures):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the bits of the run, where it is on record."""
+        """What determines the bits of the run, as far as recorded."""
         return {name: self.environment[name] for name in FINGERPRINT if name in self.environment}
 
     @property
     def other_precision(self) -> str | None:
-        """The precision that it was computed in, where that is not the one of its recipe."""
+        """The precision of the computation if it is not that of the recipe."""
         return other_precision(self.environment, self.recipe)
 
     @property
@@ -174,7 +174,7 @@ class RunRecord(RunFigures):
         return self.accuracy("train")
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: what it is, how it ended, and its accuracies; all text is escaped."""
+        """The HTML table for notebooks; all text is escaped."""
         facts: dict[str, object] = {
             "run": self.id,
             "recipe": self.name,
@@ -193,7 +193,7 @@ class RunRecord(RunFigures):
 
 
 def other_precision(environment: Mapping[str, Any], recipe: Mapping[str, Any]) -> str | None:
-    """The precision on record, where it is not the one of the recipe.
+    """The recorded precision if it is not that of the recipe.
 
     >>> other_precision({"precision": "float32"}, {"train": {"precision": "bfloat16"}})
     'float32'
@@ -204,10 +204,9 @@ def other_precision(environment: Mapping[str, Any], recipe: Mapping[str, Any]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """A person's words about a recipe in a study, or about the recipe alone if `study` is None.
+    """A note about a recipe in a study; study: None for a note about the recipe in general.
 
-    kind: what was expected before, or what is thought after. A later note of a kind replaces the one before in a
-    journal; all of them are kept.
+    kind: an expectation (before) or a conclusion (after). A journal shows the last note of each kind; all are stored.
     """
 
     id: str
@@ -221,9 +220,9 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedPlan:
-    """What was decided before seeds were added to a comparison: at which numbers of seeds it is looked at, and how.
+    """The plan of a sequential comparison, made before seeds are added.
 
-    looks: pairs (seeds of the baseline, seeds of the changed recipe). level: the p below which a look is an answer.
+    looks: pairs (seeds of the baseline, seeds of the changed recipe) at which it is tested. level: threshold of p.
     """
 
     id: str
@@ -238,7 +237,7 @@ class SeedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One epoch of one run; None where nothing was measured or the value was not a number."""
+    """One epoch of one run; None for values that were not measured or not a number."""
 
     run_id: str
     epoch: int

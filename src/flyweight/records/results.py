@@ -1,4 +1,4 @@
-"""What a run leaves behind, as values: figures, reported metrics, predictions. How they are kept is not known here."""
+"""The results of a run as values: figures, reported metrics, predictions. Files are in `run_folder.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of the kept net on the images of a split; a loss that is not a number is None."""
+    """Figures of the kept net on a split; a loss that is not a number is None."""
 
     correct: int
     count: int
@@ -41,14 +41,14 @@ class EpochLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedFigures(Figures):
-    """Of a split, measured as the protocol of the recipe has it; loss_error: standard error of the loss."""
+    """Figures of a split as the protocol of the recipe measures them; loss_error: standard error of the loss."""
 
     loss_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedTraining:
-    """Of the images trained on. count: of the last batch, where its loss is what is reported; else None."""
+    """Reported figures of the training images. count: of the last batch if its loss is reported; else None."""
 
     accuracy: float
     loss: float | None = None
@@ -58,7 +58,7 @@ class ReportedTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedEpoch:
-    """What the protocol reports of an epoch, by the names that it gives the splits."""
+    """The reported metrics of an epoch, with the names of splits in the protocol."""
 
     epoch: int
     train: ReportedTraining
@@ -66,7 +66,7 @@ class ReportedEpoch:
     test: ReportedFigures | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; what was not measured is left out."""
+        """Plain values for JSON, without those that were not measured."""
         values = asdict(self)
         values["train"] = {
             name: value for name, value in sorted(values["train"].items()) if name == "loss" or value is not None
@@ -88,7 +88,7 @@ class Reported:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """All figures of a run that is over; a run that diverged has none of a split.
+    """All figures of an ended run; a diverged run has no figures of splits.
 
     judged_on: the split that chose the best epoch. kept: which epoch's weights were kept, "best" or "last".
     protocol: what its protocol does otherwise, in words. reported: its last epoch as that reports it.
@@ -130,13 +130,13 @@ class RunResult:
     n_stacked: int = 1
 
     def figures(self, split: Split) -> Figures | None:
-        """Those of a split by its name."""
+        """The figures of a split by its name."""
         found: Figures | None = getattr(self, split)
         return found
 
     @property
     def kept_epoch(self) -> int:
-        """The epoch whose weights were kept; 0 where none was finished."""
+        """The epoch whose weights are kept; 0 if none was finished."""
         return self.best_epoch or 0 if self.kept == "best" else self.epochs
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Of the images of a split, in their order. labels: (N,) int64. probabilities: (N, classes) float32."""
+    """Predictions for the images of a split in order. labels: (N,) int64. probabilities: (N, classes) float32."""
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -160,7 +160,7 @@ class Predictions:
         return found
 
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes): how often an image of the class of the row was taken for that of the column."""
+        """(classes, classes): counts by true class (row) and predicted class (column)."""
         import numpy as np
 
         counts = np.zeros((self.probabilities.shape[1],) * 2, np.int64)
@@ -170,7 +170,7 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Misread:
-    """Test images that the net gets wrong, the most confident mistakes first, at most as many as a run keeps.
+    """Misclassified test images, the most confident mistakes first, limited in number.
 
     images: (N, C, H, W) uint8. indices: (N,), where they stand in the test set.
     """

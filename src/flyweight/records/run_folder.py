@@ -45,7 +45,7 @@ File: TypeAlias = Literal[
     "trials",
 ]
 
-# Names that older versions gave are kept, so that their folders are read as before.
+# Old names of files are kept, so that old folders can be read.
 NAMES: Final[Mapping[File, str]] = MappingProxyType(
     {
         "recipe": "recipe.toml",
@@ -76,7 +76,7 @@ HISTORY_COLUMNS: Final = (
     "seconds",
     "images_per_second",
 )
-# What reading raises for a file that is cut off, changed, or made to do harm.
+# Errors of reading a file that is truncated, changed or malicious.
 _UNREADABLE: Final = (
     OSError,
     ValueError,
@@ -94,7 +94,7 @@ Value = TypeVar("Value")
 
 
 class Measured(Protocol):
-    """A line of the history: it has an attribute for each of `HISTORY_COLUMNS`."""
+    """A line of the history, with an attribute for each of `HISTORY_COLUMNS`."""
 
     @property
     def epoch(self) -> int: ...
@@ -102,7 +102,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """The files of one run. Every method that reads raises DataError for a file that is missing or damaged."""
+    """The files of one run. Methods that read raise DataError if a file is missing or damaged."""
 
     path: Path
 
@@ -111,7 +111,7 @@ class RunFolder:
         return self.path.name
 
     def file(self, which: File) -> Path:
-        """Where a file is, or would be."""
+        """The path of a file, existing or not."""
         return self.path / NAMES[which]
 
     def has(self, which: File) -> bool:
@@ -128,7 +128,7 @@ class RunFolder:
         files.write_json(self.file("environment"), facts)
 
     def environment(self) -> dict[str, Any]:
-        """Where and with what the run was made: versions, machine, threads, precision."""
+        """The environment of the run: versions, machine, threads, precision."""
         return self._read("environment", "facts by name", _table)
 
     def write_history(self, epochs: Iterable[Measured]) -> None:
@@ -145,7 +145,7 @@ class RunFolder:
         files.write_json(self.file("reported"), reported.as_dict())
 
     def reported(self) -> Reported:
-        """The reported metrics; empty for a run whose recipe has no protocol, which has no such file."""
+        """The reported metrics; empty without the file, which only recipes with a protocol have."""
         if not self.has("reported"):
             return Reported()
 
@@ -159,18 +159,18 @@ class RunFolder:
         files.write_bytes(self.file("checkpoint"), content)
 
     def checkpoint(self) -> bytes | None:
-        """What a stopped run goes on from; None before the first epoch is saved, and after the end."""
+        """The checkpoint of a stopped run; None before the first epoch, and after the end."""
         return self.file("checkpoint").read_bytes() if self.has("checkpoint") else None
 
     def write_end(self, result: RunResult, history: Iterable[Measured]) -> None:
-        """The last files of a run: its figures and their history; the checkpoint goes, and the checksums are made."""
+        """Write the result and the history, delete the checkpoint, and write the checksums."""
         files.write_json(self.file("result"), result.as_dict())
         self.write_history(history)
         self.file("checkpoint").unlink(missing_ok=True)
         self.write_checksums()
 
     def result(self) -> RunResult:
-        """The figures of a run that is over."""
+        """The result of an ended run."""
 
         def read(content: bytes) -> RunResult:
             table = _table(content)
@@ -185,13 +185,13 @@ class RunFolder:
         return self._read("weights", "the weights of the run's net", Weights.from_bytes)
 
     def weights_digest(self) -> str | None:
-        """SHA-256 of the file of the weights; None where there is none."""
+        """SHA-256 of the file of weights; None without it."""
         return files.sha256(self.file("weights")) if self.has("weights") else None
 
     def write_predictions(
         self, *, validation: Predictions, test: Predictions, validation_indices: NDArray[Any]
     ) -> None:
-        """validation_indices: where the validation images stand in the set that they were held out of."""
+        """validation_indices: of the validation images in the set that they were held out of."""
         arrays = {
             f"{split}_{name}": getattr(predictions, name)
             for split, predictions in (("test", test), ("validation", validation))
@@ -200,7 +200,7 @@ class RunFolder:
         files.write_bytes(self.file("predictions"), _npz(**arrays, validation_indices=validation_indices))
 
     def predictions(self, split: Literal["validation", "test"]) -> Predictions:
-        """What the kept net predicts on the images of a split."""
+        """The predictions of the kept net on the images of a split."""
 
         def read(content: bytes) -> Predictions:
             labels, probabilities = _arrays(content, f"{split}_labels", f"{split}_probabilities")
@@ -219,7 +219,7 @@ class RunFolder:
         files.write_bytes(self.file("misread"), _npz(**arrays, answers=misread.predicted))
 
     def misread(self) -> Misread:
-        """Test images that the kept net gets wrong."""
+        """Test images that the kept net misclassifies."""
 
         def read(content: bytes) -> Misread:
             images, *others = _arrays(content, "images", "labels", "answers", "probabilities", "indices")
@@ -235,7 +235,7 @@ class RunFolder:
         return self._read("misread", "test images and what was predicted of them", read)
 
     def write_checksums(self) -> None:
-        """SHA-256 of every file that is in the folder now."""
+        """SHA-256 of every file in the folder."""
         ours = self.file("checksums")
         found = [path for path in self.path.rglob("*") if path.is_file() and not files.is_unfinished(path)]
         names = sorted(path.relative_to(self.path).as_posix() for path in found if path != ours)
@@ -251,23 +251,23 @@ class RunFolder:
         faults = [_fault(self.path / name, expected) for name, expected in sums.items()]
         found = [fault for fault in faults if fault]
         if found:
-            raise DataError(f"{self.path} is not as it was written: {'; '.join(found)}. Restore it, or train again.")
+            raise DataError(f"{self.path} has changed: {'; '.join(found)}. Restore it, or train again.")
 
     def write_report(self, page: str, pictures: Mapping[str, bytes]) -> Path:
-        """The page of a run, and its pictures as PNG files by their names; returns where the page is."""
+        """Write the page of a run and its plots as PNG files; returns the path of the page."""
         for name, content in pictures.items():
             files.write_bytes(self.path / f"{name}.png", content)
         files.write_text(self.file("report"), page)
         return self.file("report")
 
     def write_json(self, which: Literal["probes", "trials"], value: object) -> None:
-        """What the doctor keeps beside a run, in a form that only the doctor knows."""
+        """Write a JSON file of the doctor."""
         files.write_json(self.file(which), value)
 
     def read_json(
         self, which: Literal["probes", "trials"], parse: Callable[[Any], Value], *, holds: str
     ) -> Value | None:
-        """What `write_json` kept, as `parse` makes it of plain values, or ValueError; None where there is no file."""
+        """Read a file of `write_json` with `parse`, which raises ValueError for wrong values; None without a file."""
         return self._read(which, holds, lambda content: parse(json.loads(content))) if self.has(which) else None
 
     def _read(self, which: File, holds: str, parse: Callable[[bytes], Value]) -> Value:
@@ -284,10 +284,10 @@ class RunFolder:
             ) from error
 
     def _why_missing(self, which: File) -> str:
-        """What is to be done about a file that is not there."""
+        """The message for a missing file, with the next step."""
         run = f"run {self.run_id[:SHORT_ID]}"
         if not self.path.is_dir():
-            return f"{run}: its folder {self.path} is not here: it was deleted, or the run was made elsewhere."
+            return f"{run}: its folder {self.path} is missing: it was deleted, or the run was made on another machine."
         if which not in WRITTEN_AT_START and not self.has("result"):
             return (
                 f"{run} is unfinished, so it has no {which} yet; continue it with: "
@@ -332,7 +332,7 @@ def _fault(path: Path, expected: str) -> str | None:
 
 
 def validated(kind: type[Value], value: object) -> Value:
-    """A value of this kind; a wrong type or a missing key is a ValueError that names the first of them."""
+    """A value of this type; a wrong type or a missing key is a ValueError that names the first one."""
     from pydantic import ValidationError
 
     try:

@@ -1,4 +1,4 @@
-"""Which run is meant: an id, the beginning of one, `@latest`, `@best` or `@best:mnist`.
+"""Select a run: by id, the beginning of one, `@latest`, `@best` or `@best:mnist`.
 
 And what to say of none or of several.
 """
@@ -22,7 +22,7 @@ CANDIDATES = 5
 
 
 def by_selector(connection: Connection, selector: str, say: Callable[[str], None]) -> RunRecord:
-    """The one run that is meant; anything else is a UsageError that lists what could have been.
+    """The run of a selector; UsageError, with candidates, if there is none or several.
 
     say: called with a sentence about the choice of `@best`.
     """
@@ -30,13 +30,13 @@ def by_selector(connection: Connection, selector: str, say: Callable[[str], None
 
 
 def columns_of_runs() -> Select[Any]:
-    """All columns of a run, and how often its test set was opened."""
+    """All columns of a run, and the number of openings of the test set."""
     opened = select(func.count()).where(test_openings.c.run_id == runs.c.id).correlate(runs).scalar_subquery()
     return select(runs, opened.label("test_openings"))
 
 
 def made_for(purpose: PurposeFilter) -> ColumnElement[bool]:
-    """The condition that a run was made for this purpose, or for one of these; "all" is no condition.
+    """The condition that a run has this purpose, or one of these; "all" is no condition.
 
     Raises:
         UsageError: no such purpose.
@@ -69,7 +69,7 @@ def _by_shortcut(connection: Connection, shortcut: str, say: Callable[[str], Non
     name, colon, data = shortcut.partition(":")
     if name not in SHORTCUTS or (colon and (name != "@best" or not data)):
         raise UsageError(
-            f"no shortcut {shortcut!r}; there are {', '.join(SHORTCUTS)} and @best:DATA, as in @best:mnist."
+            f"unknown shortcut {shortcut!r}; known: {', '.join(SHORTCUTS)} and @best:DATA, as in @best:mnist."
             f"{nearest(shortcut, SHORTCUTS)}"
         )
     if name == "@best":
@@ -101,7 +101,7 @@ def _best(connection: Connection, data: str, say: Callable[[str], None]) -> RunR
         raise UsageError(
             f"@best: there is no finished run with a validation accuracy{known}; `flyweight train` makes one"
         )
-    # Accuracies on validation images, test images and training images do not compare either.
+    # Accuracies on validation, test and training images cannot be compared.
     same = [row for row in wanted if (row.data_hash, row.judged) == (wanted[0].data_hash, wanted[0].judged)]
     chosen = max(same, key=lambda row: (_lower(row.validation_correct, row.validation_count), -row.params, row.id))
     record = one(connection, chosen.id)
@@ -139,7 +139,7 @@ def _by_prefix(connection: Connection, selector: str) -> RunRecord:
 
 
 def unknown(connection: Connection, selector: str) -> UsageError:
-    """What to say of a selector that names no run: those of that name if it is one, else the latest."""
+    """The error for a selector without a run; lists the runs of a recipe of that name, else the latest."""
     named = fetch(connection, newest(columns_of_runs().where(runs.c.name == selector)).limit(CANDIDATES + 1))
     if named:
         return UsageError(f"{selector!r} is the name of a recipe, not of one run; its runs:{_listed(named)}")
@@ -150,6 +150,6 @@ def unknown(connection: Connection, selector: str) -> UsageError:
 
 
 def _listed(records: Sequence[RunRecord], length: int = SHORT_ID) -> str:
-    """A line per run, with so many characters of its id."""
+    """A line per run; length: shown characters of the id."""
     lines = [f"\n  {one.id[:length]}  {one.name}  seed {one.seed}  {one.status}" for one in records[:CANDIDATES]]
     return "".join(lines) + ("\n  ..." if len(records) > CANDIDATES else "")

@@ -1,6 +1,6 @@
-"""The store: where runs are written when they start, closed whatever happens, and found again.
+"""The store: runs are written when they start, closed whatever happens, and looked up.
 
-Plain values go in, records come out. It knows rows and folders; what a net or a training is, it is not told.
+In: plain values. Out: records. It has rows and folders, and no code of nets or training.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from flyweight.records.tables import epochs, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
-HASHES_AT_ONCE = 500  # SQLite takes a limited number of parameters
+HASHES_AT_ONCE = 500  # SQLite limits the number of parameters
 
 
 class Store:
@@ -47,13 +47,13 @@ class Store:
     def __init__(self, engine: Engine, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self._engine, self._say = engine, say
         self.home = home
-        self.notebook = Notebook(engine)  # what people write beside the runs
+        self.notebook = Notebook(engine)  # notes and plans of people
 
     @classmethod
     def open(
         cls, url: str | None = None, home: str | Path | None = None, *, say: Callable[[str], None] = lambda _: None
     ) -> Store:
-        """The store at an address, made and migrated where needed.
+        """The store at an address, created or migrated if needed.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://...`; default FLYWEIGHT_DATABASE, else a file in the home.
@@ -72,17 +72,17 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The database's address, password included: what another process opens the same store with."""
+        """The address of the database with its password, to open the same store in another process."""
         return self._engine.url.render_as_string(hide_password=False)
 
     def folder(self, run_id: str) -> RunFolder:
-        """The files of a run; the folder of a run from another machine may not exist here."""
+        """The folder of a run; it may not exist if the run was made on another machine."""
         if not is_run_id(run_id):
             raise UsageError(f"{run_id!r} is not a run id; `flyweight runs` lists them")
         return RunFolder(path=self.home / "runs" / run_id)
 
     def start(self, **facts: Unpack[NewRun]) -> RunRecord:
-        """Write the row and make the folder of a run that starts now, in this process."""
+        """Write the row and create the folder of a run that starts now in this process."""
         _require_known(facts, NewRun.__annotations__)
         run_id = new_run_id()
         at_start = {"status": "running", "started_at": now(), "epochs_done": 0, "message": "", **_owner(this_process())}
@@ -93,28 +93,28 @@ class Store:
             return one(connection, run_id)
 
     def log_epoch(self, run_id: str, epoch: int, values: Mapping[str, float | None]) -> None:
-        """Keep an epoch's values (train_loss, train_accuracy, validation_loss, validation_accuracy, lr, seconds).
+        """Store the values of an epoch (train_loss, train_accuracy, validation_loss, validation_accuracy, lr, seconds).
 
         A repeated epoch replaces what was there. What is not a number is kept as NULL: the status tells of divergence.
         """
         self.log_epochs({run_id: (epoch, values)})
 
     def log_epochs(self, lines: Mapping[str, tuple[int, Mapping[str, float | None]]]) -> None:
-        """Keep an epoch and its values for each of several runs, by run id, or none if one of them is closed."""
+        """Store an epoch of each of several runs, by run id; none is stored if one of them is closed."""
         with writing(self._engine) as connection:
             for run_id, (epoch, values) in lines.items():
                 _require_known(values, EPOCH_VALUES)
                 kept = {name: _finite(values.get(name)) for name in EPOCH_VALUES}
-                # A run may be marked lost by a machine that could not see its process; what still comes in is kept.
+                # A run can be marked lost by another machine while its process still runs.
                 open_run = (runs.c.id == run_id) & runs.c.status.in_(("running", "lost"))
                 if not connection.execute(update(runs).where(open_run).values(epochs_done=epoch)).rowcount:
                     raise _not_open(connection, run_id)
                 connection.execute(_insert_or_replace(connection, {"run_id": run_id, "epoch": epoch, **kept}))
 
     def open_test(self, run_id: str, purpose: str) -> int:
-        """Note that the test set is opened for this run; returns how often it was, this time included."""
+        """Record an opening of the test set; returns the number of openings including this one."""
         with writing(self._engine) as connection:
-            # Locks the row, so that two processes opening at once get two numbers.
+            # Locks the row, so that two processes get two numbers.
             if connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update()).first() is None:
                 raise unknown(connection, run_id)
             opened = select(func.count()).where(test_openings.c.run_id == run_id)
@@ -124,7 +124,7 @@ class Store:
             return number
 
     def finish(self, run_id: str, status: Ending, **values: Unpack[Result]) -> RunRecord:
-        """Close a running run with how it ended and what is known of it.
+        """Close a running run with its status and figures.
 
         A closed run is not closed again; `resume` opens an interrupted or lost one. The process that owns a run
         marked lost may still close it: it is there, so it was not lost.
@@ -140,7 +140,7 @@ class Store:
             return one(connection, run_id)
 
     def resume(self, run_id: str) -> RunRecord:
-        """Open an interrupted or lost run again, for this process; so too one whose process is found to be gone."""
+        """Reopen an interrupted or lost run for this process; also a running one whose process has ended."""
         with writing(self._engine) as connection:
             record = one(connection, run_id, lock=True)
             is_abandoned = record.status == "running" and is_gone(_process(record))
@@ -158,7 +158,7 @@ class Store:
             return one(connection, run_id)
 
     def mark_lost(self) -> tuple[str, ...]:
-        """Close the running rows whose process on this machine is gone; returns their ids.
+        """Mark running runs as lost if their process on this machine has ended; returns their ids.
 
         Another machine's runs stay as they are: only it can tell.
         """
@@ -171,7 +171,7 @@ class Store:
             "finished_at": now(),
             "message": f"process {record.pid} on {record.host} ended without closing the run",
         }
-        # Matched by owner too: the run may have been resumed since it was read.
+        # Also matched by process: the run may have been resumed since.
         same = [runs.c[name] == value for name, value in _owner(_process(record)).items()]
         with writing(self._engine) as connection:
             closing = update(runs).where(runs.c.id == record.id, runs.c.status == "running", *same)
@@ -190,7 +190,7 @@ class Store:
     def runs(
         self, *, purpose: PurposeFilter = "run", limit: int | None = None, **wanted: Unpack[RunFilter]
     ) -> tuple[RunRecord, ...]:
-        """The runs that match every given value, newest first; by default only those with purpose "run".
+        """The runs with all given values, newest first; by default only those with purpose "run".
 
         purpose: one purpose, several, or "all". The other values are those of `RunFilter`, as `status="finished"`.
         """
@@ -201,7 +201,7 @@ class Store:
             return fetch(connection, query.order_by(runs.c.id.desc()).limit(limit))
 
     def epochs(self, run_id: str) -> tuple[EpochRecord, ...]:
-        """The epochs of a run, first to last; none for a run that has none yet."""
+        """The epochs of a run in order."""
         query = select(epochs).where(epochs.c.run_id == run_id).order_by(epochs.c.epoch)
         with reading(self._engine) as connection:
             return tuple(EpochRecord(**row) for row in connection.execute(query).mappings())
@@ -220,7 +220,7 @@ class Store:
     def figures(
         self, *, study: str | None = None, recipe_hash: str | None = None, purpose: PurposeFilter = "run"
     ) -> tuple[RunFigures, ...]:
-        """The figures of the runs of a study, of a recipe, or of all, oldest first; quick for thousands.
+        """The figures of the runs of a study, of a recipe, or of all, oldest first; fast for thousands.
 
         purpose: one purpose, several, or "all".
 
@@ -231,22 +231,22 @@ class Store:
         query = select(*(columns_of_runs().selected_columns[name] for name in FIGURES))
         query = query.where(*_equal(wanted), made_for(purpose)).order_by(runs.c.id)
         with reading(self._engine) as connection:
-            # Not by `mappings`: for ten thousand rows it takes longer than the query.
+            # Without `mappings`, which takes longer than the query for ten thousand rows.
             found = tuple(RunFigures(**dict(zip(FIGURES, row, strict=True))) for row in connection.execute(query))
         if study is not None and not found:
             known = self.studies(purpose=purpose)
-            names = f"There are {', '.join(known)}." if known else "`flyweight train --study NAME` begins one."
+            names = f"There are {', '.join(known)}." if known else "`flyweight train --study NAME` starts one."
             raise UsageError(f"no study {study!r}.{nearest(study, known)} {names}")
         return found
 
     def studies(self, *, purpose: PurposeFilter = "run") -> tuple[str, ...]:
-        """The names of the studies that have runs of this purpose, the one with the newest run first."""
+        """The names of the studies with runs of this purpose, most recent first."""
         query = select(runs.c.study).where(runs.c.study.is_not(None), made_for(purpose)).group_by(runs.c.study)
         with reading(self._engine) as connection:
             return tuple(connection.scalars(query.order_by(func.max(runs.c.id).desc())))
 
     def first_recipes(self, names: Collection[str]) -> dict[str, dict[str, Any]]:
-        """The recipe of the first run of each name, as stored; one that was not changed from another comes first."""
+        """The stored recipe of the first run of each name, preferably one without a parent."""
         query = select(runs.c.name, runs.c.id).where(runs.c.name.in_(names))
         with reading(self._engine) as connection:
             ordered = connection.execute(query.order_by(runs.c.parent_hash.is_not(None).desc(), runs.c.id.desc()))
@@ -255,7 +255,7 @@ class Store:
             return {row.name: row.recipe for row in found}
 
     def recipes(self, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The recipes on record by their `recipe_hash`, as stored; a hash that no run has is left out."""
+        """The stored recipes by `recipe_hash`; unknown hashes are left out."""
         wanted, found = sorted(set(hashes)), dict[str, dict[str, Any]]()
         with reading(self._engine) as connection:
             for start in range(0, len(wanted), HASHES_AT_ONCE):
@@ -267,7 +267,7 @@ class Store:
 
 
 def default_home() -> Path:
-    """FLYWEIGHT_HOME, else the platform's folder for a user's data."""
+    """$FLYWEIGHT_HOME, else the user data folder of the platform."""
     from platformdirs import user_data_dir
 
     return Path(os.environ.get("FLYWEIGHT_HOME") or user_data_dir("flyweight"))
@@ -286,7 +286,7 @@ def _insert_or_replace(connection: Connection, row: Mapping[str, object]) -> Any
 
 
 def _insert_of(dialect: str) -> Any:
-    """The insert that knows ON CONFLICT; PostgreSQL's is imported only there, since it slows every start."""
+    """The insert with ON CONFLICT; that of PostgreSQL is only imported for it, to start faster."""
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
@@ -298,7 +298,7 @@ def _insert_of(dialect: str) -> Any:
 
 def _require_status(status: str, known: Sequence[str]) -> None:
     if status not in known:
-        raise UsageError(f"no status {status!r}; there are {', '.join(known)}.{nearest(status, known)}")
+        raise UsageError(f"unknown status {status!r}; known: {', '.join(known)}.{nearest(status, known)}")
 
 
 def _equal(wanted: RunFilter) -> list[ColumnElement[bool]]:
@@ -310,7 +310,7 @@ def _equal(wanted: RunFilter) -> list[ColumnElement[bool]]:
 def _require_known(values: Mapping[str, object], known: Collection[str]) -> None:
     unknown = [name for name in values if name not in known]
     if unknown:
-        raise TypeError(f"no such column: {', '.join(unknown)}; there are {', '.join(known)}")
+        raise TypeError(f"unknown column: {', '.join(unknown)}; known: {', '.join(known)}")
 
 
 def _owner(process: Process) -> dict[str, object]:
@@ -328,5 +328,5 @@ def _plain(value: object) -> object:
 
 
 def _finite(value: float | None) -> float | None:
-    """The number, or None if it is not finite: SQLite would turn NaN into NULL by itself, PostgreSQL would keep it."""
+    """The number, or None if it is not finite; SQLite stores NaN as NULL, PostgreSQL as NaN."""
     return value if value is not None and math.isfinite(value) else None

@@ -32,30 +32,30 @@ from flyweight.records.record import HELD_OUT, NOTE_KINDS, PURPOSES, STATUSES
 from flyweight.records.results import SPLITS
 
 SCHEMA_VERSION = "0003"
-VERSION_TABLE = "flyweight_version"  # not Alembic's default, which Optuna and MLflow use when they share the database
+VERSION_TABLE = "flyweight_version"  # not the default of Alembic, which Optuna and MLflow use in a shared database
 
 metadata = MetaData()
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware moment in UTC; SQLite keeps no zone, so it is put back on reading."""
+    """A time in UTC with its zone; SQLite stores no zone, so it is added on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """In UTC, whatever zone the moment was given in."""
+        """The time in UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """In UTC, whatever zone the server speaks."""
+        """The time in UTC, whatever the zone of the server."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _run_id() -> String:
-    # Byte order in PostgreSQL too, whatever the server's language: ids sort by time only that way.
+    # Byte order in PostgreSQL too, so that ids sort by time.
     return String(LENGTH).with_variant(String(LENGTH, collation="C"), "postgresql")
 
 
@@ -64,7 +64,7 @@ def _fraction(name: str, table: str) -> CheckConstraint:
 
 
 def _correct_of_count(split: str) -> CheckConstraint:
-    """Both counts or neither, and never more right answers than images."""
+    """Both counts or neither, and at most as many correct predictions as images."""
     return CheckConstraint(
         f"({split}_correct IS NULL AND {split}_count IS NULL) OR "
         f"({split}_correct IS NOT NULL AND {split}_count IS NOT NULL AND "

@@ -1,4 +1,4 @@
-"""A trained net without its code, and its file: safetensors with what is needed to use it in its header."""
+"""The weights of a trained net and their safetensors file, with the facts to use them in its header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """A trained net without its code: arrays by name, and what is needed to use them.
+    """The weights of a trained net by name, and the facts to use them.
 
     net: in notation, or the path of a module. mean and std are per channel, for pixel values in 0..1.
     """
@@ -27,7 +27,7 @@ class Weights:
     data: str
 
     def as_bytes(self) -> bytes:
-        """A safetensors file, the same to the byte each time."""
+        """A safetensors file; the same bytes each time."""
         from safetensors.numpy import save
 
         facts = {
@@ -42,7 +42,7 @@ class Weights:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Weights:
-        """What `as_bytes` wrote.
+        """The inverse of `as_bytes`.
 
         Raises:
             ValueError, KeyError: anything else.
@@ -70,7 +70,7 @@ class Weights:
 
 
 def _with_facts(content: bytes, facts: Mapping[str, str]) -> bytes:
-    """A safetensors file with these facts in its header. Given to `save`, they come in another order each time."""
+    """A safetensors file with these facts in its header; `save` would write them in varying order."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps({"__metadata__": facts, **json.loads(content[8:end])}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
