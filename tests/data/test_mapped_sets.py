@@ -51,7 +51,7 @@ def everything(found) -> tuple:
         for part, images, classes in found.parts()
         for array in (images, classes)
     ]
-    return arrays, summary(found, split(found, seed=1, validation=3)), found.n_classes, found.has_own_validation
+    return arrays, summary(found, split(found, seed=1, validation=3)), found.n_classes, found.validation_images is None
 
 
 @st.composite

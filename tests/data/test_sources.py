@@ -46,7 +46,7 @@ def test_mnist_keeps_the_promises_of_an_image_set(mnist):
     assert mnist.train_images.dtype == np.uint8
     assert mnist.train_labels.dtype == mnist.test_labels.dtype == np.int64
     assert (mnist.shape, mnist.n_classes, mnist.class_names) == ((1, 28, 28), 10, tuple("0123456789"))
-    assert not mnist.has_own_validation
+    assert mnist.validation_images is None
     assert mnist.fingerprint == "5113c00f2e64069e1bfba584a9d3fb9d94706a2534b32495b44e6386b1e62764"
 
 

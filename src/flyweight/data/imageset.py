@@ -63,10 +63,6 @@ class ImageSet:
     def n_classes(self) -> int:
         return len(self.class_names)
 
-    @property
-    def has_own_validation(self) -> bool:
-        return self.validation_images is not None
-
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over all arrays: the same images and labels in the same order have the same fingerprint."""

@@ -85,52 +85,46 @@ def _with_files(subject: Subject, record: RunRecord, folder: RunFolder) -> Subje
     from flyweight.doctor import reading
 
     why: dict[Need, str] = {}
+    absent = _why_absent(record)
 
-    def read(need: Need, reader: Callable[[], Piece | None], absent: str) -> Piece | None:
+    def read(need: Need, reader: Callable[[], Piece | None]) -> Piece | None:
         try:
             found = reader()
         except DataError as error:
             why[need] = str(error)
             return None
         if not found:
-            why[need] = absent if folder.path.is_dir() else f"its folder {folder.path} is missing"
+            why[need] = absent[need] if folder.path.is_dir() else f"its folder {folder.path} is missing"
         return found or None
 
     def read_reported() -> Mapping[str, Any] | None:
         return reading.read_reported(folder)
 
-    judged_on = subject.recipe.protocol.evaluate_on
-    ending = read("ending", lambda: reading.read_ending(folder), "the run is unfinished") or _ending(record)
+    protocol = subject.recipe.protocol
+    ending = read("ending", lambda: reading.read_ending(folder)) or _ending(record)
     if ending is not None:
         why.pop("ending", None)  # the record has it
     return replace(
         subject,
-        history=read("history", lambda: reading.read_history(folder), _without_history(record)),
+        history=read("history", lambda: reading.read_history(folder)),
         ending=ending,
-        predictions=read(
-            "predictions",
-            lambda: reading.read_predictions(folder, split=judged_on),
-            _without_predictions(record),
-        ),
-        reported={}
-        if subject.recipe.protocol == ProtocolSection()
-        else read("reported", read_reported, _without_reported(record)),
+        predictions=read("predictions", lambda: reading.read_predictions(folder, split=protocol.evaluate_on)),
+        reported={} if protocol == ProtocolSection() else read("reported", read_reported),
         why_missing={**subject.why_missing, **why},
     )
 
 
-def _without_history(record: RunRecord) -> str:
-    return "its history is missing" if record.epochs_done else f"no epoch was finished: {_became(record)}"
-
-
-def _without_predictions(record: RunRecord) -> str:
-    if record.status == "finished":
-        return "its predictions are missing"
-    return f"{_became(record)} and has no predictions"
-
-
-def _without_reported(record: RunRecord) -> str:
-    return "its reported metrics are missing" if record.epochs_done else _without_history(record)
+def _why_absent(record: RunRecord) -> dict[Need, str]:
+    """Why a file may be absent from a run folder that is there."""
+    became = _became(record)
+    no_epoch = None if record.epochs_done else f"no epoch was finished: {became}"
+    finished = record.status == "finished"
+    return {
+        "ending": "the run is unfinished",
+        "history": no_epoch or "its history is missing",
+        "reported": no_epoch or "its reported metrics are missing",
+        "predictions": "its predictions are missing" if finished else f"{became} and has no predictions",
+    }
 
 
 def _became(record: RunRecord) -> str:
