@@ -153,42 +153,37 @@ def written(
     steps = _in_order(groups(runs), origins, study)
     asked = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
     parents = _parents(steps, origins, asked, in_study=study is not None)
-    differences = [
-        () if parent is None else diff_flat(asked[parent], asked[place]) for place, parent in enumerate(parents)
-    ]
     effects = [
         None if parent is None else _effect(steps[parent], step, part)
         for step, parent in zip(steps, parents, strict=True)
     ]
-    of_part = [plan for plan in plans if plan.part == part]
-    by_pair = {_pair(plan.baseline_hash, plan.changed_hash, plan.data_hash): plan for plan in of_part}
-    pairs = [
-        None if parent is None else _pair(_hash(steps[parent]), _hash(step), step.first.data_hash)
-        for step, parent in zip(steps, parents, strict=True)
-    ]
-    numbers = [None if parent is None else parent + 1 for parent in parents]
     adjusted = holm([None if effect is None else effect.p for effect in effects])
+    plan_of = {
+        (frozenset((one.baseline_hash, one.changed_hash)), one.data_hash): one for one in plans if one.part == part
+    }
     by_step = _notes_by_step(notes)
-    rows = tuple(
-        _row(
-            step,
-            number=place + 1,
-            name=origins[key(step.first)].name,
-            parent=numbers[place],
-            plan=None if (pair := pairs[place]) is None else by_pair.get(pair),
-            recipe=asked[place],
-            changes=differences[place],
-            effect=effects[place],
-            p_adjusted=adjusted[place],
-            notes=by_step.get(_hash(step), {}),
-            part=part,
+    rows = []
+    for place, (step, parent) in enumerate(zip(steps, parents, strict=True)):
+        above = None if parent is None else steps[parent]
+        rows.append(
+            _row(
+                step,
+                number=place + 1,
+                name=origins[key(step.first)].name,
+                parent=None if parent is None else parent + 1,
+                plan=plan_of.get(_pair(above, step)) if above else None,
+                recipe=asked[place],
+                changes=() if parent is None else diff_flat(asked[parent], asked[place]),
+                effect=effects[place],
+                p_adjusted=adjusted[place],
+                notes=by_step.get(_hash(step), {}),
+                part=part,
+            )
         )
-        for place, step in enumerate(steps)
-    )
     flags = _flags(steps, rows, test_openings, part)
     if shared:
         flags = (f"all steps have {', '.join(map(new_in_words, shared))}", *flags)
-    return Journal(study=study, part=part, rows=rows, test_openings=test_openings, flags=flags)
+    return Journal(study=study, part=part, rows=tuple(rows), test_openings=test_openings, flags=flags)
 
 
 def _with_ancestors(store: Store, runs: Sequence[RunFigures], purpose: PurposeFilter) -> tuple[RunFigures, ...]:
@@ -299,9 +294,9 @@ def _hash(step: Figures) -> str:
     return step.first.recipe_hash
 
 
-def _pair(one: str, other: str, data_hash: str) -> tuple[frozenset[str], str]:
+def _pair(one: Figures, other: Figures) -> tuple[frozenset[str], str]:
     """What a plan is about, whichever side was called the baseline."""
-    return frozenset((one, other)), data_hash
+    return frozenset((_hash(one), _hash(other))), other.first.data_hash
 
 
 def _notes_by_step(notes: Sequence[Note]) -> dict[str, dict[str, list[Note]]]:
@@ -335,18 +330,19 @@ def _row(
     before, after = _expected(notes.get("before", ()), step), next(iter(reversed(notes.get("after", ()))), None)
     result = step.summary(part)
     low, high = _bounds(result, step.count(part))
+    runs = (*step.runs, *step.diverged)
     return Row(
         number=number,
         parent=parent,
         name=name,
         recipe_hash=step.first.recipe_hash,
-        run=max(run.id for run in (*step.runs, *step.diverged)),
-        runs=tuple(run.id for run in (*step.runs, *step.diverged)),
-        seeds=tuple(run.seed for run in (*step.runs, *step.diverged)),
+        run=max(run.id for run in runs),
+        runs=tuple(run.id for run in runs),
+        seeds=tuple(run.seed for run in runs),
         changed=START if parent is None else all_in_words(changes),
         changes=changes,
         params=step.first.params,
-        epochs=max(run.epochs_done for run in (*step.runs, *step.diverged)),
+        epochs=max(run.epochs_done for run in runs),
         n=step.n,
         n_diverged=len(step.diverged),
         result=result,
