@@ -79,6 +79,14 @@ def is_unfinished(path: Path) -> bool:
     return path.name.startswith(_UNFINISHED)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that stopped writers have left in a folder; nobody may be writing to it."""
+    for path in folder.iterdir():
+        if is_unfinished(path):
+            path.unlink(missing_ok=True)
+    _sync(folder)
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256, in hex."""
     with path.open("rb") as file:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from flyweight.errors import DataError, FlyweightError, UsageError
+from flyweight.errors import DataError, FlyweightError, MissingError, UsageError
 from flyweight.experiment import population
 from flyweight.experiment.events import (
     Ended,
@@ -292,7 +292,7 @@ def test_a_monitor_watches_its_own_run_and_ends_it_alone(recipe, whole, store):
 
 @pytest.mark.parametrize("moment", [Started, EpochDone, StackEpochDone])
 def test_a_run_that_fails_is_closed_and_the_others_finish(recipe, whole, store, moment):
-    """Its folder is gone: it is recorded as failed with the error, which is raised after the others have ended."""
+    """Its folder is gone: it can be resumed, and the error is raised after the others have ended."""
 
     def watch(event: Event) -> None:
         if isinstance(event, moment) and getattr(event, "seed", 0) == 0:
@@ -302,12 +302,12 @@ def test_a_run_that_fails_is_closed_and_the_others_finish(recipe, whole, store, 
                 shutil.rmtree(path)
                 path.touch()
 
-    with pytest.raises(OSError, match="runs"):
+    with pytest.raises(MissingError, match=r"was stopped .* continue with: flyweight train --resume"):
         trained(recipe, SEEDS, store, watch=watch)
 
     records = {record.seed: record for record in store.runs()}
-    assert records[0].status == "failed"
-    assert "Error: " in records[0].message
+    assert records[0].status == "interrupted"
+    assert "runs" in records[0].message
     for seed in (1, 2):
         assert records[seed].status == "finished"
         assert same(weights(store, records[seed].id), whole.weights(seed))

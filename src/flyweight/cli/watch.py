@@ -72,6 +72,8 @@ class Lines:
                 again = f", continues with epoch {event.first_epoch}" if event.first_epoch > 1 else ""
                 if event.run_id not in self.stacked:
                     talk(f"{label}  run {event.run_id}{again}")
+                if event.began_with:
+                    talk(began_line(event, label))
             case EpochDone():
                 if event.run_id not in self.stacked:
                     talk(self.epoch_line(event, label))
@@ -121,6 +123,12 @@ def stack_epoch_line(event: StackEpochDone) -> str:
     )
 
 
+def began_line(event: Started, label: str) -> str:
+    """What a resumed run began with, where that is not what it continues with."""
+    began = ", ".join(f"{name} {value}" for name, value in event.began_with.items())
+    return f"{label}  began with {began}: its weights will differ from those of a run without the stop"
+
+
 def found_line(event: Found, label: str) -> str:
     """A finding of the doctor, with epoch and step."""
     step = "" if event.step is None else f", step {event.step}"
@@ -151,6 +159,8 @@ class _Bars:
             case Started():
                 self.lines.note_start(event)
                 self._add(event, label)
+                if event.began_with:
+                    self.progress.print(began_line(event, label), highlight=False)
             case StackStepped() if STACK in self.bars:
                 self.progress.update(
                     self.bars[STACK],

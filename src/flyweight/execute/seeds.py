@@ -11,8 +11,9 @@ from flyweight.execute.executor import Executor
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe
-from flyweight.recipe import Recipe, load
+from flyweight.recipe import Recipe
 from flyweight.records.record import STOPPED, RunRecord
 from flyweight.records.store import Store
 
@@ -63,10 +64,11 @@ def resume_seeds(
 ) -> tuple[RunRecord, ...]:
     """Continue a group: resume its stopped runs, and start its missing seeds."""
     executor.make_ready()
+    store.mark_lost()
     records = store.group(group_id)
     first, by_seed = records[0], {record.seed: record for record in records}
     request = TrainingRequest(
-        recipe=load(store.folder(first.id).file("recipe")),
+        recipe=recipe_of(first),
         seeds=tuple(first.environment["group_seeds"]),
         purpose=first.purpose,
         study=first.study,

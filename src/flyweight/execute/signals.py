@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag that a loop reads after each step, instead of raising an exception within it."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal) set a flag that a loop reads after each step; none raises in it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that shells expect after a signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code that shells expect after a signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal_number
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[StopRequest]:
-    """Within, the first Ctrl-C or SIGTERM only sets the flag; a second one of the same kind acts as usual.
+    """Within, the first signal of a kind only sets the flag; a second one of the same kind acts as usual.
 
     Works only in the main thread of a process.
     """
     request = StopRequest()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kinds = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    ignored = {number for number in kinds if signal.getsignal(number) == signal.SIG_IGN}  # as under nohup
+    before = {number: signal.getsignal(number) for number in kinds if number not in ignored}
 
     def note(number: int, _frame: FrameType | None) -> None:
         request.signal_number = request.signal_number or number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flyweight.train.metrics import EpochMetrics
 
@@ -13,6 +13,7 @@ class Started:
     """A run has its row and folder. judged_on: the split that its epochs are evaluated on.
 
     n_stacked: how many runs train as one stacked net, itself included; `StackEpochDone` has the epochs of all of them.
+    began_with: for a resumed run, what decides its bits and was otherwise when it started (kernels, precision).
     """
 
     run_id: str
@@ -23,6 +24,7 @@ class Started:
     first_epoch: int = 1
     judged_on: str = "validation"
     n_stacked: int = 1
+    began_with: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,25 +9,28 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from torch import nn
 
-from flyweight.errors import DataError, UsageError
+from flyweight.errors import DataError, MissingError, UsageError
 from flyweight.experiment.events import Ended, EpochDone, Event, StackEpochDone, StackStepped, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.reported import ReportedMetricsWriter
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.results import write_results
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench
-from flyweight.recipe import Recipe, dumps
+from flyweight.recipe import Recipe, diff, dumps, load
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.results import Split
 from flyweight.records.store import EPOCH_VALUES, Store
 from flyweight.train import checkpoint
 from flyweight.train.evaluate import Evaluation
+from flyweight.train.metrics import EpochMetrics
 from flyweight.train.outcome import Outcome
 from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training
@@ -84,20 +87,46 @@ def restore(record: RunRecord, bench: Workbench, store: Store) -> None:
     """Bring the training of a bench to where a stopped run was saved.
 
     Raises:
-        DataError: images that have changed since the run started, or a damaged checkpoint.
+        UsageError: a run that is over or under way.
+        DataError: images or a recipe file that were changed since the run started, or a damaged checkpoint.
     """
+    store.require_resumable(record)
+    folder = store.folder(record.id)
+    if folder.has("recipe"):
+        _require_unchanged(record, folder.file("recipe"))
     if bench.image_set.fingerprint != record.data_hash:
         raise DataError(
             f"run {record.id}: the images of {record.data_name} have changed since it started (hash "
             f"{record.data_hash[:12]}, now {bench.image_set.fingerprint[:12]}); restore them or start a new run."
         )
-    saved = store.folder(record.id).checkpoint()
+    saved = folder.checkpoint()
     if saved is not None:
         checkpoint.from_bytes(saved, bench.training)
 
 
+def _require_unchanged(record: RunRecord, path: Path) -> None:
+    changes = diff(recipe_of(record), load(path))
+    if changes:
+        keys = ", ".join(change.key for change in changes)
+        raise DataError(
+            f"run {record.id}: {path} is not the recipe that it started with ({keys} differ); delete the file "
+            "to continue with the recipe on record, or copy it and train the copy."
+        )
+
+
+def began_otherwise(record: RunRecord, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bits of a run and is not what it began with: its values at the start, by name."""
+    return {name: value for name, value in record.fingerprint.items() if name in now and now[name] != value}
+
+
+# Faults that pass: a full disk, a folder that cannot be written, a database that is away, too little memory.
+PASSING: Final = (OSError, MissingError, MemoryError)
+
+
 class OpenRun:
-    """A context: an error within closes the row as failed, Ctrl-C as interrupted. `close` closes it with its outcome.
+    """A context that closes the row whatever happens within; `close` closes it with its outcome.
+
+    An error closes it as failed; Ctrl-C and errors that pass (full disk, no database) close it as interrupted.
 
     n_stacked: how many runs train as one stacked net, itself included.
     """
@@ -117,18 +146,14 @@ class OpenRun:
         self.resolved, self.record, self.bench, self.store = resolved, record, bench, store
         self.folder = store.folder(record.id)
         self.is_open = True
-        self._make_monitor, self._watch_given, self._should_stop, self.n_stacked = (
-            monitor,
-            watch,
-            should_stop,
-            n_stacked,
-        )
+        self.n_stacked = n_stacked
+        self._make_monitor, self._watch_given, self._should_stop = monitor, watch, should_stop
 
     def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException as error:
-            self.fail(error)
+            self.__exit__(type(error), error, None)
             raise
         return self
 
@@ -136,7 +161,9 @@ class OpenRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self.is_open:
-            self.fail(error)
+            found = self.fail(error)
+            if found is not error:
+                raise found from error
 
     def should_stop(self) -> bool:
         """Whether the run must stop after the current step."""
@@ -181,19 +208,21 @@ class OpenRun:
         self._watch_given(event)
 
     def on_epoch(self, training: Training, *, saves: bool = True, is_logged: bool = False) -> None:
-        """Record the epoch that has just been validated, unless it is logged already; save the training if `saves`."""
-        metrics, record = training.history[-1], self.record
-        if not is_logged:
-            self.store.log_epoch(record.id, *self.epoch_values())
+        """Save the training if `saves`, and record the epoch that has just been validated, unless it is logged already.
+
+        Files come first: where the database is away for long, the run is resumed from them.
+        """
         self.reported.on_epoch(training)
         if saves:
             self.save()
+        if not is_logged:
+            self.store.log_epoch(self.record.id, *self.epoch_values())
         epochs = self.resolved.recipe.train.epochs
-        self.watch(EpochDone(run_id=record.id, seed=record.seed, epochs=epochs, metrics=metrics))
+        self.watch(EpochDone(run_id=self.record.id, seed=self.record.seed, epochs=epochs, metrics=training.history[-1]))
 
-    def epoch_values(self) -> tuple[int, dict[str, float | None]]:
-        """The number of the last epoch and what the store keeps of it."""
-        metrics = self.bench.training.history[-1]
+    def epoch_values(self, metrics: EpochMetrics | None = None) -> tuple[int, dict[str, float | None]]:
+        """The number of an epoch, by default the last one, and what the store keeps of it."""
+        metrics = metrics or self.bench.training.history[-1]
         return metrics.epoch, {name: getattr(metrics, name) for name in EPOCH_VALUES}
 
     def save(self) -> None:
@@ -243,13 +272,16 @@ class OpenRun:
         return self.finish(outcome, self.write_results(outcome, evaluated))
 
     def write_results(self, outcome: Outcome, evaluated: Mapping[Split, Evaluation]) -> dict[str, Any]:
-        """Write the run folder, and return the columns of the row; it may be called in a thread of its own."""
+        """Write the run folder, and return the columns of the row; it may be called in a thread of its own.
+
+        The finished training is saved first: a run that is killed before its row is closed is resumed at its end.
+        """
+        self.save()
         return write_results(self.resolved, self.record, self.bench, outcome, evaluated, store=self.store)
 
     def finish(self, outcome: Outcome, columns: Mapping[str, Any]) -> RunRecord:
         """Close the row."""
         training, record = self.bench.training, self.record
-        self.is_open = False
         record = self.store.finish(
             record.id,
             outcome.status,
@@ -258,18 +290,34 @@ class OpenRun:
             train_seconds=training.seconds,
             **columns,
         )
+        self.is_open = False
+        if outcome.status != "interrupted":
+            self.folder.tidy()
         self.watch(Ended(run_id=record.id, seed=record.seed, status=outcome.status, message=outcome.message))
         return record
 
-    def fail(self, error: BaseException) -> None:
-        """Close the row as failed, or as interrupted by Ctrl-C, if nobody else has closed it."""
+    def fail(self, error: BaseException) -> BaseException:
+        """Close the row after an error, unless somebody else has closed it; returns the error to raise.
+
+        An error that passes, such as a full disk, leaves a run that can be resumed, and the error says how.
+        """
         self.is_open = False
+        done, epochs = len(self.bench.training.history), self.resolved.recipe.train.epochs
+        if isinstance(error, PASSING):
+            # The error of one run of a stack closes the others too: they have the same cause.
+            found = _plainly(error.__cause__ if isinstance(error.__cause__, PASSING) else error)
+            with suppress(UsageError, MissingError):  # if the database is away, the run will be found to be lost
+                self.store.finish(self.record.id, "interrupted", message=found, epochs_done=done)
+            return MissingError(
+                f"run {self.record.id} was stopped after {done} of {epochs} epochs: {found}. Mend that, then continue "
+                f"with: flyweight train --resume {self.record.id}"
+            )
         with suppress(UsageError):
             if isinstance(error, KeyboardInterrupt):
-                done = len(self.bench.training.history)
                 self.store.finish(self.record.id, "interrupted", message="stopped by Ctrl-C", epochs_done=done)
             else:
                 self.store.finish(self.record.id, "failed", message=f"{type(error).__name__}: {error}")
+        return error
 
     def _start(self) -> None:
         recipe, record, training = self.resolved.recipe, self.record, self.bench.training
@@ -278,6 +326,8 @@ class OpenRun:
         if not self.folder.has("recipe"):
             self.folder.write_recipe(dumps(recipe))
             self.folder.write_environment(self.bench.environment)
+        for metrics in training.history:  # of a resumed run; the last one may be in its files only
+            self.store.log_epoch(record.id, *self.epoch_values(metrics))
         if self._make_monitor is not None:
             self.monitor = self._make_monitor(self.resolved, training.history)
         self.watch(
@@ -290,5 +340,13 @@ class OpenRun:
                 first_epoch=training.epoch,
                 judged_on=recipe.protocol.evaluate_on,
                 n_stacked=self.n_stacked,
+                began_with=began_otherwise(record, self.bench.environment),
             )
         )
+
+
+def _plainly(error: BaseException) -> str:
+    """What an error says, without the name of its class."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return " ".join(str(error).split()) or "too little memory"

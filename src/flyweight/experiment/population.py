@@ -176,9 +176,8 @@ class _Together:
                 try:
                     act(number)
                 except Exception as error:
-                    self.errors[number] = error
-                    if self.runs[number].is_open:
-                        self.runs[number].fail(error)
+                    found = self.runs[number].fail(error) if self.runs[number].is_open else error
+                    self.errors[number] = found if isinstance(found, Exception) else error
         return [number for number in numbers if number not in self.errors]
 
     def _validated(self, stack: Stack) -> list[Evaluation]:

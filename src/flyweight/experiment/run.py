@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flyweight.errors import DataError, require_counts
+from flyweight.errors import require_counts
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.open_run import OpenRun, fit_settings, restore, start_run
 from flyweight.experiment.plan import resolve
 from flyweight.experiment.population import captured_alone, train_together
+from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.setup import prepare
-from flyweight.recipe import Recipe, load
+from flyweight.recipe import Recipe
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
 from flyweight.train import loop
@@ -86,10 +87,8 @@ def resume(
         DataError: images that have changed since it started, or a damaged checkpoint.
     """
     record = store.get(selector)
-    folder = store.folder(record.id)
-    if not folder.has("recipe"):
-        raise DataError(f"run {record.id}: no recipe in {folder.path}; restore the folder or start a new run.")
-    resolved = resolve(load(folder.file("recipe")))
+    store.require_resumable(record)
+    resolved = resolve(recipe_of(record))
     threads = record.environment.get("threads")
     bench = prepare(resolved.recipe, seed=record.seed, device=device, threads=threads, source=resolved.source)
     restore(record, bench, store)

@@ -163,11 +163,15 @@ class RunFolder:
         return self.file("checkpoint").read_bytes() if self.has("checkpoint") else None
 
     def write_end(self, result: RunResult, history: Iterable[Measured]) -> None:
-        """Write the result and the history, delete the checkpoint, and write the checksums."""
+        """Write the last files of a run: its figures, their history and the checksums. The checkpoint stays."""
         files.write_json(self.file("result"), result.as_dict())
         self.write_history(history)
-        self.file("checkpoint").unlink(missing_ok=True)
         self.write_checksums()
+
+    def tidy(self) -> None:
+        """Remove the checkpoint and what stopped writers have left, once the row of the run is closed."""
+        self.file("checkpoint").unlink(missing_ok=True)
+        files.remove_unfinished(self.path)
 
     def result(self) -> RunResult:
         """The result of an ended run."""
@@ -235,11 +239,11 @@ class RunFolder:
         return self._read("misread", "test images and what was predicted of them", read)
 
     def write_checksums(self) -> None:
-        """SHA-256 of every file in the folder."""
-        ours = self.file("checksums")
+        """SHA-256 of every file that is in the folder now, but of the checkpoint, which does not stay."""
+        others = (self.file("checksums"), self.file("checkpoint"))
         found = [path for path in self.path.rglob("*") if path.is_file() and not files.is_unfinished(path)]
-        names = sorted(path.relative_to(self.path).as_posix() for path in found if path != ours)
-        files.write_json(ours, {name: files.sha256(self.path / name) for name in names})
+        names = sorted(path.relative_to(self.path).as_posix() for path in found if path not in others)
+        files.write_json(self.file("checksums"), {name: files.sha256(self.path / name) for name in names})
 
     def verify(self) -> None:
         """Check every file that has a checksum.

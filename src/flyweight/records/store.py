@@ -5,16 +5,18 @@ In: plain values. Out: records. It has rows and folders, and no code of nets or 
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, Unpack
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
-from flyweight.errors import UsageError, nearest
+from flyweight.errors import MissingError, UsageError, nearest
 from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
 from flyweight.records.ids import is_run_id, new_run_id
 from flyweight.records.notebook import Notebook
@@ -38,14 +40,47 @@ from flyweight.records.tables import epochs, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
+SECONDS_BETWEEN_TRIES = 0.5
 HASHES_AT_ONCE = 500  # SQLite limits the number of parameters
+
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def _tried_again(method: Callable[Concatenate[Store, Given], Found]) -> Callable[Concatenate[Store, Given], Found]:
+    """A method that tries again while the database cannot be used, for `Store.PATIENCE_SECONDS`.
+
+    It must be one transaction: what failed has changed nothing.
+    """
+
+    @functools.wraps(method)
+    def patient(self: Store, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        began = time.monotonic()
+        while True:
+            try:
+                found = method(self, *args, **kwargs)
+            except MissingError:
+                if not self._is_patient or time.monotonic() - began >= self.PATIENCE_SECONDS:
+                    self._is_patient = False  # or each of many runs would wait
+                    raise
+                time.sleep(SECONDS_BETWEEN_TRIES)
+            else:
+                self._is_patient = True
+                return found
+
+    return patient
 
 
 class Store:
     """Records of runs in one database, and their folders under one home. Safe from several threads and after a fork."""
 
+    # How long a run under way waits for a database that is locked, full or absent, before it stops.
+    PATIENCE_SECONDS: ClassVar[float] = 60.0
+
     def __init__(self, engine: Engine, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self._engine, self._say = engine, say
+        self._is_patient = True
         self.home = home
         self.notebook = Notebook(engine)  # notes and plans of people
 
@@ -99,6 +134,7 @@ class Store:
         """
         self.log_epochs({run_id: (epoch, values)})
 
+    @_tried_again
     def log_epochs(self, lines: Mapping[str, tuple[int, Mapping[str, float | None]]]) -> None:
         """Store an epoch of each of several runs, by run id; none is stored if one of them is closed."""
         with writing(self._engine) as connection:
@@ -111,6 +147,7 @@ class Store:
                     raise _not_open(connection, run_id)
                 connection.execute(_insert_or_replace(connection, {"run_id": run_id, "epoch": epoch, **kept}))
 
+    @_tried_again
     def open_test(self, run_id: str, purpose: str) -> int:
         """Record an opening of the test set; returns the number of openings including this one."""
         with writing(self._engine) as connection:
@@ -123,6 +160,7 @@ class Store:
             connection.execute(insert(test_openings).values(row))
             return number
 
+    @_tried_again
     def finish(self, run_id: str, status: Ending, **values: Unpack[Result]) -> RunRecord:
         """Close a running run with its status and figures.
 
@@ -142,20 +180,23 @@ class Store:
     def resume(self, run_id: str) -> RunRecord:
         """Reopen an interrupted or lost run for this process; also a running one whose process has ended."""
         with writing(self._engine) as connection:
-            record = one(connection, run_id, lock=True)
-            is_abandoned = record.status == "running" and is_gone(_process(record))
-            if record.status not in STOPPED and not is_abandoned:
-                raise UsageError(
-                    f"run {run_id} is {record.status}; only an interrupted or lost run can be resumed"
-                    + (
-                        f" (process {record.pid} on {record.host} still writes it)"
-                        if record.status == "running"
-                        else ""
-                    )
-                )
+            self.require_resumable(one(connection, run_id, lock=True))
             reopened = {"status": "running", "finished_at": None, "message": "", **_owner(this_process())}
             connection.execute(update(runs).where(runs.c.id == run_id).values(reopened))
             return one(connection, run_id)
+
+    def require_resumable(self, record: RunRecord) -> None:
+        """Refuse a run that cannot be resumed.
+
+        Raises:
+            UsageError: a run that is neither interrupted nor lost, and whose process is not found to be gone.
+        """
+        is_abandoned = record.status == "running" and is_gone(_process(record))
+        if record.status not in STOPPED and not is_abandoned:
+            owner = f" (process {record.pid} on {record.host} still writes it)" if record.status == "running" else ""
+            raise UsageError(
+                f"run {record.id} is {record.status}; only an interrupted or lost run can be resumed{owner}"
+            )
 
     def mark_lost(self) -> tuple[str, ...]:
         """Mark running runs as lost if their process on this machine has ended; returns their ids.

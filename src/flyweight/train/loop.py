@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from flyweight.data.batches import Batches
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted, out_of_time
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, ended_before, interrupted, out_of_time
 from flyweight.train.running import Clock, Sums
 from flyweight.train.settings import FitSettings
 from flyweight.train.step import backward, forward, update
@@ -44,6 +44,8 @@ def fit(
     """
     if (outcome := early_end(training, settings)) is not None:
         return outcome  # it was stopped between its last epoch and its end
+    if (before := ended_before(training, settings)) is not None:
+        return before
     with torch.random.fork_rng(devices=[]):
         while training.epoch <= settings.epochs:
             clock = Clock(training)

@@ -66,6 +66,15 @@ def early_end(training: Training, settings: FitSettings) -> Outcome | None:
     return None
 
 
+def ended_before(training: Training, settings: FitSettings) -> Outcome | None:
+    """The outcome of a training that had ended when it was saved, but was not recorded as ended."""
+    if not training.history or training.step:
+        return None
+    if settings.seconds_limit is not None and training.seconds >= settings.seconds_limit:
+        return Outcome(status="finished", message=f"stopped at its time budget of {settings.seconds_limit:g} s")
+    return early_end(training, settings)
+
+
 def interrupted(training: Training) -> Outcome:
     return Outcome(status="interrupted", message=f"after epoch {training.epoch}, step {training.step}")
 

@@ -18,7 +18,7 @@ from flyweight.model.stacked import Stack, by_member
 from flyweight.train.captured import STEPS_AHEAD, StackedSteps
 from flyweight.train.epoch import EpochPlan, plan_epoch
 from flyweight.train.evaluate import Evaluation
-from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, interrupted, out_of_time
+from flyweight.train.outcome import Outcome, diverged, early_end, end_epoch, ended_before, interrupted, out_of_time
 from flyweight.train.settings import FitSettings
 from flyweight.train.training import Training
 
@@ -80,10 +80,8 @@ class _Loop:
 
     def run(self) -> None:
         epoch, step, epochs = self.trainings[0].epoch, self.trainings[0].step, self.settings.epochs
-        for number, training in enumerate(
-            self.trainings
-        ):  # one may have been stopped between its last epoch and its end
-            if (outcome := early_end(training, self.settings)) is not None:
+        for number, training in enumerate(self.trainings):
+            if (outcome := ended_before(training, self.settings)) is not None:
                 self._end(number, outcome)
         plans = _plans(self.steps, epoch, self.settings) if epoch <= epochs else []
         while self.active and epoch <= epochs:
