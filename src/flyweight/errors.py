@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Final
 
 EXIT_CODES = {
     0: "done",
@@ -89,14 +89,44 @@ def needs_torch(what: str) -> Iterator[None]:
         raise MissingError(f"{what} needs torch, which is not installed: pip install 'flyweight[train]'") from None
 
 
+MAX_HINTS: Final = 3
+# Words of others for names that we have.
+SAME_MEANING: Final = {
+    "gpu": ("cuda", "mps"),
+    "nvidia": ("cuda",),
+    "apple": ("mps",),
+    "metal": ("mps",),
+    "bf16": ("bfloat16",),
+    "fp32": ("float32",),
+    "fashionmnist": ("fashion-mnist",),
+    "fashion": ("fashion-mnist",),
+    "list": ("runs", "recipes"),
+    "delete": ("rm",),
+    "remove": ("rm",),
+    "summary": ("show",),
+    "evaluate": ("report",),
+    "test": ("report",),
+    "fit": ("train",),
+    "infer": ("predict",),
+}
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint to append to an unknown-name message: " Did you mean 'x'?", or an empty string.
 
-    >>> nearest("cosin", ["cosine", "step"])
-    " Did you mean 'cosine'?"
+    A word of the same meaning comes first, then all that begin with the word, then one that is spelt alike.
+
+    >>> nearest("cosin", ["cosine", "step"]), nearest("gpu", ["cpu", "cuda"])
+    (" Did you mean 'cosine'?", " Did you mean 'cuda'?")
+    >>> nearest("own/20k", ["own/20k-best", "own/8k", "own/20k-fast"])
+    " Did you mean 'own/20k-best' or 'own/20k-fast'?"
     """
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    names = {name.lower(): name for name in known}
+    word = word.lower()
+    found = [name for name in SAME_MEANING.get(word, ()) if name in names]
+    found = found or [name for name in names if word and name.startswith(word)][:MAX_HINTS]
+    found = found or difflib.get_close_matches(word, names, n=1)
+    return f" Did you mean {' or '.join(repr(names[name]) for name in found)}?" if found else ""
 
 
 def require_counts(**counts: int | None) -> None:

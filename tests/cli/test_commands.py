@@ -220,7 +220,7 @@ USER_ERRORS = {
     "choice": (["train", "--device", "cdua"], 2, "one of auto, cpu, cuda, mps, found 'cdua'. Did you mean 'cuda'?"),
     "section": (["bench", "speed"], 2, "SECTIONS must be one of train, roofline"),
     "given twice": (["train", "--seed", "1", "--seed", "2"], 2, "--seed is given more than once"),
-    "key as option": (["train", "--epochs", "3"], 2, "--set train.epochs=VALUE"),
+    "key as option": (["train", "--ema", "0.9"], 2, "--set train.ema=VALUE"),
     "data file": (["data", "missing.npz"], 6, "missing.npz"),
     "device": (["train", "own/8k", "--device", "mps", *SHORT], 7, "mps"),
 }

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from flyweight.cli.output import Flag, say, say_json
+from flyweight.cli.settings import Settings
 from flyweight.errors import OverBudgetError, RecipeError
 
 
@@ -14,31 +13,27 @@ def check(
     recipe: str,
     /,
     *,
-    changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
-    budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    settings: Settings | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """List everything that is wrong with a recipe: keys, net, name of the data, budget. Trains nothing.
 
     $ flyweight check own/20k-fast
 
-    $ flyweight check own/20k-best --budget 8k --set train.epochs=40
+    $ flyweight check own/20k-best --budget 8k --epochs 40
 
     Parameters
     ----------
     recipe
-        Name of a recipe (see `flyweight recipes`), or a TOML file.
-    changes
-        Change one key of the recipe, as in train.lr=0.05; may be repeated.
-    budget
-        Compare with a budget: 20k (parameters), or macs=, activation=, flash=, epochs=; may be repeated.
+        Name of a recipe (see `flyweight recipes`), a TOML file, a net in notation, or your own module as FILE:CLASS.
     json
         Print the faults and exceeded limits as JSON.
     """
     from flyweight.experiment.plan import examine
     from flyweight.recipe import protocol_words
 
-    found = examine(recipe, overrides=changes, budget=budget)
+    settings = settings or Settings()
+    found = examine(recipe, overrides=settings.overrides(), budget=settings.budget)
     if json:
         say_json(
             {

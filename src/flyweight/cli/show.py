@@ -6,15 +6,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Form, say, say_json
+from flyweight.cli.output import Flag, Form, print_rows, say, say_json
 from flyweight.errors import UsageError
 from flyweight.model.arithmetic import Shape
 
 
 def show(
-    net: str,
+    net: Annotated[str | None, Parameter(show_default=False)] = None,
     /,
     *,
+    layers: Annotated[bool, Flag] = False,
     input: Annotated[str | None, Parameter(name="--input", show_default=False)] = None,
     changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
@@ -37,6 +38,8 @@ def show(
 
     Parameters
     ----------
+    layers
+        List all layers of the notation instead.
     net
         A net in notation, your own module as FILE:CLASS, the name of a recipe, or a recipe file.
     input
@@ -51,9 +54,17 @@ def show(
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.count import count
     from flyweight.model.edits import edits
-    from flyweight.model.notation import is_own_module
+    from flyweight.model.notation import MEANINGS, is_own_module
     from flyweight.recipe import dumps, is_recipe, load, protocol_words
 
+    if layers:
+        rows = [{"layer": layer, "meaning": meaning} for layer, meaning in MEANINGS.items()]
+        print_rows(rows, form or Form(), wraps=True)
+        return
+    if net is None:
+        raise UsageError(
+            "NET is missing; as in flyweight show 'c8 r m2 flat fc10', or --layers for what a net can have."
+        )
     resolved, differences, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
     if is_recipe(net):
         recipe = load(net, overrides=changes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.cli.settings import Settings
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
@@ -31,9 +32,6 @@ DEFAULT_RECIPE = "own/20k-fast"
 # A page takes about as long as a seed on a GPU; of more runs, `flyweight report` writes those that are looked at.
 MAX_PAGES: Final = 8
 
-Changes = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
-Limits = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
-
 
 def train(
     recipe: Annotated[str | None, Parameter(show_default=False)] = None,
@@ -41,8 +39,7 @@ def train(
     *,
     seed: int = 0,
     seeds: int | None = None,
-    changes: Changes = (),
-    budget: Limits = (),
+    settings: Settings | None = None,
     resume: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     threads: int | None = None,
@@ -58,23 +55,22 @@ def train(
 
     $ flyweight train own/20k-fast --seeds 5
 
-    $ flyweight train own/8k --set train.lr=0.05 --budget 8k --study parts
+    $ flyweight train own/8k --lr 0.05 --budget 8k --study parts
+
+    $ flyweight train "c16 bn r m2 c32 bn r gap flat fc10" --epochs 5
 
     $ flyweight train --resume @latest
 
     Parameters
     ----------
     recipe
-        Name of a recipe (see `flyweight recipes`), or a TOML file. Default: own/20k-fast.
+        Name of a recipe (see `flyweight recipes`), a TOML file, a net in notation, or your own module as FILE:CLASS
+        (the last two with default settings). Default: own/20k-fast.
     seed
         Seed of initialisation, image order, augmentation and dropout; with --seeds, the first seed.
     seeds
         Train this many seeds at the same time, and report the mean and its 95 % interval: on a GPU as one stacked net,
         elsewhere one thread each.
-    changes
-        Change one key of the recipe, as in train.lr=0.05; may be repeated.
-    budget
-        Refuse a recipe over this: 20k (parameters), or macs=, activation=, flash=, epochs=, seconds=; may be repeated.
     resume
         Continue a stopped run (id, or @latest) and its other seeds; the weights are the same as without the stop.
     device
@@ -99,14 +95,14 @@ def train(
 
     require_counts(seed=seed, seeds=seeds, threads=threads)
     executor = Automatic(device=device, at_once=at_once)
-    place = place or Place()
+    place, settings = place or Place(), settings or Settings()
     store, monitor = place.store(), _monitor(doctor)
     if resume is not None:
-        options = {"a recipe": recipe, "--set": changes, "--budget": budget, "--seeds": seeds, "--study": study}
+        options = {"a recipe": recipe, **settings.given(), "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
         found = _resume(resume, store, tracking, executor, monitor=monitor)
         return _report(*found, place=place, as_json=json)
-    overrides = (*changes, *budget_overrides(budget))
+    overrides = (*settings.overrides(), *budget_overrides(settings.budget))
     resolved = plan(load(recipe or DEFAULT_RECIPE, overrides=overrides)).require()
     _announce(resolved, seeds)
     lineage = _lineage(resolved, parent(recipe or DEFAULT_RECIPE, overrides=overrides), study)

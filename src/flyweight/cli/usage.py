@@ -87,6 +87,8 @@ def _unknown_option(error: UnknownOptionError) -> str:
     key = _recipe_key(word.removeprefix("--").replace("-", "_"))
     if key is not None and "--set" in options:
         return f"unknown option {word}; {key} is a key of the recipe: --set {key}=VALUE."
+    if key is not None:
+        return f"unknown option {word}; {key} is a key of the recipe: change it with flyweight train."
     return f"unknown option {word}.{nearest(word, options)}"
 
 

@@ -32,7 +32,52 @@ _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_DEPTH: Final = 50
 """Maximum nesting of blocks; more would overflow the stack of Python."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
-LIST: Final = "`flyweight show --help` lists the layers."
+LIST: Final = "`flyweight show --layers` lists the layers."
+OWN: Final = "Your own nn.Module, as FILE.py:CLASS, can have any layer."
+# What others have and the notation has not, by what people type for it.
+ABSENT: Final = {
+    r"(c|dw|m|a)\d*/?\d+x\d+.*": "kernels are square, as in c8/5",
+    r"(soft_?max|sm)\d*": "the loss applies the softmax, and ls is log-softmax",
+    r"(se|squeeze|cbam|attn|mha)\w*\d*": "there is no squeeze-and-excitation and no attention",
+    r"(ct|tc|deconv|convt|up)\w*\d*.*": "there is no transposed convolution and no upsampling",
+    r"(ln|gn|in|layernorm|groupnorm|instancenorm)\d*": "the only normalisation is batch norm, bn",
+    r"(lstm|gru|rnn|emb)\w*\d*": "layers are those of images",
+    r"(cat|concat)\w*.*": "there is no concatenation; +(...) adds",
+}
+# Each layer and block with its meaning, in the order in which people meet them.
+MEANINGS: Final = {
+    "c16": "convolution, 16 channels, 3x3; c8/5s2p1nb: 5x5, stride 2, padding 1, no bias; d2: dilation; g4: groups",
+    "dw": "depthwise convolution; dw2: two channels for each",
+    "fc10": "linear, 10 outputs; fc10nb: no bias",
+    "bn": "batch norm; bn0: without trained values",
+    "bn0": "batch norm without trained values",
+    "r": "ReLU, also relu",
+    "relu": "ReLU",
+    "r6": "ReLU6",
+    "leaky": "leaky ReLU",
+    "leaky.1": "leaky ReLU with slope 0.1",
+    "prelu": "ReLU with a trained slope",
+    "elu": "ELU",
+    "gelu": "GELU",
+    "silu": "SiLU (swish)",
+    "hswish": "hard swish",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "m2": "max pooling 2x2; m3s2p1: 3x3, stride 2, padding 1",
+    "a2": "average pooling 2x2",
+    "gap": "average over the whole image",
+    "gmp": "maximum over the whole image",
+    "aap4": "average pooling to 4x4",
+    "amp4": "max pooling to 4x4",
+    "do.1": "dropout of values with probability 0.1",
+    "sdo.1": "dropout of whole channels",
+    "flat": "flatten",
+    "ls": "log-softmax",
+    "2(c8 r)": "the block twice, each with its own weights",
+    "2@(c8p1 r)": "the block twice with the same weights",
+    "+(c8p1 r)": "residual: the block and its input are added; +(... | c8/1): with a layer on the shortcut",
+    "unused(c8)": "registered and never called",
+}
 EXAMPLES: Final = (*WORDS, *(form.example for form in FORMS))
 
 
@@ -140,6 +185,12 @@ class _Parser:
             match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
             if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
+        for pattern, what in ABSENT.items():
+            if re.fullmatch(pattern, token.text, re.IGNORECASE):
+                self.fail(token, f"{token.text!r} is not a layer: {what}. {LIST} {OWN}")
+        if "," in token.text.strip(","):
+            blanks = " ".join(self.text.replace(",", " ").split())
+            self.fail(token, f"layers have blanks between them, no commas: {blanks!r}")
         self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} {LIST}")
 
     def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:

@@ -48,7 +48,7 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
 
 
 def load_module(target: str) -> nn.Module:
-    """The module "file:Class": an instance, or a class that is called without arguments.
+    """The module "file:Class", also written "file.py:Class": an instance, or a class that is called without arguments.
 
     Raises:
         UsageError: it cannot be imported or created.
@@ -59,7 +59,7 @@ def load_module(target: str) -> nn.Module:
             f"net {target!r}: write your own module as 'file:Class', such as 'nets:Tiny' for class Tiny in nets.py."
         )
     with _own_folder():
-        namespace = _import(target, file)
+        namespace = _import(target, file.removesuffix(".py").removeprefix("./").replace("/", "."))
         if not hasattr(namespace, name):
             hint = nearest(name, vars(namespace)) or " Is it defined at the top of the file?"
             raise UsageError(f"net {target!r}: {file!r} has no {name!r}.{hint}")

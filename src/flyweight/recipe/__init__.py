@@ -4,6 +4,7 @@ from flyweight.recipe.canonical import canonical_form as canonical_form
 from flyweight.recipe.catalogue import copy as copy
 from flyweight.recipe.catalogue import describe as describe
 from flyweight.recipe.catalogue import document_names as document_names
+from flyweight.recipe.catalogue import is_net as is_net
 from flyweight.recipe.catalogue import is_recipe as is_recipe
 from flyweight.recipe.catalogue import names as names
 from flyweight.recipe.catalogue import own_names as own_names

@@ -6,16 +6,16 @@ module. A document is one file with many steps (docs/journeys.md); a step is nam
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
-from flyweight.errors import MissingError, UsageError, nearest
+from flyweight.errors import DataError, MissingError, UsageError, nearest
 from flyweight.files import require_free, write_text
 from flyweight.recipe.toml import format_toml, parse_toml
 
@@ -65,6 +65,13 @@ def text(name: str) -> str:
     step = _steps().get(name)
     if step is not None:
         return _step_text(step)
+    if _looks_like_file(name):
+        path = Path(name)
+        beside = path.with_suffix(_SUFFIX)
+        hint = f" Did you mean {str(beside)!r}?" if beside.exists() else ""
+        if path.exists():
+            raise UsageError(f"a recipe file must end in {_SUFFIX}, found {name!r}.{hint}")
+        raise DataError(f"there is no file {name}; a recipe file ends in {_SUFFIX}.{hint}")
     raise UsageError(
         f"there is no recipe {name!r}.{_nearest(name)} Recipes are {', '.join(own_names())}, and the steps of the "
         f"documents {', '.join(document_names())} (`flyweight journey show {document_names()[0]}` lists them); a file "
@@ -79,8 +86,22 @@ def is_recipe(given: str) -> bool:
     (True, True, False)
     """
     folders, last_parts = zip(*(name.split("/") for name in own_names()), strict=True)
-    is_own = given.endswith(_SUFFIX) or given.partition("/")[0] in folders or given in last_parts
+    is_own = _looks_like_file(given) or given.partition("/")[0] in folders or given in last_parts
     return is_own or given.partition("-")[0] in document_names()
+
+
+def is_net(given: str) -> bool:
+    """Whether a text on the command line means a net: layers in notation, or an own module as FILE:CLASS.
+
+    >>> is_net("c16/5 r gap flat fc10"), is_net("nets.py:Tiny"), is_net("own/20k"), is_net("my file.toml")
+    (True, True, False, False)
+    """
+    return not is_recipe(given) and (":" in given or " " in given.strip() or "," in given)
+
+
+def _looks_like_file(given: str) -> bool:
+    """A name with an ending of letters; that of a layer, as in do.1, is a number."""
+    return given.endswith(_SUFFIX) or (Path(given).suffix[1:].isalpha() and not set(given) & set(" :,"))
 
 
 def describe(name: str) -> str:
@@ -142,10 +163,10 @@ def _step_text(step: Mapping[str, Any]) -> str:
 
 
 def _nearest(name: str) -> str:
-    """The hint at a similar name; the folder is not compared, since all of our own names have the same."""
+    """The hint at similar names; the folder is not compared, since all of our own names have the same."""
     by_last_part = {known.rpartition("/")[2]: known for known in names()}
-    found = difflib.get_close_matches(name.rpartition("/")[2], by_last_part, n=1)
-    return f" Did you mean {by_last_part[found[0]]!r}?" if found else ""
+    hint = nearest(name.rpartition("/")[2], by_last_part)
+    return re.sub(r"'([^']+)'", lambda found: repr(by_last_part[found[1]]), hint)
 
 
 def _suggestion(name: str, target: Path) -> str:

@@ -53,7 +53,9 @@ class _Layer:
 
 
 def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a catalogue name ("own/20k-fast") or of a file that ends in .toml.
+    """The recipe of a catalogue name ("own/20k-fast"), of a file that ends in .toml, or of a net alone.
+
+    A net in notation or FILE:CLASS gives a recipe in which all else has its default.
 
     overrides: "key.path=value" texts that replace values of the file: TOML, a bare word, or a count such as 20k.
 
@@ -64,7 +66,7 @@ def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ())
         RecipeError: every fault of the recipe at once, each with its place.
         UsageError: a name that is not in the catalogue. DataError: a file that is missing or not readable.
     """
-    return _overridden(_resolved(_source(name_or_path, Path())), overrides).recipe()
+    return _overridden(_resolved(_given(name_or_path)), overrides).recipe()
 
 
 def parent(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> Recipe | None:
@@ -75,7 +77,7 @@ def parent(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = (
     """
     if overrides:
         return load(name_or_path)
-    source = _source(name_or_path, Path())
+    source = _given(name_or_path)
     values = parse_toml(source.text, source.label)
     if "extends" not in values:
         return None
@@ -86,7 +88,7 @@ def parent(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = (
 def draft(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The values of a recipe as nested tables, unchecked, also of one that does not load; empty if it is not TOML."""
     try:
-        return _overridden(_resolved(_source(name_or_path, Path())), overrides).values
+        return _overridden(_resolved(_given(name_or_path)), overrides).values
     except (UsageError, DataError):
         return {}
 
@@ -104,6 +106,16 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def dumps(recipe: Recipe, *, only_changes: bool = False) -> str:
     """The recipe as TOML: `loads(dumps(recipe)) == recipe`. only_changes: leave out what is at its default."""
     return format_toml(recipe.model_dump(exclude_defaults=only_changes))
+
+
+def _given(name_or_path: str | os.PathLike[str]) -> _Source:
+    """What a user names: a recipe or a net. A recipe of a net alone is called "net", or as the class of the module."""
+    given = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and catalogue.is_net(given):
+        name = given.rpartition(":")[2].strip() or "net"
+        text = format_toml({"model": {"net": given}})
+        return _Source(label=given, text=text, name=name if name.isidentifier() else "net")
+    return _source(name_or_path, Path())
 
 
 def _source(name_or_path: str | os.PathLike[str], folder: Path | None) -> _Source:

@@ -1,0 +1,104 @@
+"""Options that change a recipe, nets instead of recipes, and what is said of a word that is not known."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from flyweight.cli.settings import KEYS, Settings
+from flyweight.model.notation import EXAMPLES, MEANINGS, parse_net
+from flyweight.recipe import keys
+from tiny import write_images, write_recipe
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a home of its own, a recipe and its images."""
+    monkeypatch.setenv("FLYWEIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("FLYWEIGHT_DATABASE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_recipe(tmp_path)
+    return tmp_path
+
+
+def test_every_option_is_a_key_of_the_recipe():
+    """By the name of the option, and with the value as it was typed."""
+    known = {key.key for key in keys()}
+
+    assert set(KEYS.values()) <= known
+    given = Settings(**dict.fromkeys(KEYS, "1"))
+    assert set(given.overrides()) == {f"{key}=1" for key in KEYS.values()}
+
+
+def test_an_option_trains_as_the_key_does(flyweight):
+    """The same recipe is recorded, and the summary is called by the change."""
+    _, by_option, _ = flyweight("train", "tiny.toml", "--epochs", "1", "--batch-size", "20", "--lr", "2e-2", "--json")
+    changes = ("train.epochs=1", "train.batch_size=20", "train.lr=0.02")
+    _, by_key, _ = flyweight("train", "tiny.toml", *(f"--set={change}" for change in changes))
+    _, listed, _ = flyweight("runs", "--json")
+
+    assert len({run["recipe_hash"] for run in json.loads(listed)}) == 1
+    assert json.loads(by_option)[0]["epochs"] == 1
+    assert "same as" in by_key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("tiny.toml", "--epochs", "0"), 2, "train.epochs must be a whole number of at least 1, found 0"),
+        (("tiny.toml", "--lr", "fast"), 2, "found 'fast'"),
+        (("tiny.toml", "--epochs", "2", "--set", "train.epochs=3"), 2, "given twice, as --epochs and as --set"),
+        (("tiny.toml", "--data", "MNIST"), 2, "Did you mean 'mnist'?"),
+        (("c8 r gap flat fc10", "--budget", "100"), 3, "170"),
+        (("own/20k",), 2, "Did you mean 'own/20k-best' or 'own/20k-fast'"),
+        (("tiny.tml",), 6, "there is no file tiny.tml; a recipe file ends in .toml. Did you mean 'tiny.toml'?"),
+        (("tiny.toml", "--device", "gpu"), 2, "Did you mean 'cuda'"),
+        (("c8,r,gap,flat,fc10",), 2, "'c8 r gap flat fc10'"),
+        (("c8/1x7 r gap flat fc10",), 2, "kernels are square"),
+        (("c8 se4 gap flat fc10",), 2, "no squeeze-and-excitation"),
+        (("c8 r gap flat fc10 softmax",), 2, "the loss applies the softmax"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_before_anything_is_trained(flyweight, arguments, code, expected):
+    """By `train` and, where it has the option, by `check`."""
+    for verb in ("train", "check"):
+        if verb == "check" and "--device" in arguments:
+            continue
+        found, out, err = flyweight(verb, *arguments)
+        assert (found, expected in " ".join((out + err).split())) == (code, True), (verb, out, err)
+    assert flyweight("runs")[1] == ""
+
+
+@pytest.mark.parametrize("net", ["c4 r m2 gap flat fc10", "nets.py:Tiny", "nets:Tiny", "folder/nets.py:Tiny"])
+def test_a_net_alone_is_trained_with_default_settings(flyweight, folder, net):
+    """In notation or as an own module, with the options of a recipe."""
+    text = (
+        "from torch import nn\n\n\nclass Tiny(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    (folder / "folder").mkdir()
+    for path in ("nets.py", "folder/nets.py"):
+        (folder / path).write_text(text)
+    options = ("--data", str(write_images(folder)), "--set", "data.validation=40")
+
+    checked, _, _ = flyweight("check", net, *options)
+    code, out, _ = flyweight("train", net, *options, "--epochs", "1", "--batch-size", "20", "--json")
+
+    assert (checked, code) == (0, 0)
+    (result,) = json.loads(out)
+    assert result["net"] == net
+    assert result["name"] == ("Tiny" if ":" in net else "net")
+
+
+def test_the_layers_of_the_notation_are_listed(flyweight):
+    """Every one with its meaning, and each can be read as it stands."""
+    code, out, _ = flyweight("show", "--layers", "--json")
+
+    listed = {row["layer"] for row in json.loads(out)}
+    assert code == 0
+    assert set(EXAMPLES) <= listed
+    assert all(str(parse_net(layer)) for layer in MEANINGS)
+    assert re.search("NET is missing", flyweight("show")[2])
