@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from flyweight.records.results import ReportedFigures
 from flyweight.records.store import Store
 from flyweight.train import checkpoint, population_loop
 from flyweight.train.captured import StackedSteps
+from flyweight.train.population import Population
 from recorded_graphs import RecordedGraph, install
 from tiny import TEST, TRAIN, same, small_recipe, weights
 
@@ -565,3 +567,31 @@ def test_too_little_memory_in_a_capture_halves_the_stack_without_a_trace(recipe,
     assert [record.status for record in records.values()] == ["finished"] * 4
     for seed in (0, 1):
         assert same(weights(store, records[seed].id), weights(other, first[seed].id))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_chunk_leaves_its_memory_to_the_next(recipe, store, monkeypatch, fails):
+    """Also after an error, whose traceback refers to it: nothing of a chunk is alive when the next is tried."""
+    before: list[weakref.ref[object]] = []
+    alive: list[int] = []
+
+    class Watched(StackedSteps):
+        def __init__(self, made: Population, *args: object, **settings: object) -> None:
+            alive.append(sum(one() is not None for one in before))
+            super().__init__(made, *args, **settings)  # type: ignore[arg-type]
+            before.extend(weakref.ref(one) for one in (self, made, made.stack))
+
+    def watch(event: Event) -> None:
+        if fails and isinstance(event, EpochDone) and event.seed in (0, 2):
+            raise RuntimeError("no room")
+
+    monkeypatch.setattr(population, "StackedSteps", Watched)
+    try:
+        records = trained(recipe, range(6), store, at_once=2, watch=watch)
+    except RuntimeError:
+        records = {record.seed: record for record in store.runs()}
+
+    assert alive == [0, 0, 0]
+    failed = {0, 2} if fails else set()
+    assert {seed for seed, record in records.items() if record.status == "failed"} == failed
+    assert {seed for seed, record in records.items() if record.status == "finished"} == set(range(6)) - failed

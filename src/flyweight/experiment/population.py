@@ -6,7 +6,9 @@ In: a resolved recipe and its members, new seeds or stopped runs. Out: their rec
 from __future__ import annotations
 
 import functools
+import gc
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -95,25 +97,58 @@ def run_population(
     for group in _by_position(benches):
         waiting = list(group)
         while waiting and not should_stop():
-            tried = [benches[number] for number in waiting[:at_once]]
-            chosen, steps = _fitting(resolved, tried)
-            if len(chosen) < len(tried):
-                at_once = len(chosen)
-            numbers, waiting = waiting[: len(chosen)], waiting[len(chosen) :]
-            opened = functools.partial(
-                _opened, resolved, n_stacked=len(chosen), store=store, watch=watch, should_stop=should_stop
+            tried = {number: benches[number] for number in waiting[:at_once]}
+            trained, failure = _train_fitting(
+                resolved, members, tried, store=store, watch=watch, should_stop=should_stop
             )
-            try:
-                with ExitStack() as stack:
-                    found = zip(numbers, chosen, strict=True)
-                    runs = [stack.enter_context(opened(members[number], bench)) for number, bench in found]
-                    train_together(runs, steps)
-            except Exception as error:
-                errors.append(error)
-            for number in numbers:
-                del benches[number]
+            if failure is not None:
+                errors.append(_without_frames(failure))
+            if len(trained) < len(tried):
+                at_once = len(trained)
+            for number in trained:
+                del tried[number], benches[number]
+            waiting = waiting[len(trained) :]
+            gc.collect()  # what has trained leaves its memory on the device to the next
     if errors:
         raise errors[0]
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error with its traceback as a note: the frames would hold what has trained, and its memory."""
+    error.add_note("".join(traceback.format_exception(error)))
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def _train_fitting(
+    resolved: ResolvedRecipe,
+    members: Sequence[Member],
+    benches: Mapping[int, Workbench],
+    *,
+    store: Store,
+    watch: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> tuple[list[int], Exception | None]:
+    """Train the first of some members, as many as fit in memory; returns which, and the first error of one.
+
+    benches: by the number of the member.
+    """
+    chosen, steps = _fitting(resolved, list(benches.values()))
+    numbers = list(benches)[: len(chosen)]
+    opened = functools.partial(
+        _opened, resolved, n_stacked=len(chosen), store=store, watch=watch, should_stop=should_stop
+    )
+    try:
+        with ExitStack() as stack:
+            found = zip(numbers, chosen, strict=True)
+            runs = [stack.enter_context(opened(members[number], bench)) for number, bench in found]
+            train_together(runs, steps)
+    except Exception as error:
+        return numbers, error
+    return numbers, None
 
 
 def captured_alone(resolved: ResolvedRecipe, bench: Workbench) -> tuple[StackedSteps | None, Workbench]:
