@@ -356,10 +356,10 @@ def _figures(event: Stepped) -> str:
 def _stack_figures(event: StackStepped) -> str:
     """Step, mean running loss and accuracy of the seeds with the range, speed of all together and time left."""
     minutes, seconds = divmod(round(event.seconds_left), 60)
-    spread = f"({min(event.accuracies):.1%} to {max(event.accuracies):.1%})"
+    spread = f"({100 * min(event.accuracies):.1f} to {100 * max(event.accuracies):.1f})"
     return (
-        f"step {event.step}/{event.n_steps} {fmean(event.losses):.3f} {fmean(event.accuracies):.1%} {spread} "
-        f"{event.images_per_second:,.0f} img/s {minutes}:{seconds:02}"
+        f"{event.step}/{event.n_steps} {fmean(event.losses):.3f} {fmean(event.accuracies):.1%} {spread} "
+        f"{event.images_per_second / 1000:,.0f}k img/s {minutes}:{seconds:02}"
     )
 
 
