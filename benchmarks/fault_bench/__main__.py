@@ -17,13 +17,17 @@ from cyclopts import App
 
 from benchmarks.fault_bench import tables
 from benchmarks.fault_bench.record import FaultBench, measure, write
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 from flyweight.errors import FlyweightError
 from flyweight.execute.signals import stopping_on_signals
 
 
 def fault_bench(
-    *, quick: Annotated[bool, Flag] = False, out: Path | None = None, home: Path | None = None, form: Form | None = None
+    *,
+    quick: Annotated[bool, Flag] = False,
+    out: Path | None = None,
+    home: Path | None = None,
+    output: OutputFormat | None = None,
 ) -> int:
     """Plant faults in healthy recipes, train them, and count how often the doctor is right.
 
@@ -36,7 +40,7 @@ def fault_bench(
     home
         Folder of runs and their database. Default: $FLYWEIGHT_HOME, or else the user data folder of this system.
     """
-    form, folder = form or Form(), Place(home=home).store().home
+    output, folder = output or OutputFormat(), StoreLocation(home=home).store().home
     with stopping_on_signals() as stop:
         found = measure(home=folder, quick=quick, on_progress=talk, should_stop=stop)
     if stop():
@@ -44,22 +48,22 @@ def fault_bench(
         return stop.exit_code
     path = write(found, out or folder / "benchmarks" / "fault-bench.json")
     talk(f"written to {path}")
-    if form.name == "json":
+    if output.name == "json":
         say_json(found.as_dict())
-    elif form.name == "csv":
-        print_rows(tables.score_rows(found.outcomes), form)
+    elif output.name == "csv":
+        print_rows(tables.score_rows(found.outcomes), output)
     else:
-        _print_tables(found, form)
+        _print_tables(found, output)
     return 0
 
 
-def _print_tables(found: FaultBench, form: Form) -> None:
+def _print_tables(found: FaultBench, output: OutputFormat) -> None:
     say(textwrap.fill(tables.summary(found.outcomes), 80))
     if found.is_quick:
         say("quick: a check that it works, too inexact to quote")
     for title, rows in tables.by_title(found).items():
-        say(f"\n### {title}\n" if form.name == "md" else f"\n{title}\n{'-' * len(title)}")
-        print_rows(rows, form, gap=1)
+        say(f"\n### {title}\n" if output.name == "md" else f"\n{title}\n{'-' * len(title)}")
+        print_rows(rows, output, gap=1)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from flyweight.bench.regression import check_regression
 from flyweight.bench.rows import row
 from flyweight.cli.app import run
 from flyweight.cli.bench import print_result
-from flyweight.cli.output import Form
+from flyweight.cli.output import OutputFormat
 
 QUICK = ["bench", "startup", "--quick"]
 
@@ -53,7 +53,7 @@ def test_text_is_a_table_for_each_section(capsys, home):
 @pytest.mark.parametrize("form", ["json", "md", "csv"])
 def test_other_forms_hold_the_same_rows(capsys, form):
     """Section, contender, quantity, figures and note, whatever reads them next."""
-    code = print_result(made(2.0), None, Form(**{form: True}))
+    code = print_result(made(2.0), None, OutputFormat(**{form: True}))
 
     out = capsys.readouterr().out
     assert code == 0
@@ -71,7 +71,7 @@ def test_a_fallen_ratio_is_exit_code_1(capsys):
     """The table says stored, now and verdict."""
     now, stored = made(1.0), made(2.0)
 
-    code = print_result(now, check_regression(now, stored), Form())
+    code = print_result(now, check_regression(now, stored), OutputFormat())
 
     printed = capsys.readouterr()
     assert code == 1
@@ -86,7 +86,7 @@ def test_another_machine_is_no_failure(capsys):
     """The ratios stand beside each other, in JSON too, and nothing fails."""
     now, stored = made(1.0), made(2.0, machine={"processor": "another"})
 
-    code = print_result(now, check_regression(now, stored), Form(json=True))
+    code = print_result(now, check_regression(now, stored), OutputFormat(json=True))
 
     printed = capsys.readouterr()
     assert code == 0

@@ -19,7 +19,7 @@ import pytest
 from flyweight import __version__ as flyweight_version
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.trials import try_remedies
-from flyweight.cli.output import Place
+from flyweight.cli.output import StoreLocation
 from flyweight.diagnose.examine import examine_recipe
 from flyweight.doctor.finding import Diagnosis, Finding, Gain, Remedy
 from flyweight.doctor.table import RULES
@@ -262,7 +262,7 @@ def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
         finding("GOOD", "protocol.seed_after_split=false", gain="honesty"),
     )
     examined = replace(examined, diagnosis=Diagnosis(findings=found))
-    named = NamedSubject(typed=recipe, changes=(), place=Place(), has_probes=True)
+    named = NamedSubject(typed=recipe, changes=(), place=StoreLocation(), has_probes=True)
 
     trials = try_remedies(named, examined, 2, is_full=False)
 

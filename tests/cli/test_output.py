@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flyweight.cli.output import Form, say_json, talk, wrapped
+from flyweight.cli.output import OutputFormat, say_json, talk, wrapped
 from flyweight.errors import UsageError
 
 
@@ -19,10 +19,10 @@ def test_json_is_strict(capsys):
 
 def test_one_form_is_chosen():
     """Text without a flag; two flags are refused by name."""
-    assert Form().name == "text"
-    assert Form(md=True).name == "md"
+    assert OutputFormat().name == "text"
+    assert OutputFormat(md=True).name == "md"
     with pytest.raises(UsageError, match="--json and --csv"):
-        _ = Form(json=True, csv=True).name
+        _ = OutputFormat(json=True, csv=True).name
 
 
 LONG = "flyweight: own/8k has no ended run; train it with `flyweight train own/8k --seeds 3`, or give a run, or "

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 
 if TYPE_CHECKING:
     from flyweight.bench.benchmark import Benchmark
@@ -22,8 +22,8 @@ def bench(
     seeds: int | None = None,
     baseline: Path | None = None,
     out: Path | None = None,
-    form: Form | None = None,
-    place: Place | None = None,
+    output: OutputFormat | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Measure the speed of training and prediction, and compare it with other libraries.
 
@@ -59,37 +59,37 @@ def bench(
 
     stored = read(baseline) if baseline else None
     found = measure(sections, quick=quick, threads=threads, seeds=seeds, on_progress=talk)
-    path = write(found, out) if out else save(found, home=(place or Place()).store().home)
+    path = write(found, out) if out else save(found, home=(location or StoreLocation()).store().home)
     comparison = check_regression(found, stored) if stored else None
     talk(f"written to {path}")
-    return print_result(found, comparison, form or Form())
+    return print_result(found, comparison, output or OutputFormat())
 
 
-def print_result(found: Benchmark, comparison: RegressionCheck | None, form: Form) -> int:
+def print_result(found: Benchmark, comparison: RegressionCheck | None, output: OutputFormat) -> int:
     """Print the result or its comparison with the earlier one; the exit code is 1 if a ratio fell."""
-    if form.name == "json":
+    if output.name == "json":
         say_json({**found.as_dict(), **({"regression": comparison.as_dict()} if comparison else {})})
     elif comparison:
-        print_rows([one.as_row() for one in comparison.verdicts], form, gap=1)
+        print_rows([one.as_row() for one in comparison.verdicts], output, gap=1)
     else:
-        _print(found, form)
+        _print(found, output)
     if comparison:
         talk(f"compared with the baseline: {comparison.summary()}")
     return 1 if comparison and comparison.fallen else 0
 
 
-def _print(found: Benchmark, form: Form) -> None:
+def _print(found: Benchmark, output: OutputFormat) -> None:
     from flyweight.bench.format import formatted_rows, text_tables
     from flyweight.tables import WIDTH
 
-    if form.name == "csv":
-        print_rows(found.as_dict()["rows"], form)
-    elif form.name == "md":
-        print_rows(formatted_rows(found.rows), form)
+    if output.name == "csv":
+        print_rows(found.as_dict()["rows"], output)
+    elif output.name == "md":
+        print_rows(formatted_rows(found.rows), output)
     else:
         for section, rows, notes in text_tables(found.rows):
             say(f"{section}\n{'-' * len(section)}")
-            print_rows(rows, form, gap=1)
+            print_rows(rows, output, gap=1)
             for note in notes:
                 say(textwrap.fill(note, WIDTH, subsequent_indent="    "))
             say("")

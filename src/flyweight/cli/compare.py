@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.cli.output import Flag, StoreLocation, say, say_json, talk
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.errors import UsageError
 
@@ -30,7 +30,7 @@ def compare(
     at_once: int | None = None,
     tracking: Tracking | None = None,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Compare results: what differs, the change in cost and accuracy, and how certain it is.
 
@@ -64,8 +64,8 @@ def compare(
     json
         Print JSON.
     """
-    place = place or Place()
-    store = place.store()
+    location = location or StoreLocation()
+    store = location.store()
     if until_sure:
         from flyweight.execute.automatic import Automatic
 
@@ -89,7 +89,7 @@ def compare(
         from flyweight.studies.results import compare as compare_on_record
 
         comparisons, code = compare_on_record(baseline, *changed, store=store, part=on, study=study), 0
-    _print(comparisons, store, place, as_json=json)
+    _print(comparisons, store, location, as_json=json)
     return code
 
 
@@ -131,11 +131,11 @@ def _print_look(look: Look) -> None:
     talk(f"test {look.number} of {look.of}, {found.baseline.n} and {found.changed.n} seeds: {found.verdict.sentence}")
 
 
-def _print(comparisons: tuple[Comparison, ...], store: Store, place: Place, *, as_json: bool) -> None:
+def _print(comparisons: tuple[Comparison, ...], store: Store, location: StoreLocation, *, as_json: bool) -> None:
     from flyweight.report.comparison.page import write_comparison
     from flyweight.report.comparison.text import comparison_text
 
-    options = place.options()
+    options = location.options()
     pages = [write_comparison(store, comparison, options=options) for comparison in comparisons]
     if as_json:
         found = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Form, print_rows, say, say_json, talk
+from flyweight.cli.output import OutputFormat, print_rows, say, say_json, talk
 
 if TYPE_CHECKING:
     from flyweight.data.imageset import ImageSet
@@ -23,7 +23,7 @@ def data(
     split_seed: int = 0,
     pictures: Path | None = None,
     recipe: Annotated[str, Parameter(show_default=False)] = "own/20k-fast",
-    form: Form | None = None,
+    output: OutputFormat | None = None,
 ) -> None:
     """List the known image sets, or describe one: counts, mean, standard deviation, pictures.
 
@@ -48,21 +48,21 @@ def data(
     recipe
         With --pictures: recipe whose augmentation is previewed. Default: own/20k-fast.
     """
-    form = form or Form()
+    output = output or OutputFormat()
     if name is None:
-        print_rows(_named_sets(), form)
+        print_rows(_named_sets(), output)
         return
     from flyweight.data.sources import load
     from flyweight.data.splits import split, summary
 
     image_set = load(name, resize=resize)
     found = summary(image_set, split(image_set, seed=split_seed, validation=validation))
-    if form.name == "json":
+    if output.name == "json":
         say_json(vars(found) | {"sizes": found.sizes})
     else:
-        if form.name == "text":
+        if output.name == "text":
             say(_description(found))
-        print_rows(_counts(found), form)
+        print_rows(_counts(found), output)
     if pictures is not None:
         _write_pictures(image_set, pictures, recipe)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
 
 journal = App(name="journal", result_action="return_value")
@@ -23,8 +23,8 @@ def show(
         Literal["all", "run", "trial", "remedy", "reproduction", "certification"] | None, Parameter(show_default=False)
     ] = None,
     html: Annotated[bool, Flag] = False,
-    form: Form | None = None,
-    place: Place | None = None,
+    output: OutputFormat | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """Print the log of a study: what each step changed, its result, and how certain its effect is.
 
@@ -52,20 +52,20 @@ def show(
     from flyweight.report.journal.text import journal_markdown, journal_rows, journal_text
     from flyweight.tables import WIDTH
 
-    store, form = (place or Place()).store(), form or Form()
+    store, output = (location or StoreLocation()).store(), output or OutputFormat()
     found = journal_of(store, study, part=on, purpose=purpose)
     if html:
-        if form.name != "text":
-            raise UsageError(f"only one output format is possible, found --html and --{form.name}; keep one of them.")
+        if output.name != "text":
+            raise UsageError(f"only one output format is possible, found --html and --{output.name}; keep one of them.")
         say(str(write_journal(store, found)))
         return
     if not found.rows and not store.runs(limit=1):
         talk("no runs yet; start one with: flyweight train")
-    match form.name:
+    match output.name:
         case "json":
             say_json(found.as_dict())
         case "csv":
-            print_rows(journal_rows(found), form)
+            print_rows(journal_rows(found), output)
         case "md":
             say(journal_markdown(found))
         case _:
@@ -81,7 +81,7 @@ def note(
     after: str | None = None,
     study: str | None = None,
     author: str | None = None,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """Add a note to the log of a study: what you expect of a step, or what you conclude from its result.
 
@@ -105,7 +105,7 @@ def note(
     from flyweight.records.author import author_or_default
     from flyweight.studies.results import runs_of_step
 
-    store = (place or Place()).store()
+    store = (location or StoreLocation()).store()
     texts = {"before": before, "after": after}
     given = {kind: text.strip() for kind, text in texts.items() if text is not None}
     if not given or not all(given.values()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App
 
 from flyweight.cli.journey_import import import_table
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, talk, terminal_width
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, talk, terminal_width
 from flyweight.errors import DataError, UsageError, nearest, require_counts
 from flyweight.tables import counted
 
@@ -32,7 +32,7 @@ journey.command(import_table, name="import")
 
 
 @journey.default
-def list_journeys(*names: str, form: Form | None = None, place: Place | None = None) -> None:
+def list_journeys(*names: str, output: OutputFormat | None = None, location: StoreLocation | None = None) -> None:
     """List the documents whose experiments can be reproduced, and how many steps have runs.
 
     $ flyweight journey
@@ -58,19 +58,19 @@ def list_journeys(*names: str, form: Form | None = None, place: Place | None = N
                 f"`flyweight journey` takes a document, {', '.join(known)}, or one of {', '.join(COMMANDS)}, found "
                 f"{name!r}.{nearest(name, [*COMMANDS, *known])}"
             )
-        show(name, *steps, form=form)
+        show(name, *steps, output=output)
         return
-    store = (place or Place()).store()
+    store = (location or StoreLocation()).store()
     rows = []
     for one in documents():
         replayed = {replay.step for replay in gather(one, store)}
         done = sum(step.name in replayed for step in one.steps)
         rows.append({"name": one.name, "steps": len(one.steps), "replayed": done, "title": one.title})
-    print_rows(rows, form or Form())
+    print_rows(rows, output or OutputFormat())
 
 
 @journey.command
-def show(name: str, /, *steps: str, form: Form | None = None) -> None:
+def show(name: str, /, *steps: str, output: OutputFormat | None = None) -> None:
     """Show a document: what each step changed, its parameters, and the result it reports.
 
     $ flyweight journey show 003
@@ -87,10 +87,10 @@ def show(name: str, /, *steps: str, form: Form | None = None) -> None:
     from flyweight.report.reproduction import text
     from flyweight.reproductions.document import document as document_of
 
-    document, form = document_of(name), form or Form()
+    document, output = document_of(name), output or OutputFormat()
     chosen = document.select(steps)
-    if form.name != "text":
-        print_rows(text.show_rows(chosen), form)
+    if output.name != "text":
+        print_rows(text.show_rows(chosen), output)
     elif steps:
         say("\n\n".join(text.step_text(step, width=terminal_width()) for step in chosen))
     else:
@@ -106,8 +106,8 @@ def run(
     quick: Annotated[bool, Flag] = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     at_once: int | None = None,
-    form: Form | None = None,
-    place: Place | None = None,
+    output: OutputFormat | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Train the steps of a document that have no runs yet, and judge its claims.
 
@@ -142,23 +142,23 @@ def run(
 
     require_counts(seeds=seeds)
     executor = Automatic(device=device, at_once=at_once)
-    document, place = document_of(name), place or Place()
+    document, location = document_of(name), location or StoreLocation()
     chosen = tuple(step for step in document.select(steps) if steps or step.is_reported)
-    store = place.store()
+    store = location.store()
     store.mark_lost()
     recipes = quick_recipes(chosen, store.home) if quick else None
     requests = requests_for(document, chosen, seeds=1 if quick and seeds is None else seeds, recipes=recipes)
     code = _train(look_up(requests, store), store, executor)
     if quick and recipes is not None:
-        print_rows(_short_test_rows(chosen, gather(document, store, recipes=recipes)), form or Form())
+        print_rows(_short_test_rows(chosen, gather(document, store, recipes=recipes)), output or OutputFormat())
         talk(NO_EVIDENCE)
     else:
-        _print_verdicts(document, gather(document, store), chosen, form or Form())
+        _print_verdicts(document, gather(document, store), chosen, output or OutputFormat())
     if code:
         given = {"--seeds": seeds, "--at-once": at_once, "--device": None if device == "auto" else device}
         words = [name, *steps, *(["--quick"] if quick else [])]
         words += [f"{option} {value}" for option, value in given.items() if value is not None]
-        talk(f"stopped and saved; continue with: flyweight journey run {' '.join(words)}{place.options()}")
+        talk(f"stopped and saved; continue with: flyweight journey run {' '.join(words)}{location.options()}")
     return code
 
 
@@ -169,8 +169,8 @@ def verify(
     *steps: str,
     records: Path | None = None,
     claims: Annotated[bool, Flag] = False,
-    form: Form | None = None,
-    place: Place | None = None,
+    output: OutputFormat | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """Judge every claim of a document by counting parameters and by its runs; nothing is trained.
 
@@ -192,14 +192,16 @@ def verify(
     from flyweight.reproductions.document import document as document_of
     from flyweight.reproductions.replay import gather
 
-    document, store = document_of(name), (place or Place()).store()
+    document, store = document_of(name), (location or StoreLocation()).store()
     chosen = document.select(steps)
     replays = gather(document, store) if records is None else _kept(records, document)
-    _print_verdicts(document, replays, chosen, form or Form(), claims=claims)
+    _print_verdicts(document, replays, chosen, output or OutputFormat(), claims=claims)
 
 
 @journey.command
-def report(*names: str, out: Path, replace: Annotated[bool, Flag] = False, place: Place | None = None) -> None:
+def report(
+    *names: str, out: Path, replace: Annotated[bool, Flag] = False, location: StoreLocation | None = None
+) -> None:
     """Write the page, the plot and the replays of documents into a folder.
 
     Replays that are already in the folder are kept, so pages can be written again without the runs. Where a run on
@@ -222,7 +224,7 @@ def report(*names: str, out: Path, replace: Annotated[bool, Flag] = False, place
     from flyweight.reproductions.replay import gather, hashes
 
     chosen, known = [document_of(name) for name in names] or documents(), documents()
-    store = (place or Place()).store()
+    store = (location or StoreLocation()).store()
     found = [(document, gather(document, store)) for document in chosen]
     current = {document.name: hashes(document) for document in known}
     for path in write_pages(found, out, known=known, hashes=current, replace=replace, say=talk):
@@ -278,7 +280,7 @@ def _print_verdicts(
     document: Document,
     replays: Sequence[Replay],
     steps: Sequence[Step],
-    form: Form,
+    output: OutputFormat,
     *,
     claims: bool = False,
 ) -> None:
@@ -291,10 +293,10 @@ def _print_verdicts(
     stale = sum(hashes(document).get(one.step) != one.recipe_hash for one in replays)
     if stale:
         talk(f"{stale} replay{' is' if stale == 1 else 's are'} of an older version of the recipe; ignored.")
-    if not claims and form.name == "text":
-        print_rows(terminal_rows(verdicts), form, gap=1)
+    if not claims and output.name == "text":
+        print_rows(terminal_rows(verdicts), output, gap=1)
         talk(LEGEND)
     elif not claims:
-        print_rows(step_rows(verdicts), form)
+        print_rows(step_rows(verdicts), output)
     else:
-        print_rows(short_claim_rows(verdicts) if form.name == "text" else claim_rows(verdicts), form, wraps=True)
+        print_rows(short_claim_rows(verdicts) if output.name == "text" else claim_rows(verdicts), output, wraps=True)

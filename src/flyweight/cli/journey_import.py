@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flyweight.cli.output import Form, print_rows, talk
+from flyweight.cli.output import OutputFormat, print_rows, talk
 from flyweight.errors import DataError
 from flyweight.tables import counted
 
@@ -20,7 +20,7 @@ def import_table(
     step: str | None = None,
     images: int = 10_000,
     budget: str | None = None,
-    form: Form | None = None,
+    output: OutputFormat | None = None,
 ) -> None:
     """Find figures that cannot be right, and differences that may be chance, in a Markdown table of experiments.
 
@@ -59,7 +59,7 @@ def import_table(
     table = read_table(_text(file), label=str(file), columns={key: header for key, header in named.items() if header})
     found = doubts(table, images=images, limit=limit)
     rows = [{"row": one.row, "column": one.column, "doubt": one.kind, "why": one.sentence} for one in found]
-    print_rows(rows, form or Form(), wraps=True)
+    print_rows(rows, output or OutputFormat(), wraps=True)
     for note in table.notes:
         talk(note)
     talk(f"{counted(len(table.rows), 'row')} read; {counted(len(found), 'doubt') if found else 'no doubts'}.")

@@ -28,7 +28,7 @@ Flag = Parameter(negative="", show_default=False)
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class OutputFormat:
     """How the result is printed. Default: text."""
 
     json: Annotated[bool, Flag] = False
@@ -48,7 +48,7 @@ class Form:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StoreLocation:
     """Where runs are stored."""
 
     home: Path | None = None
@@ -116,18 +116,23 @@ def _strict(value: object) -> object:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], form: Form, *, gap: int = 2, wraps: bool = False, optional: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    output: OutputFormat,
+    *,
+    gap: int = 2,
+    wraps: bool = False,
+    optional: Sequence[str] = (),
 ) -> None:
     """Print rows with equal keys as a text, Markdown or CSV table, or as JSON.
 
     gap: spaces between the columns of a text table. wraps: whether its last column is wrapped. optional: columns that
     are left out where there is no room for them.
     """
-    if form.name == "json":
+    if output.name == "json":
         say_json(rows)
     elif rows:
         table = table_of(rows, gap=gap, wraps=wraps, optional=optional)
-        match form.name:
+        match output.name:
             case "md":
                 say(as_markdown(table))
             case "csv":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from flyweight.cli.output import Flag, Place, say, say_json
+from flyweight.cli.output import Flag, StoreLocation, say, say_json
 from flyweight.errors import UsageError
 
 
@@ -15,7 +15,7 @@ def predict(
     *images: Path,
     inputs: Path | None = None,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """Classify your own pictures with a trained net, and show the images that the net received.
 
@@ -43,7 +43,7 @@ def predict(
     from flyweight.inference.net import load
     from flyweight.inference.predict import save_seen
 
-    found = load(run, store=(place or Place()).store()).predict(images)
+    found = load(run, store=(location or StoreLocation()).store()).predict(images)
     if inputs is not None:
         save_seen(found, inputs)
     if json:

@@ -6,11 +6,11 @@ import textwrap
 from pathlib import Path
 from typing import Annotated
 
-from flyweight.cli.output import Flag, Form, print_rows, say, talk
+from flyweight.cli.output import Flag, OutputFormat, print_rows, say, talk
 from flyweight.tables import WIDTH
 
 
-def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) -> None:
+def recipes(*, keys: Annotated[bool, Flag] = False, output: OutputFormat | None = None) -> None:
     """List the recipes of flyweight, or every key that a recipe can have.
 
     The steps of the reproduced documents are recipes too: `flyweight journey` lists them.
@@ -24,9 +24,9 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
     keys
         List the keys of a recipe instead: accepted values, default and meaning.
     """
-    form = form or Form()
+    output = output or OutputFormat()
     if keys:
-        _print_keys(form)
+        _print_keys(output)
         return
     from flyweight.experiment.plan import plan
     from flyweight.recipe import describe, document_names, load, names, own_names
@@ -37,16 +37,16 @@ def recipes(*, keys: Annotated[bool, Flag] = False, form: Form | None = None) ->
         cost = plan(recipe).require().cost
         epochs = recipe.train.epochs
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
-    print_rows(rows, form)
+    print_rows(rows, output)
     first, *_, last = document_names()
     n_others = len(names()) - len(rows)
     talk(f"and {n_others} recipes of the reproduced documents {first} to {last}: see `flyweight journey`.")
 
 
-def _print_keys(form: Form) -> None:
+def _print_keys(output: OutputFormat) -> None:
     from flyweight.recipe import keys, keys_table
 
-    match form.name:
+    match output.name:
         case "text":
             for key in keys():
                 say(_filled(f"{key.key} = {key.default}  ({key.accepts})", ""))
@@ -54,7 +54,7 @@ def _print_keys(form: Form) -> None:
         case "md":
             say(keys_table(keys()))
         case _:
-            print_rows([vars(key) for key in keys()], form)
+            print_rows([vars(key) for key in keys()], output)
 
 
 def _filled(text: str, indent: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from flyweight.cli.output import Flag, Form, Place, print_rows, say, say_json, talk
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
 
 DEFAULT_LIMIT: Final = 20
@@ -20,8 +20,8 @@ def runs(
     purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification"] = "run",
     limit: int | None = None,
     out: Path | None = None,
-    form: Form | None = None,
-    place: Place | None = None,
+    output: OutputFormat | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """List the runs that you started, newest first; --purpose shows others.
 
@@ -50,7 +50,7 @@ def runs(
     from flyweight.report.run.listing import run_rows, short_run_rows
     from flyweight.report.run.variant import titles
 
-    store = (place or Place()).store()
+    store = (location or StoreLocation()).store()
     store.mark_lost()
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
@@ -72,9 +72,9 @@ def runs(
             talk(f"no matching runs; there are runs of {', '.join(known)}.")
         else:
             talk("no runs yet; start one with: flyweight train")
-    form = form or Form()
-    rows = run_rows(records) if form.name in ("json", "csv") else short_run_rows(records, titles(records, store))
-    print_rows(rows, form, gap=1, wraps=form.name == "text", optional=OPTIONAL)
+    output = output or OutputFormat()
+    rows = run_rows(records) if output.name in ("json", "csv") else short_run_rows(records, titles(records, store))
+    print_rows(rows, output, gap=1, wraps=output.name == "text", optional=OPTIONAL)
 
 
 def report(
@@ -82,7 +82,7 @@ def report(
     /,
     *,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> None:
     """Write the report page of a run, and print a summary of the run and of the seeds trained with it.
 
@@ -104,8 +104,8 @@ def report(
     from flyweight.report.run.summary import class_rows, group_summary, run_summary
     from flyweight.report.run.variant import equal_run, titles
 
-    place = place or Place()
-    store = place.store()
+    location = location or StoreLocation()
+    store = location.store()
     record = store.get(run)
     folder = store.folder(record.id)
     result = folder.result()
@@ -116,8 +116,8 @@ def report(
         say_json(result.as_dict() | {"report": str(page), "classes": class_rows(folder, result)})
     else:
         same = equal_run(record, store)
-        say(run_summary(result, folder, title=title, equal_run=same, options=place.options()))
+        say(run_summary(result, folder, title=title, equal_run=same, options=location.options()))
         beside = [] if record.group_id is None else [one for one in store.group(record.group_id) if one.test_count]
         if len(beside) > 1:
             results = [store.folder(one.id).result() for one in beside]
-            say("\n" + group_summary(results, title=title, options=place.options()))
+            say("\n" + group_summary(results, title=title, options=location.options()))

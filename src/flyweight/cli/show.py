@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, Form, print_rows, say, say_json
+from flyweight.cli.output import Flag, OutputFormat, print_rows, say, say_json
 from flyweight.errors import UsageError
 from flyweight.model.arithmetic import Shape
 
@@ -19,7 +19,7 @@ def show(
     input: Annotated[str | None, Parameter(name="--input", show_default=False)] = None,
     changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
-    form: Form | None = None,
+    output: OutputFormat | None = None,
 ) -> None:
     """Print the layers of a net with their cost, and edits that bring it under a budget.
 
@@ -59,7 +59,7 @@ def show(
 
     if layers:
         rows = [{"layer": layer, "meaning": meaning} for layer, meaning in MEANINGS.items()]
-        print_rows(rows, form or Form(), wraps=True)
+        print_rows(rows, output or OutputFormat(), wraps=True)
         return
     if net is None:
         raise UsageError(
@@ -76,7 +76,7 @@ def show(
         raise UsageError(f"--set changes a recipe, and {net!r} is a net; change the text of the net instead.")
     cost = count(net, shape or (1, 28, 28))
     helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
-    match (form or Form()).name:
+    match (output or OutputFormat()).name:
         case "json":
             say_json(table.cost_values(cost, limits, helpful) | ({"recipe": resolved} if resolved else {}))
         case "md":

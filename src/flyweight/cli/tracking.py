@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.cli.output import Flag, StoreLocation, say, say_json, talk
 from flyweight.errors import FlyweightError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def sync(
     *trackers: TrackerName,
     here: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Send what --track could not send to the trackers while runs trained, each to the address it was meant for.
 
@@ -93,7 +93,7 @@ def sync(
     from flyweight.records.ids import SHORT_ID
     from flyweight.trackers import sync as send
 
-    done = send((place or Place()).store(), trackers or None, warn=talk, here=here)
+    done = send((location or StoreLocation()).store(), trackers or None, warn=talk, here=here)
     if json:
         say_json(asdict(done))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, Place, say, say_json, talk
+from flyweight.cli.output import Flag, StoreLocation, say, say_json, talk
 from flyweight.cli.settings import Settings
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
@@ -49,7 +49,7 @@ def train(
     doctor: Literal["off", "warn", "stop"] = "off",
     tracking: Tracking | None = None,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Train a recipe, evaluate the net, and store the run with its report.
 
@@ -95,13 +95,13 @@ def train(
 
     require_counts(seed=seed, seeds=seeds, threads=threads)
     executor = Automatic(device=device, at_once=at_once)
-    place, settings = place or Place(), settings or Settings()
-    store, monitor = place.store(), _monitor(doctor)
+    location, settings = location or StoreLocation(), settings or Settings()
+    store, monitor = location.store(), _monitor(doctor)
     if resume is not None:
         options = {"a recipe": recipe, **settings.given(), "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect})
         found = _resume(resume, store, tracking, executor, monitor=monitor)
-        return _report(*found, place=place, as_json=json)
+        return _report(*found, location=location, as_json=json)
     overrides = (*settings.overrides(), *budget_overrides(settings.budget))
     resolved = plan(load(recipe or DEFAULT_RECIPE, overrides=overrides)).require()
     _announce(resolved, seeds)
@@ -113,11 +113,11 @@ def train(
     else:
         all_seeds = range(seed, seed + seeds)
         found = _several(resolved, store, tracking, lineage, executor, seeds=all_seeds, monitor=monitor)
-    return _report(*found, place=place, as_json=json)
+    return _report(*found, location=location, as_json=json)
 
 
 class Lineage(TypedDict):
-    """The place of a run in a journal: arguments of `run` and `run_seeds`."""
+    """The position of a run in a journal: arguments of `run` and `run_seeds`."""
 
     study: str | None
     parent_hash: str | None
@@ -239,14 +239,14 @@ def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callabl
         yield both(show, track), stop
 
 
-def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as_json: bool) -> int:
+def _report(records: Sequence[RunRecord], stop: StopRequest, *, location: StoreLocation, as_json: bool) -> int:
     """Write the reports of completed runs, print the results, and return the exit code."""
     from flyweight.records.record import OVER
     from flyweight.report.run.page import write_report
     from flyweight.report.run.summary import group_summary, run_summary
     from flyweight.report.run.variant import equal_run, titles
 
-    store = place.store()
+    store = location.store()
     over = [record for record in records if record.status in OVER]
     folders = [store.folder(record.id) for record in over]
     named = titles(over, store)
@@ -257,39 +257,39 @@ def _report(records: Sequence[RunRecord], stop: StopRequest, *, place: Place, as
         say_json([result.as_dict() for result in results])
     elif len(results) == 1:
         same = equal_run(over[0], store)
-        say(run_summary(results[0], folders[0], title=named[over[0].id], equal_run=same, options=place.options()))
+        say(run_summary(results[0], folders[0], title=named[over[0].id], equal_run=same, options=location.options()))
     elif results:
-        say(group_summary(results, title=named[over[0].id], options=place.options()))
+        say(group_summary(results, title=named[over[0].id], options=location.options()))
     if stop():
-        _print_resume_command(records, place)
+        _print_resume_command(records, location)
         return stop.exit_code
-    stopped = _print_stopped_by_doctor(records, place)
-    return _exit_code(results, place) or stopped
+    stopped = _print_stopped_by_doctor(records, location)
+    return _exit_code(results, location) or stopped
 
 
-def _print_resume_command(records: Sequence[RunRecord], place: Place) -> None:
+def _print_resume_command(records: Sequence[RunRecord], location: StoreLocation) -> None:
     """The command that finishes the stopped runs; any run of a group of seeds resumes the group."""
     stopped = [record for record in records if record.status == "interrupted"]
     if stopped:
         talk(f"stopped and saved: {', '.join(record.id for record in stopped)}")
     named = [*stopped, *(record for record in records if record.group_id is not None)]
     if named:
-        talk(f"continue with: flyweight train --resume {named[0].id}{place.options()}")
+        talk(f"continue with: flyweight train --resume {named[0].id}{location.options()}")
 
 
-def _print_stopped_by_doctor(records: Sequence[RunRecord], place: Place) -> int:
+def _print_stopped_by_doctor(records: Sequence[RunRecord], location: StoreLocation) -> int:
     """Why the doctor stopped runs, and the commands for details and for continuing; 0 if it stopped none."""
     stopped = [record for record in records if record.status == "interrupted"]
     for record in stopped:
         talk(f"flyweight: run {record.id} {record.message}.")
     if not stopped:
         return 0
-    talk(f"why: flyweight doctor {stopped[0].id}{place.options()}")
-    talk(f"continue anyway: flyweight train --resume {stopped[0].id}{place.options()}")
+    talk(f"why: flyweight doctor {stopped[0].id}{location.options()}")
+    talk(f"continue anyway: flyweight train --resume {stopped[0].id}{location.options()}")
     return FlyweightError.exit_code
 
 
-def _exit_code(results: Sequence[RunResult], place: Place) -> int:
+def _exit_code(results: Sequence[RunResult], location: StoreLocation) -> int:
     """Diverged comes before target missed; a target is compared with the mean over the seeds."""
     from flyweight.report.run.summary import judged_on
 
@@ -297,7 +297,7 @@ def _exit_code(results: Sequence[RunResult], place: Place) -> int:
     if diverged:
         for result in diverged:
             talk(f"flyweight: run {result.run} diverged: {result.message}.")
-            talk(f"why: flyweight doctor {result.run}{place.options()}")
+            talk(f"why: flyweight doctor {result.run}{location.options()}")
         return DivergedError.exit_code
     if not results:
         return FlyweightError.exit_code

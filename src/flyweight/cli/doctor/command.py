@@ -15,7 +15,7 @@ from flyweight.cli.doctor.lr import look_for_lr
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.show import show_diagnosis
 from flyweight.cli.doctor.trials import Outcome, try_remedies
-from flyweight.cli.output import Flag, Place
+from flyweight.cli.output import Flag, StoreLocation
 from flyweight.errors import UsageError
 
 MIN_SEEDS: Final = 2  # one seed has no spread
@@ -47,7 +47,7 @@ def doctor(
     no_probes: Annotated[bool, Flag] = False,
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     json: Annotated[bool, Flag] = False,
-    place: Place | None = None,
+    location: StoreLocation | None = None,
 ) -> int:
     """Find what is wrong with a recipe, a run or a notebook, say why, and try the remedy.
 
@@ -101,12 +101,12 @@ def doctor(
         "--json": json,
     }
     _require_together([name for name, is_given in given.items() if is_given], seeds)
-    place = place or Place()
+    location = location or StoreLocation()
     if code:
         return check_code(Path(subject), is_all=everything, as_json=json)
     if subject.endswith(CODE):
         raise UsageError(f"{subject!r} is a notebook or script; `flyweight doctor --code {quote(subject)}` reads it.")
-    named = NamedSubject(typed=subject, changes=changes, place=place, has_probes=not no_probes)
+    named = NamedSubject(typed=subject, changes=changes, location=location, has_probes=not no_probes)
     if lr:
         return look_for_lr(named, seeds, as_json=json)
     if fix is not None:

@@ -60,7 +60,7 @@ def fix_to_file(
     if as_json:
         say_json(fix_values(found) | {"written": written, "next": None if found.is_done else continuing})
     else:
-        say(fix_text(found, written=written, continuing=continuing, options=named.place.options()))
+        say(fix_text(found, written=written, continuing=continuing, options=named.location.options()))
     return stop.exit_code if stop() else 0
 
 

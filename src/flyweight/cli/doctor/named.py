@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from flyweight import __version__
-from flyweight.cli.output import Place
+from flyweight.cli.output import StoreLocation
 from flyweight.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ class NamedSubject:
 
     typed: str
     changes: tuple[str, ...]
-    place: Place
+    location: StoreLocation
     has_probes: bool
 
     @cached_property
     def store(self) -> Store:
-        store: Store = self.place.store()
+        store: Store = self.location.store()
         store.mark_lost()
         return store
 
@@ -103,4 +103,4 @@ class NamedSubject:
     def command(self, *options: str) -> str:
         """A `flyweight doctor` command for the same subject and store."""
         changes = (word for one in self.changes for word in ("--set", one))
-        return " ".join(map(quote, ("flyweight", "doctor", self.name, *changes, *options))) + self.place.options()
+        return " ".join(map(quote, ("flyweight", "doctor", self.name, *changes, *options))) + self.location.options()

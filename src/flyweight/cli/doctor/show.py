@@ -47,7 +47,7 @@ def show_diagnosis(
         changes=named.changes,
         is_recipe=named.is_recipe,
         tried=outcome.have_helped,
-        options=named.place.options(),
+        options=named.location.options(),
     )
     if commands:
         say(("\n" if outcome.trials else "") + "\n".join(words.next_lines(commands)))
