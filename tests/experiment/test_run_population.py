@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from flyweight.diagnose.monitor import monitor
 from flyweight.errors import DataError, FlyweightError, MissingError, UsageError
 from flyweight.experiment import population
 from flyweight.experiment.events import (
@@ -290,6 +291,27 @@ def test_a_monitor_watches_its_own_run_and_ends_it_alone(recipe, whole, store):
         assert same(weights(store, records[seed].id), whole.weights(seed))
     resumed = trained(recipe, [Member(seed=1, resumed=records[1].id)], store)
     assert distance(weights(store, resumed[1].id), whole.weights(1)) < CLOSE
+
+
+@pytest.mark.parametrize("rate", ["1e30", "3", "1e-5"])
+def test_the_doctor_finds_in_a_population_what_it_finds_alone(tmp_path, store, rate):
+    """Of each seed, in the same epoch, with the same end."""
+    recipe = small_recipe(tmp_path, f"train.lr={rate}", "train.epochs=4")
+    found: dict[str, list[tuple[int, int, str]]] = {"together": [], "alone": []}
+    where = "together"
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Found):
+            found[where].append((event.seed, event.epoch, event.code))
+
+    together = trained(recipe, [Member(seed=seed, monitor=monitor()) for seed in (0, 1)], store, watch=watch)
+    where = "alone"
+    for seed in (0, 1):
+        alone = run(recipe, seed=seed, store=store, device="cpu", monitor=monitor(), watch=watch)
+        assert (together[seed].status, together[seed].message) == (alone.status, alone.message)
+
+    assert sorted(found["together"]) == sorted(found["alone"])
+    assert found["alone"]
 
 
 @pytest.mark.parametrize("moment", [Started, EpochDone, StackEpochDone])
