@@ -102,3 +102,29 @@ def test_the_layers_of_the_notation_are_listed(flyweight):
     assert set(EXAMPLES) <= listed
     assert all(str(parse_net(layer)) for layer in MEANINGS)
     assert re.search("NET is missing", flyweight("show")[2])
+
+
+def test_the_report_opens_in_the_browser(flyweight, monkeypatch, tmp_path):
+    """By the program that BROWSER names; without one the page is named."""
+    opened = tmp_path / "opened"
+    program = tmp_path / "browser"
+    program.write_text(f"#!/bin/sh\necho $1 > {opened}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(program))
+    flyweight("train", "tiny.toml", "--epochs", "1")
+
+    code, out, _ = flyweight("report", "@latest", "--open", "--json")
+
+    assert code == 0
+    assert opened.read_text().strip() == Path(json.loads(out)["report"]).as_uri()
+
+
+def test_a_shell_completes_commands(flyweight, monkeypatch, tmp_path):
+    """The script of the shell is written, and it knows the verbs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    code, _, _ = flyweight("--install-completion", "--shell", "bash")
+
+    (script,) = (tmp_path / ".local").rglob("flyweight")
+    assert code == 0
+    assert "journal" in script.read_text()

@@ -101,4 +101,7 @@ def application() -> App:
     for name, verb in VERBS.items():
         app.command(verb, name=name)
     name_arguments(app, "flyweight")
+    app.register_install_completion_command(
+        help="Complete commands and options with Tab: writes a script for your shell (bash, zsh or fish) and loads it."
+    )
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -81,6 +82,7 @@ def report(
     run: str = "@latest",
     /,
     *,
+    open: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     location: StoreLocation | None = None,
 ) -> None:
@@ -97,6 +99,8 @@ def report(
     run
         Id of a run or the start of it, @latest, @best (best validation accuracy on the images of the latest run), or
         @best:DATA, as in @best:mnist.
+    open
+        Also open the page in the web browser.
     json
         Print the results of the run as JSON.
     """
@@ -112,6 +116,8 @@ def report(
     folder.verify()
     title = titles([record], store)[record.id]
     page = write_report(folder, title=title)
+    if open and not webbrowser.open(page.as_uri()):
+        talk(f"no web browser found; the page is {page}")
     if json:
         say_json(result.as_dict() | {"report": str(page), "classes": class_rows(folder, result)})
     else:

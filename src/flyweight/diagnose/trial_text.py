@@ -73,6 +73,9 @@ def _figure_words(figure: TwoFigures) -> str:
 
 def _effect_words(found: Paired) -> str:
     parts = [points(found.effect)]
+    if found.n == 2 and found.low is not None and found.high is not None and found.low <= 0 <= found.high:
+        # Student's interval of two values says nothing: it is 13 times as wide as their difference.
+        return f"{parts[0]}, n = 2: two seeds cannot show it, five usually can (--seeds 5)"
     if found.low is not None and found.high is not None:
         parts[0] += f" (95 % interval {_bare(found.low)} to {_bare(found.high)})"
     if found.p is not None:
