@@ -128,3 +128,41 @@ def test_a_shell_completes_commands(flyweight, monkeypatch, tmp_path):
     (script,) = (tmp_path / ".local").rglob("flyweight")
     assert code == 0
     assert "journal" in script.read_text()
+
+
+def test_a_training_starts_from_the_weights_of_a_run(flyweight):
+    """The first loss is that of the kept net, not of a new one; the run is no seed of the recipe that it came from."""
+    flyweight("train", "tiny.toml", "--epochs", "8")
+    again = ("--lr", "1e-9", "--epochs", "1", "--set", "augment.rotate=0.0", "--set", "augment.translate=0.0")
+
+    code, out, err = flyweight(
+        "train", "--from", "@latest", *again, "--set", "model.net=c6nb bn r m2 c8nb bn r gmp flat fc10"
+    )
+
+    assert (code, "do not fit" in err) == (0, False), err
+    _, listed, _ = flyweight("runs", "--json")
+    later, first = json.loads(listed)
+    assert later["validation_accuracy"] == pytest.approx(first["validation_accuracy"], abs=0.1)
+    assert later["recipe_hash"] != first["recipe_hash"]
+    assert f"from {first['id'][:12]}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("--from", "@latest", "--set", "model.net=c4 r gap flat fc10"), 2, "do not fit this net"),
+        (("--from", "nothing"), 2, "no run 'nothing'"),
+        (("--set", "model.start=missing.safetensors", "tiny.toml"), 6, "cannot read missing.safetensors"),
+        (("--set", "model.start=tiny.toml", "tiny.toml"), 6, "must hold the weights of a run"),
+        (("--resume", "@latest"), 2, "flyweight train --from"),
+        (("--resume", "@latest", "--epochs", "9"), 2, "flyweight train --from"),
+    ],
+)
+def test_what_cannot_be_started_or_resumed_says_what_to_do(flyweight, arguments, code, expected):
+    """Nothing is recorded."""
+    flyweight("train", "tiny.toml", "--epochs", "1")
+
+    found, _, err = flyweight("train", *arguments)
+
+    assert (found, expected in " ".join(err.split())) == (code, True), err
+    assert len(json.loads(flyweight("runs", "--json")[1])) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json import dumps as to_json
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 
@@ -40,6 +42,7 @@ def train(
     seed: int = 0,
     seeds: int | None = None,
     settings: Settings | None = None,
+    start: Annotated[str | None, Parameter(name="--from", show_default=False)] = None,
     resume: str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     threads: int | None = None,
@@ -61,6 +64,8 @@ def train(
 
     $ flyweight train --resume @latest
 
+    $ flyweight train --from @latest --epochs 2 --lr 0.01
+
     Parameters
     ----------
     recipe
@@ -71,6 +76,9 @@ def train(
     seeds
         Train this many seeds at the same time, and report the mean and its 95 % interval: on a GPU as one stacked net,
         elsewhere one thread each.
+    start
+        Start from the weights of this run (id, @latest or @best), by default with its recipe: to train longer, or on
+        other images.
     resume
         Continue a stopped run (id, or @latest) and its other seeds; the weights are the same as without the stop.
     device
@@ -99,13 +107,19 @@ def train(
     store, monitor = location.store(), _monitor(doctor)
     if resume is not None:
         options = {"a recipe": recipe, **settings.given(), "--seeds": seeds, "--study": study}
-        _refuse_with_resume(options | {"--expect": expect})
+        _refuse_with_resume(options | {"--expect": expect, "--from": start}, resume)
         found = _resume(resume, store, tracking, executor, monitor=monitor)
         return _report(*found, location=location, as_json=json)
     overrides = (*settings.overrides(), *budget_overrides(settings.budget))
-    resolved = plan(load(recipe or DEFAULT_RECIPE, overrides=overrides)).require()
+    chosen: str | Path = recipe or DEFAULT_RECIPE
+    if start is not None:
+        folder = store.folder(store.get(start).id)
+        folder.weights()  # a run without weights is an error of its own
+        chosen = recipe or folder.file("recipe")
+        overrides = (*overrides, f"model.start={to_json(str(folder.file('weights')))}")
+    resolved = plan(load(chosen, overrides=overrides)).require()
     _announce(resolved, seeds)
-    lineage = _lineage(resolved, parent(recipe or DEFAULT_RECIPE, overrides=overrides), study)
+    lineage = _lineage(resolved, parent(chosen, overrides=overrides), study)
     if expect is not None:
         _note_expectation(resolved, expect, store, study)
     if seeds is None:
@@ -141,11 +155,14 @@ def _note_expectation(resolved: ResolvedRecipe, text: str, store: Store, study: 
     store.notebook.write_note(resolved.hash, "before", text.strip(), author=author_or_default(), study=study)
 
 
-def _refuse_with_resume(options: Mapping[str, object]) -> None:
+def _refuse_with_resume(options: Mapping[str, object], run: str) -> None:
     """A resumed run keeps its recipe and seed."""
     given = [name for name, value in options.items() if value]
     if given:
-        raise UsageError(f"--resume continues a run with its own settings; leave out {', '.join(given)}.")
+        raise UsageError(
+            f"--resume continues a run with its own settings; leave out {', '.join(given)}. For other settings or more "
+            f"epochs start from its weights: flyweight train --from {run} --epochs N"
+        )
 
 
 def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
@@ -216,9 +233,16 @@ def _resume(
 ) -> Found:
     from flyweight.execute.seeds import resume_seeds
     from flyweight.experiment.run import resume
+    from flyweight.records.ids import SHORT_ID
+    from flyweight.records.record import OVER
 
     store.mark_lost()
     record = store.get(selector)
+    if record.group_id is None and record.status in OVER:
+        raise UsageError(
+            f"run {record.id[:SHORT_ID]} is {record.status}, so there is nothing to resume; start from its weights "
+            f"instead: flyweight train --from {record.id[:SHORT_ID]} --epochs N"
+        )
     talk(
         f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
     )

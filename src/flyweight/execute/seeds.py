@@ -80,7 +80,7 @@ def resume_seeds(
     if not remaining:
         raise UsageError(
             f"nothing to resume: none of the {len(request.seeds)} seeds of group {group_id} was stopped; train more "
-            "with: flyweight train RECIPE --seeds N"
+            "with: flyweight train RECIPE --seeds N; or start from a run's weights: flyweight train --from RUN"
         )
     resumed = {seed: by_seed[seed].id for seed in stopped}
     jobs = [TrainingJob(request=request, seed=seed, group_id=group_id, resumed=resumed.get(seed)) for seed in remaining]

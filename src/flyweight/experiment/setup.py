@@ -20,12 +20,14 @@ from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.facts import ImageSource
 from flyweight.data.imageset import ImageSet
 from flyweight.data.splits import Split, channel_statistics, usable_spread, validation_part
+from flyweight.errors import DataError, RecipeError
 from flyweight.experiment.augmentation import augmentation_of
 from flyweight.experiment.resolved import source_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
+from flyweight.records.weights import Weights
 from flyweight.train import device as devices
 from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
@@ -172,8 +174,34 @@ def code_fingerprint() -> str:
 
 def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: torch.device) -> Training:
     generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
-    model = devices.to_device(_net(recipe.model.net, shape, generator), device)
+    net = _net(recipe.model.net, shape, generator)
+    if recipe.model.start is not None:
+        _load_weights(net, Path(recipe.model.start))
+    model = devices.to_device(net, device)
     return start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
+
+
+def _load_weights(net: nn.Module, path: Path) -> None:
+    """Replace the weights of a net by those of a file.
+
+    Raises:
+        DataError: no such file, or no weights. RecipeError: the weights of another net.
+    """
+    try:
+        found = Weights.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"model.start: cannot read {path}: {error.strerror}.") from error
+    except (ValueError, KeyError) as error:
+        raise DataError(f"model.start: {path} must hold the weights of a run, found something else.") from error
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    theirs = {name: tensor.shape for name, tensor in found.tensors.items()}
+    if shapes != theirs:
+        differing = sorted(name for name in shapes.keys() | theirs if shapes.get(name) != theirs.get(name))
+        raise RecipeError(
+            f"model.start: the weights of {found.net!r} do not fit this net: {', '.join(differing[:5])} differ; train "
+            "the net that they are of, or leave --from out."
+        )
+    net.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in found.tensors.items()})
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

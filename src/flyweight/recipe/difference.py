@@ -30,7 +30,12 @@ WITHOUT_EFFECT = (
 CLEAN = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump().items()}
 
 # Keys added to a section since, with what recipes without them did.
-ADDED: dict[str, Value] = {"augment.flip_probability": 0.0, "augment.brightness": 0.0, "augment.fill": None}
+ADDED: dict[str, Value] = {
+    "augment.flip_probability": 0.0,
+    "augment.brightness": 0.0,
+    "augment.fill": None,
+    "model.start": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False), AfterValidator(_
 Share = Annotated[Number, Field(ge=0, le=1)]
 PartialShare = Annotated[Number, Field(ge=0, lt=1)]
 MaybeByte = Annotated[int | None, Strict(), Field(ge=0, le=255), _Off]
+MaybeText = Annotated[str | None, Strict(), Field(min_length=1), _Off]
 MaybeNumber = Annotated[float | None, Strict(), Field(gt=0, allow_inf_nan=False), _Off]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict()]
@@ -74,6 +75,10 @@ class ModelSection(_Value):
 
     net: Text = Field(
         min_length=1, description='The net as text (docs/notation.md), or "module:Class" of your own `nn.Module`.'
+    )
+    start: MaybeText = Field(
+        None,
+        description="A file of weights (.safetensors) to start from, as of `train --from RUN`; none: new ones.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from flyweight.recipe.difference import Change, Value
@@ -102,6 +103,9 @@ def new_in_words(change: Change) -> str:
     """
     if change.key == "model.net":
         return in_words(change)
+    if change.key == "model.start" and change.new is not None:
+        path = Path(str(change.new))
+        return f"from {path.parent.name[:12] if path.name == 'weights.safetensors' else path.name}"
     return f"{label(change.key)} {_new_with_unit(change)}"
 
 
