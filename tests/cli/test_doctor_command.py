@@ -242,7 +242,7 @@ def test_a_run_of_another_version_is_named_with_it(flyweight, with_a_run, home, 
     code, out, err = flyweight("doctor", "@latest", *task)
 
     assert (code, out) == (2, "")
-    assert err.startswith(f"flyweight: run {with_a_run}: this version cannot read its recipe")
+    assert err.startswith(f"flyweight: run {with_a_run[:12]}: this version cannot read its recipe")
     assert "sorcery" in err
     assert f"written by flyweight {flyweight_version}" in err
     assert err.count("\n") == 1
@@ -262,7 +262,7 @@ def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
         finding("GOOD", "protocol.seed_after_split=false", gain="honesty"),
     )
     examined = replace(examined, diagnosis=Diagnosis(findings=found))
-    named = NamedSubject(typed=recipe, changes=(), place=StoreLocation(), has_probes=True)
+    named = NamedSubject(typed=recipe, changes=(), location=StoreLocation(), has_probes=True)
 
     trials = try_remedies(named, examined, 2, is_full=False)
 
@@ -418,8 +418,8 @@ def test_the_doctor_stops_a_run_that_learns_nothing_and_it_can_go_on(flyweight, 
     assert EXIT_CODES[1] == "failed"
     assert record.status == "interrupted"
     assert record.message.startswith("stopped by the doctor: SI05")
-    assert f"why: flyweight doctor {record.id}" in err
-    assert f"flyweight train --resume {record.id}" in err
+    assert f"why: flyweight doctor {record.id[:12]}" in err
+    assert f"flyweight train --resume {record.id[:12]}" in err
 
     assert flyweight("doctor", record.id, "--no-probes")[0] == 0
     assert flyweight("train", "--resume", record.id)[0] == 0

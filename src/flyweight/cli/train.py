@@ -16,6 +16,7 @@ from flyweight.cli.settings import Settings
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
+from flyweight.records.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from flyweight.execute.automatic import Automatic
@@ -244,7 +245,8 @@ def _resume(
             f"instead: flyweight train --from {record.id[:SHORT_ID]} --epochs N"
         )
     talk(
-        f"{record.name}: run {record.id}, {record.status} after {record.epochs_done} of {record.epochs_planned} epochs"
+        f"{record.name}: run {record.id[:SHORT_ID]}, {record.status} after {record.epochs_done} of "
+        f"{record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):
         settings: dict[str, Any] = {"store": store, "monitor": monitor, "watch": watch, "should_stop": stop}
@@ -295,21 +297,21 @@ def _print_resume_command(records: Sequence[RunRecord], location: StoreLocation)
     """The command that finishes the stopped runs; any run of a group of seeds resumes the group."""
     stopped = [record for record in records if record.status == "interrupted"]
     if stopped:
-        talk(f"stopped and saved: {', '.join(record.id for record in stopped)}")
+        talk(f"stopped and saved: {', '.join(record.id[:SHORT_ID] for record in stopped)}")
     named = [*stopped, *(record for record in records if record.group_id is not None)]
     if named:
-        talk(f"continue with: flyweight train --resume {named[0].id}{location.options()}")
+        talk(f"continue with: flyweight train --resume {named[0].id[:SHORT_ID]}{location.options()}")
 
 
 def _print_stopped_by_doctor(records: Sequence[RunRecord], location: StoreLocation) -> int:
     """Why the doctor stopped runs, and the commands for details and for continuing; 0 if it stopped none."""
     stopped = [record for record in records if record.status == "interrupted"]
     for record in stopped:
-        talk(f"flyweight: run {record.id} {record.message}.")
+        talk(f"flyweight: run {record.id[:SHORT_ID]} {record.message}.")
     if not stopped:
         return 0
-    talk(f"why: flyweight doctor {stopped[0].id}{location.options()}")
-    talk(f"continue anyway: flyweight train --resume {stopped[0].id}{location.options()}")
+    talk(f"why: flyweight doctor {stopped[0].id[:SHORT_ID]}{location.options()}")
+    talk(f"continue anyway: flyweight train --resume {stopped[0].id[:SHORT_ID]}{location.options()}")
     return FlyweightError.exit_code
 
 

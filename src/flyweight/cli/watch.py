@@ -21,6 +21,7 @@ from flyweight.experiment.events import (
     Started,
     Stepped,
 )
+from flyweight.records.ids import SHORT_ID
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -71,7 +72,7 @@ class Lines:
                 self.note_start(event)
                 again = f", continues with epoch {event.first_epoch}" if event.first_epoch > 1 else ""
                 if event.run_id not in self.stacked:
-                    talk(f"{label}  run {event.run_id}{again}")
+                    talk(f"{label}  run {event.run_id[:SHORT_ID]}{again}")
                 if event.began_with:
                     talk(began_line(event, label))
             case EpochDone():
@@ -139,7 +140,7 @@ def found_line(event: Found, label: str) -> str:
 def reused_line(event: Reused) -> str:
     """The earlier run that is used instead of a new one, with its fingerprint."""
     known = ", ".join(f"{name} {value}" for name, value in event.fingerprint.items())
-    return f"{event.name} seed {event.seed}: uses the earlier run {event.run_id}, computed with {known}"
+    return f"{event.name} seed {event.seed}: uses the earlier run {event.run_id[:SHORT_ID]}, computed with {known}"
 
 
 STACK: Final = "stack"  # the key of the bar of stacked runs, which is no run id

@@ -25,6 +25,7 @@ from flyweight.experiment.results import write_results
 from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import Recipe, diff, dumps, load
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.results import Split
 from flyweight.records.store import EPOCH_VALUES, Store
@@ -96,7 +97,7 @@ def restore(record: RunRecord, bench: Workbench, store: Store) -> None:
         _require_unchanged(record, folder.file("recipe"))
     if bench.image_set.fingerprint != record.data_hash:
         raise DataError(
-            f"run {record.id}: the images of {record.data_name} have changed since it started (hash "
+            f"run {record.id[:SHORT_ID]}: the images of {record.data_name} have changed since it started (hash "
             f"{record.data_hash[:12]}, now {bench.image_set.fingerprint[:12]}); restore them or start a new run."
         )
     saved = folder.checkpoint()
@@ -109,8 +110,8 @@ def _require_unchanged(record: RunRecord, path: Path) -> None:
     if changes:
         keys = ", ".join(change.key for change in changes)
         raise DataError(
-            f"run {record.id}: {path} is not the recipe that it started with ({keys} differ); delete the file "
-            "to continue with the recipe on record, or copy it and train the copy."
+            f"run {record.id[:SHORT_ID]}: {path} is not the recipe that it started with ({keys} differ); delete the "
+            "file to continue with the recipe on record, or copy it and train the copy."
         )
 
 

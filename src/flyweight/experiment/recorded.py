@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flyweight.errors import RecipeError
 from flyweight.recipe import Recipe
+from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
 
 
@@ -18,6 +19,6 @@ def recipe_of(record: RunRecord) -> Recipe:
     except RecipeError as error:
         found = " ".join(str(error).split())
         raise RecipeError(
-            f"run {record.id}: this version cannot read its recipe, written by flyweight "
+            f"run {record.id[:SHORT_ID]}: this version cannot read its recipe, written by flyweight "
             f"{record.environment.get('flyweight', 'unknown')} ({found}); use that version."
         ) from error

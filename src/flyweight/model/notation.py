@@ -17,13 +17,13 @@ from flyweight.model.spec import (
     FRACTION,
     MODIFIERS,
     WORDS,
-    Form,
     Layer,
     Net,
     Node,
     Repeat,
     Residual,
     Shared,
+    TokenForm,
     Unused,
 )
 
@@ -193,7 +193,7 @@ class _Parser:
             self.fail(token, f"layers have blanks between them, no commas: {blanks!r}")
         self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} {LIST}")
 
-    def filled(self, token: _Token, form: Form, number: str, modifiers: str) -> Layer:
+    def filled(self, token: _Token, form: TokenForm, number: str, modifiers: str) -> Layer:
         values: dict[str, int | bool] = {}
         for part in _MODIFIER.finditer(modifiers):
             letter = "n" if part["bare"] else part["letter"]

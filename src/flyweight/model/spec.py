@@ -288,7 +288,7 @@ MODIFIERS: Final[dict[str, tuple[str, int]]] = {
 
 
 @dataclass(frozen=True)
-class Form:
+class TokenForm:
     """A token with a number: `head` + number + modifiers."""
 
     head: str
@@ -301,16 +301,16 @@ class Form:
 INTEGER, OPTIONAL, FRACTION = r"\d+", r"\d*", r"\d*\.?\d+"
 
 FORMS: Final = (
-    Form("c", Conv, INTEGER, "/spdgn", "c16"),
-    Form("dw", DepthwiseConv, OPTIONAL, "/spdn", "dw"),
-    Form("fc", Linear, INTEGER, "n", "fc10"),
-    Form("m", lambda kernel, **more: Pool("max", kernel, **more), INTEGER, "sp", "m2"),
-    Form("a", lambda kernel, **more: Pool("average", kernel, **more), INTEGER, "sp", "a2"),
-    Form("aap", lambda size: AdaptivePool("average", size), INTEGER, "", "aap4"),
-    Form("amp", lambda size: AdaptivePool("max", size), INTEGER, "", "amp4"),
-    Form("do", lambda p: Dropout(p), FRACTION, "", "do.1"),
-    Form("sdo", lambda p: Dropout(p, spatial=True), FRACTION, "", "sdo.1"),
-    Form("leaky", lambda slope: Activation("leaky_relu", slope), FRACTION, "", "leaky.1"),
+    TokenForm("c", Conv, INTEGER, "/spdgn", "c16"),
+    TokenForm("dw", DepthwiseConv, OPTIONAL, "/spdn", "dw"),
+    TokenForm("fc", Linear, INTEGER, "n", "fc10"),
+    TokenForm("m", lambda kernel, **more: Pool("max", kernel, **more), INTEGER, "sp", "m2"),
+    TokenForm("a", lambda kernel, **more: Pool("average", kernel, **more), INTEGER, "sp", "a2"),
+    TokenForm("aap", lambda size: AdaptivePool("average", size), INTEGER, "", "aap4"),
+    TokenForm("amp", lambda size: AdaptivePool("max", size), INTEGER, "", "amp4"),
+    TokenForm("do", lambda p: Dropout(p), FRACTION, "", "do.1"),
+    TokenForm("sdo", lambda p: Dropout(p, spatial=True), FRACTION, "", "sdo.1"),
+    TokenForm("leaky", lambda slope: Activation("leaky_relu", slope), FRACTION, "", "leaky.1"),
 )
 
 

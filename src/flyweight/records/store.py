@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, 
 
 from flyweight.errors import MissingError, UsageError, nearest
 from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
-from flyweight.records.ids import is_run_id, new_run_id
+from flyweight.records.ids import SHORT_ID, is_run_id, new_run_id
 from flyweight.records.notebook import Notebook
 from flyweight.records.process import Process, is_gone, this_process
 from flyweight.records.record import (
@@ -195,7 +195,7 @@ class Store:
         if record.status not in STOPPED and not is_abandoned:
             owner = f" (process {record.pid} on {record.host} still writes it)" if record.status == "running" else ""
             raise UsageError(
-                f"run {record.id} is {record.status}; only an interrupted or lost run can be resumed{owner}"
+                f"run {record.id[:SHORT_ID]} is {record.status}; only an interrupted or lost run can be resumed{owner}"
             )
 
     def mark_lost(self) -> tuple[str, ...]:
@@ -317,7 +317,7 @@ def default_home() -> Path:
 def _not_open(connection: Connection, run_id: str) -> UsageError:
     record = one(connection, run_id)
     hint = "resume it first" if record.status in STOPPED else "its record is closed"
-    return UsageError(f"run {run_id} is already {record.status}; {hint}")
+    return UsageError(f"run {run_id[:SHORT_ID]} is already {record.status}; {hint}")
 
 
 def _insert_or_replace(connection: Connection, row: Mapping[str, object]) -> Any:
