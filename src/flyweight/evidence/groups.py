@@ -25,11 +25,11 @@ class Group(Generic[Run]):
 
     runs: those that were measured, one a seed: a seed that ran twice counts once, its newest run.
     diverged: those that have no figures because the loss or a weight stopped being a number.
-    begun: the first of all, which says what the result is called, whatever later runs of the same recipe were called.
+    oldest: the first of all, which says what the result is called, whatever later runs of the same recipe were called.
     n_repeats: runs left out because their seed is there already. n_open: running, stopped, failed or lost ones.
     """
 
-    begun: Run
+    oldest: Run
     runs: tuple[Run, ...]
     diverged: tuple[Run, ...] = ()
     n_repeats: int = 0
@@ -42,7 +42,7 @@ class Group(Generic[Run]):
 
     @property
     def name(self) -> str:
-        return self.begun.name
+        return self.oldest.name
 
     @property
     def n(self) -> int:
@@ -89,7 +89,7 @@ def _group(members: list[Run]) -> Group[Run] | None:
         return None
     by_seed = [newest[seed] for seed in sorted(newest)]
     return Group(
-        begun=members[0],
+        oldest=members[0],
         runs=tuple(run for run in by_seed if run.status == "finished"),
         diverged=tuple(run for run in by_seed if run.status == "diverged"),
         n_repeats=len(over) - len(newest),

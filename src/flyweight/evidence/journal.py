@@ -151,8 +151,8 @@ def written(
     """
     origins = _origins(runs, study)
     steps = _in_order(groups(runs), origins, study)
-    asked = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
-    parents = _parents(steps, origins, asked, in_study=study is not None)
+    settings = [flat(recipes.get(step.first.recipe_hash, {})) for step in steps]
+    parents = _parents(steps, origins, settings, in_study=study is not None)
     effects = [
         None if parent is None else _effect(steps[parent], step, part)
         for step, parent in zip(steps, parents, strict=True)
@@ -172,8 +172,8 @@ def written(
                 name=origins[key(step.first)].name,
                 parent=None if parent is None else parent + 1,
                 plan=plan_of.get(_pair(above, step)) if above else None,
-                recipe=asked[place],
-                changes=() if parent is None else diff_flat(asked[parent], asked[place]),
+                recipe=settings[place],
+                changes=() if parent is None else diff_flat(settings[parent], settings[place]),
                 effect=effects[place],
                 p_adjusted=adjusted[place],
                 notes=by_step.get(_hash(step), {}),
@@ -207,13 +207,13 @@ def _without_other_baselines(
 
     A full training is not the baseline of a study on 3,000 images, whatever its recipes were changed from.
     """
-    asked = {name: flat(recipe) for name, recipe in recipes.items()}
+    settings = {name: flat(recipe) for name, recipe in recipes.items()}
     own = {run.recipe_hash for run in in_study}
     shared = {
         outside: [
             change
-            for change in diff_flat(asked.get(outside, {}), asked.get(next(iter(own)), {}))
-            if has_effect(change) and all(asked.get(one, {}).get(change.key) == change.new for one in own)
+            for change in diff_flat(settings.get(outside, {}), settings.get(next(iter(own)), {}))
+            if has_effect(change) and all(settings.get(one, {}).get(change.key) == change.new for one in own)
         ]
         for outside in ({run.recipe_hash for run in runs} - own if len(own) > 1 else ())
     }
@@ -256,7 +256,7 @@ def _declared(step: Figures, origins: Mapping[Key, RunFigures]) -> tuple[str, st
 def _parents(
     steps: Sequence[Figures],
     origins: Mapping[Key, RunFigures],
-    asked: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any]],
     *,
     in_study: bool,
 ) -> list[int | None]:
@@ -270,11 +270,11 @@ def _parents(
         if declared is not None and declared < place:
             found.append(declared)
         else:
-            found.append(_nearest(steps, place, asked) if in_study else None)
+            found.append(_nearest(steps, place, settings) if in_study else None)
     return found
 
 
-def _nearest(steps: Sequence[Figures], place: int, asked: Sequence[Mapping[str, Any]]) -> int | None:
+def _nearest(steps: Sequence[Figures], place: int, settings: Sequence[Mapping[str, Any]]) -> int | None:
     """The earlier step with a result that differs in the fewest things from the one at `place`."""
     images = steps[place].first.data_hash
     earlier = [
@@ -282,7 +282,7 @@ def _nearest(steps: Sequence[Figures], place: int, asked: Sequence[Mapping[str, 
         for one in range(max(0, place - MOST_LOOKED_BACK), place)
         if steps[one].runs and steps[one].first.data_hash == images
     ]
-    return min(earlier, key=lambda one: len(_factors(diff_flat(asked[one], asked[place]))), default=None)
+    return min(earlier, key=lambda one: len(_factors(diff_flat(settings[one], settings[place]))), default=None)
 
 
 def _factors(changes: Sequence[Change]) -> tuple[str, ...]:
@@ -370,7 +370,7 @@ def _verdict(
 
 def _expected(notes: Sequence[Note], step: Figures) -> Note | None:
     """What was written last before the first run began; what was written later does not take its place."""
-    in_time = [note for note in notes if note.written_at <= step.begun.started_at]
+    in_time = [note for note in notes if note.written_at <= step.oldest.started_at]
     return next(reversed(in_time or list(notes)), None)
 
 
@@ -400,7 +400,7 @@ def _row_flags(
         found.append(f"{len(step.diverged)} of {step.n + len(step.diverged)} seeds diverged")
     if any(_is_validated_on_test(run) for run in step.runs):
         found.append("validation and test are the same images: nothing was held out to choose by")
-    if before is not None and before.written_at > step.begun.started_at:
+    if before is not None and before.written_at > step.oldest.started_at:
         found.append("what was expected was written after the first run began")
     words = {"its description": str(recipe.get("description", ""))}
     words |= {f"the note {kind}": note.text for kind, note in (("before", before), ("after", after)) if note}

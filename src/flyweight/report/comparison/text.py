@@ -151,7 +151,7 @@ def _more_seeds(comparison: Comparison, options: str) -> list[str]:
 
 def study_option(comparison: Comparison) -> str:
     """The study of the changed side as an option, so that what is tried next stands in its journal."""
-    study = comparison.changed.begun.study
+    study = comparison.changed.oldest.study
     return "" if study is None else f" --study {shlex.quote(study)}"
 
 
