@@ -210,6 +210,9 @@ def test_other_kernels_than_at_the_start_are_said(tmp_path, store):
 
     (started,) = (event for event in events if isinstance(event, Started))
     assert started.began_with == {"kernels": "others"}
+    environment = store.get(stopped.id).environment
+    assert environment["began_with"] == {"kernels": "others"}
+    assert environment["kernels"] == stopped.environment["kernels"]
 
 
 def test_leftovers_of_stopped_writers_go_with_the_checkpoint(tmp_path, store):

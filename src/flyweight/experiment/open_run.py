@@ -115,11 +115,6 @@ def _require_unchanged(record: RunRecord, path: Path) -> None:
         )
 
 
-def began_otherwise(record: RunRecord, now: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the bits of a run and is not what it began with: its values at the start, by name."""
-    return {name: value for name, value in record.fingerprint.items() if name in now and now[name] != value}
-
-
 # Faults that pass: a full disk, a folder that cannot be written, a database that is away, too little memory.
 PASSING: Final = (OSError, MissingError, MemoryError)
 
@@ -341,7 +336,7 @@ class OpenRun:
                 first_epoch=training.epoch,
                 judged_on=recipe.protocol.evaluate_on,
                 n_stacked=self.n_stacked,
-                began_with=began_otherwise(record, self.bench.environment),
+                began_with=record.environment.get("began_with", {}),
             )
         )
 

@@ -329,7 +329,7 @@ def _opened(
     should_stop: Callable[[], bool],
 ) -> OpenRun:
     if member.resumed is not None:
-        record = store.resume(member.resumed)
+        record = store.resume(member.resumed, environment=bench.environment)
     else:
         record = start_run(
             resolved,

@@ -93,7 +93,7 @@ def resume(
     bench = prepare(resolved.recipe, seed=record.seed, device=device, threads=threads, source=resolved.source)
     restore(record, bench, store)
     steps, bench = captured_alone(resolved, bench)
-    record = store.resume(record.id)
+    record = store.resume(record.id, environment=bench.environment)
     run = OpenRun(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
     return _train(run, steps)
 

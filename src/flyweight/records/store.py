@@ -177,11 +177,23 @@ class Store:
             connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=now()))
             return one(connection, run_id)
 
-    def resume(self, run_id: str) -> RunRecord:
-        """Reopen an interrupted or lost run for this process; also a running one whose process has ended."""
+    def resume(self, run_id: str, *, environment: Mapping[str, Any] | None = None) -> RunRecord:
+        """Reopen an interrupted or lost run for this process; also a running one whose process has ended.
+
+        environment: of this process. What decides the bits of a run and is not what it began with replaces what is on
+        record, and what it began with is kept under "began_with".
+        """
         with writing(self._engine) as connection:
-            self.require_resumable(one(connection, run_id, lock=True))
+            record = one(connection, run_id, lock=True)
+            self.require_resumable(record)
             reopened = {"status": "running", "finished_at": None, "message": "", **_owner(this_process())}
+            now_with = {name: value for name, value in (environment or {}).items() if name in record.fingerprint}
+            began_with = {
+                name: record.environment[name] for name in now_with if record.environment[name] != now_with[name]
+            }
+            if began_with:
+                began_with |= record.environment.get("began_with", {})
+                reopened["environment"] = {**record.environment, **now_with, "began_with": began_with}
             connection.execute(update(runs).where(runs.c.id == run_id).values(reopened))
             return one(connection, run_id)
 
