@@ -33,7 +33,7 @@ class DocumentFault:
 
 DOCUMENT_FAULTS: Final = (
     DocumentFault(number=1, what="a count of parameters typed by hand", step="003-10", code="CL01"),
-    DocumentFault(number=1, what="a count that was not counted anew", step="001-9", code="CL01"),
+    DocumentFault(number=1, what="a count that was not counted anew", step="003-13", code="CL01"),
     DocumentFault(number=2, what="layers registered and never called", step="003-17", code="NE08"),
     DocumentFault(number=2, what="the same, a batch norm", step="004-1", code="NE08"),
     DocumentFault(number=3, what="augmentation silently off", step="003-15", code="EV02"),

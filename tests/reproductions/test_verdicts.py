@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from made_replays import TEST_COUNTS, TRAIN_COUNTS, diverged, replay
 
 from flyweight.model.count import count
+from flyweight.records.results import Split
 from flyweight.reproductions.document import Claim, Step, document, documents
 from flyweight.reproductions.runs import Replay
 from flyweight.reproductions.verdicts import (
@@ -48,7 +49,7 @@ def test_a_count_is_held_against_the_layers() -> None:
 
 
 def test_every_wrong_count_of_the_documents_is_refuted() -> None:
-    """Five of them, four in the documents themselves; no other count is."""
+    """Three of them, two in the documents themselves; no other count is, nor that of a net that had to be assumed."""
     refuted = {
         one.step.name
         for story in documents()
@@ -57,7 +58,26 @@ def test_every_wrong_count_of_the_documents_is_refuted() -> None:
         if claim.claim.what == "parameters" and claim.kind == "refuted"
     }
 
-    assert refuted == {"001-9", "001-10", "002-b1", "003-10", "003-13"}
+    assert refuted == {"002-b1", "003-10", "003-13"}
+
+
+def test_the_count_of_a_net_that_was_chosen_for_it_confirms_nothing() -> None:
+    """It is consistent by construction; another count of an assumed net refutes nothing, since other nets give it."""
+    found = {
+        one.step.name: claim
+        for one in judge(document("001"), (), hashes={step.name: "hash" for step in document("001").all_steps})
+        for claim in one.claims
+        if claim.claim.what == "parameters"
+    }
+
+    assert found["001-8"].kind == "consistent by construction"
+    assert "chosen to have this count" in found["001-8"].sentence
+    assert found["001-10"].kind == "not derivable"
+    assert "14-24-56 with 4x4" in found["001-10"].sentence
+    for widths, pool in (((14, 24, 56), 4), ((24, 60, 20), 1)):
+        first, second, third = widths
+        net = f"c{first} bn r c{second} bn r m2 c{third} bn r aap{pool} flat fc10 ls"
+        assert count(net, INPUT_SHAPE).params == 24_498
 
 
 def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() -> None:
@@ -109,24 +129,47 @@ def test_a_collapse_is_confirmed_by_a_collapse_to_any_class() -> None:
         in verdict(claim, fallen, standing)[1]
     )
     assert verdict(claim, standing, replace(standing, seed=1))[0] == "not reproduced"
-    assert verdict(claim, diverged())[0] == "confirmed"
-    assert "1 of 1 seed ended with a constant prediction: 0" in verdict(claim, diverged())[1]
+    assert verdict(claim, diverged())[0] == "undecided"  # a net of NaN has no loss, and the document's had one
+    assert verdict(claim, diverged(), diverged(seed=1))[0] == "not reproduced"
 
 
-def test_a_figure_of_the_same_process_is_confirmed_about_19_times_of_20() -> None:
-    """Three seeds and a claim drawn alike, 2,000 times: the interval holds what it promises, and is not just wide."""
+@pytest.mark.parametrize(("mean", "sd"), [(0.9, 0.01), (0.99, 0.0005), (0.5, 0.05)])
+@pytest.mark.parametrize("on", ["test", "train"])
+def test_a_figure_of_the_same_process_is_inside_19_times_of_20(mean: float, sd: float, on: Split) -> None:
+    """Three seeds and a claim drawn alike, 2,000 times: the range holds what it promises, and is not just wide.
+
+    Also where the images' noise (0.1 points at 99 %) is larger than the spread of the seeds: they share the images.
+    """
     draw = random.Random(0)
 
     def accuracy() -> float:
-        return draw.gauss(0.9, 0.01)
+        return draw.gauss(mean, sd)
 
     kinds = []
     for _ in range(2000):
-        reported = Claim(what="accuracy", reported=f"{100 * accuracy():.2f} %", mark="stated", on="test", epoch=1)
+        reported = Claim(what="accuracy", reported=f"{100 * accuracy():.3f} %", mark="stated", on=on, epoch=1)
         kinds.append(verdict(reported, *(replay([accuracy()], seed=seed) for seed in range(3)))[0])
 
-    assert 0.93 <= kinds.count("confirmed") / len(kinds) <= 0.985
-    assert set(kinds) == {"confirmed", "not reproduced"}
+    outside = kinds.count("not reproduced") / len(kinds)
+    assert 0.035 <= outside <= 0.065
+    assert set(kinds) <= {"confirmed", "not contradicted", "not reproduced"}
+
+
+def test_what_could_hardly_have_failed_is_not_confirmed() -> None:
+    """Above 95 % by a mean below it; a loss judged by a range from 0 to a multiple of it."""
+    above = Claim(what="accuracy", reported="above 95 %", mark="stated", on="test", epoch=1)
+    loss = Claim(what="loss", reported="0.0274", mark="source", on="test", epoch=1)
+    accuracies = [replay([one], seed=seed) for seed, one in enumerate((0.9465, 0.9405, 0.9520))]
+    losses = [replay([0.99], seed=seed, loss=one) for seed, one in enumerate((0.01, 0.5, 0.1))]
+
+    kind, sentence = verdict(above, *accuracies)
+
+    assert kind == "not contradicted"
+    assert sentence.endswith("only a deviation of more than 2.86 points would show")
+    assert verdict(loss, *losses)[0] == "not contradicted"
+    assert verdict(above, *(replay([one], seed=seed) for seed, one in enumerate((0.96, 0.961))))[0] == "confirmed"
+    near = [replay([0.99], seed=seed, loss=one) for seed, one in enumerate((0.0273, 0.0276, 0.0275))]
+    assert verdict(loss, *near)[0] == "confirmed"
 
 
 @given(st.floats(0.3, 0.97), st.integers(3, 6))

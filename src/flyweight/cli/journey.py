@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 journey = App(name="journey", result_action="return_value")
 
-LEGEND = "ok: confirmed; no: not reproduced; bad: refuted; open: not derivable, undecided or not run. Reasons: --claims"
+LEGEND = (
+    "ok: confirmed; weak: not contradicted, or consistent by construction; no: not reproduced; bad: refuted; open: not "
+    "derivable, undecided or not run. Reasons: --claims"
+)
 NO_EVIDENCE = "a short test on few images with at most two epochs: it shows that everything runs, and is no evidence."
 
 

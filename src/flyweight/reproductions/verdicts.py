@@ -1,8 +1,9 @@
 """Verdicts on claims: a pure function of the reported figures, the counted parameters and the replays.
 
-A figure is confirmed where it lies inside what seeds and images allow: the replayed mean, and around it the reach of a
-single further run, which has the seeds' spread (Student's prediction interval) and the noise of so many images. One
-seed has no spread: what lies outside the noise of its images is undecided.
+A figure is confirmed where it lies inside what seeds allow: the replayed mean, and around it the reach of a single
+further run on the same images (Student's prediction interval). Where that reach is so wide that hardly any figure would
+lie outside, the claim is not contradicted, which is less. One seed has no spread: its reach is the noise of its images,
+and what lies outside is undecided.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Document, Step
 from flyweight.reproductions.runs import Replay
 from flyweight.tables import counted
 
-Kind: TypeAlias = Literal["confirmed", "not reproduced", "refuted", "not derivable", "undecided", "not run"]
+Kind: TypeAlias = Literal[
+    "confirmed",
+    "not contradicted",
+    "consistent by construction",
+    "not reproduced",
+    "refuted",
+    "not derivable",
+    "undecided",
+    "not run",
+]
 
 Figure: TypeAlias = ReportedFigures | ReportedTraining
 
@@ -138,7 +148,7 @@ def judge_claim(
 ) -> ClaimVerdict:
     """The verdict on one claim. before: the replays of the step that this one was changed from."""
     if claim.what == "parameters":
-        return _judge_count(claim, cost)
+        return _judge_count(claim, step, cost)
     contradiction = _own_output(claim, step)
     if contradiction:
         return ClaimVerdict(claim=claim, kind="refuted", sentence=contradiction, replayed=_replayed(claim, replays))
@@ -153,10 +163,18 @@ def judge_claim(
     return _judge_figure(claim, step, replays)
 
 
-def _judge_count(claim: Claim, cost: Cost) -> ClaimVerdict:
+def _judge_count(claim: Claim, step: Step, cost: Cost) -> ClaimVerdict:
     counted = f"{cost.params:,} by counting the layers"
+    mark = step.marks.get("model.net")
     if cost.params == claim.value:
+        if mark in ("assumed", "derived"):
+            sentence = f"{counted} of a net that was chosen to have this count"
+            return ClaimVerdict(claim=claim, kind="consistent by construction", sentence=sentence)
         return ClaimVerdict(claim=claim, kind="confirmed", sentence=counted)
+    if mark == "assumed":
+        other = step.alternatives.get("model.net")
+        sentence = f"{counted} of the net that is assumed here" + (f"; others: {other}" if other else "")
+        return ClaimVerdict(claim=claim, kind="not derivable", sentence=sentence)
     if cost.registered_params == claim.value:
         unused = cost.registered_params - cost.params
         sentence = f"{counted}; {unused:,} more are registered but never used; the document counts them"
@@ -285,7 +303,12 @@ def _judge_figure(claim: Claim, step: Step, replays: Sequence[Replay]) -> ClaimV
     )
     kind: Kind = "confirmed"
     sentence = shown
-    if not is_inside:
+    if is_inside and not _could_have_failed(claim, summary.mean, reach):
+        kind, sentence = (
+            "not contradicted",
+            f"{shown}; only a deviation of more than {_deviation(claim, reach)} would show",
+        )
+    elif not is_inside:
         side = "less" if summary.mean < claim.value else "more"
         kind, sentence = _outside(step, summary.n), f"{side} than reported: {shown}{_because(step)}"
     return ClaimVerdict(claim=claim, kind=kind, sentence=sentence, replayed=summary, low=low, high=high)
@@ -304,7 +327,10 @@ def _judge_collapse(claim: Claim, replays: Sequence[Replay]) -> ClaimVerdict | N
     if answer is None:
         return None
     found = [constant_prediction(_correct(claim, replay), replay.class_counts) for replay in replays]
-    collapsed = [answer for answer in found if answer is not None]
+    # A net of NaN predicts 0, which is no collapse to a class: the document's net still had a loss.
+    collapsed = [
+        answer for answer, replay in zip(found, replays, strict=True) if answer is not None and not replay.is_diverged
+    ]
     n = len(replays)
     always = f"{claim.correct:,} of {claim.images:,} is the prediction {answer} for every image"
     if collapsed:
@@ -325,14 +351,28 @@ def _correct(claim: Claim, replay: Replay) -> int:
 def _reach(claim: Claim, figures: Sequence[Figure], summary: Summary) -> float:
     """How far one more run can be from the replayed mean, with 95 % probability.
 
-    The seeds' part is Student's prediction interval, t s sqrt(1 + 1/n); the images' part is the normal interval of a
-    difference of two figures on so many images, which is all there is for a single seed.
+    Several seeds: Student's prediction interval, t s sqrt(1 + 1/n). The images are the same in all of them, so their
+    noise is in none of the differences. A single seed: the normal interval of a difference of two figures on so many
+    images, which is all that is known then.
     """
-    seeds = 0.0
     if summary.sd is not None:
-        seeds = t_quantile(0.95, summary.n - 1) * summary.sd * math.sqrt(1 + 1 / summary.n)
-    images = NORMAL_95 * math.sqrt(2) * max(_image_error(claim, figure) for figure in figures)
-    return math.hypot(seeds, images)
+        return t_quantile(0.95, summary.n - 1) * summary.sd * math.sqrt(1 + 1 / summary.n)
+    return NORMAL_95 * math.sqrt(2) * max(_image_error(claim, figure) for figure in figures)
+
+
+def _could_have_failed(claim: Claim, mean: float, reach: float) -> bool:
+    """Whether figures that are clearly other than claimed would lie outside: of half the errors or half the loss.
+
+    A claim of "above" must be met by the replayed mean itself.
+    """
+    if claim.sense == "above":
+        return mean > claim.value
+    scale = claim.value if claim.what == "loss" else min(claim.value, 1 - claim.value)
+    return reach <= max(scale / 2, claim.unit)
+
+
+def _deviation(claim: Claim, reach: float) -> str:
+    return f"{100 * reach:.2f} points" if claim.what == "accuracy" else figure_text(claim, reach)
 
 
 def _image_error(claim: Claim, figure: Figure) -> float:

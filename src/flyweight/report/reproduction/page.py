@@ -380,7 +380,9 @@ def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
             "document held some out; otherwise it is the last epoch. Test figures of earlier epochs never select it.",
             f"- The 95 % interval of a single seed is Wilson's for {images}; that of several seeds is "
             "Student's, of their mean.",
-            "- *Confirmed*: the figure is inside the 95 % range of seeds and images. *Not reproduced*: it is outside. "
+            "- *Confirmed*: the figure is inside the 95 % range of further runs. *Not contradicted*: it is inside, but "
+            "the range is so wide that hardly any figure would be outside. *Consistent by construction*: the net was "
+            "chosen to have this count. *Not reproduced*: it is outside. "
             "*Refuted*: counting, or the output of the document itself, contradicts it. *Not derivable*: it depends on "
             "something that the document does not say. *Undecided*: it is outside the sampling error of the images, "
             "and one seed does not show how much others differ. Diverged runs are results. About one in twenty true "

@@ -22,6 +22,7 @@ SHORT_OUTCOMES: Final = {
 # The verdicts in the short columns of a terminal.
 SHORT_KINDS: Final[dict[str, tuple[Kind, ...]]] = {
     "ok": ("confirmed",),
+    "weak": ("not contradicted", "consistent by construction"),
     "no": ("not reproduced",),
     "bad": ("refuted",),
     "open": ("not derivable", "undecided", "not run"),
