@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "files": {"errors"},
     "tables": set(),
     "kernels": set(),
-    "model": {"tables", "errors", "kernels"},
+    "model": {"tables", "files", "errors", "kernels"},
     "recipe": {"tables", "files", "errors"},
     "data": {"errors", "kernels"},
     "records": {"files", "errors"},

@@ -203,7 +203,7 @@ def test_an_own_module_trains_alone_seed_after_seed(tmp_path, store, monkeypatch
     monkeypatch.chdir(tmp_path)
     recipe, seen = small_recipe(tmp_path, "model.net=own_module_of_seeds:Tiny", "train.epochs=1"), list[Event]()
 
-    records = run_seeds(recipe, seeds=range(2), store=store, executor=CPU, watch=seen.append)
+    records = run_seeds(recipe, seeds=range(2), store=store, executor=CPU, trust_code=True, watch=seen.append)
 
     assert [record.status for record in records] == ["finished"] * 2
     assert [event.n_stacked for event in seen if isinstance(event, Started)] == [1, 1]

@@ -250,7 +250,7 @@ def test_an_own_module_is_counted_and_trained(tmp_path, store, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = tiny_recipe(tmp_path, "model.net=own_module_of_a_run:Tiny", "train.epochs=1")
 
-    first, second = (run(recipe, seed=0, store=store, threads=1) for _ in range(2))
+    first, second = (run(recipe, seed=0, store=store, threads=1, trust_code=True) for _ in range(2))
 
     assert first.params == 4 * 9 + 4 + 4 * 10 + 10
     assert same(weights(store, first.id), weights(store, second.id))

@@ -285,7 +285,7 @@ def test_a_net_of_ones_own_is_loaded_from_its_run(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     store = Store.open(home=tmp_path / "home")
-    record = run(tiny_recipe(tmp_path, "model.net=loaded_nets:Tiny"), seed=0, store=store, threads=1)
+    record = run(tiny_recipe(tmp_path, "model.net=loaded_nets:Tiny"), seed=0, store=store, threads=1, trust_code=True)
 
     net = load(record.id, store=store)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from flyweight.cli.output import Flag, say, say_json
-from flyweight.cli.settings import Settings
+from flyweight.cli.settings import Settings, TrustCode, is_named
 from flyweight.errors import OverBudgetError, RecipeError
 
 
@@ -14,6 +14,7 @@ def check(
     /,
     *,
     settings: Settings | None = None,
+    trust_code: TrustCode = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """List everything that is wrong with a recipe: keys, net, name of the data, budget. Trains nothing.
@@ -26,14 +27,18 @@ def check(
     ----------
     recipe
         Name of a recipe (see `flyweight recipes`), a TOML file, a net in notation, or your own module as FILE:CLASS.
+    trust_code
+        Run the file of an own module that the recipe names, and remember its hash. One that you type is run anyway.
     json
         Print the faults and exceeded limits as JSON.
     """
     from flyweight.experiment.plan import examine
+    from flyweight.model.notation import is_own_module
     from flyweight.recipe import protocol_words
 
     settings = settings or Settings()
-    found = examine(recipe, overrides=settings.overrides(), budget=settings.budget)
+    trusted = trust_code or is_named(recipe, settings.changes)
+    found = examine(recipe, overrides=settings.overrides(), budget=settings.budget, trust_code=trusted)
     if json:
         say_json(
             {
@@ -48,6 +53,8 @@ def check(
         if found.recipe is not None:
             for sentence in protocol_words(found.recipe):
                 say(f"not a clean evaluation: {sentence}.")
+            if is_own_module(found.recipe.model.net):
+                say("own code: only the hash of the file itself is remembered; files that it imports are not covered.")
     if found.faults:
         return RecipeError.exit_code
     return OverBudgetError.exit_code if found.overruns else 0

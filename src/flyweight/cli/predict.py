@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from flyweight.cli.output import Flag, StoreLocation, say, say_json
+from flyweight.cli.settings import TrustCode
 from flyweight.errors import UsageError
 
 
@@ -14,6 +15,7 @@ def predict(
     /,
     *images: Path,
     inputs: Path | None = None,
+    trust_code: TrustCode = False,
     json: Annotated[bool, Flag] = False,
     location: StoreLocation | None = None,
 ) -> None:
@@ -35,6 +37,8 @@ def predict(
         Picture files; for handwriting, one digit or letter per picture.
     inputs
         Also save the images that the net received, as PNG files in this folder.
+    trust_code
+        Run the file of the run's own module, if it is that of the run, and remember its hash.
     json
         Print JSON.
     """
@@ -43,7 +47,7 @@ def predict(
     from flyweight.inference.net import load
     from flyweight.inference.predict import save_seen
 
-    found = load(run, store=(location or StoreLocation()).store()).predict(images)
+    found = load(run, store=(location or StoreLocation()).store(), trust_code=trust_code).predict(images)
     if inputs is not None:
         save_seen(found, inputs)
     if json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -25,6 +26,24 @@ KEYS: Final = {
 
 Repeated = Parameter(negative="", show_default=False)
 Setting = Annotated[str | None, Flag]
+
+
+TrustCode = Annotated[bool, Parameter(name="--trust-code", negative="", show_default=False)]
+
+
+def is_named(net: str | None, changes: Sequence[str] = ()) -> bool:
+    """Whether an own module was typed on the command line: only then is code that is not trusted yet run.
+
+    >>> is_named("nets:Tiny"), is_named("mine.toml"), is_named("mine.toml", ["model.net=nets:Tiny"])
+    (True, False, True)
+    """
+    from flyweight.model.notation import is_own_module
+    from flyweight.recipe import is_recipe
+
+    typed = [change.partition("=") for change in changes]
+    return (net is not None and is_own_module(net) and not is_recipe(net)) or any(
+        key.strip() == "model.net" and is_own_module(value) for key, _, value in typed
+    )
 
 
 @Parameter(name="*")

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, OutputFormat, print_rows, say, say_json
+from flyweight.cli.settings import TrustCode, is_named
 from flyweight.errors import UsageError
 from flyweight.model.arithmetic import Shape
 
@@ -18,6 +19,7 @@ def show(
     layers: Annotated[bool, Flag] = False,
     input: Annotated[str | None, Parameter(name="--input", show_default=False)] = None,
     changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
+    trust_code: TrustCode = False,
     budget: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     output: OutputFormat | None = None,
 ) -> None:
@@ -46,6 +48,8 @@ def show(
         Shape of the images, CHANNELSxHEIGHTxWIDTH. Default: that of the recipe's data, or else 1x28x28.
     changes
         Change one key of the recipe, as in train.lr=0.05; may be repeated.
+    trust_code
+        Run the file of an own module that the recipe names, and remember its hash. One that you type is run anyway.
     budget
         Compare with a budget: 20k (parameters), or macs=, activation=, flash=, as in macs=1M; may be repeated.
     """
@@ -65,6 +69,7 @@ def show(
         raise UsageError(
             "NET is missing; as in flyweight show 'c8 r m2 flat fc10', or --layers for what a net can have."
         )
+    trusted = trust_code or is_named(net, changes)
     resolved, differences, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
     if is_recipe(net):
         recipe = load(net, overrides=changes)
@@ -74,7 +79,7 @@ def show(
         differences = [f"  {sentence}" for sentence in protocol_words(recipe)]
     elif changes:
         raise UsageError(f"--set changes a recipe, and {net!r} is a net; change the text of the net instead.")
-    cost = count(net, shape or (1, 28, 28))
+    cost = count(net, shape or (1, 28, 28), trust_code=trusted)
     helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
     match (output or OutputFormat()).name:
         case "json":

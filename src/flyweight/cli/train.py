@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypedDict
 from cyclopts import Parameter
 
 from flyweight.cli.output import Flag, StoreLocation, say, say_json, talk
-from flyweight.cli.settings import Settings
+from flyweight.cli.settings import Settings, TrustCode, is_named
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
@@ -52,6 +52,7 @@ def train(
     expect: str | None = None,
     doctor: Literal["off", "warn", "stop"] = "off",
     tracking: Tracking | None = None,
+    trust_code: TrustCode = False,
     json: Annotated[bool, Flag] = False,
     location: StoreLocation | None = None,
 ) -> int:
@@ -95,6 +96,8 @@ def train(
         Note for the journal, written before the first run starts: what you expect.
     doctor
         Check each epoch for faults: warn only, or also stop the run at a fault (--resume continues it).
+    trust_code
+        Run the file of an own module that the recipe names, and remember its hash. One that you type is run anyway.
     json
         Print the results as JSON.
     """
@@ -109,7 +112,7 @@ def train(
     if resume is not None:
         options = {"a recipe": recipe, **settings.given(), "--seeds": seeds, "--study": study}
         _refuse_with_resume(options | {"--expect": expect, "--from": start}, resume)
-        found = _resume(resume, store, tracking, executor, monitor=monitor)
+        found = _resume(resume, store, tracking, executor, trust_code=trust_code, monitor=monitor)
         return _report(*found, location=location, as_json=json)
     overrides = (*settings.overrides(), *budget_overrides(settings.budget))
     chosen: str | Path = recipe or DEFAULT_RECIPE
@@ -118,7 +121,8 @@ def train(
         folder.weights()  # a run without weights is an error of its own
         chosen = recipe or folder.file("recipe")
         overrides = (*overrides, f"model.start={to_json(str(folder.file('weights')))}")
-    resolved = plan(load(chosen, overrides=overrides)).require()
+    trusted = trust_code or is_named(recipe, settings.changes)
+    resolved = plan(load(chosen, overrides=overrides), trust_code=trusted).require()
     _announce(resolved, seeds)
     lineage = _lineage(resolved, parent(chosen, overrides=overrides), study)
     if expect is not None:
@@ -230,6 +234,7 @@ def _resume(
     tracking: Tracking | None,
     executor: Automatic,
     *,
+    trust_code: bool,
     monitor: MakeMonitor | None,
 ) -> Found:
     from flyweight.execute.seeds import resume_seeds
@@ -249,7 +254,8 @@ def _resume(
         f"{record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):
-        settings: dict[str, Any] = {"store": store, "monitor": monitor, "watch": watch, "should_stop": stop}
+        settings: dict[str, Any] = {"store": store, "trust_code": trust_code, "monitor": monitor}
+        settings |= {"watch": watch, "should_stop": stop}
         if record.group_id is None:
             return (resume(record.id, device=executor.device, **settings),), stop
         return resume_seeds(record.group_id, executor=executor, **settings), stop

@@ -16,6 +16,7 @@ from flyweight.experiment.plan import plan
 from flyweight.experiment.resolved import ResolvedRecipe, source_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.cost import Cost
+from flyweight.model.own_code import hash_of
 from flyweight.recipe import Recipe
 from flyweight.records.record import RunRecord
 from flyweight.records.store import Store
@@ -66,6 +67,8 @@ def _look_up(request: TrainingRequest, store: Store, named: list[ImageSource]) -
     resolved = _resolved(request.recipe, named)
     candidates = () if request.retrain else store.runs(recipe_hash=resolved.hash, purpose="all")
     candidates = tuple(run for run in reversed(candidates) if run.seed in request.seeds)
+    if candidates and (code := hash_of(resolved.recipe.model.net)):  # another code is another net
+        candidates = tuple(run for run in candidates if store.get(run.id).own_code == code)
     wanted = _wanted(request, resolved) if candidates else {}
     reused = {run.seed: run for run in candidates if is_reusable_for(run, wanted[run.seed])}
     others = [run for run in candidates if run.seed not in reused]

@@ -17,6 +17,8 @@ from flyweight.execute import processes
 from flyweight.execute.request import TrainingJob
 from flyweight.execute.worker_count import seeds_in_memory, worker_count
 from flyweight.experiment.events import Event
+from flyweight.experiment.resolved import ResolvedRecipe
+from flyweight.model.own_code import accept_only, hash_of
 from flyweight.records.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Processes:
                 [
                     processes.Job(
                         name=f"seed {job.seed}",
-                        work=functools.partial(_train, job, store.url, store.home, self.device),
+                        work=functools.partial(_train, job, hash_of(_net(job)), store.url, store.home, self.device),
                     )
                     for job in jobs
                 ],
@@ -73,15 +75,22 @@ class Processes:
         return functools.partial(worker_count, n_jobs=n_jobs, cores=usable_cores(), limit=seeds_in_memory())
 
 
+def _net(job: TrainingJob) -> str:
+    recipe = job.request.recipe
+    return (recipe.recipe if isinstance(recipe, ResolvedRecipe) else recipe).model.net
+
+
 def _train(
     job: TrainingJob,
+    own_code: str | None,
     url: str,
     home: Path,
     device: DeviceName,
     watch: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """One job, in its own process; only this function needs torch."""
+    """One job, in its own process; only this function needs torch. own_code: the only code of a user that it runs."""
     from flyweight.execute.job import train_job
 
+    accept_only(own_code)
     train_job(job, store=Store.open(url, home=home), device=device, watch=watch, should_stop=should_stop)

@@ -11,8 +11,10 @@ from flyweight.execute.executor import Executor
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.plan import resolve
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe
+from flyweight.model import own_code
 from flyweight.recipe import Recipe
 from flyweight.records.record import STOPPED, RunRecord
 from flyweight.records.store import Store
@@ -26,14 +28,15 @@ def run_seeds(
     executor: Executor = AUTOMATIC,
     study: str | None = None,
     parent_hash: str | None = None,
+    trust_code: bool = False,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
     """Train every seed and return the records, lowest seed first; all share one `group_id`.
 
-    When `should_stop` becomes true, each run is saved at its current step. `study`, `parent_hash` and `monitor`: as
-    for `run`; when a monitor stops one seed, the others continue.
+    When `should_stop` becomes true, each run is saved at its current step. `study`, `parent_hash`, `trust_code` and
+    `monitor`: as for `run`; when a monitor stops one seed, the others continue.
 
     A script that calls this needs the usual `if __name__ == "__main__":`, because each process imports the script.
 
@@ -42,7 +45,7 @@ def run_seeds(
         FlyweightError: the first error of a seed, after the others have ended.
     """
     request = TrainingRequest(
-        recipe=recipe,
+        recipe=resolve(recipe, trust_code=trust_code) if trust_code else recipe,
         seeds=tuple(seeds),
         retrain=True,
         study=study,
@@ -58,17 +61,22 @@ def resume_seeds(
     *,
     store: Store,
     executor: Executor = AUTOMATIC,
+    trust_code: bool = False,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> tuple[RunRecord, ...]:
-    """Continue a group: resume its stopped runs, and start its missing seeds."""
+    """Continue a group: resume its stopped runs, and start its missing seeds. `trust_code`: as for `run`."""
     executor.make_ready()
     store.mark_lost()
     records = store.group(group_id)
     first, by_seed = records[0], {record.seed: record for record in records}
+    recipe = recipe_of(first)
+    own_code.require_same(recipe.model.net, first.own_code)
+    if trust_code:
+        own_code.trust(recipe.model.net)
     request = TrainingRequest(
-        recipe=recipe_of(first),
+        recipe=recipe,
         seeds=tuple(first.environment["group_seeds"]),
         purpose=first.purpose,
         study=first.study,

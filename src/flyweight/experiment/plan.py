@@ -74,36 +74,43 @@ class Plan:
         return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MAX_EDITS_SHOWN]]
 
 
-def plan(recipe: Recipe, source: ImageSource | None = None) -> Plan:
+def plan(recipe: Recipe, source: ImageSource | None = None, *, trust_code: bool = False) -> Plan:
     """Count the net, compare it with its budget, and check all that can be checked before any image is read.
 
-    source: images that may have been read already, used if they are those of the recipe.
+    source: images that may have been read already, used if they are those of the recipe. trust_code: run the file of
+    an own module, and remember its hash; else only a file that is trusted already is run.
     """
     source = source_of(recipe, source)
-    cost, faults = _counted(recipe.model.net, source)
+    cost, faults = _counted(recipe.model.net, source, trust_code=trust_code)
     faults += _held_out(recipe)
     budget = Budget(**recipe.budget.model_dump())
     over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()
     return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, source=source, overruns=over, faults=faults)
 
 
-def resolve(recipe: Recipe | ResolvedRecipe) -> ResolvedRecipe:
-    """The recipe ready to be trained; a resolved one is returned unchanged.
+def resolve(recipe: Recipe | ResolvedRecipe, *, trust_code: bool = False) -> ResolvedRecipe:
+    """The recipe ready to be trained; a resolved one is returned unchanged. trust_code: as for `plan`.
 
     Raises:
         RecipeError, OverBudgetError: as `Plan.require`.
     """
-    return plan(recipe).require() if isinstance(recipe, Recipe) else recipe
+    return plan(recipe, trust_code=trust_code).require() if isinstance(recipe, Recipe) else recipe
 
 
-def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (), budget: Sequence[str] = ()) -> Plan:
+def examine(
+    name_or_path: str | PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    budget: Sequence[str] = (),
+    trust_code: bool = False,
+) -> Plan:
     """The plan of a recipe by name or file; wrong keys and faults of the net are listed together.
 
-    `budget` sets limits such as "20k" or "macs=1M" in place of those of the recipe.
+    `budget` sets limits such as "20k" or "macs=1M" in place of those of the recipe. `trust_code`: as for `plan`.
     """
     overrides = (*overrides, *budget_overrides(budget))
     try:
-        return plan(load(name_or_path, overrides=overrides))
+        return plan(load(name_or_path, overrides=overrides), trust_code=trust_code)
     except RecipeError as error:
         lines = str(error).splitlines()
         faults = tuple(line.strip() for line in (lines[1:] or lines))
@@ -112,7 +119,7 @@ def examine(name_or_path: str | PathLike[str], *, overrides: Sequence[str] = (),
     net_text = net.get("net") if isinstance(net, dict) else None
     name = data.get("name", "mnist") if isinstance(data, dict) else "mnist"
     if isinstance(net_text, str) and isinstance(name, str):
-        faults += _counted(net_text, ImageSource(name=name))[1]
+        faults += _counted(net_text, ImageSource(name=name), trust_code=trust_code)[1]
     return Plan(name=str(name_or_path), recipe=None, cost=None, budget=Budget(), faults=faults)
 
 
@@ -125,14 +132,14 @@ def budget_overrides(budget: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"budget.{kind}={limit}" for kind, limit in parse_budget(budget).limits().items())
 
 
-def _counted(net: str, source: ImageSource) -> tuple[Cost | None, tuple[str, ...]]:
+def _counted(net: str, source: ImageSource, *, trust_code: bool) -> tuple[Cost | None, tuple[str, ...]]:
     """The cost of a net on a data set, and the faults of the net or its output."""
     try:
         sizes = source.sizes
     except UsageError as error:
         return None, (f"data.name: {error}",)
     try:
-        cost = count(net, sizes.shape)
+        cost = count(net, sizes.shape, trust_code=trust_code)
     except (NotationError, UsageError) as error:
         return None, (f"model.net: {error}",)
     if cost.out_shape != (sizes.n_classes,):

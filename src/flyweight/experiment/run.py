@@ -16,6 +16,7 @@ from flyweight.experiment.population import captured_alone, train_together
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.setup import prepare
+from flyweight.model import own_code
 from flyweight.recipe import Recipe
 from flyweight.records.record import Purpose, RunRecord
 from flyweight.records.store import Store
@@ -36,6 +37,7 @@ def run(
     study: str | None = None,
     parent_hash: str | None = None,
     purpose: Purpose = "run",
+    trust_code: bool = False,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
@@ -46,14 +48,15 @@ def run(
     `group_id` and `group_seeds` are shared by the seeds of one result. `study` is the study of the run, `parent_hash`
     the recipe it was changed from (`canonical_hash(parent)`), for the journal. Lists and shortcuts show only runs of
     purpose "run". `monitor` checks the run while it trains: `watch` gets its findings, and it may end the run; the
-    doctor's monitor is `flyweight.monitor()`.
+    doctor's monitor is `flyweight.monitor()`. `trust_code`: run the file of an own module, and remember its hash; else
+    only a file that is trusted already is run.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
         DataError, MissingError: images that cannot be read, or a device that is not there.
     """
     require_counts(seed=seed, threads=threads)
-    resolved = resolve(recipe)
+    resolved = resolve(recipe, trust_code=trust_code)
     bench = prepare(resolved.recipe, seed=seed, device=device, threads=threads, source=resolved.source)
     steps, bench = captured_alone(resolved, bench)
     record = start_run(
@@ -76,19 +79,24 @@ def resume(
     *,
     store: Store,
     device: DeviceName = "auto",
+    trust_code: bool = False,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
     should_stop: Callable[[], bool] = never,
 ) -> RunRecord:
     """Continue a stopped run from its saved step; the final weights are those of a run without the stop.
 
+    `trust_code`: as for `run`.
+
     Raises:
-        UsageError: a run that has ended or is still running.
+        UsageError: a run that has ended or is still running, or an own module whose file is another now.
         DataError: images that have changed since it started, or a damaged checkpoint.
     """
     record = store.get(selector)
     store.require_resumable(record)
-    resolved = resolve(recipe_of(record))
+    recipe = recipe_of(record)
+    own_code.require_same(recipe.model.net, record.own_code)
+    resolved = resolve(recipe, trust_code=trust_code)
     threads = record.environment.get("threads")
     bench = prepare(resolved.recipe, seed=record.seed, device=device, threads=threads, source=resolved.source)
     restore(record, bench, store)

@@ -24,9 +24,11 @@ from flyweight.errors import DataError, RecipeError
 from flyweight.experiment.augmentation import augmentation_of
 from flyweight.experiment.resolved import source_of
 from flyweight.experiment.splits import split_of
+from flyweight.model import own_code
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe
+from flyweight.records.record import OWN_CODE
 from flyweight.records.weights import Weights
 from flyweight.train import device as devices
 from flyweight.train.device import DeviceName, Precision
@@ -148,10 +150,17 @@ def set_up_with(prepared: PreparedImages, recipe: Recipe, *, seed: int) -> Workb
         environment={
             "flyweight": __version__,
             "code": code_fingerprint(),
+            **_own_code(recipe.model.net),
             **devices.describe(where),
             "precision": devices.products(precision, where),
         },
     )
+
+
+def _own_code(net: str) -> dict[str, str]:
+    """The hash of the file of an own module."""
+    found = own_code.hash_of(net)
+    return {} if found is None else {OWN_CODE: found}
 
 
 def _augmentation(recipe: Recipe, image_set: ImageSet) -> Augmentation:

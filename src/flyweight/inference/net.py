@@ -23,6 +23,7 @@ from flyweight.inference.predict import Prediction, prediction
 from flyweight.inference.prepare import prepare
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
+from flyweight.model.own_code import require_same
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
@@ -76,11 +77,14 @@ class TrainedNet:
         return normalise(images, mean=self.mean, std=self.std)
 
 
-def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedNet:
+def load(source: str | PathLike[str], *, store: Store | None = None, trust_code: bool = False) -> TrainedNet:
     """A trained net from a run (its id or the start of it, @latest or @best), or from the path of a file of weights.
 
+    trust_code: run the file of an own module, and remember its hash; else only a file that is trusted already is run.
+
     Raises:
-        UsageError: the run is unknown or has no trained net. DataError: a file is missing, damaged or changed.
+        UsageError: the run is unknown or has no trained net, or its own module is not trusted or not that of the run.
+        DataError: a file is missing, damaged or changed.
     """
     path = Path(source)
     if not isinstance(source, str) or sep in source or path.suffix == ".safetensors":
@@ -93,17 +97,19 @@ def load(source: str | PathLike[str], *, store: Store | None = None) -> TrainedN
             f"run {record.id[:SHORT_ID]} has no trained net (status: {record.status}); choose "
             "a finished run, see: flyweight runs"
         )
-    return from_run_folder(folder)
+    return from_run_folder(folder, own_code=record.own_code, trust_code=trust_code)
 
 
-def from_run_folder(folder: RunFolder) -> TrainedNet:
-    """The net of a run, after checking the checksums of its files.
+def from_run_folder(folder: RunFolder, *, own_code: str | None = None, trust_code: bool = False) -> TrainedNet:
+    """The net of a run, after checking the checksums of its files. own_code: the recorded hash of its own module.
 
     Raises:
         DataError: a file is missing, changed, or of another format.
     """
     folder.verify()
-    return _trained(folder.weights(), folder.path)
+    weights = folder.weights()
+    require_same(weights.net, own_code)
+    return _trained(weights, folder.path, trust_code=trust_code)
 
 
 def _from_file(path: Path) -> TrainedNet:
@@ -120,10 +126,10 @@ def _from_file(path: Path) -> TrainedNet:
     return _trained(weights, path)
 
 
-def _trained(weights: Weights, path: Path) -> TrainedNet:
+def _trained(weights: Weights, path: Path, *, trust_code: bool = False) -> TrainedNet:
     """path: of the weights, for errors."""
     try:
-        module = _module(weights.net, weights.input_shape)
+        module = _module(weights.net, weights.input_shape, trust_code=trust_code)
     except NotationError as error:
         raise DataError(f"{path}: its net cannot be built: {str(error).splitlines()[0]}") from error
     _load_weights({name: torch.tensor(tensor) for name, tensor in weights.tensors.items()}, module, path)
@@ -137,11 +143,11 @@ def _trained(weights: Weights, path: Path) -> TrainedNet:
     )
 
 
-def _module(net: str, input_shape: tuple[int, int, int]) -> nn.Module:
+def _module(net: str, input_shape: tuple[int, int, int], *, trust_code: bool) -> nn.Module:
     if is_own_module(net):
         from flyweight.model.trace import load_module
 
-        return load_module(net)
+        return load_module(net, trust_code=trust_code)
     # A separate generator leaves the random state of the caller unchanged.
     return build(net, input_shape, generator=torch.Generator())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, assert_never
 
+from flyweight.model import own_code
 from flyweight.model.arithmetic import Shape, counts, is_in_place
 from flyweight.model.cost import Cost, Row
 from flyweight.model.layout import ShapedLayer, ShapedNode, ShapedResidual, ShapedShared, ShapedUnused, infer_shapes
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
+def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_code: bool = False) -> Cost:
     """What `net` costs for images of `input_shape` (channels, height, width).
 
-    In closed form for a net in our notation; by tracing, which needs torch, for "file:Class" or a module.
+    In closed form for a net in our notation; by tracing, which needs torch, for "file:Class" or a module. trust_code:
+    run the file of "file:Class", and remember its hash; else only a file that is trusted already is run.
 
     >>> count("c8 r m2 flat fc10").params
     13610
@@ -31,6 +33,8 @@ def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
     if isinstance(net, str) and not is_own_module(net):
         net = parse_net(net)
     if not isinstance(net, Net):
+        if isinstance(net, str):  # decided before torch, or anything else, is imported
+            own_code.require_trusted(net, trust_code=trust_code)
         from flyweight.model.trace import trace
 
         return trace(net, input_shape)

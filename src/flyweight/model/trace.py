@@ -7,14 +7,13 @@ MACs are half of the FLOPs that torch counts.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import nan
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import UsageError, nearest
+from flyweight.model import own_code
 from flyweight.model.arithmetic import Shape, is_in_place
 from flyweight.model.cost import Cost, Row
 from flyweight.model.spec import RowKind, kind_of_module
@@ -29,7 +29,7 @@ from flyweight.model.spec import RowKind, kind_of_module
 UNKNOWN = (nan, nan)
 
 
-def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
+def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_code: bool = False) -> Cost:
     """The cost of `target` for images of `input_shape` (channels, height, width).
 
     Every parameter counts once, trainable or not, even if several modules share it. It is executed if its layer is
@@ -38,57 +38,51 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28)) -> Cost:
     Raises:
         UsageError: the module cannot be imported, created or run, or does not return (1, classes) for one image.
     """
-    module = load_module(target) if isinstance(target, str) else target
+    module = load_module(target, trust_code=trust_code) if isinstance(target, str) else target
     name = target if isinstance(target, str) else type(module).__name__
-    with _own_folder(), _in_evaluation_mode(module):
+    with own_code.own_folder(), _in_evaluation_mode(module):
         calls, macs, output = _run(name, module, input_shape)
         executed = _executed(module, calls, output)
     rows = tuple(_rows(module, calls, macs, executed, tuple(output.shape[1:])))
     return Cost(net=name, input_shape=input_shape, rows=rows)
 
 
-def load_module(target: str) -> nn.Module:
-    """The module "file:Class", also written "file.py:Class": an instance, or a class that is called without arguments.
+def load_module(target: str, *, trust_code: bool = False) -> nn.Module:
+    """The module "file:Class" (see `own_code.find`): an instance, or a class or function called without arguments.
 
     Raises:
-        UsageError: it cannot be imported or created.
+        UsageError: its file is not trusted, or it cannot be run or created.
     """
-    file, colon, name = target.partition(":")
-    if not (file and colon and name):
-        raise UsageError(
-            f"net {target!r}: write your own module as 'file:Class', such as 'nets:Tiny' for class Tiny in nets.py."
-        )
-    with _own_folder():
-        namespace = _import(target, file.removesuffix(".py").removeprefix("./").replace("/", "."))
-        if not hasattr(namespace, name):
-            hint = nearest(name, vars(namespace)) or " Is it defined at the top of the file?"
-            raise UsageError(f"net {target!r}: {file!r} has no {name!r}.{hint}")
-        found = getattr(namespace, name)
+    code = own_code.require_trusted(target, trust_code=trust_code)
+    with own_code.own_folder():
+        namespace = _executed_file(code)
+        if not hasattr(namespace, code.name):
+            hint = nearest(code.name, vars(namespace)) or " Is it defined at the top of the file?"
+            raise UsageError(f"net {target!r}: {code.path.name!r} has no {code.name!r}.{hint}")
+        found = getattr(namespace, code.name)
         module = found if isinstance(found, nn.Module) else _make(target, found)
     if not isinstance(module, nn.Module):
         raise UsageError(f"net {target!r}: must be a torch.nn.Module, found {type(module).__name__}.")
     return module
 
 
-def _import(target: str, file: str) -> Any:
-    importlib.invalidate_caches()  # the file may be newer than the cached listing of the folder
+def _executed_file(code: own_code.OwnCode) -> ModuleType:
     try:
-        return importlib.import_module(file)
+        return own_code.executed(code)
     except ModuleNotFoundError as error:
-        if error.name is None or not (file == error.name or file.startswith(error.name + ".")):
-            raise UsageError(f"net {target!r}: {file!r} imports {error.name!r}, which is not installed.") from error
-        hint = nearest(file, [path.stem for path in Path.cwd().glob("*.py")])
         raise UsageError(
-            f"net {target!r}: cannot import {file!r}: there is no {file}.py in {Path.cwd()}.{hint}"
+            f"net {code.target!r}: {code.path.name!r} imports {error.name!r}, which is not installed."
         ) from error
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        raise UsageError(f"net {target!r}: importing {file!r} failed: {_in_words(error)}.") from error
+        raise UsageError(f"net {code.target!r}: running {code.path.name!r} failed: {_in_words(error)}.") from error
 
 
 def _make(target: str, found: Any) -> Any:
     if not callable(found) or (inspect.isclass(found) and not issubclass(found, nn.Module)):
         kind = "a class of another kind" if inspect.isclass(found) else type(found).__name__
         raise UsageError(f"net {target!r}: must be a torch.nn.Module, found {kind}.")
+    if not (own_code.is_of_a_user(found) or isinstance(found, partial)):
+        raise UsageError(f"net {target!r}: must be defined in a file of yours, found something that it imports.")
     needed = _required_arguments(found)
     if needed:
         raise UsageError(
@@ -113,17 +107,6 @@ def _required_arguments(maker: Any) -> list[str]:
 def _in_words(error: BaseException) -> str:
     first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-@contextmanager
-def _own_folder() -> Iterator[None]:
-    """A context in which imports look in the current folder first, as with `python file.py`."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 @contextmanager

@@ -38,6 +38,9 @@ RESULTS: tuple[Purpose, ...] = ("run", "reproduction", "certification")
 FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "threads", "device", "step", "stacked")
 
 
+OWN_CODE: Final = "own_code"  # the key of the environment
+
+
 class NewRun(TypedDict):
     """The values of a run at its start. parent_hash: `recipe_hash` of the recipe that was changed."""
 
@@ -158,6 +161,11 @@ class RunRecord(RunFigures):
     train_count: int | None
     train_loss: float | None
     message: str
+
+    @property
+    def own_code(self) -> str | None:
+        """The SHA-256 of the file of its own module, if it has one."""
+        return self.environment.get(OWN_CODE)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.show import show_diagnosis
 from flyweight.cli.doctor.trials import Outcome, try_remedies
 from flyweight.cli.output import Flag, StoreLocation
+from flyweight.cli.settings import TrustCode, is_named
 from flyweight.errors import UsageError
 
 MIN_SEEDS: Final = 2  # one seed has no spread
@@ -45,6 +46,7 @@ def doctor(
     seeds: int | None = None,
     full: Annotated[bool, Flag] = False,
     no_probes: Annotated[bool, Flag] = False,
+    trust_code: TrustCode = False,
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     json: Annotated[bool, Flag] = False,
     location: StoreLocation | None = None,
@@ -81,6 +83,8 @@ def doctor(
         With --trial or --fix: train on all images of the recipe. Default: on fewer, which is faster.
     no_probes
         Use only the records of the run; do not read images and weights.
+    trust_code
+        Run the file of an own module that the recipe or run names, and remember its hash.
     everything
         Also show notes in full, and each check that could not run.
     json
@@ -107,6 +111,8 @@ def doctor(
     if subject.endswith(CODE):
         raise UsageError(f"{subject!r} is a notebook or script; `flyweight doctor --code {quote(subject)}` reads it.")
     named = NamedSubject(typed=subject, changes=changes, location=location, has_probes=not no_probes)
+    if trust_code or is_named(None, changes):
+        named.trust_code()
     if lr:
         return look_for_lr(named, seeds, as_json=json)
     if fix is not None:

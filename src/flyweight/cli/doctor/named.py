@@ -85,6 +85,14 @@ class NamedSubject:
         except RecipeError as error:
             raise RecipeError(f"{error}{self._newer()}") from None
 
+    def trust_code(self) -> None:
+        """Trust the own module of the recipe, or that of the run if it is still the same."""
+        from flyweight.model.own_code import require_same, trust
+
+        net = self.recipe.model.net
+        require_same(net, self.record.own_code if self.record else None)
+        trust(net)
+
     def _newer(self) -> str:
         """A hint if the recipe has unknown keys: it may be of a newer version."""
         from flyweight.recipe import draft, flat, keys

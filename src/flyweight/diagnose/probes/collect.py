@@ -20,6 +20,8 @@ from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.count import count
+from flyweight.model.notation import is_own_module
+from flyweight.model.own_code import require_same, require_trusted
 from flyweight.recipe import Recipe
 from flyweight.records.record import RunRecord
 from flyweight.records.run_folder import RunFolder, validated
@@ -57,6 +59,9 @@ def probes_of(record: RunRecord, store: Store) -> Probes:
     kept = _kept(folder, made_for)
     if kept is not None:
         return kept
+    if is_own_module(record.recipe["model"]["net"]):
+        require_same(record.recipe["model"]["net"], record.own_code)
+        require_trusted(record.recipe["model"]["net"])
     found = _probe_run(record, folder)
     if _is_worth_storing(record, found, folder):
         _keep(folder, {"made_for": made_for, "probes": asdict(found)})
