@@ -225,3 +225,25 @@ def test_lines_of_keys_are_not_fooled_by_long_texts_and_comments() -> None:
     text = '# a = 1\nname = """\nlr = 1\n[train]\n"""\n[ train ]  # now\n"lr" = 2\ndata . name = "x"\n'
 
     assert key_lines(text) == {("name",): 2, ("train",): 6, ("train", "lr"): 7, ("train", "data", "name"): 8}
+
+
+@pytest.mark.parametrize("name", ["./photos", "sets/photos", "photos.npz"])
+def test_a_relative_path_of_images_is_relative_to_the_recipe_file(tmp_path, monkeypatch, name) -> None:
+    """As `extends` is; a recipe in another folder that extends it means the same images."""
+    (tmp_path / "recipes" / name).mkdir(parents=True)
+    (tmp_path / "recipes" / "a.toml").write_text(f'[model]\nnet = "flat fc10"\n[data]\nname = "{name}"\n')
+    (tmp_path / "b.toml").write_text('extends = "recipes/a.toml"\n')
+    monkeypatch.chdir(tmp_path)
+
+    for recipe in (load("recipes/a.toml"), load("b.toml"), load(tmp_path / "b.toml")):
+        assert Path(recipe.data.name).resolve() == (tmp_path / "recipes" / name).resolve()
+
+
+def test_a_path_of_images_that_is_not_beside_the_recipe_stays(tmp_path, monkeypatch) -> None:
+    """Relative to the working folder, as before; and a word alone is the name of a set, whatever lies beside."""
+    (tmp_path / "recipes" / "mnist").mkdir(parents=True)
+    for number, name in enumerate(("sets/photos", "mnist")):
+        path = tmp_path / "recipes" / f"{number}.toml"
+        path.write_text(f'[model]\nnet = "flat fc10"\n[data]\nname = "{name}"\n')
+
+        assert load(path).data.name == name

@@ -152,11 +152,21 @@ def _resolved(source: _Source, children: tuple[str, ...] = ()) -> _Layer:
     places = {location: f"{source.label}, line {line}" for location, line in lines.items()} | {(): source.label}
     if source.name is not None:
         values.setdefault("name", source.name)
-    layer = _Layer(values=values, places=places)
+    layer = _Layer(values=_with_data_beside(values, source.folder), places=places)
     if parent is None:
         return layer
     inherited = _resolved(_parent(source, parent, places.get(("extends",), source.label)), chain)
     return layer.over(_anonymous(inherited))
+
+
+def _with_data_beside(values: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """A relative path in data.name is relative to the file, if it is there; a word alone is the name of a set."""
+    data = values.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    if folder is None or not isinstance(name, str) or not (os.sep in name or Path(name).suffix):
+        return values
+    beside = os.path.join(folder, name)
+    return values | {"data": {**data, "name": beside}} if os.path.exists(beside) else values
 
 
 def _same(source: _Source) -> str:
