@@ -165,7 +165,10 @@ def test_one_class_is_not_enough(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"x_train": pictures(12).astype(np.float32) / 255}, "must be uint8 (0 to 255), found float32. Multiply by"),
+        (
+            {"x_train": pictures(12).astype(np.float32) / 255},
+            "found float32, 0 to 1: save (x * 255",
+        ),
         ({"x_train": pictures(12, (5, 4, 2))}, "1 or 3 channels, found (12, 5, 4, 2)"),
         ({"x_train": pictures(12, ())}, "found (12,)"),
         ({"x_train": pictures(11)}, "found 11 images and 12 labels"),

@@ -9,7 +9,8 @@ import PIL.Image
 import pytest
 from image_files import picture_bytes, pictures, write_classes
 
-from flyweight.data.folders import hold_out_test, natural, read_picture
+from flyweight.data.folders import hold_out_test, natural
+from flyweight.data.pictures import read_picture
 from flyweight.data.sources import load
 from flyweight.errors import DataError
 
@@ -105,7 +106,7 @@ def test_one_colour_picture_makes_the_whole_set_colour(tmp_path):
         ("1", 1, [255]),
         ("L", 9, [9]),
         ("LA", (200, 0), [0]),
-        ("RGBA", (200, 100, 50, 0), [0, 0, 0]),
+        ("RGBA", (200, 100, 50, 0), [0]),
         ("RGBA", (200, 100, 50, 255), [200, 100, 50]),
         ("I;16", 0x1234, [0x12]),
     ],

@@ -270,7 +270,7 @@ def test_an_idx_file_beyond_all_size_is_refused_though_it_is_whole(tmp_path, mon
 def test_a_mapped_set_takes_hardly_any_memory(tmp_path, layout):
     """Loaded, split, hashed and measured, a set of 31 MB never has more than half of that in memory."""
     arrays = {
-        "x_train": np.zeros((40_000, 28, 28), np.uint8),
+        "x_train": np.repeat(np.arange(2, dtype=np.uint8), 20_000 * 28 * 28).reshape(40_000, 28, 28),
         "y_train": labels(40_000),
         "x_test": pictures(6, (28, 28)),
     }

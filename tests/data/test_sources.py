@@ -136,11 +136,12 @@ def test_the_fingerprint_changes_with_a_pixel_a_label_and_the_order(tmp_path):
 def test_images_are_resized_only_on_request(tmp_path):
     """data.resize makes every image of every part that square; a flat image stays flat."""
     flat = np.full((12, 5, 4), 77, np.uint8)
+    flat[0] = 5
     path = write_npz(tmp_path / "flat.npz", x_train=flat)
 
     assert load(path).shape == (1, 5, 4)
     assert load(path, resize=8).shape == (1, 8, 8)
-    assert set(load(path, resize=8).train_images.ravel()) == {77}
+    assert set(load(path, resize=8).train_images.ravel()) == {5, 77}
     assert load(path, resize=8).test_images.shape == (6, 1, 8, 8)
 
 
@@ -162,11 +163,11 @@ def test_a_path_that_is_not_there_is_a_data_error(path):
 
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path):
-    """Single files other than .npz are not guessed at."""
-    (tmp_path / "data.csv").write_text("1,2")
+    """Single files of other kinds are not guessed at."""
+    (tmp_path / "data.mat").write_text("1,2")
 
-    with pytest.raises(DataError, match=r"\.npz files or folders, found a \.csv file"):
-        load(tmp_path / "data.csv")
+    with pytest.raises(DataError, match=r"\.npz, \.csv and \.zip files or folders, found a \.mat file"):
+        load(tmp_path / "data.mat")
 
 
 @pytest.mark.parametrize("side", [0, -3, 100_000])

@@ -1,12 +1,15 @@
 """Splits: disjoint, complete, the same for ever; statistics and counts that add up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from image_files import labels, pictures
 
 from flyweight.data.imageset import blocks, image_set
+from flyweight.data.sources import load
 from flyweight.data.splits import (
     Split,
     channel_statistics,
@@ -21,7 +24,9 @@ from flyweight.data.splits import (
 from flyweight.errors import UsageError
 
 GOLDEN_ORDER = [11, 3, 2, 1, 8, 6, 0, 7, 4, 10, 5, 9]
-GOLDEN_HASH = "829bc3ccc549e75a80d8ebc8e1ace719bb9d8b79fff89cbc8bb62dbb5c6e2d70"
+GOLDEN_HASH = "c94845795d0b016116ac87310cd04470124358d089025626a24296b848f69a17"
+MNIST_5000 = "19b2ca8b2ec3d5e0f69a38d159464a4d10a54327f431330bd188899e0ce4d2c8"
+MNIST_500 = "5b482bf2d48671490c7c500b6ac61c10033e3c789599c6bfb7004e67b6526a23"
 
 
 def a_set(n: int = 30, *, own_validation: int = 0, channels: int = 1):
@@ -45,12 +50,55 @@ def test_training_and_validation_share_nothing_and_lack_nothing(n, seed, share):
 
 def test_a_split_is_the_same_for_ever():
     """Indices and hash of a seed are those written here; other seeds and sizes have others."""
-    found = split(a_set(12), seed=0, validation=3)
+    found = split(a_set(12), seed=0, validation=2)
 
-    assert found.validation.tolist() == GOLDEN_ORDER[:3]
-    assert found.train.tolist() == GOLDEN_ORDER[3:]
+    assert found.validation.tolist() == GOLDEN_ORDER[:2]
+    assert found.train.tolist() == GOLDEN_ORDER[2:]
     assert found.hash == GOLDEN_HASH
     assert len({split(a_set(12), seed=s, validation=v).hash for s in (0, 1) for v in (3, 4)}) == 4
+
+
+def test_the_splits_of_mnist_are_the_same_for_ever():
+    """Every recorded run of it has one of them."""
+    mnist = load("mnist")
+
+    assert split(mnist, seed=0, validation=5000).hash == MNIST_5000
+    assert split(mnist, seed=3, validation=500).hash == MNIST_500
+
+
+@given(counts=st.lists(st.integers(2, 60), min_size=2, max_size=8), seed=st.integers(0, 99), share=st.floats(0.05, 0.6))
+def test_no_class_is_left_without_images_of_a_part_by_chance(counts, seed, share):
+    """Where there is room for all classes, a class of two or more images trains and validates; of more, its share."""
+    images = a_set(sum(counts))
+    images = replace(
+        images,
+        train_labels=np.repeat(np.arange(len(counts)), counts),
+        class_names=tuple(map(str, range(len(counts)))),
+    )
+    validation = min(max(len(counts), int(share * sum(counts))), sum(counts) - max(2, len(counts)))
+    assume(validation >= len(counts))
+
+    found = split(images, seed=seed, validation=validation)
+
+    held = class_counts(images.train_labels[found.validation], len(counts))
+    trained = class_counts(images.train_labels[found.train], len(counts))
+    assert sum(held) == validation
+    for count, one, other in zip(counts, held, trained, strict=True):
+        assert one + other == count
+        assert other >= 1
+        assert one >= 1
+    if min(*held, *trained) < 5:
+        wanted = [validation * count / sum(counts) for count in counts]
+        assert max(abs(one - share) for one, share in zip(held, wanted, strict=True)) < 1 + len(counts) / 2
+
+
+def test_a_small_class_beside_a_large_one_is_validated():
+    """48 and 6 images: one of the 6 and eight of the 48, not nine of the 48."""
+    images = replace(a_set(54), train_labels=np.array([0] * 48 + [1] * 6), class_names=("a", "b"))
+
+    for seed in range(20):
+        found = split(images, seed=seed)
+        assert class_counts(images.train_labels[found.validation], 2) == (8, 1)
 
 
 def test_the_order_is_that_of_the_raw_random_numbers():

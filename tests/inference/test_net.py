@@ -325,3 +325,32 @@ def test_a_photo_in_memory_is_turned_as_its_camera_says(store, record, images):
     found = net.predict([upright, buffer.getvalue(), Image.open(io.BytesIO(buffer.getvalue()))])
 
     assert all(np.array_equal(one.seen, found[0].seen) for one in found)
+
+
+def a_net(*, mean: float, std: float, **settings: object) -> TrainedNet:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).eval()
+    names = ("a", "b", "c")
+    shape = (1, 6, 6)
+    given = {"module": module, "input_shape": shape, "class_names": names, "data": "mine", **settings}
+    return TrainedNet(mean=(mean,), std=(std,), **given)
+
+
+def test_a_picture_far_from_the_training_images_is_noted() -> None:
+    """A net that was trained on values 0 and 1 reads an ordinary picture; one trained on 0 to 255 reads it as well."""
+    picture = np.random.default_rng(0).integers(0, 256, (6, 6)).astype(np.uint8)
+
+    (far,) = a_net(mean=0.13 / 255, std=0.34 / 255).predict(picture)
+    (near,) = a_net(mean=0.5, std=0.25).predict(picture)
+
+    assert any("far from the training images" in note for note in far.notes)
+    assert not any("far from" in note for note in near.notes)
+
+
+def test_pictures_are_laid_and_fitted_as_those_of_the_training_were() -> None:
+    """Black on transparent is laid on the ground of the set; a wide picture is cut where those were cut."""
+    drawn = Image.new("RGBA", (12, 6), (0, 0, 0, 0))
+    drawn.paste((0, 0, 0, 255), (3, 0, 6, 6))
+
+    (found,) = a_net(mean=0.5, std=0.25, ground=255, fit="crop").predict(drawn)
+
+    assert found.seen[0].tolist() == [[0] * 3 + [255] * 3] * 6

@@ -72,6 +72,8 @@ WEIGHTS = Weights(
     std=(1 / 3,),
     class_names=("zero", "eins ü"),
     data="mnist",
+    ground=255,
+    fit="pad",
 )
 
 

@@ -33,23 +33,28 @@ def check(
         Print the faults and exceeded limits as JSON.
     """
     from flyweight.experiment.plan import examine
+    from flyweight.experiment.resolved import data_notes
     from flyweight.model.notation import is_own_module
     from flyweight.recipe import protocol_words
 
     settings = settings or Settings()
     trusted = trust_code or is_named(recipe, settings.changes)
     found = examine(recipe, overrides=settings.overrides(), budget=settings.budget, trust_code=trusted)
+    notes = data_notes(found.recipe, found.source) if found.recipe and found.source and not found.faults else ()
     if json:
         say_json(
             {
                 "recipe": recipe,
                 "params": found.cost.params if found.cost else None,
                 "faults": found.faults,
+                "notes": notes,
                 "over_budget": [overrun.refusal for overrun in found.overruns],
             }
         )
     else:
         say(found.verdict())
+        for note in notes:
+            say(f"note: {note}.")
         if found.recipe is not None:
             for sentence in protocol_words(found.recipe):
                 say(f"not a clean evaluation: {sentence}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +19,7 @@ def data(
     /,
     *,
     resize: int | None = None,
+    fit: Annotated[Literal["stretch", "pad", "crop"], Parameter(show_default=False)] = "stretch",
     validation: int | None = None,
     split_seed: int = 0,
     pictures: Path | None = None,
@@ -36,9 +37,12 @@ def data(
     Parameters
     ----------
     name
-        A known set, an .npz file, a folder of IDX files, or a folder with one subfolder of pictures per class.
+        A known set, an .npz or .csv file, a folder of IDX files, or a folder (or .zip file) with one subfolder of
+        pictures per class.
     resize
         Resize every image to a square with sides of this many pixels.
+    fit
+        With --resize: squeeze images that are not square (default), give them bars (pad), or cut them (crop).
     validation
         Number of training images held out for validation. Default: 5,000, or a sixth of a small set.
     split_seed
@@ -52,16 +56,21 @@ def data(
     if name is None:
         print_rows(_named_sets(), output)
         return
+    from flyweight.data.notes import notes
     from flyweight.data.sources import load
     from flyweight.data.splits import split, summary
 
-    image_set = load(name, resize=resize)
-    found = summary(image_set, split(image_set, seed=split_seed, validation=validation))
+    image_set = load(name, resize=resize, fit=fit)
+    parts = split(image_set, seed=split_seed, validation=validation)
+    found = summary(image_set, parts)
+    noted = notes(image_set, parts, found)
     if output.name == "json":
-        say_json(vars(found) | {"sizes": found.sizes})
+        say_json(vars(found) | {"sizes": found.sizes, "notes": noted})
     else:
         if output.name == "text":
             say(_description(found))
+            for note in noted:
+                say(f"note: {note}.")
         print_rows(_counts(found), output)
     if pictures is not None:
         _write_pictures(image_set, pictures, recipe)

@@ -172,11 +172,15 @@ def _refuse_with_resume(options: Mapping[str, object], run: str) -> None:
 
 def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
     """The first line, before torch is loaded."""
+    from flyweight.experiment.resolved import data_notes
+
     recipe, cost = resolved.recipe, resolved.cost
     allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
     epochs = f"{recipe.train.epochs} epoch{'' if recipe.train.epochs == 1 else 's'}"
     many = "" if seeds is None else f", {seeds} seed{'' if seeds == 1 else 's'}"
     talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {epochs}{many}")
+    for note in data_notes(recipe, resolved.source):
+        talk(f"note: {note}.")
     announce_compiling()
 
 

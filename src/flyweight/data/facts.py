@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flyweight.data.catalogue import CATALOGUE
+from flyweight.data.pictures import Fit
 
 if TYPE_CHECKING:
     from flyweight.data.imageset import ImageSet
@@ -43,6 +44,7 @@ class ImageSource:
 
     name: str
     resize: int | None = None
+    fit: Fit = "stretch"
 
     @property
     def is_named(self) -> bool:
@@ -56,14 +58,14 @@ class ImageSource:
 
     def is_same(self, other: ImageSource) -> bool:
         """Whether both mean the same images."""
-        return (self.canonical_name, self.resize) == (other.canonical_name, other.resize)
+        return (self.canonical_name, self.resize, self.fit) == (other.canonical_name, other.resize, other.fit)
 
     @cached_property
     def images(self) -> ImageSet:
         """The images, read at the first use."""
         from flyweight.data.sources import load
 
-        return load(self.name, resize=self.resize)
+        return load(self.name, resize=self.resize, fit=self.fit)
 
     @cached_property
     def sizes(self) -> SetSizes:

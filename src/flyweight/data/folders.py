@@ -1,14 +1,15 @@
 """Reads a folder as a set of images: IDX files, or pictures with one sub-folder per class.
 
-Goes in: a folder. Comes out: an `ImageSet`. Folders train/, val/ and test/ are its parts; without test/ a sixth of each
-class is held out as test images, the same images every time.
+Goes in: a folder. Comes out: an `ImageSet`, with notes on what was left out. Folders train/, val/ and test/ are its
+parts; without test/ a sixth of each class is held out as test images, the same images every time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,28 +19,30 @@ from numpy.typing import NDArray
 from flyweight.data.idx import map_idx, mappable_bytes, read_idx
 from flyweight.data.imageset import Images, ImageSet, Labels, check_size, image_set, is_large
 from flyweight.data.npz import channels_first
-from flyweight.data.pictures import opened, plain_picture
+from flyweight.data.pictures import BLACK, SUFFIXES, Fit, ground_for, read_picture
 from flyweight.errors import DataError
 
-SUFFIXES: Final = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".pbm")
-)
 TEST_SHARE: Final = 1 / 6
 _TEST_SEED: Final = 0
 _IDX_NAME: Final = re.compile(r"(?:^|[-_.])(train|t10k|test|val|valid|validation)[-_.](images|labels)(?![a-z])")
-_PARTS: Final = {"train": "train", "test": "test", "t10k": "test"} | dict.fromkeys(
-    ("val", "valid", "validation"), "validation"
-)
+_PARTS: Final = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing", "t10k"), "test"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+}
+# Left by systems, not by people: no picture is missed there.
+_JUNK: Final = ("__MACOSX", "__pycache__", "thumbs.db", "desktop.ini")
+_NAMED: Final = 10  # faulty files that an error names
 
 
-def read_folder(folder: Path, *, name: str, resize: int | None = None) -> ImageSet:
+def read_folder(folder: Path, *, name: str, resize: int | None = None, fit: Fit = "stretch") -> ImageSet:
     """The images of a folder of either layout; only pictures are resized here.
 
     Raises:
         DataError: an empty folder, another layout, damaged files, sizes that differ.
     """
     files = find_idx(folder)
-    return read_idx_files(files, name=name) if files else _read_pictures(folder, name=name, resize=resize)
+    return read_idx_files(files, name=name) if files else _read_pictures(folder, name=name, resize=resize, fit=fit)
 
 
 def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
@@ -101,79 +104,151 @@ class _Pictures:
     labels: Labels
 
 
-def _read_pictures(folder: Path, *, name: str, resize: int | None) -> ImageSet:
-    roots = _roots(folder)
-    class_names = _class_names(roots["train"])
-    parts = {part: _list_pictures(root, class_names) for part, root in roots.items()}
+@dataclass(kw_only=True)
+class _LeftOut:
+    """What a set does not have, or has from unusual places, while its folders are read."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    loose: int = 0
+    nested: Counter[str] = field(default_factory=Counter)
+
+    def notes(self) -> Iterator[str]:
+        if self.kinds:
+            found = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common())
+            yield f"left out: {found} (read are {', '.join(sorted(SUFFIXES))})"
+        if self.loose:
+            yield f"left out: {_count(self.loose)} outside of the class folders"
+        if self.nested:
+            found = ", ".join(f"{name} {count:,}" for name, count in self.nested.most_common(_NAMED))
+            yield f"{_count(self.nested.total())} in sub-folders of a class count for that class: {found}"
+
+
+def _read_pictures(folder: Path, *, name: str, resize: int | None, fit: Fit) -> ImageSet:
+    left_out = _LeftOut()
+    folders = _class_folders(folder, left_out)
+    class_names = tuple(path.name for path in folders["train"])
+    parts = {part: _list_pictures(those, class_names, left_out) for part, those in folders.items()}
+    paths = [path for part in parts.values() for path in part.paths]
+    ground, n_transparent = ground_for(paths)
     # All at once: one size and one number of channels for the whole set.
-    images = _read_images([path for part in parts.values() for path in part.paths], resize)
+    images = read_pictures(paths, resize, fit=fit, ground=BLACK if ground is None else ground)
     ends = np.cumsum([len(part.paths) for part in parts.values()])[:-1]
     split = zip(parts.items(), np.split(images, ends), strict=True)
     pairs = {part: (pixels, listed.labels) for (part, listed), pixels in split}
     if "test" not in pairs:
         pairs["train"], pairs["test"] = hold_out_test(*pairs["train"])
-    return image_set(name=name, parts=pairs, class_names=class_names)
+    notes = [*left_out.notes()]
+    if ground is not None:
+        notes.append(f"{_count(n_transparent)} with transparency, laid on {'white' if ground else 'black'}")
+    found = image_set(name=name, parts=pairs, class_names=class_names)
+    return replace(found, notes=tuple(notes), ground=ground)
 
 
-def _roots(folder: Path) -> dict[str, Path]:
-    """The folder of each part: train/ and the folders beside it, or else the folder itself as training images."""
-    folders = {path.name.lower(): path for path in _folders(folder)}
-    if "train" not in folders:
-        return {"train": folder}
+def _class_folders(folder: Path, left_out: _LeftOut) -> dict[str, list[Path]]:
+    """The folders of the classes by part: below train/ and the folders beside it, or else below the folder itself."""
     roots: dict[str, Path] = {}
-    for name, path in folders.items():
-        part = _PARTS.get(name)
-        if part is None or part in roots:
+    classes: list[Path] = []
+    for path in _folders(folder):
+        part = _PARTS.get(path.name.lower())
+        if part is None:
+            classes.append(path)
+        elif part in roots:
             raise DataError(
-                f"{folder}: beside train/ there may be one val/ and one test/, found {path.name}/ too; "
-                "move it away, or put the classes into train/."
+                f"{folder}: one folder must have the {part} images, found {roots[part].name}/ and {path.name}/; "
+                "move one away."
             )
-        roots[part] = path
-    return roots
+        else:
+            roots[part] = path
+    if not roots and len(classes) == 1 and _folders(classes[0]) and not _loose(classes[0]):
+        return _class_folders(classes[0], left_out)  # a folder around the set
+    if "train" in roots and classes:
+        raise DataError(
+            f"{folder}: beside train/ there may be one val/ and one test/, found {classes[0].name}/ too; "
+            "move it away, or put the classes into train/."
+        )
+    if roots and "train" not in roots and not classes:
+        raise DataError(
+            f"{folder}: must have train/ or class folders beside {', '.join(path.name for path in roots.values())}/, "
+            "found neither."
+        )
+    below = {part: _classes_below(root) for part, root in roots.items()}
+    left_out.loose += sum(map(_loose, (folder, *roots.values()))) if classes or roots else 0
+    return below if "train" in roots else {"train": classes or _classes_below(folder), **below}
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    names = tuple(path.name for path in _folders(root))
-    if not names:
-        loose = sum(path.suffix.lower() in SUFFIXES for path in root.iterdir())
-        found = f"{loose:,} pictures without a class" if loose else "neither"
+def _classes_below(root: Path) -> list[Path]:
+    found = _folders(root)
+    if not found:
+        loose = _loose(root)
+        what = f"{loose:,} pictures without a class" if loose else "neither"
+        if root.name.lower() in _PARTS:
+            what += f"; move {root.name}/ away, or rename it if it is a class"
         raise DataError(
             f"{root}: must have one sub-folder of pictures per class, or IDX files (train-images-idx3-ubyte, ...), "
-            f"found {found}."
+            f"found {what}."
         )
-    return names
+    return found
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    found = [path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path)]
     return sorted(found, key=lambda path: (natural(path.name), path.name))
 
 
-def _list_pictures(root: Path, class_names: tuple[str, ...]) -> _Pictures:
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name in _JUNK or path.name.lower() in _JUNK
+
+
+def _loose(folder: Path) -> int:
+    return sum(path.suffix.lower() in SUFFIXES and not _is_hidden(path) and path.is_file() for path in folder.iterdir())
+
+
+def _count(pictures: int) -> str:
+    return f"{pictures:,} picture{'' if pictures == 1 else 's'}"
+
+
+def _list_pictures(folders: Sequence[Path], class_names: tuple[str, ...], left_out: _LeftOut) -> _Pictures:
     paths: list[Path] = []
     labels: list[int] = []
-    for folder in _folders(root):
+    for folder in folders:
+        if not folder.name.isprintable() or any(0xD800 <= ord(letter) <= 0xDFFF for letter in folder.name):
+            raise DataError(f"{str(folder)!a}: the name of a class must be printable UTF-8; rename the folder.")
         if folder.name not in class_names:
             raise DataError(
                 f"{folder}: this class has no training images; the classes are {', '.join(class_names[:8])}"
                 f"{', ...' if len(class_names) > 8 else ''}."
             )
-        found = sorted(_pictures_in(folder), key=lambda path: (natural(path.name), path.name))
+        kinds: Counter[str] = Counter()
+        found = list(_pictures_below(folder, kinds, set()))
+        left_out.kinds += kinds
         if not found:
-            raise DataError(f"{folder}: must have pictures ({', '.join(sorted(SUFFIXES))}), found none.")
+            instead = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()) or "none"
+            raise DataError(f"{folder}: must have pictures ({', '.join(sorted(SUFFIXES))}), found {instead}.")
+        left_out.nested[folder.name] += sum(path.parent != folder for path in found)
         paths += found
         labels += [class_names.index(folder.name)] * len(found)
-    if not paths:
-        raise DataError(f"{root}: must have one sub-folder of pictures per class, found none.")
+    left_out.nested = +left_out.nested
     return _Pictures(paths=tuple(paths), labels=np.array(labels, np.int64))
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+def _pictures_below(folder: Path, others: Counter[str], seen: set[Path]) -> Iterator[Path]:
+    """The pictures of a class, first its own, then those of its sub-folders; other files are counted by suffix."""
+    if folder.resolve() in seen:  # a link back
+        return
+    seen.add(folder.resolve())
+    files = [path for path in folder.iterdir() if not _is_hidden(path) and path.is_file()]
+    for path in sorted(files, key=lambda path: (natural(path.name), path.name)):
+        if path.suffix.lower() in SUFFIXES:
+            yield path
+        else:
+            others[path.suffix.lower() or "files without a suffix"] += 1
+    for below in _folders(folder):
+        if below.name.lower() in _PARTS:
+            raise DataError(
+                f"{below}: train/, val/ and test/ must be above the classes, found {below.name}/ in a class; "
+                f"make it {below.name}/{folder.name}/."
+            )
+        yield from _pictures_below(below, others, seen)
 
 
 def hold_out_test(images: Images, labels: Labels) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
@@ -190,13 +265,22 @@ def hold_out_test(images: Images, labels: Labels) -> tuple[tuple[Images, Labels]
     return (images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])
 
 
-def _read_images(paths: list[Path], resize: int | None) -> Images:
-    """(N, C, H, W) uint8: grey if all pictures are, else colour."""
+def read_pictures(paths: Sequence[Path], resize: int | None, *, fit: Fit, ground: int) -> Images:
+    """(N, C, H, W) uint8: grey if all pictures are, else colour.
+
+    Raises:
+        DataError: files that are no whole pictures, up to ten of them by name; sizes that differ; too many bytes.
+    """
     first: tuple[int, int] | None = None
     n_bytes = 0
     arrays: list[Images] = []
+    faults: list[str] = []
     for path in paths:
-        array = read_picture(path, resize)
+        try:
+            array = read_picture(path, resize, fit=fit, ground=ground)
+        except DataError as error:
+            faults.append(str(error))
+            continue
         size = array.shape[1], array.shape[0]
         first = first or size
         if size != first:
@@ -207,6 +291,8 @@ def _read_images(paths: list[Path], resize: int | None) -> Images:
         n_bytes += array.nbytes
         check_size(str(path.parent.parent), n_bytes)
         arrays.append(array)
+    if faults:
+        raise DataError(_all_faults(faults, len(paths)))
     is_colour = any(array.shape[2] == 3 for array in arrays)
     if is_colour:
         check_size(str(paths[0].parent.parent), len(arrays) * 3 * arrays[0].shape[0] * arrays[0].shape[1])
@@ -216,16 +302,9 @@ def _read_images(paths: list[Path], resize: int | None) -> Images:
     return images
 
 
-def read_picture(path: Path, resize: int | None = None) -> Images:
-    """(H, W, C) uint8 of one picture: turned upright as its camera says, transparent pixels black.
-
-    Raises:
-        DataError: no picture, a damaged one, one with other than 8 or 16 bits, a decompression bomb.
-    """
-    import PIL.Image
-
-    picture = plain_picture(opened(path, str(path)), str(path))
-    if resize is not None:
-        picture = picture.resize((resize, resize), PIL.Image.Resampling.BILINEAR)
-    array: Images = np.asarray(picture, np.uint8)
-    return array[:, :, None] if array.ndim == 2 else array
+def _all_faults(faults: Sequence[str], n_pictures: int) -> str:
+    if len(faults) == 1:
+        return faults[0]
+    more = f"; and {len(faults) - _NAMED:,} more" if len(faults) > _NAMED else ""
+    named = "; ".join(fault.rstrip(".") for fault in faults[:_NAMED])
+    return f"{len(faults):,} of {n_pictures:,} pictures cannot be read: {named}{more}."

@@ -29,6 +29,9 @@ MAX_BYTES: Final = 2 * 2**30
 # are above it, every set of the catalogue is below.
 MAPPED_ABOVE_BYTES: Final = 2**29
 
+# Of so many images, evenly spaced, a difference shows that not all are equal.
+_COMPARED: Final = 1000
+
 # Borders of so many images, evenly spaced, tell the background.
 _BORDERS_READ: Final = 10_000
 
@@ -41,7 +44,8 @@ class ImageSet:
     """Images (N, C, H, W) uint8, C 1 or 3, with labels (N,) int64 from 0 to `n_classes` - 1.
 
     Every class has a training image. `validation_images` and `validation_labels` are None if the source has no
-    validation images of its own.
+    validation images of its own. notes: what was left out or changed while it was read. ground: the value on which
+    transparent pictures were laid, None without any.
     """
 
     name: str
@@ -52,6 +56,8 @@ class ImageSet:
     class_names: tuple[str, ...]
     validation_images: Images | None = None
     validation_labels: Labels | None = None
+    notes: tuple[str, ...] = ()
+    ground: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,7 +106,8 @@ def image_set(
     Without `class_names` the classes are those of the training labels, named by their numbers.
 
     Raises:
-        DataError: arrays that do not fit together, labels outside the classes, a class without a training image.
+        DataError: arrays that do not fit together, labels outside the classes, a class without a training image, images
+            that are all equal, or that are equal in all classes.
     """
     given = {key: parts[key] for key in ("train", "validation", "test") if key in parts}
     for key, (images, labels) in given.items():
@@ -111,10 +118,13 @@ def image_set(
     for key, (_, labels) in given.items():
         _check_range(name, key, labels, len(names))
     _check_classes(name, train_labels, names)
+    _check_content(name, *given["train"])
     # Contiguous and writable: torch shares the memory and warns about arrays that it may not write to.
-    images_of = {f"{key}_images": np.require(images, np.uint8, ["C", "W"]) for key, (images, _) in given.items()}
-    labels_of = {f"{key}_labels": np.require(labels, np.int64, ["C", "W"]) for key, (_, labels) in given.items()}
-    return ImageSet(name=name, class_names=names, **images_of, **labels_of)
+    arrays: dict[str, Any] = {}
+    for key, (images, labels) in given.items():
+        arrays[f"{key}_images"] = np.require(images, np.uint8, ["C", "W"])
+        arrays[f"{key}_labels"] = np.require(labels, np.int64, ["C", "W"])
+    return ImageSet(name=name, class_names=names, **arrays)
 
 
 def check_size(what: str, n_bytes: int) -> None:
@@ -203,4 +213,27 @@ def _check_classes(name: str, labels: NDArray[Any], names: tuple[str, ...]) -> N
         raise DataError(
             f"{name}: each of the {len(names)} classes needs a training image, found none of "
             f"{', '.join(map(repr, missing[:3]))}{more}. Labels count from 0 without gaps."
+        )
+
+
+def _check_content(name: str, images: Images, labels: NDArray[Any]) -> None:
+    """Refuse training images that tell nothing of their class; of a large set only some are compared."""
+    first, n = images[0], len(images)
+    if (images[:: -(-n // _COMPARED)] == first).all() and all(
+        (images[rows] == first).all() for rows in blocks(images.shape)
+    ):
+        what = f"all values are {first.flat[0]}" if (first == first.flat[0]).all() else "they are copies of one image"
+        raise DataError(f"{name}: training images must differ, found {n:,} equal ones ({what}); look at the files.")
+    if is_large(images.nbytes):
+        return
+    copies = np.concatenate([(images[rows] == first).all(axis=(1, 2, 3)) for rows in blocks(images.shape)])
+    if len(np.unique(labels[copies])) < 2:
+        return
+    classes: dict[bytes, set[int]] = {}
+    for image, label in zip(images, labels, strict=True):
+        classes.setdefault(hashlib.sha256(image.tobytes()).digest(), set()).add(int(label))
+    if all(len(those) > 1 for those in classes.values()):
+        raise DataError(
+            f"{name}: classes must have images of their own, found {len(classes):,} different training images, each in "
+            "more than one class; look at the files and the labels."
         )

@@ -48,8 +48,7 @@ def read_npz(path: Path, *, name: str, class_names: Iterable[str] | None = None)
 def channels_first(images: NDArray[Any], what: str) -> Images:
     """(N, H, W), (N, H, W, C) or (N, C, H, W) uint8, C 1 or 3, as (N, C, H, W)."""
     if images.dtype != np.uint8:
-        hint = " Multiply by 255 and round." if images.dtype.kind == "f" else ""
-        raise DataError(f"{what}: images must be uint8 (0 to 255), found {images.dtype}.{hint}")
+        raise DataError(f"{what}: images must be uint8 (0 to 255), found {images.dtype}{_advice(images)}.")
     if images.ndim == 3:
         return images[:, None]
     if images.ndim == 4 and images.shape[3] in (1, 3):
@@ -59,6 +58,30 @@ def channels_first(images: NDArray[Any], what: str) -> Images:
     raise DataError(
         f"{what}: images must have the shape (N, H, W) or (N, H, W, C) with 1 or 3 channels, found {images.shape}."
     )
+
+
+def as_uint8(values: NDArray[np.float32], what: str) -> Images:
+    """Whole numbers from 0 to 255 as uint8."""
+    if not values.size or values.min() < 0 or values.max() > 255 or (values != np.round(values)).any():
+        raise DataError(f"{what}: values must be whole numbers from 0 to 255, found{_advice(values)[1:]}.")
+    return values.astype(np.uint8)
+
+
+def _advice(values: NDArray[Any]) -> str:
+    """The range of values that are not uint8, and what makes them so."""
+    if values.dtype.kind not in "biuf" or not values.size:
+        return ""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        return ", not all of them numbers: look for NaN and infinity"
+    found = f", {low:g} to {high:g}: "
+    if low < 0:
+        return found + f"scale with x = (x - ({low:g})) * {255 / ((high - low) or 1):g}, then x.round().astype('uint8')"
+    if high <= 1:
+        return found + "save (x * 255.0).round().astype('uint8')"
+    if high <= 255:
+        return found + "save x.round().astype('uint8')"
+    return found + f"save (x * {255 / high:g}).round().astype('uint8')"
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -18,21 +21,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flyweight.data.catalogue import CATALOGUE, NamedSet
+from flyweight.data.csv_files import read_csv
 from flyweight.data.downloads import default_cache, fetch
 from flyweight.data.folders import first_column, read_folder, read_idx_files
 from flyweight.data.idx import read_idx_stream
 from flyweight.data.imageset import Images, ImageSet, check_size, image_set
 from flyweight.data.npz import channels_first, read_npz
+from flyweight.data.pictures import Fit, fitted
 from flyweight.errors import DataError, UsageError, nearest
 
 MAX_SIDE: Final = 1024
 
 
-def load(name_or_path: str | os.PathLike[str], *, cache: Path | None = None, resize: int | None = None) -> ImageSet:
-    """The image set of that name (see `CATALOGUE`), or of that .npz file, folder of IDX files or folder of pictures.
+def load(
+    name_or_path: str | os.PathLike[str], *, cache: Path | None = None, resize: int | None = None, fit: Fit = "stretch"
+) -> ImageSet:
+    """The image set of that name (see `CATALOGUE`), or of that .npz or .csv file, folder of IDX files or of pictures,
+    or .zip file of such a folder.
 
     A name takes precedence over a path: write ./mnist for a folder of that name. `cache` is the folder of downloads
-    (default: `default_cache()`). `resize` makes every image a square of that side; by default nothing is resized.
+    (default: `default_cache()`). `resize` makes every image a square of that side; by default nothing is resized. `fit`
+    says how: an image that is not square is squeezed ("stretch"), gets bars ("pad") or is cut ("crop").
 
     Raises:
         UsageError: neither a known name nor a path, or a side out of range.
@@ -42,8 +51,8 @@ def load(name_or_path: str | os.PathLike[str], *, cache: Path | None = None, res
     if resize is not None and not 1 <= resize <= MAX_SIDE:
         raise UsageError(f"data.resize must be 1 to {MAX_SIDE} pixels, found {resize}.")
     named = CATALOGUE.get(os.fspath(name_or_path))
-    images = load_named(named, cache=cache) if named else _load_path(name_or_path, resize)
-    return images if resize is None else resized(images, resize)
+    images = load_named(named, cache=cache) if named else _load_path(name_or_path, resize, fit)
+    return images if resize is None else resized(images, resize, fit)
 
 
 def load_named(named: NamedSet, *, cache: Path | None = None) -> ImageSet:
@@ -85,17 +94,25 @@ def _upright(images: NDArray[Any], labels: NDArray[Any], named: NamedSet, path: 
     return channels_first(images, str(path)), first_column(labels).astype(np.int64) - named.first_label
 
 
-def _load_path(name_or_path: str | os.PathLike[str], resize: int | None) -> ImageSet:
+def _load_path(name_or_path: str | os.PathLike[str], resize: int | None, fit: Fit) -> ImageSet:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         # Path(".").name is empty, so the path is resolved first.
-        return read_folder(path, name=path.resolve().name, resize=resize)
+        return read_folder(path, name=path.resolve().name, resize=resize, fit=fit)
     if path.is_file():
-        if path.suffix != ".npz":
-            raise DataError(f"{path}: image sets are .npz files or folders, found a {path.suffix or 'nameless'} file.")
-        return read_npz(path, name=path.stem)
+        match path.suffix.lower():
+            case ".npz":
+                return read_npz(path, name=path.stem)
+            case ".csv":
+                return read_csv(path, resize=resize, fit=fit)
+            case ".zip":
+                return _read_zip(path, resize, fit)
+        raise DataError(
+            f"{path}: image sets are .npz, .csv and .zip files or folders, found a {path.suffix or 'nameless'} file."
+        )
     text = os.fspath(name_or_path)
-    if path.suffix == ".npz" or len(path.parts) > 1 or text.startswith((".", "~")) or text.endswith(os.sep):
+    is_path = len(path.parts) > 1 or text.startswith((".", "~")) or text.endswith(os.sep)
+    if is_path or path.suffix in (".npz", ".csv", ".zip"):
         raise DataError(f"{path}: no such file or folder.")
     raise UsageError(
         f"no image set is called {text!r}, and there is no file or folder of that name."
@@ -103,21 +120,37 @@ def _load_path(name_or_path: str | os.PathLike[str], resize: int | None) -> Imag
     )
 
 
-def resized(images: ImageSet, side: int) -> ImageSet:
+def _read_zip(path: Path, resize: int | None, fit: Fit) -> ImageSet:
+    """The folder that a .zip file has, unpacked only while it is read."""
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as place:
+            check_size(str(path), sum(member.file_size for member in archive.infolist()))
+            archive.extractall(place)
+            try:
+                return read_folder(Path(place), name=path.stem, resize=resize, fit=fit)
+            except DataError as error:
+                raise DataError(str(error).replace(place, str(path))) from error
+    # RuntimeError: a password, or (NotImplementedError) an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+        raise DataError(f"{path}: not a whole .zip file ({error}); pack the folder again.") from error
+
+
+def resized(images: ImageSet, side: int, fit: Fit = "stretch") -> ImageSet:
     """The set with every image a square of that side (bilinear, averaging when it shrinks)."""
     if images.shape[1:] == (side, side):
         return images
-    scaled = {part: (_resize_all(pixels, side), labels) for part, pixels, labels in images.parts()}
-    return image_set(name=images.name, parts=scaled, class_names=images.class_names)
+    scaled = {part: (_resize_all(pixels, side, fit), labels) for part, pixels, labels in images.parts()}
+    found = image_set(name=images.name, parts=scaled, class_names=images.class_names)
+    return replace(found, notes=images.notes, ground=images.ground)
 
 
-def _resize_all(images: Images, side: int) -> Images:
+def _resize_all(images: Images, side: int, fit: Fit) -> Images:
     import PIL.Image
 
     check_size(f"data.resize={side}", images.shape[0] * images.shape[1] * side * side)
     scaled = np.empty((*images.shape[:2], side, side), np.uint8)
     for target, source in zip(_planes(scaled), _planes(images), strict=True):
-        target[:] = np.asarray(PIL.Image.fromarray(source).resize((side, side), PIL.Image.Resampling.BILINEAR))
+        target[:] = np.asarray(fitted(PIL.Image.fromarray(source), (side, side), fit))
     return scaled
 
 

@@ -21,6 +21,7 @@ Indices = NDArray[np.int64]
 
 DEFAULT_VALIDATION: Final = 5000
 LEAST_SPREAD: Final = 0.1
+LEAST_OF_A_CLASS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +74,9 @@ class Summary:
 def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> Split:
     """Hold out `validation` of the training images (see `held_out`); a seed always gives the same images.
 
+    They are drawn at random. Where this leaves a class with fewer than `LEAST_OF_A_CLASS` images in a part, each class
+    gives its share instead.
+
     A set with validation images of its own validates on all of those and trains on all training images; `validation`
     is ignored then.
 
@@ -97,7 +101,34 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
             f"{image_set.name!r}, found {validation:,}; leave it out for {held_out(n_images)}."
         )
     order = shuffled(n_images, seed)
-    return Split(train=order[validation:], validation=order[:validation])
+    split = Split(train=order[validation:], validation=order[:validation])
+    return _stratified(image_set, order, validation) if _has_rare_class(image_set, split) else split
+
+
+def _has_rare_class(image_set: ImageSet, split: Split) -> bool:
+    """Whether chance leaves a class with fewer than `LEAST_OF_A_CLASS` images of a part, if each class can have one."""
+    labels, n_classes = image_set.train_labels, image_set.n_classes
+    parts = (split.train, split.validation)
+    is_rare = min(min(class_counts(labels[rows], n_classes)) for rows in parts) < LEAST_OF_A_CLASS
+    return is_rare and min(map(len, parts)) >= n_classes
+
+
+def _stratified(image_set: ImageSet, order: Indices, validation: int) -> Split:
+    """A split in which each class has its share of the validation images: at least one, if it has two or more."""
+    labels = image_set.train_labels[order]
+    counts = np.bincount(labels, minlength=image_set.n_classes)
+    wanted = validation * counts / len(order)
+    held = np.clip(wanted.astype(np.int64), np.minimum(1, counts - 1), counts - 1)
+    while held.sum() != validation:
+        step = 1 if held.sum() < validation else -1
+        is_possible = held < counts - 1 if step > 0 else held > np.minimum(1, counts - 1)
+        held[np.argmax(np.where(is_possible, step * (wanted - held), -np.inf))] += step
+    # The first of each class in the random order.
+    rank = np.empty(len(order), np.int64)
+    for label, count in enumerate(counts):
+        rank[labels == label] = np.arange(count)
+    is_held = rank < held[labels]
+    return Split(train=order[~is_held], validation=order[is_held])
 
 
 def nothing_held_out(image_set: ImageSet, *, validated_on: Literal["test", "train"]) -> Split:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flyweight.data.facts import DataFacts, ImageSource, SetSizes
+from flyweight.errors import UsageError
 from flyweight.model.cost import Cost
 from flyweight.recipe import Recipe, canonical_form, recipe_hash
 
@@ -44,7 +45,7 @@ class ResolvedRecipe:
 
 def source_of(recipe: Recipe, known: ImageSource | None = None) -> ImageSource:
     """The images of a recipe; `known`, which may have been read already, if it is the same set."""
-    source = ImageSource(name=recipe.data.name, resize=recipe.data.resize)
+    source = ImageSource(name=recipe.data.name, resize=recipe.data.resize, fit=recipe.data.fit)
     return known if known is not None and known.is_same(source) else source
 
 
@@ -76,6 +77,19 @@ def data_facts(recipe: Recipe, sizes: SetSizes) -> DataFacts:
         n_classes=sizes.n_classes,
         shape=sizes.shape,
     )
+
+
+def data_notes(recipe: Recipe, source: ImageSource) -> tuple[str, ...]:
+    """What people should know of their own images before training; nothing of a named set, which is not opened."""
+    from flyweight.data.notes import notes
+    from flyweight.experiment.splits import split_of
+
+    if source.is_named:
+        return ()
+    try:
+        return notes(source.images, split_of(recipe, source.images, seed=0))
+    except UsageError:  # the split is impossible: an error of the run
+        return ()
 
 
 def _held_out(recipe: Recipe, sizes: SetSizes) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any, Final
 
 import numpy as np
@@ -108,6 +109,8 @@ def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> Weights:
         std=bench.std,
         class_names=tuple(image_set.class_names),
         data=image_set.name,
+        ground=round(fmean(image_set.background)) if image_set.ground is None else image_set.ground,
+        fit=recipe.data.fit,
     )
 
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, sep
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from flyweight.data.batches import normalise
 from flyweight.errors import DataError, NotationError, UsageError
 from flyweight.inference.pictures import Given, pictures
 from flyweight.inference.predict import Prediction, prediction
-from flyweight.inference.prepare import prepare
+from flyweight.inference.prepare import Prepared, prepare
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.model.own_code import require_same
@@ -31,12 +31,17 @@ from flyweight.records.weights import Weights
 
 BATCH_SIZE: Final = 1000  # as in the evaluation of a run
 
+# The root mean square of a training image is about 1, of an inverted one of MNIST 2.7, and of an ordinary picture some
+# hundreds for a net that was trained on values 0 and 1.
+FAR_DEVIATIONS: Final = 4.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNet:
     """module: in evaluation mode, from (N, *input_shape) float32 to (N, classes) logits.
 
-    mean, std: per channel, for pixel values 0 to 1. data: name of the image set that it was trained on.
+    mean, std: per channel, for pixel values 0 to 1. data: name of the image set that it was trained on. ground, fit:
+    how its pictures were read, as of `Weights`.
     """
 
     module: nn.Module
@@ -45,6 +50,8 @@ class TrainedNet:
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     data: str
+    ground: int = 0
+    fit: str = "stretch"
 
     def predict(self, given: Given | Sequence[Given]) -> tuple[Prediction, ...]:
         """Classify one or many pictures: paths, bytes of files, uint8 arrays or PIL images.
@@ -56,12 +63,19 @@ class TrainedNet:
             UsageError: no picture, or an object of another type. DataError: a picture cannot be read.
         """
         found = pictures(given, self.input_shape)
-        prepared = [prepare(one, self.input_shape, data=self.data) for one in found]
-        rows = self.probabilities(np.stack([one.image for one in prepared]))
+        reading: dict[str, Any] = {"data": self.data, "ground": self.ground, "fit": self.fit}
+        prepared = [prepare(one, self.input_shape, **reading) for one in found]
+        images = np.stack([one.image for one in prepared])
+        prepared = [_noted(one, far) for one, far in zip(prepared, self._deviations(images), strict=True)]
+        rows = self.probabilities(images)
         return tuple(
             prediction(picture, one, row, self.class_names)
             for picture, one, row in zip(found, prepared, rows, strict=True)
         )
+
+    def _deviations(self, images: NDArray[np.uint8]) -> list[float]:
+        """How far each image (N, C, H, W) is from the mean of the training images, in their standard deviations."""
+        return self.normalised(torch.from_numpy(images)).square().mean((1, 2, 3)).sqrt().tolist()
 
     @torch.inference_mode()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -75,6 +89,14 @@ class TrainedNet:
     def normalised(self, images: Tensor) -> Tensor:
         """From (N, C, H, W) uint8 to the float32 input of the module."""
         return normalise(images, mean=self.mean, std=self.std)
+
+
+def _noted(prepared: Prepared, deviations: float) -> Prepared:
+    """With a note if the image is far from all that the net was trained on."""
+    if deviations < FAR_DEVIATIONS:
+        return prepared
+    note = f"far from the training images: {deviations:.0f} standard deviations from their mean"
+    return replace(prepared, notes=(*prepared.notes, note))
 
 
 def load(source: str | PathLike[str], *, store: Store | None = None, trust_code: bool = False) -> TrainedNet:
@@ -140,6 +162,8 @@ def _trained(weights: Weights, path: Path, *, trust_code: bool = False) -> Train
         std=weights.std,
         class_names=weights.class_names,
         data=weights.data,
+        ground=weights.ground,
+        fit=weights.fit,
     )
 
 

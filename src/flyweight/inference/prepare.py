@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flyweight.data.catalogue import CATALOGUE
-from flyweight.data.pictures import plain_picture
+from flyweight.data.pictures import BLACK, Fit, drawn, fitted, plain_picture
 from flyweight.errors import DataError
 from flyweight.inference.pictures import Picture
 
@@ -40,23 +40,29 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(picture: Picture, shape: tuple[int, int, int], *, data: str) -> Prepared:
+def prepare(
+    picture: Picture, shape: tuple[int, int, int], *, data: str, ground: int = BLACK, fit: Fit = "stretch"
+) -> Prepared:
     """Prepare a picture for a net with this input shape, (C, H, W), trained on the image set `data`.
+
+    ground, fit: how the pictures of that set were read, for nets that are not of handwriting.
 
     Raises:
         DataError: nothing in it stands out from the background, or its pixels do not have 8 bits.
     """
     named = CATALOGUE.get(data)
-    return as_mnist(picture, shape) if named and named.is_handwriting else resize_only(picture, shape)
+    return as_mnist(picture, shape) if named and named.is_handwriting else resize_only(picture, shape, ground, fit)
 
 
-def resize_only(picture: Picture, shape: tuple[int, int, int]) -> Prepared:
+def resize_only(picture: Picture, shape: tuple[int, int, int], ground: int = BLACK, fit: Fit = "stretch") -> Prepared:
     """The picture resized to the input of the net, in grey or colour."""
     channels, height, width = shape
-    plain = plain_picture(picture.image, picture.name).convert("L" if channels == 1 else "RGB")
-    image = np.asarray(plain.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, channels)
+    plain = plain_picture(picture.image, picture.name, ground=ground).convert("L" if channels == 1 else "RGB")
+    image = np.asarray(fitted(plain, (width, height), fit)).reshape(height, width, channels)
+    how = {"stretch": "", "pad": ", with bars", "crop": ", cut"}[fit]
     return Prepared(
-        image=np.ascontiguousarray(image.transpose(2, 0, 1)), notes=(f"only resized, to {width} x {height} pixels",)
+        image=np.ascontiguousarray(image.transpose(2, 0, 1)),
+        notes=(f"only resized, to {width} x {height} pixels{how}",),
     )
 
 
@@ -119,10 +125,8 @@ def _grey(picture: Image.Image) -> Grey:
         return _stretched(np.asarray(picture, dtype=np.float64))
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"), dtype=np.float64)
-    both = np.asarray(picture.convert("LA") if picture.mode == "LA" else picture.convert("RGBA"), dtype=np.float64)
-    grey, alpha = np.asarray(picture.convert("RGBA").convert("L"), dtype=np.float64), both[..., -1] / 255
-    drawn = float((grey * alpha).sum() / alpha.sum()) if alpha.any() else 0.0
-    ground = 255.0 if drawn < 128 else 0.0
+    grey, alpha = drawn(picture)
+    ground = 255.0 if not alpha.any() or (grey * alpha).sum() < 128 * alpha.sum() else 0.0
     return np.asarray(grey * alpha + ground * (1 - alpha))
 
 

@@ -31,6 +31,7 @@ CLEAN = {f"protocol.{key}": value for key, value in ProtocolSection().model_dump
 
 # Keys added to a section since, with what recipes without them did.
 ADDED: dict[str, Value] = {
+    "data.fit": "stretch",
     "augment.flip_probability": 0.0,
     "augment.brightness": 0.0,
     "augment.fill": None,

@@ -162,8 +162,10 @@ def _resolved(source: _Source, children: tuple[str, ...] = ()) -> _Layer:
 def _with_data_beside(values: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """A relative path in data.name is relative to the file, if it is there; a word alone is the name of a set."""
     data = values.get("data")
-    name = data.get("name") if isinstance(data, dict) else None
-    if folder is None or not isinstance(name, str) or not (os.sep in name or Path(name).suffix):
+    if folder is None or not isinstance(data, dict):
+        return values
+    name = data.get("name")
+    if not isinstance(name, str) or not (os.sep in name or Path(name).suffix):
         return values
     beside = os.path.join(folder, name)
     return values | {"data": {**data, "name": beside}} if os.path.exists(beside) else values

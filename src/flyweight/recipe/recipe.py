@@ -91,6 +91,9 @@ class DataSection(_Value):
         None, description="Training images held out for validation; none is 5,000, or a sixth of a small set."
     )
     resize: MaybeCount = Field(None, le=1024, description="Side of the square, in pixels, that images are resized to.")
+    fit: Literal["stretch", "pad", "crop"] = Field(
+        "stretch", description="How data.resize treats images that are not square: squeezed, with bars, or cut."
+    )
     train_limit: MaybeCount = Field(
         None, description="Train on the first N images of the training split only: for quick tries."
     )

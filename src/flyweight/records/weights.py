@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Weights:
     """The weights of a trained net by name, and the facts to use them.
 
-    net: in notation, or the path of a module. mean and std are per channel, for pixel values in 0..1.
+    net: in notation, or the path of a module. mean and std are per channel, for pixel values in 0..1. ground, fit: how
+    pictures were read: the value below transparent pixels, and how they were made square.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -25,6 +26,8 @@ class Weights:
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     data: str
+    ground: int = 0
+    fit: str = "stretch"
 
     def as_bytes(self) -> bytes:
         """A safetensors file; the same bytes each time."""
@@ -37,6 +40,8 @@ class Weights:
             "std": ",".join(map(repr, self.std)),
             "classes": json.dumps(list(self.class_names)),
             "data": self.data,
+            "ground": str(self.ground),
+            "fit": self.fit,
         }
         return _with_facts(save(dict(self.tensors)), facts)
 
@@ -66,6 +71,8 @@ class Weights:
             std=std,
             class_names=tuple(json.loads(facts["classes"])),
             data=facts["data"],
+            ground=int(facts.get("ground", 0)),  # files of before have neither
+            fit=facts.get("fit", "stretch"),
         )
 
 

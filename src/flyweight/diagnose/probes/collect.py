@@ -12,12 +12,12 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from flyweight.data import sources
 from flyweight.data.imageset import ImageSet
 from flyweight.diagnose.probes.images import probe_images
 from flyweight.doctor.probes import Probes, ReadProbe, StartProbe, TrainedProbe
 from flyweight.errors import DataError, FlyweightError, needs_torch
 from flyweight.experiment.recorded import recipe_of
+from flyweight.experiment.resolved import source_of
 from flyweight.experiment.splits import split_of
 from flyweight.model.count import count
 from flyweight.model.notation import is_own_module
@@ -46,7 +46,7 @@ def probe(recipe: Recipe, *, seed: int, folder: RunFolder | None = None) -> Prob
     Deterministic in recipe, seed and weights; the global random state does not change.
     """
     try:
-        image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+        image_set = source_of(recipe).images
     except EXPECTED as error:
         return Probes(failed=dict.fromkeys(FIELDS, _reason(error)))
     return _probe_loaded(recipe, image_set, seed=seed, folder=folder)
@@ -71,7 +71,7 @@ def probes_of(record: RunRecord, store: Store) -> Probes:
 def _probe_run(record: RunRecord, folder: RunFolder) -> Probes:
     try:
         recipe = recipe_of(record)
-        image_set = sources.load(recipe.data.name, resize=recipe.data.resize)
+        image_set = source_of(recipe).images
         if image_set.fingerprint != record.data_hash:
             raise DataError(
                 f"the images must be those of the run ({record.data_name}, hash {record.data_hash[:12]}), found hash "

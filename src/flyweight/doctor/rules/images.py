@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import hypot
 from typing import Final
 
+from flyweight.data.notes import LEAST_RANGE
 from flyweight.data.splits import LEAST_SPREAD
 from flyweight.doctor.finding import Evidence, Judgement, judgement
 from flyweight.doctor.probes import ImageProbe
@@ -36,9 +37,6 @@ FEW_IMAGES: Final = 20
 
 # Of MNIST's values 9 % are always 0. Where half of them are, the image is mostly frame.
 CONSTANT_SHARE: Final = 0.5
-
-# Photos, scans and drawings use nearly all of 0 to 255; sets saved as 0 and 1 or 0 to 16 a fraction of it.
-LEAST_RANGE: Final = 64
 
 
 @rule(
