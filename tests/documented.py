@@ -85,7 +85,11 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
     """The same command on the stage: few seeds of a few images, results named by the runs that stand for them."""
     verb = arguments[0]
     if verb == "train" and "--resume" not in arguments:
-        return [*with_value(arguments, "--seeds", "2"), *SHORT, *on_few_images(folder)]
+        arguments = with_value(arguments, "--seeds", "2")
+        for option in ("--epochs", "--batch-size"):  # SHORT sets these keys
+            at = arguments.index(option) if option in arguments else len(arguments)
+            arguments = arguments[:at] + arguments[at + 2 :]
+        return [*arguments, *SHORT, *on_few_images(folder)]
     if arguments[:2] == ["journey", "run"]:
         return arguments if "--quick" in arguments else [*with_value(arguments, "--seeds", "1"), "--quick"]
     if verb == "doctor" and {"--trial", "--fix", "--lr"} & set(arguments):

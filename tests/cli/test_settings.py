@@ -166,3 +166,22 @@ def test_what_cannot_be_started_or_resumed_says_what_to_do(flyweight, arguments,
 
     assert (found, expected in " ".join(err.split())) == (code, True), err
     assert len(json.loads(flyweight("runs", "--json")[1])) == 1
+
+
+def test_runs_are_removed_restored_and_deleted(flyweight):
+    """Into the trash first, and for good only with --yes."""
+    flyweight("train", "tiny.toml", "--epochs", "1")
+    (run,) = json.loads(flyweight("runs", "--json")[1])
+
+    code, out, err = flyweight("rm", "@latest")
+
+    assert (code, run["id"] in out, f"--restore {run['id']}" in err) == (0, True, True)
+    assert flyweight("runs", "--json")[1].strip() == "[]"
+    assert flyweight("rm", "--restore", run["id"])[0] == 0
+    assert json.loads(flyweight("runs", "--json", "--seed", "0", "--data", run["data_name"])[1]) == [run]
+    assert json.loads(flyweight("runs", "--json", "--seed", "1")[1]) == []
+    flyweight("rm", run["id"])
+    code, _, err = flyweight("rm", "--empty")
+    assert (code, "1 run for good; add --yes" in err) == (2, True)
+    assert flyweight("rm", "--empty", "--yes")[1] == "deleted: 1 run\n"
+    assert flyweight("rm", "--restore", run["id"])[0] == 2

@@ -25,7 +25,7 @@ from flyweight.cli.journey import journey
 from flyweight.cli.output import talk
 from flyweight.cli.predict import predict
 from flyweight.cli.recipes import copy, recipes
-from flyweight.cli.runs import report, runs
+from flyweight.cli.runs import report, rm, runs
 from flyweight.cli.show import show
 from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
@@ -41,6 +41,7 @@ VERBS: Final[dict[str, Any]] = {
     "data": data,
     "runs": runs,
     "report": report,
+    "rm": rm,
     "doctor": doctor,
     "compare": compare,
     "journal": journal,

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
+from flyweight.tables import counted
 
 DEFAULT_LIMIT: Final = 20
 OPTIONAL: Final = ("started", "params")  # columns that a narrow terminal leaves out
@@ -18,6 +19,8 @@ def runs(
     name: str | None = None,
     status: Literal["running", "finished", "diverged", "interrupted", "failed", "lost"] | None = None,
     study: str | None = None,
+    data: str | None = None,
+    seed: int | None = None,
     purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification"] = "run",
     limit: int | None = None,
     out: Path | None = None,
@@ -40,6 +43,10 @@ def runs(
         Only runs with this status.
     study
         Only runs of this study.
+    data
+        Only runs on this image set.
+    seed
+        Only runs of this seed.
     purpose
         Why a run was made: run (you started it), trial (to test a change), remedy (recipe fixed by the doctor),
         reproduction (step of a document), certification, or all.
@@ -48,23 +55,25 @@ def runs(
     out
         Write the runs to this .csv, .json or .parquet file instead, one row per run with every key of its recipe.
     """
+    from flyweight.records.record import RunFilter
     from flyweight.report.run.listing import run_rows, short_run_rows
     from flyweight.report.run.variant import titles
 
     store = (location or StoreLocation()).store()
     store.mark_lost()
+    wanted: RunFilter = {"name": name, "status": status, "study": study, "data_name": data, "seed": seed}
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
     if limit is None and out is None:
         limit = DEFAULT_LIMIT
-    records = store.runs(name=name, status=status, study=study, purpose=purpose, limit=limit)
+    records = store.runs(**wanted, purpose=purpose, limit=limit)
     if out is not None:
         from flyweight.trackers import write_table
 
         say(str(write_table(records, out)))
         return
     if not records:
-        others = store.runs(name=name, status=status, study=study, purpose="all")
+        others = store.runs(**wanted, purpose="all")
         known = sorted({record.name for record in store.runs(purpose=purpose)})
         if others:
             purposes = sorted({record.purpose for record in others})
@@ -76,6 +85,52 @@ def runs(
     output = output or OutputFormat()
     rows = run_rows(records) if output.name in ("json", "csv") else short_run_rows(records, titles(records, store))
     print_rows(rows, output, gap=1, wraps=output.name == "text", optional=OPTIONAL)
+
+
+def rm(
+    *runs: str,
+    restore: Annotated[bool, Flag] = False,
+    empty: Annotated[bool, Flag] = False,
+    yes: Annotated[bool, Flag] = False,
+    location: StoreLocation | None = None,
+) -> None:
+    """Remove runs: they go into the trash in the home folder, from where they can be restored.
+
+    $ flyweight rm @latest
+
+    Parameters
+    ----------
+    runs
+        Ids of runs or the start of them, or @latest.
+    restore
+        Put these runs back instead, by their ids.
+    empty
+        Delete what is in the trash for good; needs --yes.
+    yes
+        With --empty: really delete.
+    """
+    from flyweight.records import trash
+
+    store = (location or StoreLocation()).store()
+    if empty:
+        n = len(trash.removed(store.home))
+        if runs or restore:
+            raise UsageError("--empty takes no runs; it deletes all that is in the trash.")
+        if not yes:
+            raise UsageError(f"--empty deletes {counted(n, 'run')} for good; add --yes.")
+        say(f"deleted: {counted(trash.empty(store.home), 'run')}")
+        return
+    if not runs:
+        raise UsageError("no runs given; expected: flyweight rm RUN..., as in flyweight rm @latest")
+    for selector in runs:
+        if restore:
+            record = store.restore(selector)
+            say(f"restored {record.id}  {record.name} seed {record.seed}")
+        else:
+            record = store.get(selector)
+            store.remove(record.id)
+            say(f"removed {record.id}  {record.name} seed {record.seed}")
+            talk(f"undo: flyweight rm --restore {record.id}{(location or StoreLocation()).options()}")
 
 
 def report(

@@ -72,6 +72,8 @@ class RunFilter(TypedDict, total=False):
     recipe_hash: str | None
     data_hash: str | None
     split_hash: str | None
+    data_name: str | None
+    seed: int | None
 
 
 class Result(TypedDict, total=False):

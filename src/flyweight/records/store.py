@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, Unpack
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
 
 from flyweight.errors import MissingError, UsageError, nearest
+from flyweight.records import trash
 from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
 from flyweight.records.ids import SHORT_ID, is_run_id, new_run_id
 from flyweight.records.notebook import Notebook
@@ -239,6 +240,24 @@ class Store:
         """
         with reading(self._engine) as connection:
             return by_selector(connection, selector, self._say)
+
+    def remove(self, selector: str) -> Path:
+        """Move a run into the trash, as `get` finds it; gives its folder there.
+
+        Raises:
+            UsageError: no such run, or one that is under way.
+        """
+        with writing(self._engine) as connection:
+            return trash.remove(connection, by_selector(connection, selector, self._say), self.home)
+
+    def restore(self, selector: str) -> RunRecord:
+        """Put a run from the trash back, by its id or the beginning of it.
+
+        Raises:
+            UsageError: none or several in the trash begin like this. DataError: its record is damaged.
+        """
+        with writing(self._engine) as connection:
+            return one(connection, trash.restore(connection, selector, self.home))
 
     def runs(
         self, *, purpose: PurposeFilter = "run", limit: int | None = None, **wanted: Unpack[RunFilter]
