@@ -354,3 +354,13 @@ def test_pictures_are_laid_and_fitted_as_those_of_the_training_were() -> None:
     (found,) = a_net(mean=0.5, std=0.25, ground=255, fit="crop").predict(drawn)
 
     assert found.seen[0].tolist() == [[0] * 3 + [255] * 3] * 6
+
+
+def test_a_picture_that_shows_nothing_is_noted() -> None:
+    """Black drawn on transparency, for a net of light things on black."""
+    drawn = Image.new("RGBA", (6, 6), (0, 0, 0, 0))
+    drawn.paste((0, 0, 0, 255), (3, 0, 6, 6))
+
+    (found,) = a_net(mean=0.1, std=0.25, ground=0).predict(drawn)
+
+    assert "nothing in it: all values are equal" in found.notes

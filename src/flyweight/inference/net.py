@@ -92,7 +92,9 @@ class TrainedNet:
 
 
 def _noted(prepared: Prepared, deviations: float) -> Prepared:
-    """With a note if the image is far from all that the net was trained on."""
+    """With a note if the image is far from all that the net was trained on, or shows nothing."""
+    if prepared.image.min() == prepared.image.max():
+        return replace(prepared, notes=(*prepared.notes, "nothing in it: all values are equal"))
     if deviations < FAR_DEVIATIONS:
         return prepared
     note = f"far from the training images: {deviations:.0f} standard deviations from their mean"
