@@ -128,7 +128,7 @@ LIGHT_ROOMS = {
     "doctor",
     "code_check",
 }
-TORCH_IN_MODEL = {"build.py", "stacked.py", "trace.py"}
+TORCH_IN_MODEL = {"build.py", "stacked.py", "tied.py", "trace.py"}
 
 
 def modules() -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import permutations
 from typing import get_args
 
@@ -196,6 +196,19 @@ def test_a_finding_has_all_that_its_rule_and_its_judgement_say() -> None:
 
     assert (found.code, found.title, found.severity, found.is_symptom) == ("F1", "title of F1", "fault", True)
     assert (found.evidence, found.remedy, found.explanation) == ((EVIDENCE,), REMEDY, "One. Two. Three.")
+
+
+def test_a_rule_that_fails_is_listed_and_ends_nothing() -> None:
+    """The others are asked; the reason is one line that names the fault."""
+
+    def broken(_: Subject) -> Judgement | None:
+        raise ValueError("not enough\nvalues")
+
+    found = diagnosed([replace(made_rule("F1"), judge=broken), made_rule("W1", "warning")])
+
+    (listed,) = found.unjudged
+    assert (listed.code, listed.reason) == ("F1", "failed, please report it (ValueError: not enough values)")
+    assert [finding.code for finding in found.findings] == ["W1"]
 
 
 def test_notes_are_no_alarms() -> None:

@@ -76,6 +76,28 @@ def test_an_error_comes_back_when_the_others_are_done():
     assert sorted(told) == ["a", "b", "c"]
 
 
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    """Each process imports the script and would train all of it again; too little memory is not the cause."""
+    lines = SCRIPT.splitlines()
+    guard = next(number for number, line in enumerate(lines) if line.startswith("if __name__"))
+    lines[guard] = "if True:"
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    (tmp_path / "saved").mkdir()
+
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "saved")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+    )
+
+    last = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == 1
+    assert "below `if __name__ == '__main__':`" in last
+    assert "memory" not in last
+
+
 def test_a_killed_process_is_an_error():
     """It names the job, the signal and what may help; the other jobs continue."""
     told = list[str]()

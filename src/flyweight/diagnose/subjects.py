@@ -179,7 +179,7 @@ def _lacking(subject: Subject, why: Mapping[Need, str]) -> Subject:
 
 def _cost_of_run(recipe: Recipe, source: ImageSource, folder: RunFolder) -> Cost:
     """Counted now; as it was counted then, where the net is a module of the user's own or its images are gone."""
-    stored = _stored_cost(folder)
+    stored = _stored_cost(folder, source)
     if stored is not None and is_own_module(recipe.model.net):
         return stored
     try:
@@ -201,12 +201,13 @@ def _data_of_run(recipe: Recipe, source: ImageSource, folder: RunFolder) -> Data
         return stored
 
 
-def _stored_cost(folder: RunFolder) -> Cost | None:
-    """The cost stored in the result of the run."""
+def _stored_cost(folder: RunFolder, source: ImageSource) -> Cost | None:
+    """The cost stored in the result of the run; the first layer of an own module need not read the image itself."""
     try:
         result = folder.result()
         rows = tuple(_row(row) for row in result.layers)
-        return Cost(net=result.net, input_shape=rows[0].in_shape, rows=rows)
+        shape = rows[0].in_shape
+        return Cost(net=result.net, input_shape=shape if len(shape) == 3 else source.sizes.shape, rows=rows)
     except (DataError, KeyError, TypeError, IndexError):
         return None
 

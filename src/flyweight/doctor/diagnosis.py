@@ -49,7 +49,12 @@ def diagnose(subject: Subject, *, rules: Sequence[Rule] = RULES, tried: Iterable
         if missing:
             unjudged.append(Unjudged(code=rule.code, title=rule.title, reason=_reason(subject, missing[0])))
             continue
-        judgement = rule.judge(subject)
+        try:
+            judgement = rule.judge(subject)
+        except Exception as error:  # a fault of ours in one rule must not hide what the others find
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            unjudged.append(Unjudged(code=rule.code, title=rule.title, reason=f"failed, please report it ({what})"))
+            continue
         if judgement is not None:
             found.append(_finding(rule, judgement, outcomes.get(rule.code)))
     return Diagnosis(findings=_ranked(found, outcomes), unjudged=tuple(unjudged))

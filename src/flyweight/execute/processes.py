@@ -18,9 +18,10 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-from flyweight.errors import FlyweightError
+from flyweight.errors import FlyweightError, UsageError
 from flyweight.execute.signals import stopping_on_signals
 
+GUARD: Final = "`if __name__ == '__main__':`, since else each process would train all of it again"
 POLL_SECONDS: Final = 0.1
 
 # A job that is forked from a process with torch loaded starts at once instead of after seconds. Apple's libraries do
@@ -90,6 +91,8 @@ def run_jobs(
     Raises:
         Exception: the first error of a job, after the others have ended.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(f"a script that trains in several processes must do so below {GUARD}.")
     context = multiprocessing.get_context(METHOD)
     stop = context.RawValue("b", 0)  # no lock: read after every step, written once
     waiting, running, errors = list(jobs), list[_Worker](), list[Exception]()
@@ -147,6 +150,11 @@ def _with_messages(running: Sequence[_Worker]) -> list[_Worker]:
 
 
 def _killed(process: BaseProcess) -> FlyweightError:
+    if (process.exitcode or 0) > 0:
+        return UsageError(
+            f"{process.name}: its process ended before it began, exit code {process.exitcode}. Each process imports "
+            f"the script that started it, so the script must train below {GUARD}."
+        )
     return FlyweightError(
         f"{process.name}: its process was killed, exit code {process.exitcode} (a negative code is a signal, -9 often "
         "means too little memory); train fewer seeds in parallel with --at-once."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from os import PathLike
 
 from flyweight.data.catalogue import CATALOGUE
@@ -82,7 +83,7 @@ def plan(recipe: Recipe, source: ImageSource | None = None, *, trust_code: bool 
     """
     source = source_of(recipe, source)
     cost, faults = _counted(recipe.model.net, source, trust_code=trust_code)
-    faults += _held_out(recipe)
+    faults += (*_held_out(recipe), *_single_values(recipe, cost))
     budget = Budget(**recipe.budget.model_dump())
     over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()
     return Plan(name=recipe.name, recipe=recipe, cost=cost, budget=budget, source=source, overruns=over, faults=faults)
@@ -148,6 +149,17 @@ def _counted(net: str, source: ImageSource, *, trust_code: bool) -> tuple[Cost |
         message = f"model.net: must have {sizes.n_classes} outputs for {source.name}, found an output of {found}.{hint}"
         return cost, (message,)
     return cost, ()
+
+
+def _single_values(recipe: Recipe, cost: Cost | None) -> tuple[str, ...]:
+    """The fault of batch norm that gets one value per channel, of which there is no spread."""
+    rows = cost.rows if cost is not None and recipe.train.batch_size == 1 else ()
+    names = [row.name for row in rows if row.is_executed and row.kind == "batch_norm" and prod(row.in_shape[1:]) == 1]
+    if not names:
+        return ()
+    return (
+        f"train.batch_size: must be 2 or more, since {names[0]} gets one value per channel of each image, found 1.",
+    )
 
 
 def _held_out(recipe: Recipe) -> tuple[str, ...]:

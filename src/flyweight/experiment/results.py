@@ -13,6 +13,7 @@ from torch import nn
 
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.setup import Workbench
+from flyweight.model.tied import stored_once
 from flyweight.recipe import Recipe, protocol_words
 from flyweight.records.record import RunRecord
 from flyweight.records.results import Figures, Misread, Predictions, RunResult, Split
@@ -102,7 +103,9 @@ def _images_per_second(training: Training) -> float:
 def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> Weights:
     image_set = bench.image_set
     return Weights(
-        tensors={name: tensor.detach().cpu().contiguous().numpy() for name, tensor in net.state_dict().items()},
+        tensors={
+            name: tensor.detach().cpu().contiguous().numpy() for name, tensor in stored_once(net.state_dict()).items()
+        },
         net=recipe.model.net,
         input_shape=image_set.shape,
         mean=bench.mean,

@@ -27,6 +27,7 @@ from flyweight.experiment.splits import split_of
 from flyweight.model import own_code
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
+from flyweight.model.tied import stored_once
 from flyweight.recipe import Recipe
 from flyweight.records.record import OWN_CODE
 from flyweight.records.weights import Weights
@@ -202,7 +203,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
         raise DataError(f"model.start: cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError) as error:
         raise DataError(f"model.start: {path} must hold the weights of a run, found something else.") from error
-    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored_once(net.state_dict()).items()}
     theirs = {name: tensor.shape for name, tensor in found.tensors.items()}
     if shapes != theirs:
         differing = sorted(name for name in shapes.keys() | theirs if shapes.get(name) != theirs.get(name))
@@ -210,7 +211,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
             f"model.start: the weights of {found.net!r} do not fit this net: {', '.join(differing[:5])} differ; train "
             "the net that they are of, or leave --from out."
         )
-    net.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in found.tensors.items()})
+    net.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in found.tensors.items()}, strict=False)
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -232,11 +233,13 @@ def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 def _net(net: str, shape: tuple[int, int, int], generator: torch.Generator) -> nn.Module:
     if is_own_module(net):
-        from flyweight.model.trace import load_module
+        from flyweight.model.trace import load_module, prepare_layers
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**63 - 1, (1,), generator=generator)))
-            return load_module(net)
+            module = load_module(net)
+            prepare_layers(net, module, shape)
+            return module
     return build(net, shape, generator=generator)
 
 

@@ -24,6 +24,7 @@ from flyweight.inference.prepare import Prepared, prepare
 from flyweight.model.build import build
 from flyweight.model.notation import is_own_module
 from flyweight.model.own_code import require_same
+from flyweight.model.tied import stored_once
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
@@ -171,9 +172,11 @@ def _trained(weights: Weights, path: Path, *, trust_code: bool = False) -> Train
 
 def _module(net: str, input_shape: tuple[int, int, int], *, trust_code: bool) -> nn.Module:
     if is_own_module(net):
-        from flyweight.model.trace import load_module
+        from flyweight.model.trace import load_module, prepare_layers
 
-        return load_module(net, trust_code=trust_code)
+        module = load_module(net, trust_code=trust_code)
+        prepare_layers(net, module, input_shape)
+        return module
     # A separate generator leaves the random state of the caller unchanged.
     return build(net, input_shape, generator=torch.Generator())
 
@@ -185,14 +188,14 @@ def _load_weights(weights: Mapping[str, Tensor], module: nn.Module, path: Path) 
         DataError: names or shapes differ from those of the module.
     """
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    needed = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    needed = {name: tuple(tensor.shape) for name, tensor in stored_once(module.state_dict()).items()}
     for name in sorted(found.keys() | needed.keys()):
         if found.get(name) != needed.get(name):
             raise DataError(
                 f"{path}: the weights do not fit the net: {name} must have shape {needed.get(name, 'none')}, found "
                 f"{found.get(name, 'none')}; train again, or restore the file and the code of the net."
             )
-    module.load_state_dict(dict(weights))
+    module.load_state_dict(dict(weights), strict=False)  # but for the other names of tied weights, all are there
 
 
 def _one_line(error: Exception) -> str:

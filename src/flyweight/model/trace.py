@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import UsageError, nearest
@@ -40,6 +42,7 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_co
     """
     module = load_module(target, trust_code=trust_code) if isinstance(target, str) else target
     name = target if isinstance(target, str) else type(module).__name__
+    prepare_layers(name, module, input_shape)
     with own_code.own_folder(), _in_evaluation_mode(module):
         calls, macs, output = _run(name, module, input_shape)
         executed = _executed(module, calls, output)
@@ -64,6 +67,34 @@ def load_module(target: str, *, trust_code: bool = False) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UsageError(f"net {target!r}: must be a torch.nn.Module, found {type(module).__name__}.")
     return module
+
+
+def prepare_layers(name: str, module: nn.Module, input_shape: Shape) -> None:
+    """Give lazy layers their sizes, by running the net on one image.
+
+    Raises:
+        UsageError: it cannot be run, or it is scripted.
+    """
+    if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()):
+        raise UsageError(f"net {name!r}: must not be scripted (torch.jit); name the class that was scripted.")
+    values = (*module.parameters(), *module.buffers())
+    if any(isinstance(one, UninitializedParameter | UninitializedBuffer) for one in values):
+        modes = {one: one.training for one in module.modules()}
+        module.eval()
+        with own_code.own_folder(), torch.no_grad(), _in_one_line(name, input_shape):
+            module(torch.zeros((1, *input_shape)))
+        for one in module.modules():
+            one.training = modes.get(one, module.training)
+
+
+@contextmanager
+def _in_one_line(name: str, input_shape: Shape) -> Iterator[None]:
+    """A context in which the user's own code, which may raise anything, runs on one image."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        image = "x".join(str(side) for side in input_shape)
+        raise UsageError(f"net {name!r}: running it on one image of {image} failed: {_in_words(error)}.") from error
 
 
 def _executed_file(code: own_code.OwnCode) -> ModuleType:
@@ -146,7 +177,13 @@ class _Recorder:
     counter: FlopCounterMode
     paths: dict[nn.Module, str]
     calls: list[_Call] = field(default_factory=list)
+    strangers: list[Tensor] = field(default_factory=list)
     running: list[tuple[_Call, int]] = field(default_factory=list)
+
+    def meet(self, module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        """Note the weights of a called module that the net does not hold."""
+        if module not in self.paths:
+            self.strangers += [*module.parameters(recurse=False), *module.buffers(recurse=False)]
 
     def before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         read = [one for one in inputs if isinstance(one, Tensor)]
@@ -171,21 +208,54 @@ def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call],
     for one in recorder.paths:
         if _is_layer(one):
             hooks += [one.register_forward_pre_hook(recorder.before), one.register_forward_hook(recorder.after)]
+    hooks.append(register_module_forward_pre_hook(recorder.meet))
     reference = next(module.parameters(), torch.zeros(()))
     image = torch.zeros((1, *input_shape), device=reference.device, dtype=_image_dtype(reference))
     try:
-        with counter, torch.enable_grad():
+        with counter, torch.enable_grad(), _in_one_line(name, input_shape):
             output = module(image)
-    except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        shown = "x".join(str(side) for side in input_shape)
-        raise UsageError(f"net {name!r}: running it on one image of {shown} failed: {_in_words(error)}.") from error
     finally:
         for hook in hooks:
             hook.remove()
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != 1:
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(f"net {name!r}: must return (1, classes) for one image, found {found}.")
+    _require_held(name, module, [*recorder.strangers, *_leaves(output)])
     return recorder.calls, counter.get_total_flops() // 2, output
+
+
+def _leaves(output: Tensor) -> Iterator[Tensor]:
+    """The trainable tensors that an output depends on."""
+    waiting: list[Any] = [output.grad_fn]
+    seen: set[Any] = {None}
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting += [before for before, _ in node.next_functions]
+
+
+def _require_held(name: str, module: nn.Module, used: Sequence[Tensor]) -> None:
+    """Refuse a net that uses weights which it does not hold: they would be neither trained nor saved."""
+    held = {id(one) for one in (*module.parameters(), *module.buffers())}
+    strangers = {id(one): one for one in used if id(one) not in held}
+    if not strangers:
+        return
+    lists = [
+        f"{path}.{attribute}" if path else attribute
+        for path, one in module.named_modules()
+        for attribute, value in vars(one).items()
+        if not attribute.startswith("_") and isinstance(value, list | tuple | dict | set)
+        if any(isinstance(each, nn.Module | Tensor) for each in (value.values() if isinstance(value, dict) else value))
+    ]
+    where = f" (in {', '.join(lists)})" if lists else ""
+    raise UsageError(
+        f"net {name!r}: uses {_size(list(strangers.values())):,} weights that it does not hold{where}; they would be "
+        "neither trained nor saved. Use nn.ModuleList, nn.ModuleDict or nn.ParameterList, and make layers in __init__."
+    )
 
 
 def _image_dtype(reference: Tensor) -> torch.dtype:

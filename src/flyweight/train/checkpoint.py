@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from flyweight.errors import DataError
+from flyweight.model.tied import stored_once
 from flyweight.train.metrics import EpochMetrics
 from flyweight.train.training import Training
 
@@ -29,6 +30,8 @@ def to_bytes(training: Training) -> bytes:
     state = {name: getattr(training, name) for name in COUNTERS}
     state["history"] = [dataclasses.asdict(metrics) for metrics in training.history]
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
+    shared = tensors.keys() - stored_once(tensors).keys()
+    tensors |= {name: tensors[name].clone() for name in shared}  # safetensors refuses tied weights
     text = json.dumps(state, sort_keys=True)
     return save(tensors, {"state": text, "sha256": _digest(tensors, text)})
 
