@@ -36,6 +36,8 @@ FAULTY: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("EV01", (ROTATED, "protocol.shared_transform=training"), "fault"),
     ("EV01", ("augment.erase_probability=0.5", "protocol.evaluate_augmented=true"), "fault"),
     ("EV02", (ROTATED, "protocol.shared_transform=evaluation"), "fault"),
+    ("EV02", ("augment.flip_probability=0.5", "protocol.shared_transform=evaluation"), "fault"),
+    ("EV02", ("augment.brightness=0.2", "protocol.shared_transform=evaluation"), "fault"),
     ("EV03", ("protocol.evaluate_on=train",), "fault"),
     ("EV04", ("protocol.evaluate_on=test",), "fault"),
     ("EV04", ("protocol.evaluate_on=test", "train.keep=last"), "fault"),

@@ -55,7 +55,7 @@ def test_mnist_is_healthy_for_every_recipe_of_ours() -> None:
     ]
 
     assert found == []
-    assert len(own_names()) == 4
+    assert len(own_names()) == 5
     assert len(RULES) == len(BY_CODE) == 8
 
 

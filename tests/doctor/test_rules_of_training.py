@@ -8,6 +8,7 @@ from recomputed import names_of_subject, recompute
 
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Finding
+from flyweight.doctor.rules.regularisation import is_idle
 from flyweight.doctor.subject import Subject
 
 LEARNT, STUCK = 0.97, 0.13
@@ -117,3 +118,12 @@ def test_a_short_run_gets_one_number_of_epochs(limit):
     changes = [change for one in findings if one.remedy for change in one.remedy.changes]
     assert "FI02" in {one.code for one in findings}
     assert sum(change.startswith("train.epochs=") for change in changes) == 1
+
+
+@pytest.mark.parametrize("change", ["augment.flip_probability=0.5", "augment.brightness=0.2", "augment.rotate=5"])
+def test_each_augmentation_varies_the_images(change: str) -> None:
+    """Flips and brightness are augmentation too, so the advice to begin with some is silent."""
+    idle = ("augment.rotate=0", "augment.translate=0", "augment.scale=0", "augment.shear=0")
+
+    assert is_idle(made_subject(overrides=idle))
+    assert not is_idle(made_subject(overrides=(*idle, change)))

@@ -69,7 +69,8 @@ def is_idle(subject: Subject) -> bool:
     """Whether training images stay as they are."""
     augment = subject.recipe.augment
     warps = (augment.rotate, augment.translate, augment.scale, augment.shear, augment.elastic)
-    return not (any(warps) and augment.probability) and not augment.crop_probability and not augment.erase_probability
+    others = (augment.crop_probability, augment.erase_probability, augment.flip_probability, augment.brightness)
+    return not (any(warps) and augment.probability) and not any(others)
 
 
 @rule("RE05", "Augmentation too strong")

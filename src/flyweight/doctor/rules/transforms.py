@@ -15,9 +15,9 @@ from flyweight.doctor.rules.last_reported import reported_and_clean_accuracy
 from flyweight.doctor.subject import Subject
 from flyweight.recipe import Recipe, value_at
 
-# Amounts by which an image is changed, and 0 is off (`data.augment`); the last two say how often, by themselves.
+# Amounts by which an image is changed, and 0 is off (`data.augment`); shares say how often, by themselves.
 WARPS: Final = ("rotate", "translate", "scale", "shear", "elastic")
-SHARES: Final = ("crop_probability", "erase_probability")
+SHARES: Final = ("crop_probability", "erase_probability", "flip_probability")
 
 # So many of the images read twice should differ, and none does: at 10 that is chance once in 22,000 (e^-10).
 EXPECTED_TO_DIFFER: Final = 10.0
@@ -92,23 +92,28 @@ def _varied_share(recipe: Recipe) -> float:
     """The share of the training images that an augmentation asks to change."""
     augment = recipe.augment
     is_warped = any(value_at(recipe, f"augment.{name}") for name in WARPS)
-    left_alone = (1 - augment.probability * is_warped, 1 - augment.crop_probability, 1 - augment.erase_probability)
+    shares = (augment.crop_probability, augment.erase_probability, augment.flip_probability)
+    left_alone = (1 - augment.probability * is_warped, *(1 - share for share in shares), augment.brightness == 0)
     return 1 - prod(left_alone)
 
 
 def _differing_share(recipe: Recipe) -> float:
-    """The share of the images of which two reads differ: a crop cuts out the same centre each time, or does nothing."""
+    """The share of the images of which two reads differ: a crop or a flip does the same each time, or nothing."""
     augment = recipe.augment
     is_warped = any(value_at(recipe, f"augment.{name}") for name in WARPS)
-    crop = augment.crop_probability
-    alike = (1 - augment.probability * is_warped, 1 - 2 * crop * (1 - crop), 1 - augment.erase_probability)
+    alike = (
+        1 - augment.probability * is_warped,
+        *(1 - 2 * share * (1 - share) for share in (augment.crop_probability, augment.flip_probability)),
+        1 - augment.erase_probability,
+        augment.brightness == 0,
+    )
     return 1 - prod(alike)
 
 
 def _amounts(subject: Subject) -> tuple[Evidence, ...]:
     """What the recipe asks of the augmentation, one by one."""
     augment = Known(subject).recipe.augment
-    amounts = {name: getattr(augment, name) for name in (*WARPS, *SHARES)}
+    amounts = {name: getattr(augment, name) for name in (*WARPS, *SHARES, "brightness")}
     return tuple(fact(f"augment.{name}", amount) for name, amount in amounts.items() if amount.value)
 
 
