@@ -294,6 +294,7 @@ def test_a_signal_saves_and_the_printed_command_goes_on(flyweight, recipe, numbe
     _, err = process.communicate()
 
     assert process.returncode == 128 + number
+    assert err.count("Ctrl-C again ends it at once") == 1
     command = err[err.index("continue with: flyweight ") :].splitlines()[0].split("flyweight ")[1].split()
     interrupted = [run for run in Store.open().runs() if run.status == "interrupted"]
     assert len(interrupted) == max(1, len(seeds))

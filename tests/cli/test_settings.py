@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from flyweight.cli.settings import KEYS, Settings
+from flyweight.cli.train import _all_over
 from flyweight.model.notation import EXAMPLES, MEANINGS, parse_net
 from flyweight.recipe import keys
+from flyweight.records.store import Store
 from tiny import write_images, write_recipe
 
 
@@ -185,3 +188,14 @@ def test_runs_are_removed_restored_and_deleted(flyweight):
     assert (code, "1 run for good; add --yes" in err) == (2, True)
     assert flyweight("rm", "--empty", "--yes")[1] == "deleted: 1 run\n"
     assert flyweight("rm", "--restore", run["id"])[0] == 2
+
+
+def test_a_stop_that_comes_too_late_is_no_stop(flyweight):
+    """A run that is finished, or all seeds of a group, exits with 0; a missing seed does not."""
+    flyweight("train", "tiny.toml", "--epochs", "1", "--seeds", "2")
+    records = Store.open().group(Store.open().get("@latest").group_id)
+
+    assert _all_over(records)
+    assert not _all_over(records[:1])
+    assert not _all_over([replace(records[0], status="interrupted"), records[1]])
+    assert not _all_over([])

@@ -105,10 +105,10 @@ def _until_sure(
 ) -> tuple[Comparison | None, int]:
     """The comparison (None if stopped before there was one) and the exit code (of the signal, if it was stopped)."""
     from flyweight.cli.watch import watching
-    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.execute.signals import STOPPING, stopping_on_signals
     from flyweight.studies.until_sure import until_sure
 
-    with tracked(tracking, store) as track, stopping_on_signals() as stop, watching(named=True) as show:
+    with tracked(tracking, store) as track, stopping_on_signals(STOPPING) as stop, watching(named=True) as show:
         comparison = until_sure(
             *sides,
             store=store,

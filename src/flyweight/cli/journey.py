@@ -249,7 +249,7 @@ def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     """Train what is missing; returns 0, or the exit code of a stop."""
     from flyweight.cli.watch import announce_compiling, watching_all
     from flyweight.execute.execution import execute
-    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.execute.signals import STOPPING, stopping_on_signals
 
     left = [one for one in found if one.n_remaining]
     n_runs = sum(one.n_remaining for one in left)
@@ -260,7 +260,7 @@ def _train(found: Sequence[OnRecord], store: Store, executor: Executor) -> int:
     talk(f"{counted(n_runs, 'run')} to train, of {counted(len(left), 'step')}")
     announce_compiling()
     work, runs = {one.recipe.name: one.work for one in left}, {one.recipe.name: one.n_remaining for one in left}
-    with stopping_on_signals() as stop, watching_all(work, runs) as watch:
+    with stopping_on_signals(STOPPING) as stop, watching_all(work, runs) as watch:
         execute(found, store=store, executor=executor, watch=watch, should_stop=stop)
     return stop.exit_code if stop() else 0
 

@@ -269,9 +269,9 @@ def _resume(
 def _attended(store: Store, tracking: Tracking | None) -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
     """A function that shows and tracks events, and a flag that Ctrl-C sets."""
     from flyweight.cli.watch import watching
-    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.execute.signals import STOPPING, stopping_on_signals
 
-    with tracked(tracking, store) as track, stopping_on_signals() as stop, watching() as show:
+    with tracked(tracking, store) as track, stopping_on_signals(STOPPING) as stop, watching() as show:
         yield both(show, track), stop
 
 
@@ -296,11 +296,17 @@ def _report(records: Sequence[RunRecord], stop: StopRequest, *, location: StoreL
         say(run_summary(results[0], folders[0], title=named[over[0].id], equal_run=same, options=location.options()))
     elif results:
         say(group_summary(results, title=named[over[0].id], options=location.options()))
-    if stop():
+    if stop() and not _all_over(records):
         _print_resume_command(records, location)
         return stop.exit_code
     stopped = _print_stopped_by_doctor(records, location)
     return _exit_code(results, location) or stopped
+
+
+def _all_over(records: Sequence[RunRecord]) -> bool:
+    """Whether a stop came too late to stop anything: each run, and each seed of a group, has its result."""
+    n_seeds = len(records[0].environment.get("group_seeds", ())) if records else 1
+    return len(records) >= n_seeds and all(record.status in ("finished", "diverged") for record in records)
 
 
 def _print_resume_command(records: Sequence[RunRecord], location: StoreLocation) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import Final
+
+STOPPING: Final = "stopping: a run is saved after its step, or measured to its end; Ctrl-C again ends it at once"
 
 
 @dataclass
@@ -25,9 +29,10 @@ class StopRequest:
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[StopRequest]:
+def stopping_on_signals(announcement: str = "") -> Iterator[StopRequest]:
     """Within, the first signal of a kind only sets the flag; a second one of the same kind acts as usual.
 
+    announcement: written to stderr at the first signal, since the step or evaluation under way may take seconds.
     Works only in the main thread of a process.
     """
     request = StopRequest()
@@ -36,6 +41,10 @@ def stopping_on_signals() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in kinds if number not in ignored}
 
     def note(number: int, _frame: FrameType | None) -> None:
+        if announcement and not request.signal_number:
+            # Not by `print`: it may be what the signal interrupted. A closed terminal has nobody to read it.
+            with suppress(OSError):
+                os.write(2, f"\n{announcement}\n".encode())
         request.signal_number = request.signal_number or number
         signal.signal(number, before[signal.Signals(number)])
 

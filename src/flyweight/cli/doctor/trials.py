@@ -83,10 +83,10 @@ def try_remedies(named: NamedSubject, examined: Examined, seeds: int | None, *, 
 def watching_runs() -> Iterator[tuple[Callable[[Event], None], StopRequest]]:
     """A function that shows the runs, and a stop request that Ctrl-C sets."""
     from flyweight.cli.watch import announce_compiling, watching_trials
-    from flyweight.execute.signals import stopping_on_signals
+    from flyweight.execute.signals import STOPPING, stopping_on_signals
 
     announce_compiling()
-    with stopping_on_signals() as stop, watching_trials() as show:
+    with stopping_on_signals(STOPPING) as stop, watching_trials() as show:
         yield show, stop
 
 
