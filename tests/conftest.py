@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 # Read before torch loads: tests of tiny nets are faster and calmer on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["COLUMNS"] = "80"  # of texts, whatever terminal the tests are started in
 
 # Drawing a whole net and building it has no steady time, so there is no deadline.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

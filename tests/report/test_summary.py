@@ -123,6 +123,15 @@ def test_a_run_is_told_with_budget_interval_and_place(folder):
     assert all(len(line) <= 80 for line in text.splitlines() if str(folder.path) not in line)
 
 
+def test_a_summary_fits_a_narrow_terminal(folder, monkeypatch):
+    """Figures and labels are wrapped at 60 columns; only a path is longer."""
+    monkeypatch.setenv("COLUMNS", "60")
+
+    text = run_summary(result(), folder, title="own/20k-fast + lr 0.05, epochs 3, fashion-mnist 3,000 images")
+
+    assert all(len(line) <= 60 for line in text.splitlines() if str(folder.path) not in line)
+
+
 def test_confusions_are_counted_from_the_predictions():
     """Only what was mistaken more than once, the most frequent first."""
     assert confusions(PREDICTIONS, ["zero", "one", "two"]) == [("one", "two", 3)]

@@ -50,7 +50,7 @@ def show(
     from flyweight.evidence.journal import journal as journal_of
     from flyweight.report.journal.page import write_journal
     from flyweight.report.journal.text import journal_markdown, journal_rows, journal_text
-    from flyweight.tables import WIDTH
+    from flyweight.report.wording import MIN_WIDTH
 
     store, output = (location or StoreLocation()).store(), output or OutputFormat()
     found = journal_of(store, study, part=on, purpose=purpose)
@@ -69,7 +69,7 @@ def show(
         case "md":
             say(journal_markdown(found))
         case _:
-            say(journal_text(found, width=max(WIDTH, get_terminal_size().columns)))
+            say(journal_text(found, width=max(MIN_WIDTH, get_terminal_size().columns)))
 
 
 @journal.command

@@ -37,7 +37,7 @@ def recipes(*, keys: Annotated[bool, Flag] = False, output: OutputFormat | None 
         cost = plan(recipe).require().cost
         epochs = recipe.train.epochs
         rows.append({"name": name, "params": cost.params, "epochs": epochs, "description": describe(name)})
-    print_rows(rows, output)
+    print_rows(rows, output, wraps=True)
     first, *_, last = document_names()
     n_others = len(names()) - len(rows)
     talk(f"and {n_others} recipes of the reproduced documents {first} to {last}: see `flyweight journey`.")

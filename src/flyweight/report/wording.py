@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
+from shutil import get_terminal_size
 from typing import Final, TypeVar
 
 from flyweight.evidence.verdict import points
 from flyweight.tables import WIDTH, plain, wrapped
 
 INDENT: Final = 13
+MIN_WIDTH: Final = 60
 
 T = TypeVar("T")
 
 
 def hanging(label: str, text: str) -> str:
-    """A label and its text beside it, wrapped at 80 columns; a longer word stays whole."""
-    return margin(label) + f"\n{margin('')}".join(wrapped(text, WIDTH - INDENT))
+    """A label and its text beside it, wrapped at 80 columns or a narrower terminal's; a longer word stays whole."""
+    return margin(label) + f"\n{margin('')}".join(wrapped(text, text_width() - INDENT))
+
+
+def text_width() -> int:
+    """The columns of a text: 80, on a narrower terminal its own, at least 60."""
+    return min(WIDTH, max(MIN_WIDTH, get_terminal_size().columns))
 
 
 def margin(label: str) -> str:

@@ -22,8 +22,8 @@ from flyweight.records.results import (
 )
 from flyweight.records.run_folder import RunFolder
 from flyweight.report.run.variant import computed
-from flyweight.report.wording import hanging, margin
-from flyweight.tables import WIDTH, wrapped
+from flyweight.report.wording import hanging, margin, text_width
+from flyweight.tables import wrapped
 
 MAX_CONFUSIONS: Final = 3
 
@@ -48,7 +48,7 @@ def run_summary(
         lines.append(hanging("note", result.message))
     lines += [hanging("parameters", _cost(result)), hanging("epochs", _kept(result))]
     lines += [
-        margin(split) + figures(found, split)
+        hanging(split, figures(found, split))
         for split in evaluated_splits(result)
         if (found := result.figures(split)) is not None
     ]
@@ -93,7 +93,7 @@ def group_summary(results: Sequence[RunResult], *, title: str = "", options: str
 
 
 def _title(text: str) -> list[str]:
-    first, *more = wrapped(text, WIDTH - 2)
+    first, *more = wrapped(text, text_width() - 2)
     return [first, *(f"  {line}" for line in more)]
 
 
