@@ -255,6 +255,89 @@ def test_weights_that_are_not_those_of_a_net_are_refused_in_one_line(weights, mo
     assert len(str(caught.value)) < 350 + len(str(weights))
 
 
+FACTS = {
+    "input_shape": (
+        "",
+        "1,28",
+        "1,-28,28",
+        "0,28,28",
+        "1,99999999999,9",
+        "1,2.5,28",
+        "3,28,28",
+        "1," + "9" * 5000 + ",1",
+    ),
+    "mean": ("", "nan", "inf", "0.1,0.2", "0,1", "x"),
+    "std": ("", "nan", "0", "-1", "0.0", "inf", "0.1,0.2"),
+    "classes": ("", "[]", "{}", "3", "[1, 2]", '["a"]', "[" * 100_000, '["0", "1"'),
+    "net": (
+        "",
+        " ",
+        "c",
+        "fc10",
+        "os:abort",
+        "torch.hub:list",
+        "c6" * 100_000,
+        "\x1b[2J\u202e",
+        "flat fc65536 fc65536 fc10",
+    ),
+    "ground": ("-1", "256", "x", "9" * 5000),
+}
+
+
+@pytest.mark.parametrize(("fact", "value"), [(fact, value) for fact, values in FACTS.items() for value in values])
+def test_crafted_facts_are_refused_in_one_line(weights, fact, value):
+    """Whatever they say: nothing is computed, imported or allocated by them."""
+    tensors, facts = stored(weights)
+    save_file(tensors, weights, {**facts, fact: value})
+
+    with pytest.raises(FlyweightError) as caught:
+        load(weights)
+
+    assert caught.value.exit_code in (2, 6)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700 + len(str(weights))
+
+
+def tensors_that_are_none(tensors: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    name = next(name for name in tensors if "conv1" in name)
+    one = tensors[name]
+    with_nan = one.copy()
+    with_nan.flat[0] = np.nan
+    changed = {
+        "nan": with_nan,
+        "infinite": one * np.inf,
+        "truth values": one > 0,
+        "another shape": one[:1],
+        "flat": one.ravel(),
+        "empty": one[:0],
+        "of no dimension": np.array(1.0, np.float32),
+    }
+    return {
+        "no tensors": {},
+        "one more": {**tensors, "\x1b[2Jmore\u202e" * 100: one},
+        "a variance that is nan": {
+            key: value * np.nan if "running_var" in key else value for key, value in tensors.items()
+        },
+        **{what: {**tensors, name: value} for what, value in changed.items()},
+    }
+
+
+def test_crafted_tensors_are_refused_in_one_line(weights):
+    """NaN weights too: they would predict "0 (nan %)"."""
+    tensors, facts = stored(weights)
+    cases = tensors_that_are_none(tensors)
+
+    for what, crafted in cases.items():
+        save_file(crafted, weights, facts)
+        with pytest.raises(FlyweightError) as caught:
+            load(weights)
+        assert caught.value.exit_code == 6, what
+        assert str(caught.value).isprintable(), what
+        assert len(str(caught.value)) < 700 + len(str(weights)), what
+
+    assert len(cases) == 10
+
+
 def test_a_run_whose_weights_changed_is_refused(store, record, tmp_path):
     """One bit is enough, since the folder has checksums."""
     folder = Path(shutil.copytree(store.folder(record.id).path, tmp_path / "copy"))

@@ -111,6 +111,20 @@ def test_examples_are_tokens() -> None:
         assert parse_net(example)
 
 
+@pytest.mark.parametrize(
+    "text", ["x" * 1_000_000, "c8 " * 300_000 + "what " + "r " * 300_000, "c8 \x1b[2J\u202ewhat\nr"]
+)
+def test_a_fault_quotes_at_most_some_lines(text: str) -> None:
+    """And no control characters; the mark stands below the fault."""
+    with pytest.raises(NotationError) as caught:
+        parse_net(text)
+
+    said, shown, marks = str(caught.value).split("\n")
+    assert len(str(caught.value)) < 2_000
+    assert (said + shown + marks).isprintable()
+    assert shown[marks.index("^")] in "xw "
+
+
 def test_own_module_is_told_from_a_net() -> None:
     """A colon is in no net."""
     assert is_own_module("nets:Tiny")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from os import PathLike, sep
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +23,14 @@ from flyweight.inference.pictures import Given, pictures
 from flyweight.inference.predict import Prediction, prediction
 from flyweight.inference.prepare import Prepared, prepare
 from flyweight.model.build import build
+from flyweight.model.count import count
 from flyweight.model.notation import is_own_module
 from flyweight.model.own_code import require_same
 from flyweight.model.tied import stored_once
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
-from flyweight.records.weights import Weights
+from flyweight.records.weights import Weights, brief
 
 BATCH_SIZE: Final = 1000  # as in the evaluation of a run
 
@@ -146,7 +148,7 @@ def _from_file(path: Path) -> TrainedNet:
         raise DataError(f"{path}: must be a file of weights of a run, cannot read it ({_one_line(error)}).") from error
     if is_own_module(weights.net):  # code that a file names is not imported
         raise UsageError(
-            f"{path}: its net is the module {weights.net!r}, whose code is not in the file; give its run instead."
+            f"{path}: its net is the module {brief(weights.net)}, whose code is not in the file; give its run instead."
         )
     return _trained(weights, path)
 
@@ -154,9 +156,16 @@ def _from_file(path: Path) -> TrainedNet:
 def _trained(weights: Weights, path: Path, *, trust_code: bool = False) -> TrainedNet:
     """path: of the weights, for errors."""
     try:
+        cost = count(weights.net, weights.input_shape, trust_code=trust_code)
+        held = sum(tensor.size for tensor in weights.tensors.values())
+        if cost.registered_params > held:  # before they are allocated
+            raise DataError(f"{path}: its net has {cost.registered_params:,} parameters, the file {held:,} numbers.")
+        n_classes = prod(cost.out_shape)
         module = _module(weights.net, weights.input_shape, trust_code=trust_code)
     except NotationError as error:
         raise DataError(f"{path}: its net cannot be built: {str(error).splitlines()[0]}") from error
+    if len(weights.class_names) != n_classes:
+        raise DataError(f"{path}: its net has {n_classes} outputs, and {len(weights.class_names)} names of classes.")
     _load_weights({name: torch.tensor(tensor) for name, tensor in weights.tensors.items()}, module, path)
     return TrainedNet(
         module=module.eval(),
@@ -192,10 +201,11 @@ def _load_weights(weights: Mapping[str, Tensor], module: nn.Module, path: Path) 
     for name in sorted(found.keys() | needed.keys()):
         if found.get(name) != needed.get(name):
             raise DataError(
-                f"{path}: the weights do not fit the net: {name} must have shape {needed.get(name, 'none')}, found "
-                f"{found.get(name, 'none')}; train again, or restore the file and the code of the net."
+                f"{path}: the weights do not fit the net: {brief(name)} must have shape {needed.get(name, 'none')}, "
+                f"found {found.get(name, 'none')}; train again, or restore the file and the code of the net."
             )
-    module.load_state_dict(dict(weights), strict=False)  # but for the other names of tied weights, all are there
+    # But for the other names of tied weights, all are there.
+    module.load_state_dict(dict(weights), strict=False)
 
 
 def _one_line(error: Exception) -> str:

@@ -29,6 +29,7 @@ from flyweight.model.spec import (
 
 _MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
+MAX_SHOWN: Final = 200  # characters of a long net around a fault
 MAX_DEPTH: Final = 50
 """Maximum nesting of blocks; more would overflow the stack of Python."""
 _BLOCKS = ("2(c8 r)", "2@(c8p1 r)", "+(c8p1 r)", "unused(c8)")
@@ -221,10 +222,12 @@ class _Parser:
         return value
 
     def fail(self, token: _Token, what: str) -> NoReturn:
-        shown = self.text.replace("\n", " ")
-        raise NotationError(
-            f"net, position {token.start + 1}: {what}\n  {shown}\n  {' ' * token.start}{'^' * len(token.text)}"
-        )
+        start = max(0, token.start - MAX_SHOWN // 2) if len(self.text) > MAX_SHOWN else 0
+        shown = "".join(each if each.isprintable() else " " for each in self.text[start : start + MAX_SHOWN])
+        before, marks = token.start - start, min(len(token.text), MAX_SHOWN - token.start + start)
+        if len(what) > 4 * MAX_SHOWN:  # it quotes what was written
+            what = f"{what[:MAX_SHOWN]}...{what[-MAX_SHOWN:]}"
+        raise NotationError(f"net, position {token.start + 1}: {what}\n  {shown}\n  {' ' * before}{'^' * marks}")
 
 
 def _integer(digits: str) -> int:

@@ -67,7 +67,7 @@ def _first_filters(weights: Weights) -> NDArray[np.float32] | None:
     """The weights of the first layer, (out, in, height, width), if it is a convolution larger than a pixel."""
     kernels = [tensor for name, tensor in weights.tensors.items() if name.endswith("weight") and tensor.ndim == 4]
     first = [tensor for tensor in kernels if tensor.shape[1] in (1, 3)]
-    return first[0] if first and first[0].shape[-1] > 1 else None
+    return first[0] if first and first[0].size and first[0].shape[-1] > 1 else None
 
 
 def _page(folder: RunFolder, result: RunResult, pictures: Mapping[str, bytes], title: str) -> str:
