@@ -323,6 +323,16 @@ def test_a_test_file_beside_a_train_file_tests_if_it_has_labels(tmp_path):
     assert load(tmp_path / "train.csv").test_labels.tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_of_spreadsheets_are_read(tmp_path, delimiter):
+    """The same table gives the same set."""
+    header = ",".join(f"pixel{number}" for number in range(9))
+    write_csv(tmp_path / "a.csv", f"label,{header}", [[n % 2, *row] for n, row in enumerate(pictures(12, (9,)))])
+    (tmp_path / "b.csv").write_text((tmp_path / "a.csv").read_text().replace(",", delimiter))
+
+    assert load(tmp_path / "b.csv").fingerprint == load(tmp_path / "a.csv").fingerprint
+
+
 @pytest.mark.parametrize("name", ["{}.png", "images/{}.png", "{}"])
 def test_a_csv_file_that_names_pictures(tmp_path, name):
     """By path, by name or without the suffix, as Kaggle has them; labels are words."""

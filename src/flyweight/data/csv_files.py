@@ -32,6 +32,7 @@ class _Table:
     """path: of the file. label: number of the column of labels. others: numbers of the columns of pixels or names."""
 
     path: Path
+    delimiter: str
     has_header: bool
     label: int | None
     others: tuple[int, ...]
@@ -41,7 +42,7 @@ class _Table:
 
     def rows(self) -> list[list[str]]:
         with self.path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [row for row in csv.reader(stream) if row][self.has_header :]
+            rows = [row for row in csv.reader(stream, delimiter=self.delimiter) if row][self.has_header :]
         width = 1 + max((self.label or 0, *self.others))
         short = next((number for number, row in enumerate(rows, 1) if len(row) < width), None)
         if short is not None:
@@ -94,7 +95,9 @@ def _read(path: Path, resize: int | None, fit: Fit) -> ImageSet:
 
 def _table(path: Path) -> _Table:
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        first = [cell.strip().lower() for cell in next(csv.reader(stream), [])]
+        line = stream.readline()
+    delimiter = max(",;\t", key=line.count)  # spreadsheets write what their language has
+    first = [cell.strip().lower() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     has_header = not all(cell.lstrip("-").replace(".", "", 1).isdigit() for cell in first)
     label = next((first.index(word) for word in LABELS if word in first), None) if has_header else 0
     others = [number for number in range(len(first)) if number != label]
@@ -102,7 +105,7 @@ def _table(path: Path) -> _Table:
         others = [number for number in others if first[number] not in NUMBERS_OF_ROWS]
     if not others:
         raise DataError(f"{path}: must have columns of pixels or of file names beside the labels, found none.")
-    return _Table(path=path, has_header=has_header, label=label, others=tuple(others))
+    return _Table(path=path, delimiter=delimiter, has_header=has_header, label=label, others=tuple(others))
 
 
 def _pixels(tables: Mapping[str, _Table]) -> tuple[dict[str, Images], None]:
@@ -114,7 +117,12 @@ def _pixels(tables: Mapping[str, _Table]) -> tuple[dict[str, Images], None]:
             raise DataError(f"{table.path}: pixels must make up a square, grey or colour, found {n:,} columns.")
         check_size(str(table.path), table.path.stat().st_size // 2)
         try:
-            options: dict[str, Any] = {"delimiter": ",", "usecols": table.others, "ndmin": 2, "encoding": "utf-8-sig"}
+            options: dict[str, Any] = {
+                "delimiter": table.delimiter,
+                "usecols": table.others,
+                "ndmin": 2,
+                "encoding": "utf-8-sig",
+            }
             values = np.loadtxt(table.path, np.float32, skiprows=int(table.has_header), **options)
         except ValueError as error:
             raise DataError(f"{table.path}: pixels must be numbers from 0 to 255 ({error}).") from error
