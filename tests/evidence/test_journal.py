@@ -127,6 +127,17 @@ def test_the_baseline_of_a_study_is_of_the_study(store):
     assert found.flags[0] == "all steps have train_limit 3,000 images"
 
 
+def test_a_recipe_of_the_study_on_another_split_is_no_step_of_it(store):
+    """It was trained before, outside, when the split was another; seeds on the same split still count."""
+    record_seeds(store, [900], split_hash="6" * 64)
+    record_seeds(store, [980])
+    record_seeds(store, [982], first_seed=1, study="mine")
+
+    (row,) = journal(store, "mine").rows
+
+    assert (row.seeds, row.n) == ((0, 1), 2)
+
+
 def test_a_baseline_outside_that_only_some_steps_differ_from_alike_stays(store):
     """Two rates, held against the run that both were changed from."""
     record_seeds(store, SEEDS)

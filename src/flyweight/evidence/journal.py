@@ -217,7 +217,11 @@ def _without_other_baselines(
         ]
         for outside in ({run.recipe_hash for run in runs} - own if len(own) > 1 else ())
     }
-    kept = tuple(run for run in runs if not shared.get(run.recipe_hash))
+    # A recipe of the study on another split, outside it, is another result.
+    keys = {key(run) for run in in_study}
+    kept = tuple(
+        run for run in runs if not shared.get(run.recipe_hash) and (run.recipe_hash not in own or key(run) in keys)
+    )
     return kept, tuple(dict.fromkeys(change for changes in shared.values() for change in changes))
 
 
