@@ -6,6 +6,7 @@ The exit codes of the command line are here, too, so that Python and the shell a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -87,6 +88,18 @@ def needs_torch(what: str) -> Iterator[None]:
         if (error.name or "").partition(".")[0] != "torch":
             raise
         raise MissingError(f"{what} needs torch, which is not installed: pip install 'flyweight[train]'") from None
+
+
+_PASSWORD: Final = re.compile(r"(\w://[^\s:/@]*:)[^\s/]*(?=@)|([?&](?:ssl)?password=)[^\s&'\"]*", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """A text without the passwords of addresses in it.
+
+    >>> without_passwords("no server at postgresql://me:secret@host/runs?sslpassword=other&a=1")
+    'no server at postgresql://me:***@host/runs?sslpassword=***&a=1'
+    """
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 MAX_HINTS: Final = 3

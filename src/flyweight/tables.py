@@ -169,6 +169,22 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+# Control characters but the end of a line and the tabulator, marks of direction, other ends of lines, half characters.
+_UNSEEN: Final = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def escaped(text: str) -> str:
+    """The text with what would command a terminal, or change the order of what is read, as backslash escapes.
+
+    >>> print(escaped("two\\nlines, \\x1b[31mred"))
+    two
+    lines, \\u001b[31mred
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def display_width(text: str) -> int:
     """Width in terminal columns: two for Chinese and Japanese characters, none for combining accents."""
     if text.isascii():

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from flyweight.errors import UsageError
-from flyweight.tables import as_csv, as_markdown, as_text, table_of
+from flyweight.errors import UsageError, without_passwords
+from flyweight.tables import as_csv, as_markdown, as_text, escaped, table_of
 
 FormatName = Literal["text", "json", "md", "csv"]
 
@@ -69,9 +69,15 @@ class StoreLocation:
 
 def talk(text: str) -> None:
     """Print a message on stderr; on a terminal, long lines are broken between words, but not inside commands."""
+    text = _safe(text)
     if sys.stderr.isatty():
         text = wrapped(text, get_terminal_size().columns)
     print(text, file=sys.stderr, flush=True)
+
+
+def _safe(text: str) -> str:
+    """Text for a terminal, whoever wrote it; in JSON, the escapes mean what they stand for."""
+    return without_passwords(escaped(text))
 
 
 def wrapped(text: str, width: int) -> str:
@@ -97,12 +103,12 @@ def _filled(line: str, width: int, indent: str) -> str:
 
 def say(text: str) -> None:
     """Print a result on stdout."""
-    print(text.rstrip("\n"))
+    print(_safe(text).rstrip("\n"))
 
 
 def say_json(value: object) -> None:
     """Print a result as strict JSON; NaN and infinity become null."""
-    print(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(_safe(json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def _strict(value: object) -> object:

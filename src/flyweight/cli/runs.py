@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
 from flyweight.errors import UsageError
-from flyweight.tables import counted
+from flyweight.tables import counted, plain
 
 DEFAULT_LIMIT: Final = 20
 OPTIONAL: Final = ("started", "params")  # columns that a narrow terminal leaves out
@@ -125,11 +125,11 @@ def rm(
     for selector in runs:
         if restore:
             record = store.restore(selector)
-            say(f"restored {record.id}  {record.name} seed {record.seed}")
+            say(f"restored {record.id}  {plain(record.name)} seed {record.seed}")
         else:
             record = store.get(selector)
             store.remove(record.id)
-            say(f"removed {record.id}  {record.name} seed {record.seed}")
+            say(f"removed {record.id}  {plain(record.name)} seed {record.seed}")
             talk(f"undo: flyweight rm --restore {record.id}{(location or StoreLocation()).options()}")
 
 

@@ -17,6 +17,7 @@ from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.cli.watch import announce_compiling
 from flyweight.errors import DivergedError, FlyweightError, TargetMissedError, UsageError, require_counts
 from flyweight.records.ids import SHORT_ID
+from flyweight.tables import plain
 
 if TYPE_CHECKING:
     from flyweight.execute.automatic import Automatic
@@ -178,7 +179,7 @@ def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
     allowed = f" of {recipe.budget.params:,}" if recipe.budget.params else ""
     epochs = f"{recipe.train.epochs} epoch{'' if recipe.train.epochs == 1 else 's'}"
     many = "" if seeds is None else f", {seeds} seed{'' if seeds == 1 else 's'}"
-    talk(f"{recipe.name}: {cost.params:,}{allowed} parameters, {epochs}{many}")
+    talk(f"{plain(recipe.name)}: {cost.params:,}{allowed} parameters, {epochs}{many}")
     for note in data_notes(recipe, resolved.source):
         talk(f"note: {note}.")
     announce_compiling()
@@ -254,7 +255,7 @@ def _resume(
             f"instead: flyweight train --from {record.id[:SHORT_ID]} --epochs N"
         )
     talk(
-        f"{record.name}: run {record.id[:SHORT_ID]}, {record.status} after {record.epochs_done} of "
+        f"{plain(record.name)}: run {record.id[:SHORT_ID]}, {record.status} after {record.epochs_done} of "
         f"{record.epochs_planned} epochs"
     )
     with _attended(store, tracking) as (watch, stop):

@@ -52,15 +52,15 @@ class Plan:
 
     def verdict(self) -> str:
         """Faults, exceeded limits and cost as text."""
-        parts = []
+        parts, name = [], " ".join(self.name.split())
         if self.faults:
             counted = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-            parts.append("\n".join([f"{self.name} has {counted}:", *(f"  {fault}" for fault in self.faults)]))
+            parts.append("\n".join([f"{name} has {counted}:", *(f"  {fault}" for fault in self.faults)]))
         if self.overruns and self.cost:
-            parts.append(refusal(self.name, self.cost, self.overruns, suggestions=self._suggestions(self.cost)))
+            parts.append(refusal(name, self.cost, self.overruns, suggestions=self._suggestions(self.cost)))
         if not parts and self.cost:
             limits = f", the budget is {self.budget}" if self.budget.limits() else ""
-            parts.append(f"{self.name}: no faults. {self.cost.params:,} parameters, {self.cost.macs:,} MACs{limits}.")
+            parts.append(f"{name}: no faults. {self.cost.params:,} parameters, {self.cost.macs:,} MACs{limits}.")
         return "\n".join(parts)
 
     def _suggestions(self, cost: Cost) -> list[object]:

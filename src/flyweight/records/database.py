@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.sql import column, table
 
-from flyweight.errors import DataError, MissingError, UsageError
+from flyweight.errors import DataError, MissingError, UsageError, without_passwords
 from flyweight.records.tables import SCHEMA_VERSION, VERSION_TABLE
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -160,7 +160,7 @@ def shown(address: URL) -> str:
     """The address for messages: the path of a file, or a server without its password."""
     if address.get_backend_name() == "sqlite":
         return str(address.database)
-    return address.render_as_string(hide_password=True)
+    return without_passwords(address.render_as_string(hide_password=True))
 
 
 def _migrate(engine: Engine) -> None:
@@ -245,7 +245,7 @@ def _without_password(url: str) -> str:
 
 def storable(text: str) -> str:
     """Text that both databases accept, so that any error message can be stored with a run."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return without_passwords(text).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def now() -> datetime:
