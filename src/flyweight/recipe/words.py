@@ -105,7 +105,7 @@ def new_in_words(change: Change) -> str:
         return in_words(change)
     if change.key == "model.start" and change.new is not None:
         path = Path(str(change.new))
-        return f"from {path.parent.name[:12] if path.name == 'weights.safetensors' else path.name}"
+        return f"from {path.parent.name[:12] if path.parent.parent.name == 'runs' else path.name}"
     return f"{label(change.key)} {_new_with_unit(change)}"
 
 
