@@ -100,3 +100,18 @@ def test_no_error_of_a_database_has_its_password(address, flyweight, tmp_path):
     with pytest.raises(Exception, match=r".") as caught:
         Store.open(address, home=tmp_path)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("epochs", [3 * 10**9, 10**19, 10**300])
+def test_more_epochs_than_a_database_counts_are_a_fault(epochs, flyweight):
+    """Before anything is trained."""
+    code, out, _ = flyweight("check", "own/8k", "--epochs", str(epochs))
+
+    assert (code, "train.epochs: must be at most 2,147,483,647" in out) == (2, True)
+
+
+def test_a_run_of_a_very_long_name_is_quoted_short(flyweight, tmp_path):
+    """An id of 100,000 characters."""
+    code, _, err = flyweight("report", "1" * 100_000, "--home", str(tmp_path))
+
+    assert (code, len(err) < 300) == (2, True)

@@ -247,3 +247,19 @@ def test_a_path_of_images_that_is_not_beside_the_recipe_stays(tmp_path, monkeypa
         path.write_text(f'[model]\nnet = "flat fc10"\n[data]\nname = "{name}"\n')
 
         assert load(path).data.name == name
+
+
+def test_recipes_without_end_are_refused_at_once(write) -> None:
+    """A key of 100,000 parts, and 1,500 files that extend each other."""
+    for number in range(1500):
+        write(f"e{number}.toml", f'extends = "e{number + 1}.toml"\n')
+    write("e1500.toml", '[model]\nnet = "flat fc10"\n')
+    deepest = write("deep.toml", "a." * 100_000 + 'b = 1\n[model]\nnet = "flat fc10"\n')
+
+    for given, expected in (
+        (deepest, r"line 1: a key must have at most 1000 parts"),
+        (deepest.with_name("e0.toml"), "more than 50 times"),
+    ):
+        with pytest.raises(RecipeError, match=expected) as caught:
+            load(given)
+        assert len(str(caught.value)) < 500

@@ -23,6 +23,7 @@ from flyweight.model.notation import is_own_module
 from flyweight.recipe import Recipe, draft, load
 
 MAX_EDITS_SHOWN = 3
+MAX_EPOCHS = 2**31 - 1  # what a database counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ def plan(recipe: Recipe, source: ImageSource | None = None, *, trust_code: bool 
     """
     source = source_of(recipe, source)
     cost, faults = _counted(recipe.model.net, source, trust_code=trust_code)
+    if recipe.train.epochs > MAX_EPOCHS:
+        faults += (f"train.epochs: must be at most {MAX_EPOCHS:,}, found {recipe.train.epochs:.3g}.",)
     faults += (*_held_out(recipe), *_single_values(recipe, cost))
     budget = Budget(**recipe.budget.model_dump())
     over = overruns(budget, cost, epochs=recipe.train.epochs) if cost else ()

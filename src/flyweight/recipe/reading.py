@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from flyweight.errors import DataError, RecipeError, UsageError
 from flyweight.recipe import catalogue
@@ -19,6 +19,7 @@ from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
 from flyweight.recipe.toml import format_toml, key_lines, parse_toml
 
+MAX_EXTENDS: Final = 50
 # Keys that only name a recipe: never inherited, hashed or compared.
 IDENTITY = ("name", "description")
 
@@ -146,6 +147,8 @@ def _resolved(source: _Source, children: tuple[str, ...] = ()) -> _Layer:
     chain = (*children, _same(source))
     if _same(source) in children:
         raise RecipeError(f"a recipe must not extend itself, found {' extends '.join(chain)}.")
+    if len(chain) > MAX_EXTENDS:
+        raise RecipeError(f"{children[0]}: extends a recipe that extends another, more than {MAX_EXTENDS} times.")
     values = parse_toml(source.text, source.label)
     parent = values.pop("extends", None)
     lines = key_lines(source.text)

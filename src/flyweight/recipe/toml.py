@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import tomli_w
 
@@ -14,6 +14,7 @@ from flyweight.errors import RecipeError
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
 _ASSIGNMENT = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
 _TRIPLE_QUOTES = re.compile(r'"""|' + "'''")
+MAX_DOTS: Final = 1_000
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
 
@@ -23,6 +24,9 @@ def parse_toml(text: str, label: str) -> dict[str, Any]:
     Raises:
         RecipeError: text that is not TOML, with line and column.
     """
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > MAX_DOTS and line.partition("=")[0].count(".") > MAX_DOTS:  # tomllib would take hours
+            raise RecipeError(f"{label}, line {number}: a key must have at most {MAX_DOTS} parts.")
     try:
         return tomllib.loads(text)
     except RecursionError:

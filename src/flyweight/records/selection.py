@@ -18,6 +18,7 @@ from flyweight.records.record import PURPOSES, PurposeFilter, RunRecord
 from flyweight.records.tables import runs, test_openings
 
 SHORTCUTS = ("@latest", "@best")
+MAX_QUOTED = 60
 CANDIDATES = 5
 
 
@@ -143,6 +144,7 @@ def unknown(connection: Connection, selector: str) -> UsageError:
     named = fetch(connection, newest(columns_of_runs().where(runs.c.name == selector)).limit(CANDIDATES + 1))
     if named:
         return UsageError(f"{selector!r} is the name of a recipe, not of one run; its runs:{_listed(named)}")
+    selector = selector if len(selector) <= MAX_QUOTED else f"{selector[:MAX_QUOTED]}..."
     latest = fetch(connection, newest(columns_of_runs().where(made_for("run"))).limit(CANDIDATES + 1))
     if not latest:
         return UsageError(f"no run {selector!r}: there are no runs yet; `flyweight train` makes one")
