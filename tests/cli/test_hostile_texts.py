@@ -115,3 +115,12 @@ def test_a_run_of_a_very_long_name_is_quoted_short(flyweight, tmp_path):
     code, _, err = flyweight("report", "1" * 100_000, "--home", str(tmp_path))
 
     assert (code, len(err) < 300) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--study", "--expect"])
+def test_bytes_that_are_no_text_are_refused_before_training(option, flyweight):
+    """As a shell gives them to Python."""
+    code, out, err = flyweight("train", "own/8k", option, "a\udcff")
+
+    assert (code, out) == (2, "")
+    assert f"{option} must be text in UTF-8" in err

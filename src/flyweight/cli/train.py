@@ -105,8 +105,12 @@ def train(
     from flyweight.execute.automatic import Automatic
     from flyweight.experiment.plan import budget_overrides, plan
     from flyweight.recipe import load, parent
+    from flyweight.records.database import storable
 
     require_counts(seed=seed, seeds=seeds, threads=threads)
+    for name, text in (("--study", study), ("--expect", expect)):
+        if text is not None and storable(text) != text:
+            raise UsageError(f"{name} must be text in UTF-8 without passwords, found {text!r}.")
     executor = Automatic(device=device, at_once=at_once)
     location, settings = location or StoreLocation(), settings or Settings()
     store, monitor = location.store(), _monitor(doctor)
