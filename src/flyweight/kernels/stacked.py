@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import gcd
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -69,12 +70,10 @@ def switched_off() -> Iterator[None]:
 def _why_missing(device: torch.device) -> str:
     if os.environ.get("FLYWEIGHT_KERNELS", "").lower() in ("off", "0", "no"):
         return "FLYWEIGHT_KERNELS=off"
-    try:
-        import triton  # noqa: F401
-    except ImportError:
-        return "triton is not installed"
     if device.type != "cuda" or torch.version.hip:
         return "Triton kernels need an NVIDIA GPU"
+    if find_spec("triton") is None:  # importing it takes a while, and is not needed yet
+        return "triton is not installed"
     if torch.cuda.get_device_capability(device) < FIRST_CAPABILITY:
         return f"Triton kernels need compute capability {FIRST_CAPABILITY[0]}.{FIRST_CAPABILITY[1]}"
     return ""
