@@ -14,6 +14,10 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["COLUMNS"] = "80"  # of texts, whatever terminal the tests are started in
 
+# Torch loads triton by itself at times, and triton asks only once. Where there is no GPU, its kernels are interpreted.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Drawing a whole net and building it has no steady time, so there is no deadline.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 # The quick examples are the same each time, so that a failure is a change; the thorough ones look for news.

@@ -538,12 +538,12 @@ def test_the_result_of_several_seeds_can_be_seen_again(flyweight, recipe):
 
 
 def test_a_run_whose_folder_is_gone_says_so(flyweight, recipe):
-    """Neither a report nor a prediction nor a resume sends anybody the wrong way."""
+    """Neither a report nor a prediction sends anybody the wrong way."""
     flyweight("train", recipe, "--set", "train.epochs=1")
     folder = Store.open().folder(Store.open().get("@latest").id).path
     shutil.rmtree(folder)
 
-    for arguments in (["report"], ["predict", "@latest", "x.png"], ["train", "--resume", "@latest"]):
+    for arguments in (["report"], ["predict", "@latest", "x.png"]):
         code, _, err = flyweight(*arguments)
         assert code == 6
         assert str(folder) in err

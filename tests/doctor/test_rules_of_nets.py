@@ -118,7 +118,7 @@ def test_every_number_of_the_documents_recomputes_and_every_remedy_counts() -> N
             n_evidence += check_evidence(subject, judgement)
             n_remedies += check_remedy(subject, judgement)
 
-    assert len(names()) == 56
+    assert len(names()) == 57
     assert n_evidence > 300
     assert n_remedies > 90
 

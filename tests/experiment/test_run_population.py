@@ -31,6 +31,7 @@ from flyweight.experiment.events import (
 from flyweight.experiment.plan import resolve
 from flyweight.experiment.population import Member, can_stack, run_population
 from flyweight.experiment.run import resume, run
+from flyweight.model import own_code
 from flyweight.model.stacked import Stack
 from flyweight.recipe import Recipe, load
 from flyweight.records.record import RunRecord
@@ -491,6 +492,7 @@ def test_only_nets_in_the_notation_can_be_stacked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     assert can_stack(resolve(small_recipe(tmp_path)))
+    own_code.trust("own_module_of_a_stack:Tiny")
     assert not can_stack(resolve(small_recipe(tmp_path, "model.net=own_module_of_a_stack:Tiny")))
 
 
