@@ -71,6 +71,7 @@ WORK = (
     "doctor C",
     "doctor --code loop.py",
     "sync tensorboard",
+    "rm B --yes",
 )
 NEED_TORCH = (
     "train tiny.toml",
