@@ -89,7 +89,7 @@ def test_the_installed_wheel_works_with_and_without_torch(wheel, tmp_path):
     flyweight("predict", "@best", *map(str, (tmp_path / "seen").glob("*.png")))
 
 
-def test_nobodys_torch_is_replaced_and_the_tests_have_one_that_was_tried():
+def test_installing_replaces_no_torch_and_tests_use_a_tested_one():
     """torch is an extra without a cap; constraints.txt has the cap, and nothing asks for torchvision."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

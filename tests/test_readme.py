@@ -41,8 +41,8 @@ def shown() -> Iterator[Shown]:
 def flyweight_commands() -> list[Shown]:
     """Each once, and once more where another page shows other output of it."""
     found = {(one.command, one.output): one for one in shown() if one.command.startswith("flyweight ")}
-    told = {command for command, output in found if output}
-    return [one for (command, output), one in found.items() if output or command not in told]
+    reported = {command for command, output in found if output}
+    return [one for (command, output), one in found.items() if output or command not in reported]
 
 
 @pytest.fixture(scope="module")

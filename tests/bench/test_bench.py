@@ -38,11 +38,11 @@ def images() -> np.ndarray:
 
 def test_contenders_take_turns():
     """Each works once a round, in order, and the warm-up does not count."""
-    told: list[str] = []
+    reported: list[str] = []
 
-    found = alternate({"a": lambda: told.append("a"), "b": lambda: told.append("b")}, rounds=3, warm_up=2)
+    found = alternate({"a": lambda: reported.append("a"), "b": lambda: reported.append("b")}, rounds=3, warm_up=2)
 
-    assert told == ["a", "b"] * 5
+    assert reported == ["a", "b"] * 5
     assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
 
 
@@ -117,7 +117,7 @@ def test_the_notebooks_net_is_ours(images):
     assert all(type(layer).__module__.startswith("torch.nn") for layer in plain)
 
 
-def test_the_notebooks_way_goes_on_into_the_next_epoch(images):
+def test_the_notebooks_way_continues_into_the_next_epoch(images):
     """Steps are taken over the ends of epochs, so a round has as many as it was asked for."""
     made = Images(
         images=images[:, None],
@@ -151,7 +151,7 @@ def test_the_notebooks_process_is_free_of_our_engine():
     assert {take.__module__, accuracy.__module__} == {"flyweight.bench.task"}
 
 
-def test_ours_takes_as_many_steps_as_it_is_asked_for():
+def test_ours_takes_the_requested_number_of_steps():
     """In pieces or at once, over the ends of epochs: the weights are the same bit for bit."""
     at_once, in_pieces = (start(count=48, net="c4 bn r gap flat fc10", batch_size=16, threads=1) for _ in range(2))
 

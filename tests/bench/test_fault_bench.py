@@ -348,8 +348,8 @@ def test_tables_show_what_was_counted(found):
     assert len(rows) == 5
     for half in HALVES:
         hits, count = counted(of_half(main, half))["recall"]
-        told = f"{100 * hits / count:.1f} % ({hits} of {count})" if count else "-"
-        assert rows["recall, at any rank"][f"{half} half"] == told
+        reported = f"{100 * hits / count:.1f} % ({hits} of {count})" if count else "-"
+        assert rows["recall, at any rank"][f"{half} half"] == reported
     strong = {one.kind for one in found if one.kind and not KIND_OF[one.kind].is_mild}
     assert [row["fault"].removesuffix(" *") for row in tables.kind_rows(found)] == [
         kind.name for kind in KINDS if kind.name in strong
@@ -443,12 +443,12 @@ def test_a_record_that_holds_something_else_is_refused_in_one_line(tmp_path, nam
     path = tmp_path / "records.json"
     path.write_text(json.dumps(BAD[name](made_bench().as_dict())))
 
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as reported:
         read(path)
 
-    assert str(told.value).startswith(f"{path}: ")
-    assert "python -m benchmarks.fault_bench" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(reported.value).startswith(f"{path}: ")
+    assert "python -m benchmarks.fault_bench" in str(reported.value)
+    assert "\n" not in str(reported.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"is_quick": true'])
@@ -458,9 +458,9 @@ def test_a_file_that_is_no_json_is_refused_in_one_line(tmp_path, content):
     path.write_bytes(content)
 
     for one in (path, tmp_path, tmp_path / "gone.json"):
-        with pytest.raises(DataError, match="a result of `python -m benchmarks") as told:
+        with pytest.raises(DataError, match="a result of `python -m benchmarks") as reported:
             read(one)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(reported.value)
 
 
 # All of it
@@ -511,7 +511,7 @@ def test_a_few_runs_are_trained_examined_and_counted(tmp_path):
         assert len(as_markdown(table_of(rows)).splitlines()) == (len(rows) + 2 if rows else 0)
 
 
-def test_a_fault_that_is_planted_otherwise_is_trained_anew(tmp_path):
+def test_a_fault_that_is_planted_otherwise_is_trained_again(tmp_path):
     """A run counts for a case by its recipe and seed, whatever it is called; what was stopped counts for none."""
     store = Store.open(home=tmp_path)
     case = shortened("layers never called", "plain")

@@ -91,7 +91,7 @@ def test_a_recipe_is_judged_before_any_run(flyweight):
     assert Store.open().runs() == ()
 
 
-def test_a_healthy_recipe_is_told_to_be_one(flyweight):
+def test_a_healthy_recipe_has_no_findings(flyweight):
     """It says that nothing was found, and how many rules were asked."""
     code, out, _ = flyweight("doctor", "own/20k-fast")
 
@@ -102,7 +102,7 @@ def test_a_healthy_recipe_is_told_to_be_one(flyweight):
 
 
 def test_a_run_is_judged_by_its_files(flyweight, with_a_run):
-    """Named by its id, the beginning of it, or @latest, it is the same diagnosis; what is not there is told."""
+    """Named by its id, the beginning of it, or @latest, it is the same diagnosis; what is not there is reported."""
     named = [flyweight("doctor", name, "--no-probes") for name in (with_a_run, with_a_run[:12], "@latest")]
 
     assert len({out for _, out, _ in named}) == 1
@@ -146,25 +146,25 @@ def test_all_of_it_is_more_than_usual(flyweight, recipe):
     assert "SI05" in whole
 
 
-def test_a_guess_is_asked_for_and_answered(flyweight, with_a_run, monkeypatch):
-    """Numbers and four titles first; right and wrong are told; at the end of all input it goes on by itself."""
+def test_a_guess_is_read_and_judged(flyweight, with_a_run, monkeypatch):
+    """Numbers and four titles first; right and wrong are reported; at the end of all input it continues on its own."""
     monkeypatch.setattr(sys, "stdin", Typed("1\n2\n"))
 
     code, out, err = flyweight("doctor", with_a_run, "--no-probes", "--teach")
 
-    told = json.loads(flyweight("doctor", with_a_run, "--no-probes", "--json")[1])["findings"]
-    alarms = [one for one in told if one["severity"] != "note"]
+    reported = json.loads(flyweight("doctor", with_a_run, "--no-probes", "--json")[1])["findings"]
+    alarms = [one for one in reported if one["severity"] != "note"]
     assert (code, err) == (0, "")
     assert out.count("  guess ") == min(3, len(alarms))
     assert out.count("right.") + out.count("wrong: ") == min(2, len(alarms))
-    for one in told:
+    for one in reported:
         assert one["title"] in out
     assert out.index("  guess ") < out.index(alarms[0]["explanation"][:20])
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_nobody_is_asked_without_a_terminal(flyweight, with_a_run, monkeypatch):
-    """In a pipe --teach tells what it would have told, and waits for nobody."""
+def test_there_is_no_question_without_a_terminal(flyweight, with_a_run, monkeypatch):
+    """In a pipe --teach reports what it would have reported, and waits for no one."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
 
     code, out, _ = flyweight("doctor", with_a_run, "--no-probes", "--teach")
@@ -195,7 +195,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_what_cannot_be_meant_is_one_clear_line(flyweight, case):
+def test_invalid_options_are_one_clear_line(flyweight, case):
     """It names the option or the name, and leaves with the code of usage."""
     arguments, hint = MISTAKES[case]
 
@@ -219,14 +219,14 @@ def test_a_file_that_is_there_stays(flyweight):
     assert Path("mine.toml").read_text() == "# mine\n"
 
 
-def test_a_recipe_of_a_newer_version_is_told_to_be_one(flyweight, recipe):
+def test_a_recipe_of_a_newer_version_is_recognised(flyweight, recipe):
     """Keys that this version does not know are named, and a line says what they may be; a wrong --set is none."""
     Path("newer.toml").write_text(Path(recipe).read_text() + "\n[future]\nkey = 1\n")
 
-    told = [flyweight("doctor", "newer.toml", *task) for task in ([], ["--lr"], ["--fix", "fixed.toml"])]
+    reported = [flyweight("doctor", "newer.toml", *task) for task in ([], ["--lr"], ["--fix", "fixed.toml"])]
 
-    assert {code for code, _, _ in told} == {2}
-    (err,) = {err for _, _, err in told}
+    assert {code for code, _, _ in reported} == {2}
+    (err,) = {err for _, _, err in reported}
     assert "[future] is no section of a recipe" in err
     assert f"This is flyweight {flyweight_version}" in err.splitlines()[1]
     assert "newer" not in flyweight("doctor", recipe, "--set", "future.key=1")[2]
@@ -249,7 +249,7 @@ def test_a_run_of_another_version_is_named_with_it(flyweight, with_a_run, home, 
 
 
 def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
-    """The reason is told in one line, there and with its finding, which keeps its rank; the others are tried."""
+    """The reason is reported in one line, there and with its finding, which keeps its rank; the others are tried."""
 
     def finding(code: str, change: str, *, gain: Gain) -> Finding:
         remedy = Remedy(changes=(change,), gain=gain, expected="It is gone.")
@@ -266,18 +266,18 @@ def test_a_remedy_that_cannot_be_tried_stops_no_other(recipe, capsys):
 
     trials = try_remedies(named, examined, 2, is_full=False)
 
-    told = trials.noted_in(examined).diagnosis.findings
+    reported = trials.noted_in(examined).diagnosis.findings
     err = capsys.readouterr().err
     assert [trial.code for trial in trials.trials] == ["GOOD"]
     assert trials.have_helped == {"DEAR": False, "NONE": False, "GOOD": True}
-    assert [one.trial.partition(": ")[0] for one in told] == ["cannot be tried", "cannot be tried", ""]
-    assert "the budget is 2,000" in told[0].trial
-    assert all(f"{one.code}: {one.trial}\n" in err for one in told[:2])
-    assert [one.rank for one in told] == [1, 1, 1]
+    assert [one.trial.partition(": ")[0] for one in reported] == ["cannot be tried", "cannot be tried", ""]
+    assert "the budget is 2,000" in reported[0].trial
+    assert all(f"{one.code}: {one.trial}\n" in err for one in reported[:2])
+    assert [one.rank for one in reported] == [1, 1, 1]
 
 
 def test_a_diagnosis_of_a_recipe_loads_no_torch(recipe):
-    """It is told in less time than torch takes to load."""
+    """It is reported in less time than torch takes to load."""
     script = (
         "import sys; from flyweight.cli.app import run; run(sys.argv[1:]);"
         "print([name for name in ('torch', 'scipy', 'matplotlib') if name in sys.modules])"
@@ -288,7 +288,7 @@ def test_a_diagnosis_of_a_recipe_loads_no_torch(recipe):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_range_of_learning_rates_is_told_with_each_seed(flyweight, recipe):
+def test_a_range_of_learning_rates_is_reported_with_each_seed(flyweight, recipe):
     """Every seed has its line while it is looked at; --json has the curves."""
     code, out, err = flyweight("doctor", recipe, "--lr", "--seeds", "2")
     assert code == 0
@@ -321,7 +321,7 @@ def test_a_trial_is_shown_and_kept(flyweight, with_a_run):
 
 @pytest.mark.slow
 def test_fixing_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
-    """Each step is told with what came of it; the file that is written holds the changes that helped and trains."""
+    """Each step is reported with what came of it; the file that is written holds the changes that helped and trains."""
     code, out, err = flyweight("doctor", recipe, *SLOW, "--set", "data.validation=80", "--fix", "fixed.toml")
 
     assert code == 0
@@ -337,8 +337,8 @@ def test_fixing_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
 
 
 @pytest.mark.slow
-def test_a_fix_that_is_stopped_says_how_it_goes_on(flyweight, recipe):
-    """What was kept is in the file, and the command that is printed goes on from there to the end."""
+def test_a_fix_that_is_stopped_says_how_it_continues(flyweight, recipe):
+    """What was kept is in the file, and the command that is printed continues from there to the end."""
     options = ["--set", "data.validation=80", "--fix", "fixed.toml", "--seeds", "3"]
     command = [sys.executable, "-m", "flyweight", "doctor", recipe, *SLOW, *options]
     with subprocess.Popen(
@@ -397,7 +397,7 @@ def test_code_that_cannot_be_read_is_one_clear_line(flyweight, name, text):
     assert "Traceback" not in err
 
 
-def test_the_doctor_tells_during_a_run_and_lets_it_finish(flyweight, recipe):
+def test_the_doctor_reports_during_a_run_and_lets_it_finish(flyweight, recipe):
     """What the recipe shows before the first step, what an epoch shows after it; each once."""
     code, _, err = flyweight("train", recipe, *SLOW, "--doctor", "warn")
 
@@ -409,7 +409,7 @@ def test_the_doctor_tells_during_a_run_and_lets_it_finish(flyweight, recipe):
     assert "epoch 2/2" in err
 
 
-def test_the_doctor_stops_a_run_that_learns_nothing_and_it_can_go_on(flyweight, recipe):
+def test_the_doctor_stops_a_run_that_learns_nothing_and_it_can_continue(flyweight, recipe):
     """It ends with the code of failure, says why and what to type; the run resumes to its end."""
     code, out, err = flyweight("train", recipe, *SLOW, "--doctor", "stop")
 
@@ -427,7 +427,7 @@ def test_the_doctor_stops_a_run_that_learns_nothing_and_it_can_go_on(flyweight, 
 
 
 def test_a_seed_that_is_stopped_leaves_the_others_alone(flyweight, recipe):
-    """Both seeds of a hopeless recipe are stopped, each by itself, and named."""
+    """Both seeds of a hopeless recipe are stopped, each on its own, and named."""
     code, _, err = flyweight("train", recipe, *SLOW, "--doctor", "stop", "--seeds", "2")
 
     assert code == 1
@@ -436,7 +436,7 @@ def test_a_seed_that_is_stopped_leaves_the_others_alone(flyweight, recipe):
 
 
 def test_a_run_that_is_monitored_takes_the_same_steps(flyweight, recipe):
-    """The weights are those of the run that nobody watched."""
+    """The weights are those of the run that no one watched."""
     flyweight("train", recipe)
     alone = Store.open().get("@latest").id
     flyweight("train", recipe, "--doctor", "warn")

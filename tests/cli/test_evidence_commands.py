@@ -86,7 +86,7 @@ def test_compare_as_json_has_every_figure(flyweight, study):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["tiny"], "needs two results, found one"),
         (["tiny", "lo"], "no run 'lo'"),
@@ -97,17 +97,17 @@ def test_compare_as_json_has_every_figure(flyweight, study):
         (["tiny", "low", "--until-sure", "--max-seeds", "2"], "--max-seeds must be 3 or more"),
     ],
 )
-def test_a_question_that_cannot_be_meant_is_told_in_one_breath(flyweight, study, arguments, told):
+def test_an_invalid_comparison_is_refused_in_one_line(flyweight, study, arguments, reported):
     """With exit code 2, nothing on stdout, and no page written."""
     code, out, err = flyweight("compare", *arguments)
 
     assert (code, out) == (2, "")
     assert err.startswith("flyweight: ")
-    assert told in err
+    assert reported in err
     assert not (Path(os.environ["FLYWEIGHT_HOME"]) / "comparisons").exists()
 
 
-def test_until_sure_tells_each_look(flyweight, study):
+def test_until_sure_reports_each_look(flyweight, study):
     """On stderr, with the seeds so far; the result on stdout is the last one's."""
     code, out, err = flyweight("compare", "tiny", "low", "--until-sure", "--max-seeds", "3", "--json")
 
@@ -129,9 +129,9 @@ def test_a_journal_in_every_form(flyweight, study):
     rows = json.loads(forms["json"][1])["rows"]
     assert [row["changed"] for row in rows] == ["start", "lr 0.05 → 0.02"]
     assert len(list(csv.DictReader(io.StringIO(forms["csv"][1])))) == 2
-    for told in (text, forms["md"][1], forms["csv"][1], Path(forms["html"][1].strip()).read_text()):
-        assert "lr 0.05 → 0.02" in told
-        assert "one seed" not in told
+    for reported in (text, forms["md"][1], forms["csv"][1], Path(forms["html"][1].strip()).read_text()):
+        assert "lr 0.05 → 0.02" in reported
+        assert "one seed" not in reported
     assert {code for code, *_ in forms.values()} == {0}
 
 
@@ -196,7 +196,7 @@ STARTED = {
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["@latest"], "--before"),
         (["@latest", "--after", "  "], "note is empty"),
@@ -204,12 +204,12 @@ STARTED = {
         (["@latest", "--after", "x", "--author", " "], "--author must be a name"),
     ],
 )
-def test_a_note_that_cannot_be_meant_is_not_kept(flyweight, study, arguments, told):
+def test_an_invalid_note_is_not_stored(flyweight, study, arguments, reported):
     """Exit code 2 and one line."""
     code, _, err = flyweight("journal", "note", *arguments)
 
     assert code == 2
-    assert told in err
+    assert reported in err
     assert Store.open().notebook.notes() == ()
 
 
@@ -231,7 +231,7 @@ def test_a_step_knows_what_it_was_changed_from(flyweight, recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["--study", " "], "--study must be a name"),
         (["--study", "note"], "--study must be a name other than 'note'"),
@@ -239,12 +239,12 @@ def test_a_step_knows_what_it_was_changed_from(flyweight, recipe, tmp_path):
         (["--track", "clipboard"], "clipboard"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_before_anything_is_trained(flyweight, recipe, arguments, told):
+def test_what_cannot_be_kept_is_refused_before_anything_is_trained(flyweight, recipe, arguments, reported):
     """Exit code 2 and no run on record."""
     code, _, err = flyweight("train", recipe, *arguments)
 
     assert code == 2
-    assert told in err
+    assert reported in err
     assert Store.open().runs() == ()
 
 
@@ -289,7 +289,7 @@ def test_runs_are_listed_by_their_purpose(flyweight, home):
     assert [len(found["rows"][0]["runs"]) for found in journals] == [1, 2]
 
 
-def test_runs_are_told_to_trackers_as_they_happen(flyweight, recipe, home, monkeypatch):
+def test_runs_are_reported_to_trackers_as_they_happen(flyweight, recipe, home, monkeypatch):
     """By option and by setting; what could not be sent waits, and sync sends it."""
     pytest.importorskip("tensorboard")
     blocked = home / "trackers" / "tensorboard"
@@ -312,7 +312,7 @@ def test_runs_are_told_to_trackers_as_they_happen(flyweight, recipe, home, monke
 
 
 @pytest.mark.slow
-def test_ten_thousand_runs_are_told_in_about_a_second(home):
+def test_ten_thousand_runs_are_reported_in_about_a_second(home):
     """The journal of 10,000 runs costs less than ten times that of one: no work per run but arithmetic."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "evidence"))
     from recorded import record_seeds

@@ -64,7 +64,7 @@ def test_a_story_has_a_line_for_each_step_within_80_columns(flyweight: Command, 
     assert len(re.findall(rf"^{name}-|^002-b1", out, re.M)) == steps
 
 
-def test_a_step_is_told_in_full(flyweight: Command) -> None:
+def test_a_step_is_reported_in_full(flyweight: Command) -> None:
     """Every marked key with its value, every claim, and what the marks mean."""
     code, out, _ = flyweight("journey", "show", "001", "10")
 
@@ -89,7 +89,7 @@ def test_without_runs_only_counts_are_judged(flyweight: Command) -> None:
     assert Store.open().runs() == ()
 
 
-def test_a_rehearsal_trains_and_is_no_evidence(flyweight: Command) -> None:
+def test_a_quick_run_trains_and_is_no_evidence(flyweight: Command) -> None:
     """Each step once, one of which diverges; it says what it is, and no verdict rests on it."""
     code, out, err = flyweight("journey", "run", "000", "1", "5", "--quick")
 
@@ -123,7 +123,7 @@ def test_pages_are_made_again_from_what_they_keep(flyweight: Command, tmp_path: 
     assert "found no 004.json in nowhere" in err
 
 
-def test_a_page_of_somebody_else_is_not_written_over(flyweight: Command, tmp_path: Path) -> None:
+def test_a_page_that_flyweight_did_not_write_is_kept(flyweight: Command, tmp_path: Path) -> None:
     """Nor is anything else written then; a folder that keeps one document lists one."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("my notes")
@@ -175,7 +175,7 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
         (["import", "bytes.md"], 6, "UTF-8"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(
+def test_invalid_arguments_are_one_line(
     flyweight: Command, tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
     """With the documented exit code; nothing is written."""
@@ -190,8 +190,8 @@ def test_what_cannot_be_meant_is_one_line(
     assert not (tmp_path / "pages").exists()
 
 
-def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
-    """Ctrl-C ends it with the documented code; the same command goes on with the same run."""
+def test_a_stopped_journey_says_how_to_continue(tmp_path: Path) -> None:
+    """Ctrl-C ends it with the documented code; the same command continues with the same run."""
     options = ["--seeds", "2", "--at-once", "1", "--home", "kept"]
     process = ForkedCommand("journey", "run", "004", *options)
     store = Store.open(home=tmp_path / "kept")
@@ -209,7 +209,8 @@ def test_a_stopped_journey_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_the_bar_weighs_runs_by_their_work() -> None:
-    """Half of the work done in ten seconds leaves ten; an interrupted run is not over, a resumed one not begun anew."""
+    """Half of the work done in ten seconds leaves ten; an interrupted run is not over, a resumed one not started
+    again."""
     now = [0.0]
     bar = Overall({"small": 1.0, "large": 3.0}, {"small": 1, "large": 1}, clock=lambda: now[0])
     assert bar.figures() == "0 of 2 runs"

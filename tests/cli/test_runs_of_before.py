@@ -33,7 +33,7 @@ def home(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_database_is_migrated_and_every_row_is_there(lab):
-    """Runs that people asked for and runs of trials are told apart by their purpose."""
+    """Runs that people asked for and runs of trials are distinguished by their purpose."""
     store = Store.open(home=lab)
 
     assert {run.id for run in store.runs(purpose="run")} == {PLAIN, WITH_PROTOCOL, STOPPED}
@@ -73,7 +73,7 @@ def test_trials_of_before_are_known_to_the_doctor(flyweight):
     assert any("n = 2" in json.dumps(finding) for finding in json.loads(out)["findings"])
 
 
-def test_a_run_that_was_stopped_goes_on(flyweight, lab):
+def test_a_run_that_was_stopped_continues(flyweight, lab):
     """Its checkpoint is read, and it ends with a result."""
     code, _, err = flyweight("train", "--resume", STOPPED)
 

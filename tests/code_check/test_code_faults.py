@@ -432,7 +432,7 @@ def test_a_summed_loss_names_the_effective_learning_rate(tmp_path):
     assert findings[0].fix == "nn.CrossEntropyLoss()"
 
 
-def test_the_table_speaks_to_a_learner():
+def test_every_rule_has_an_explanation_for_learners():
     """Each fault has three sentences, a title and one of the severities; titles and codes are unique."""
     for one in FAULTS:
         sentences = re.split(r"[.;]?(?<=[a-z)%])\. +(?=[A-Z_a-z])", one.explanation)

@@ -93,7 +93,7 @@ def closed_port() -> int:
 
 
 def test_a_good_file_is_fetched_once(site, tmp_path):
-    """The first call downloads, the second asks nobody."""
+    """The first call downloads, the second asks no one."""
     site.files["/a"] = CONTENT
 
     (first,) = fetch([a_file(site.place("/a"))], tmp_path)
@@ -166,7 +166,7 @@ def test_a_file_that_is_always_cut_off_leaves_nothing(site, tmp_path):
     assert kept(tmp_path) == set()
 
 
-def test_after_a_404_the_mirror_is_asked(site, tmp_path):
+def test_after_a_404_the_mirror_is_used(site, tmp_path):
     """A refusal is not asked for twice."""
     site.files["/b"] = CONTENT
 

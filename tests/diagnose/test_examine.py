@@ -63,7 +63,7 @@ def copied(finished: RunRecord, store: Store, tmp_path: Path) -> Store:
 
 
 def began(store: Store, recipe: Recipe, **more: Any) -> RunRecord:
-    """The record of a run of this process that has only begun; nothing is trained."""
+    """The record of a run of this process that has only started; nothing is trained."""
     recipe = canonical(recipe)
     cost = plan(recipe).require().cost
     values = {
@@ -169,7 +169,7 @@ def test_the_catalogue_knows_the_sizes_of_what_it_names():
 
 
 def test_what_could_not_be_trained_is_refused(tiny):
-    """A net that does not parse and one over its budget are told as training would tell them."""
+    """A net that does not parse and one over its budget are reported as training would tell them."""
     with pytest.raises(RecipeError, match=r"model\.net"):
         examine_recipe(tiny("model.net=c6 zz"))
     with pytest.raises(OverBudgetError):
@@ -232,7 +232,7 @@ def test_no_file_of_a_run_folder_is_forgotten(store, finished):
 
 @pytest.mark.parametrize("name", LOST_WITH)
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["missing", "damaged"])
-def test_a_file_that_is_missing_or_damaged_is_told(store, finished, copied, name, spoil):
+def test_a_file_that_is_missing_or_damaged_is_reported(store, finished, copied, name, spoil):
     """What stood in it is None with a reason; all else is as it was, and nothing is raised."""
     whole, folder = subject_of_run(finished, store), copied.folder(finished.id).path
     spoil(folder / name)
@@ -260,8 +260,8 @@ def test_a_folder_that_is_gone_leaves_what_is_on_record(finished, copied):
     assert not copied.folder(finished.id).path.exists()
 
 
-def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
-    """Cost and sizes come from the figures; without those nothing can be said, and that is told."""
+def test_images_that_are_gone_leave_what_the_folder_reports(tmp_path, store):
+    """Cost and sizes come from the figures; without those nothing can be said, and that is reported."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
     with_images = subject_of_run(record, store)
     store.folder(record.id).file("probes").unlink()
@@ -276,7 +276,7 @@ def test_images_that_are_gone_leave_what_the_folder_tells(tmp_path, store):
         subject_of_run(record, store)
 
 
-def test_a_diverged_run_has_an_ending_and_no_answers(tiny, store):
+def test_a_diverged_run_has_an_ending_and_no_predictions(tiny, store):
     """Its first steps are there, its weights are not, and it says why."""
     record = run(tiny("train.lr=1e30", "target.accuracy=0.9"), seed=0, store=store, threads=1)
 
@@ -314,15 +314,15 @@ def test_a_run_that_came_to_no_end_is_a_case(tiny, store, status):
 
 
 def test_a_recipe_of_another_version_is_one_clear_line(store, tiny):
-    """Keys that this version does not know are told with the version that wrote them."""
+    """Keys that this version does not know are reported with the version that wrote them."""
     recipe = tiny()
     newer = {**canonical(recipe).model_dump(mode="json"), "sorcery": 1}
     record = replace(began(store, recipe), recipe=newer)
 
-    with pytest.raises(RecipeError, match=r"written by flyweight 0\.0 \(.*sorcery.*\); use that version") as told:
+    with pytest.raises(RecipeError, match=r"written by flyweight 0\.0 \(.*sorcery.*\); use that version") as shown:
         subject_of_run(record, store)
 
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(shown.value)
 
 
 def test_the_rate_of_the_curve_is_that_of_the_epochs(tiny, store):
@@ -374,7 +374,8 @@ def contradicted(subject: Subject) -> list[tuple[str, str, str]]:
 
 
 def test_a_document_that_counts_wrongly_is_contradicted_before_any_run(tmp_path):
-    """Step 10 of document 003 is told as 22,186 parameters; a recipe of its name with another net claims nothing."""
+    """Step 10 of document 003 is reported as 22,186 parameters; a recipe of its name with another net claims
+    nothing."""
     store = Store.open(home=tmp_path)
     step = load("003-10")
     record = ended(store, began(store, step))
@@ -415,7 +416,7 @@ def test_figures_in_descriptions_notes_and_targets_are_held_against_the_record(t
 
 
 def test_a_figure_of_another_seed_contradicts_nothing(tmp_path, tiny):
-    """A note tells of the recipe: one run on record that has the figure is enough."""
+    """A note reports of the recipe: one run on record that has the figure is enough."""
     store = Store.open(home=tmp_path)
     recipe = tiny()
     record = ended(store, began(store, recipe), correct=9900)
@@ -444,7 +445,7 @@ def test_damaged_figures_of_a_layer_table_are_not_taken(tmp_path, store):
 
 @pytest.mark.parametrize("classes", [{}, {"c6nb": "Conv2d", "bn": "BatchNorm2d", "do.1": "Dropout"}])
 def test_layer_tables_of_version_0_1_0_are_read(tmp_path, store, classes):
-    """They have no kind, and `jump`: the token of a layer tells its kind, or its class where a module was traced."""
+    """They have no kind, and `jump`: the token of a layer reports its kind, or its class where a module was traced."""
     record = run(tiny_recipe(tmp_path), seed=0, store=store, threads=1)
     path = store.folder(record.id).path / "result.json"
     result = json.loads(path.read_text())

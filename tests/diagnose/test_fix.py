@@ -74,15 +74,15 @@ def walked(steps: Sequence[FixStep]) -> list[tuple[str, bool]]:
 
 
 def test_a_recipe_with_three_faults_is_mended_one_after_the_other(tmp_path, store):
-    """Accuracy, cost and honesty are each accepted by their own rule; each step is told as it happens."""
+    """Accuracy, cost and honesty are each accepted by their own rule; each step is reported as it happens."""
     faults = ["train.lr=1e-6", "model.net=m2 m2 c6 r flat fc10 unused(fc8)", "protocol.seed_after_split=true"]
-    recipe, told = tiny_recipe(tmp_path, *LEARNING, *faults), list[FixStep]()
+    recipe, steps = tiny_recipe(tmp_path, *LEARNING, *faults), list[FixStep]()
 
-    outcome = fix_recipe(recipe, store=store, examine=examining(slow_rate, idle_layer, late_seed), on_step=told.append)
+    outcome = fix_recipe(recipe, store=store, examine=examining(slow_rate, idle_layer, late_seed), on_step=steps.append)
 
     assert outcome.is_done
     assert walked(outcome.steps) == [("LOW", True), ("IDLE", True), ("SEED", True)]
-    assert tuple(told) == outcome.steps
+    assert tuple(steps) == outcome.steps
     assert [change.key for change in diff(recipe, outcome.recipe)] == [
         "model.net",
         "train.lr",
@@ -94,7 +94,8 @@ def test_a_recipe_with_three_faults_is_mended_one_after_the_other(tmp_path, stor
 
 
 def test_a_remedy_that_does_not_help_is_tried_once_and_left(tmp_path, store):
-    """The walk goes on with the next finding, tries the first again on the changed recipe, and ends when all failed."""
+    """The walk continues with the next finding, tries the first again on the changed recipe, and ends when all
+    failed."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
     outcome = fix_recipe(recipe, store=store, examine=examining(useless, slow_rate), seeds=2)
@@ -119,7 +120,7 @@ def test_the_runs_of_a_step_are_those_of_the_next(tmp_path, store):
     assert len(store.runs(purpose="all")) == 6
 
 
-def test_a_walk_never_goes_in_a_circle(tmp_path, store):
+def test_a_fix_never_returns_to_an_earlier_recipe(tmp_path, store):
     """Two rules that contradict each other end the walk: a recipe that was left is not gone back to."""
 
     def larger(recipe: Recipe) -> Finding | None:
@@ -133,8 +134,8 @@ def test_a_walk_never_goes_in_a_circle(tmp_path, store):
     assert [alarm.code for alarm in outcome.left] == ["IDLE"]
 
 
-def test_an_honest_protocol_is_no_reason_to_try_again(tmp_path, store):
-    """Remedies are compared honestly anyway: with another protocol they would be the same runs once more."""
+def test_a_clean_protocol_is_no_reason_to_try_again(tmp_path, store):
+    """Remedies are compared cleanly anyway: with another protocol they would be the same runs once more."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "protocol.last_batch_loss=true")
 
     outcome = fix_recipe(recipe, store=store, examine=examining(last_batch, useless), seeds=2)
@@ -145,7 +146,7 @@ def test_an_honest_protocol_is_no_reason_to_try_again(tmp_path, store):
 
 
 def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
-    """It comes last, each figure that differs is told, and the most tries are not used up by it."""
+    """It comes last, each figure that differs is reported, and the most tries are not used up by it."""
     faults = ["train.lr=1e-6", "protocol.seed_after_split=true", "protocol.last_batch_loss=true"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *faults)
 
@@ -160,7 +161,7 @@ def test_all_that_switches_the_protocol_is_one_step_and_no_try(tmp_path, store):
 
 
 def test_two_faults_that_hide_each_other_are_mended_together(tmp_path, store):
-    """With either alone the net learns nothing, so neither remedy helps by itself; both at once do."""
+    """With either alone the net learns nothing, so neither remedy helps on its own; both at once do."""
     hidden = ["train.lr=1e6", "train.batch_size=120", "train.epochs=1", "train.schedule=constant"]
     recipe = tiny_recipe(tmp_path, *LEARNING, *hidden)
 
@@ -196,8 +197,8 @@ def test_what_failed_before_is_tried_again_after_what_was_never_tried(tmp_path, 
     assert codes == ["WOLF", "LOW", "NEW", "WOLF", "WOLF + NEW"]
 
 
-def test_the_same_walk_again_goes_on_after_the_max_steps(tmp_path, store):
-    """What is on record is told and is no try, so nothing is trained twice and the walk comes to its end."""
+def test_the_same_fix_again_continues_after_the_maximum_number_of_steps(tmp_path, store):
+    """What is on record is reported and is no try, so nothing is trained twice and the walk comes to its end."""
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
 
     def begin() -> FixOutcome:
@@ -226,7 +227,7 @@ def test_notes_and_advice_are_not_tried(tmp_path, store):
     assert store.runs(purpose="all") == ()
 
 
-def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
+def test_a_remedy_that_makes_no_recipe_is_reported_and_left(tmp_path, store):
     """A change that is too dear or none at all stops no walk."""
     wrong = [
         finding("DEAR", "model.net=flat fc500 fc10"),
@@ -244,7 +245,7 @@ def test_a_remedy_that_makes_no_recipe_is_told_and_left(tmp_path, store):
     assert store.runs(purpose="all") == ()
 
 
-def test_a_walk_stops_where_it_is_asked_to(tmp_path, store):
+def test_a_fix_stops_on_request(tmp_path, store):
     """What was tried until then stands; the fix is not finished."""
     stop = list[FixStep]()
     recipe = tiny_recipe(tmp_path, *LEARNING, "train.lr=1e-6")
@@ -263,7 +264,7 @@ def test_a_walk_stops_where_it_is_asked_to(tmp_path, store):
     assert outcome.recipe.train.lr == 0.05
 
 
-def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
+def test_a_fix_has_a_maximum_number_of_steps(tmp_path, store):
     """Whoever cries wolf with a new remedy each time is not listened to for ever."""
     recipe = tiny_recipe(tmp_path, "protocol.seed_after_split=true")
     changes = (f"train.eval_batch_size={n}" for n in range(1, 100))
@@ -284,7 +285,7 @@ def test_a_walk_has_so_many_steps_at_most(tmp_path, store):
     ("overrides", "options", "error"),
     [((), {"seeds": 1}, UsageError), ((), {"max_steps": 0}, UsageError), (("budget.params=10",), {}, OverBudgetError)],
 )
-def test_what_cannot_be_walked_is_refused_at_once(tmp_path, store, overrides, options, error):
+def test_invalid_input_of_a_fix_is_refused_at_once(tmp_path, store, overrides, options, error):
     """One seed proves nothing, no step leads nowhere, and a recipe over its budget is not trained."""
 
     def examine(_recipe: Recipe) -> Diagnosis:
@@ -295,7 +296,7 @@ def test_what_cannot_be_walked_is_refused_at_once(tmp_path, store, overrides, op
 
 
 def test_by_default_the_newest_run_is_looked_at_and_else_the_recipe_with_probes(tmp_path, store):
-    """A run tells more than a recipe; without one, rules that need images and first steps can still speak."""
+    """A run reports more than a recipe; without one, rules that need images and first steps can still speak."""
     recipe = tiny_recipe(tmp_path)
     look = examiner(store)
 

@@ -102,7 +102,7 @@ def test_a_curve_that_does_not_fall_has_no_range_and_no_crash(losses: tuple[floa
     assert "there is no range" in summary.reason
 
 
-def test_the_rate_at_which_a_seed_ended_is_told() -> None:
+def test_the_rate_at_which_a_seed_ended_is_reported() -> None:
     """At the step whose loss was no number, or at the last before it had exploded."""
     exploded = seed_of(valley(0.05, ends_at=1.0))
     without_number = seed_of((*valley(0.05, ends_at=1.0), None))
@@ -114,7 +114,7 @@ def test_the_rate_at_which_a_seed_ended_is_told() -> None:
 
 
 @pytest.mark.parametrize(("lr", "where"), [(0.0001, "below"), (0.04, "inside"), (3.0, "above")])
-def test_it_is_said_where_the_recipes_own_rate_lies(lr: float, where: str) -> None:
+def test_the_position_of_the_rate_of_the_recipe_is_shown(lr: float, where: str) -> None:
     """Below, inside or above the range, in a field and in the reason."""
     found = summed_up([seed_of(valley(bottom)) for bottom in (0.08, 0.1, 0.12)], lr, margin=1.0)
 
@@ -125,7 +125,7 @@ def test_it_is_said_where_the_recipes_own_rate_lies(lr: float, where: str) -> No
     assert found.suggestion == pytest.approx(math.sqrt(found.low * found.high))
 
 
-def test_one_seed_that_disagrees_moves_nothing_and_is_told() -> None:
+def test_one_seed_that_disagrees_moves_nothing_and_is_reported() -> None:
     """The range is that of the middle seed; the spread is the factor between the seeds' upper ends."""
     alike, odd = [valley(0.02), valley(0.02)], valley(0.5)
 
@@ -199,7 +199,7 @@ def test_rates_at_which_a_net_dies_are_out_of_its_range(tmp_path: Path) -> None:
     assert bad.status == "diverged" or (bad.validation_accuracy or 0) < 0.3
 
 
-def test_a_net_whose_loss_is_never_a_number_is_told_and_does_not_crash(tmp_path: Path) -> None:
+def test_a_net_whose_loss_is_never_a_number_is_reported_and_does_not_crash(tmp_path: Path) -> None:
     """From rates of 1e20 on the second step has no loss: every seed ends there, and nothing is advised."""
     _, found = range_of(tmp_path, *PLAIN, low=1e20, high=1e30)
 
@@ -226,7 +226,7 @@ def test_the_curve_is_that_of_the_recipes_own_training(tmp_path: Path) -> None:
         assert one.losses[0] == pytest.approx(loss.item(), rel=0.05)
 
 
-def test_a_summed_loss_is_told_per_image_and_asks_for_rates_smaller_by_the_batch(tmp_path: Path) -> None:
+def test_a_summed_loss_is_reported_per_image_and_asks_for_rates_smaller_by_the_batch(tmp_path: Path) -> None:
     """Sixteen times the loss at a sixteenth of the rate is the same training, so the range is a sixteenth, too."""
     _, mean = range_of(tmp_path, *PLAIN, "train.batch_size=15")
     _, summed = range_of(tmp_path, *PLAIN, "train.batch_size=15", "train.loss_reduction=sum")
@@ -275,7 +275,7 @@ def after(n: int) -> Callable[[], bool]:
     "options",
     [{"low": 0.0}, {"low": 1.0, "high": 0.1}, {"high": math.inf}, {"low": math.nan}, {"steps": 5}, {"seeds": 0}],
 )
-def test_what_cannot_be_meant_is_refused(tmp_path: Path, options: dict[str, float]) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path, options: dict[str, float]) -> None:
     """Rates that do not rise or are none, too few steps to see a curve, no seed."""
     with pytest.raises(UsageError, match="found"):
         lr_range(tiny_recipe(tmp_path), **options)  # type: ignore[arg-type]

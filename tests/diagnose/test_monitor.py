@@ -82,7 +82,7 @@ def found(doctor: DoctorMonitor, *events: Event) -> list[Found]:
     return [one for event in events for one in doctor.watch(event)]
 
 
-def test_what_is_found_is_told_once_and_at_the_first_epoch_that_shows_it():
+def test_a_finding_is_reported_once_at_the_first_epoch_that_shows_it():
     """Alarms of the recipe before the first step, alarms of the epochs as they come; no notes, nothing twice."""
     seen = found(doctor_monitor(), started(), *map(done, range(1, 6)))
 
@@ -114,8 +114,8 @@ def test_a_monitor_that_may_not_stop_has_no_reason_to():
     assert not doctor.reason
 
 
-def test_a_loss_that_flees_is_told_in_the_middle_of_an_epoch():
-    """The steps after the first ones are judged by themselves: a high start that has come down is none."""
+def test_a_loss_that_flees_is_reported_in_the_middle_of_an_epoch():
+    """The steps after the first ones are judged on their own: a high start that has come down is none."""
     doctor = doctor_monitor(may_stop=True)
 
     assert not found(doctor, look(10, 90.0), look(MIN_STEPS + 5, 90.0))
@@ -143,7 +143,7 @@ def test_guessing_is_not_fleeing_and_no_number_is_left_to_the_loop(loss):
 
 
 def test_looks_of_two_epochs_are_not_mixed():
-    """Running means start anew with an epoch."""
+    """Running means start again with an epoch."""
     assert not found(doctor_monitor(), look(90, 1.0, epoch=1), look(95, 90.0, epoch=2))
 
 
@@ -160,7 +160,7 @@ def test_a_loss_that_is_no_number_is_none_in_the_history():
     assert (line.epoch, line.train_loss, line.validation_loss, line.validation_accuracy) == (2, None, None, 0.8)
 
 
-def test_rules_are_asked_when_they_can_answer():
+def test_rules_run_when_they_have_what_they_need():
     """Those without needs before, those of the history alone during, all others after a run."""
     assert [one.code for one in rules_before(RULES)] == ["BE01", "BE02"]
     assert [one.code for one in rules_during(RULES)] == ["DU01", "DU02", "DU03"]

@@ -56,7 +56,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
 
 @pytest.fixture(scope="module")
 def plain_run(tiny: Callable[..., Recipe], store: Store) -> RunRecord:
-    """A run that nobody may change; its folder is copied for that."""
+    """A run that no one may change; its folder is copied for that."""
     return run(tiny(*PLAIN), seed=0, store=store, threads=1)
 
 
@@ -166,7 +166,8 @@ def test_classes_of_a_batch_are_those_that_training_reads(tmp_path, tiny):
     ],
 )
 def test_two_reads_of_an_image_differ_where_it_is_augmented(tiny, overrides, training, evaluation):
-    """Training images by the augmentation, unless a shared transform took it; told ones where the protocol has it."""
+    """Training images by the augmentation, unless a shared transform took it; reported ones where the protocol has
+    it."""
     recipe = tiny(*overrides)
 
     found = probe_reads(recipe, prepare(recipe, seed=0, device="cpu", threads=1))
@@ -380,7 +381,7 @@ def test_probes_are_kept_and_read_again(plain_run, store):
         lambda tables: tables["probes"].update(reads={"n": 1, "other": 2}),
     ],
 )
-def test_probes_of_other_weights_and_damaged_ones_are_made_anew(plain_run, store, spoil):
+def test_probes_of_other_weights_and_damaged_ones_are_made_again(plain_run, store, spoil):
     """Whatever is wrong with the file, the probes are those of the run, and the file is right afterwards."""
     expected = probes_of(plain_run, store)
     folder = store.folder(plain_run.id)
@@ -420,8 +421,8 @@ def test_a_folder_that_cannot_be_written_does_not_matter(tiny, tmp_path, plain_r
     path.rmdir()
 
 
-def test_a_stopped_run_keeps_no_probes_and_goes_on(tiny, store):
-    """What was looked at in the middle does not end up among the checksums of the run that goes on."""
+def test_a_stopped_run_keeps_no_probes_and_continues(tiny, store):
+    """What was looked at in the middle does not end up among the checksums of the run that continues."""
     asked = iter(range(100))
     stopped = run(tiny(*PLAIN), seed=3, store=store, threads=1, should_stop=lambda: next(asked) >= 4)
     halfway = probes_of(stopped, store)
@@ -470,7 +471,7 @@ def test_what_cannot_be_probed_says_why(tmp_path, tiny, folder):
     assert "weights.safetensors has changed" in changed["trained"]
 
 
-def test_a_net_that_cannot_take_a_step_is_told(tiny):
+def test_a_net_that_cannot_take_a_step_is_reported(tiny):
     """Batch norm over single values needs more than one image: the first steps are not there, the rest is."""
     found = probe(tiny("model.net=c4 gap bn flat fc10", "train.batch_size=1"), seed=0)
 

@@ -86,7 +86,7 @@ def test_a_run_that_diverged_counts_as_guessing(tmp_path, store):
     assert trial.line.endswith("(2 of 2 unchanged runs diverged; they count as guessing, 10 %)")
 
 
-def test_a_change_that_does_nothing_is_told_as_no_help(tmp_path, store):
+def test_a_change_that_does_nothing_is_reported_as_no_help(tmp_path, store):
     """Equal runs give p = 1 and no rank."""
     trial = try_remedy(tiny_recipe(tmp_path), finding("train.eval_batch_size=7"), store=store, seeds=3)
 
@@ -98,7 +98,7 @@ def test_a_change_that_does_nothing_is_told_as_no_help(tmp_path, store):
     assert trial.line.endswith(": does not help")
 
 
-def test_a_change_for_the_worse_is_told_as_no_help(tmp_path, store):
+def test_a_change_for_the_worse_is_reported_as_no_help(tmp_path, store):
     """However sure a loss is, it is no gain."""
     recipe = tiny_recipe(tmp_path, *LEARNING)
 
@@ -144,7 +144,7 @@ def test_less_is_no_gain_where_accuracy_pays_for_it_or_nothing_is_saved(tmp_path
 
 
 @pytest.mark.parametrize("judged_on", ["test", "train"])
-def test_accuracy_is_measured_on_images_held_out_whatever_the_protocol_tells(tmp_path, store, judged_on):
+def test_accuracy_is_measured_on_held_out_images_for_every_protocol(tmp_path, store, judged_on):
     """A recipe that is judged on test or training images is tried with validation images, both arms alike."""
     recipe = tiny_recipe(
         tmp_path,
@@ -172,35 +172,35 @@ def test_a_lost_augmentation_stays_lost_in_the_unchanged_arm(tmp_path, store):
     trial = try_remedy(recipe, finding("protocol.shared_transform=none"), store=store, seeds=2)
 
     assert trial is not None
-    told = [run.recipe["protocol"]["shared_transform"] for run in records(store, trial)]
-    assert told == ["evaluation"] * 2 + ["none"] * 2
+    shown = [run.recipe["protocol"]["shared_transform"] for run in records(store, trial)]
+    assert shown == ["evaluation"] * 2 + ["none"] * 2
 
 
 # Each slip of a protocol, the change that ends it, and how the two figures follow from the files of a run.
 SLIPS: Mapping[str, tuple[str, Callable[..., float], Callable[..., float]]] = {
     "protocol.evaluate_augmented=true": (
         "protocol.evaluate_augmented=false",
-        lambda told, **_: share(told[-1]["validation"]),
+        lambda rows, **_: share(rows[-1]["validation"]),
         lambda epochs, **_: epochs[-1].validation_accuracy,
     ),
     "protocol.shared_transform=training": (
         "protocol.shared_transform=none",
-        lambda told, **_: share(told[-1]["validation"]),
+        lambda rows, **_: share(rows[-1]["validation"]),
         lambda epochs, **_: epochs[-1].validation_accuracy,
     ),
     "protocol.evaluate_on=train": (
         "protocol.evaluate_on=validation",
-        lambda told, result, **_: share(told[result["best_epoch"] - 1]["test"]),
+        lambda rows, result, **_: share(rows[result["best_epoch"] - 1]["test"]),
         lambda result, **_: share(result["test"]),
     ),
     "protocol.evaluate_on=test": (
         "protocol.evaluate_on=validation",
-        lambda told, **_: max(share(row["test"]) for row in told),
-        lambda told, **_: share(told[-1]["test"]),
+        lambda rows, **_: max(share(row["test"]) for row in rows),
+        lambda rows, **_: share(rows[-1]["test"]),
     ),
     "protocol.test_every_epoch=true": (
         "protocol.test_every_epoch=false",
-        lambda told, **_: max(share(row["test"]) for row in told),
+        lambda rows, **_: max(share(row["test"]) for row in rows),
         lambda result, **_: share(result["test"]),
     ),
     "train.keep=best": (
@@ -210,12 +210,12 @@ SLIPS: Mapping[str, tuple[str, Callable[..., float], Callable[..., float]]] = {
     ),
     "protocol.last_batch_loss=true": (
         "protocol.last_batch_loss=false",
-        lambda told, **_: told[-1]["train"]["loss"],
+        lambda rows, **_: rows[-1]["train"]["loss"],
         lambda epochs, **_: epochs[-1].train_loss,
     ),
     "protocol.loss_divided_twice=true": (
         "protocol.loss_divided_twice=false",
-        lambda told, **_: told[-1]["validation"]["loss"],
+        lambda rows, **_: rows[-1]["validation"]["loss"],
         lambda epochs, **_: epochs[-1].validation_loss,
     ),
 }
@@ -226,8 +226,9 @@ def share(figures: Mapping[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("slip", SLIPS)
-def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip):
-    """Only the unchanged recipe runs; what it told and what is honest follow from its files, and the change helps."""
+def test_a_remedy_for_honesty_compares_figures_of_the_same_runs(tmp_path, store, slip):
+    """Only the unchanged recipe runs; what it reported and what is clean follow from its files, and the change
+    helps."""
     end, was_told, is_honest = SLIPS[slip]
     nothing_held_out = ["data.validation=none"] if "evaluate_on" in slip else []
     kept = ["train.keep=last"] if "test_every_epoch" in slip else []
@@ -242,7 +243,7 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
     assert [run.seed for run in runs] == [0, 1]
     files = [
         {
-            "told": store.folder(run.id).reported().as_dict()["epochs"],
+            "rows": store.folder(run.id).reported().as_dict()["epochs"],
             "result": store.folder(run.id).result().as_dict(),
             "epochs": store.epochs(run.id),
         }
@@ -256,7 +257,7 @@ def test_honesty_is_proved_by_the_figures_of_the_same_runs(tmp_path, store, slip
     assert trial.paired.effect == pytest.approx((sum(reported) - sum(clean)) / 2)
 
 
-def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
+def test_nothing_is_trained_if_no_reported_figure_would_differ(tmp_path, store):
     """Splits that differ from seed to seed tell no figure wrongly: the change is right and costs nothing to try."""
     recipe = tiny_recipe(tmp_path, "protocol.seed_after_split=true")
 
@@ -270,7 +271,7 @@ def test_where_no_figure_is_told_otherwise_nothing_is_trained(tmp_path, store):
 
 
 def test_a_change_that_leaves_the_switch_on_is_no_help(tmp_path, store):
-    """From the test images to the training images is no way to an honest figure."""
+    """From the test images to the training images is no way to an clean figure."""
     recipe = tiny_recipe(tmp_path, "data.validation=none", "protocol.evaluate_on=test")
 
     trial = try_remedy(recipe, finding("protocol.evaluate_on=train", gain="honesty"), store=store, seeds=2)
@@ -292,7 +293,7 @@ def test_trials_of_one_recipe_share_its_runs(tmp_path, store):
     assert len(store.runs(purpose="all")) == 6
 
 
-def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
+def test_a_stopped_trial_continues_where_it_stood(tmp_path, store):
     """There is no trial until every seed is over; what is finished is kept, and what was stopped is resumed."""
     recipe, seen = tiny_recipe(tmp_path, "train.epochs=12"), list[Event]()
 
@@ -316,7 +317,7 @@ def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
 
 
 @pytest.mark.parametrize(
-    ("changes", "seeds", "error", "told"),
+    ("changes", "seeds", "error", "shown"),
     [
         (("train.lr=0.02",), 1, UsageError, "2 seeds or more"),
         ((), 0, UsageError, "found 0"),
@@ -325,9 +326,9 @@ def test_a_stopped_trial_goes_on_where_it_stood(tmp_path, store):
         (("model.net=flat fc500 fc10",), 2, OverBudgetError, "parameters"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_before_anything_is_spent(tmp_path, store, changes, seeds, error, told):
+def test_what_cannot_be_tried_is_refused_before_anything_is_spent(tmp_path, store, changes, seeds, error, shown):
     """Too few seeds, a change that no recipe can have, a net that cannot answer or that the budget does not allow."""
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=shown):
         try_remedy(tiny_recipe(tmp_path), finding(*changes), store=store, seeds=seeds)
 
     assert store.runs(purpose="all") == ()
@@ -383,7 +384,7 @@ def test_trials_are_kept_one_a_code_and_read_again(tmp_path):
 
 
 def test_trials_that_version_0_1_0_kept_are_read(tmp_path):
-    """It called the two figures of a run told and honest."""
+    """It called the two figures of a run reported and clean."""
     folder, one = RunFolder(path=tmp_path), replace(made("EV08"), reported=(0.1,), clean=(0.2,))
     keep_trials(folder, [one])
     path = folder.file("trials")
@@ -397,7 +398,7 @@ DAMAGED: Sequence[bytes] = (b"", b"{", b"{}", b"[1]", b'[{"code": "LR01"}]', b"\
 
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_trials_are_reported_and_stop_no_diagnosis(tmp_path, content):
-    """Whoever asks for trials hears of the damage in one line; a diagnosis goes on as if nothing had been tried."""
+    """Whoever asks for trials hears of the damage in one line; a diagnosis continues as if nothing had been tried."""
     RunFolder(path=tmp_path).file("trials").write_bytes(content)
 
     with pytest.raises(DataError, match="must hold trials") as raised:
@@ -407,7 +408,7 @@ def test_damaged_trials_are_reported_and_stop_no_diagnosis(tmp_path, content):
     assert read_tried(RunFolder(path=tmp_path)) == ()
 
 
-def test_damaged_trials_are_written_anew(tmp_path):
+def test_damaged_trials_are_written_again(tmp_path):
     """What cannot be read cannot be kept, and a new trial is."""
     RunFolder(path=tmp_path).file("trials").write_bytes(b"{")
 

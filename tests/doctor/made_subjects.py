@@ -136,7 +136,7 @@ def made_parent(correct: int = 9_850, factors: Sequence[str] = ("lr 0.1 → 0.05
 
 
 def made_images(**changes: Any) -> ImageProbe:
-    """What MNIST says by itself, as it was measured with split seed 0, but for `changes`."""
+    """What MNIST says on its own, as it was measured with split seed 0, but for `changes`."""
     measured: dict[str, Any] = {
         "n": {"train": 55_000, "validation": 5_000, "test": N_TEST},
         "validation_in_train": 0,

@@ -51,9 +51,9 @@ def test_every_point_of_the_audit_is_replayed():
     assert len(set(map(name_of, DOCUMENT_FAULTS))) == 23
     assert {fault.code for fault in DOCUMENT_FAULTS} <= {rule.code for rule in RULES}
     for fault in DOCUMENT_FAULTS:
-        told = step_of(fault.step)
-        assert told is not None, fault.step
-        assert told[1].recipe == load(fault.step)
+        reported = step_of(fault.step)
+        assert reported is not None, fault.step
+        assert reported[1].recipe == load(fault.step)
 
 
 @pytest.mark.parametrize("fault", BEFORE_A_RUN, ids=name_of)
@@ -122,7 +122,7 @@ def test_the_recipe_that_is_changed_below_is_healthy(store, trained):
 
 
 def test_a_claim_against_its_own_output_is_named_first(store, trained):
-    """As 002-3b, told as more than 95 % and printed as 92.40 %: told here as more than it can have."""
+    """As 002-3b, reported as more than 95 % and printed as 92.40 %: reported here as more than it can have."""
     record = trained("description=Test accuracy over 99.5 %.")
     assert record.test_accuracy < 0.99
 
@@ -170,7 +170,7 @@ def empty(tmp_path: Path) -> Store:
 
 
 def test_without_a_single_run_every_fault_is_looked_for_in_its_recipe(empty):
-    """Nothing is assumed of the store: what needs a run is told to need one, all else has its ranks."""
+    """Nothing is assumed of the store: what needs a run is reported to need one, all else has its ranks."""
     found = replays(empty)
 
     assert [(one.number, one.step, one.code) for one in found] == [
@@ -186,7 +186,7 @@ def test_without_a_single_run_every_fault_is_looked_for_in_its_recipe(empty):
 
 
 def test_a_run_of_a_step_is_looked_at_before_its_recipe(empty):
-    """One that is over, as it ended; one that has only begun is passed over."""
+    """One that is over, as it ended; one that has only started is passed over."""
     diverged, begun = started(empty, load("002-2a")), started(empty, load("003-12"))
     empty.finish(diverged.id, "diverged", message="loss nan at epoch 1, step 3")
 
@@ -199,7 +199,7 @@ def test_a_run_of_a_step_is_looked_at_before_its_recipe(empty):
 
 
 def started(store: Store, recipe: Recipe) -> RunRecord:
-    """The record of a run of this process that has only begun; nothing is trained."""
+    """The record of a run of this process that has only started; nothing is trained."""
     resolved = plan(recipe).require()
     recipe, cost = resolved.recipe, resolved.cost
     return store.start(

@@ -171,7 +171,7 @@ def write_test_images_that_validate(folder: Path) -> Path:
 
 
 def wrong_numbers(diagnosis: Diagnosis, known: Mapping[str, Any]) -> list[str]:
-    """Every evidence whose source gives something else than what is told."""
+    """Every evidence whose source gives something else than what is reported."""
     return [
         f"{finding.code}, {evidence.what}: {evidence.value!r} is told, {evidence.source} is {value!r}"
         for finding in diagnosis.findings
@@ -188,25 +188,25 @@ def made_again(source: str, known: Mapping[str, Any]) -> Any:
         return error
 
 
-def is_same(told: EvidenceValue, found: Any) -> bool:
+def is_same(value: EvidenceValue, found: Any) -> bool:
     """Texts, truths and counts are equal; a measured number may differ in its last digits by the order of sums."""
-    if isinstance(told, str | bool) or isinstance(found, str | bool):
-        return type(told) is type(found) and told == found
+    if isinstance(value, str | bool) or isinstance(found, str | bool):
+        return type(value) is type(found) and value == found
     if not isinstance(found, int | float):
         return False
-    return told == found if isinstance(told, int) else math.isclose(told, found, rel_tol=1e-9, abs_tol=1e-12)
+    return value == found if isinstance(value, int) else math.isclose(value, found, rel_tol=1e-9, abs_tol=1e-12)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_number_follows_from_the_files_of_the_run(looked, name):
-    """Each source, evaluated over what stands in the folder, gives the value that is told."""
+    """Each source, evaluated over what stands in the folder, gives the value that is reported."""
     one = looked[name]
 
     assert one.diagnosis.findings
     assert wrong_numbers(one.diagnosis, one.names()) == []
 
 
-def test_nearly_every_rule_has_spoken(looked):
+def test_nearly_every_rule_found_something(looked):
     """What the test above has seen is not a few easy findings."""
     findings = [finding for one in looked.values() for finding in one.diagnosis.findings]
     codes = {finding.code for finding in findings}
@@ -309,7 +309,7 @@ def test_probes_are_measured_again_as_they_were(looked):
 def test_images_are_compared_as_anybody_would(looked, name):
     """Copies, means and classes of the probe are those of a plain look into the arrays."""
     one = looked[name]
-    told = as_attributes(probes_of_files(one.folder)["images"])
+    reported = as_attributes(probes_of_files(one.folder)["images"])
 
     with np.load(one.examined.recipe.data.name) as arrays, np.load(one.folder / "predictions.npz") as kept:
         held_out = kept["validation_indices"]
@@ -319,14 +319,14 @@ def test_images_are_compared_as_anybody_would(looked, name):
         trained[held_out] = is_own
         test, train_images = arrays["x_test"], arrays["x_train"][trained]
 
-    assert told.n.validation == len(validation)
-    assert told.n.test == len(test)
-    assert told.mean.validation == pytest.approx(validation.mean() / 255)
-    assert told.sd.test == pytest.approx(test.std() / 255)
-    assert told.test_in_validation == copies(test, validation)
-    assert told.n.train == sum(told.class_counts)
+    assert reported.n.validation == len(validation)
+    assert reported.n.test == len(test)
+    assert reported.mean.validation == pytest.approx(validation.mean() / 255)
+    assert reported.sd.test == pytest.approx(test.std() / 255)
+    assert reported.test_in_validation == copies(test, validation)
+    assert reported.n.train == sum(reported.class_counts)
     # Only some of the training images train, so no more copies are among those than among all.
-    assert told.validation_in_train <= copies(validation, train_images)
+    assert reported.validation_in_train <= copies(validation, train_images)
 
 
 def copies(images: np.ndarray, others: np.ndarray) -> int:

@@ -99,7 +99,7 @@ def test_a_run_that_finished_no_epoch_has_a_history_without_lines(folder):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_not_there_is_none(folder, name):
-    """So too where the whole folder is gone."""
+    """So too where the complete folder is gone."""
     (folder / name).unlink()
 
     assert FILES[name](folder) is None
@@ -121,15 +121,15 @@ DAMAGED: dict[str, tuple[bytes, ...]] = {
 
 
 @pytest.mark.parametrize(("name", "content"), [(name, content) for name in FILES for content in DAMAGED[name]])
-def test_a_damaged_file_is_told_in_one_line(folder, name, content):
+def test_a_damaged_file_is_reported_in_one_line(folder, name, content):
     """Anything else than what belongs there is a DataError that names the file and what must be in it."""
     (folder / name).write_bytes(content)
 
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as shown:
         FILES[name](folder)
 
-    assert f"{name} must hold " in str(told.value)
-    assert "\n" not in str(told.value)
+    assert f"{name} must hold " in str(shown.value)
+    assert "\n" not in str(shown.value)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_predictions_that_do_not_fit_their_labels_are_refused(folder, labels, pr
 
 @pytest.mark.parametrize("name", FILES)
 def test_half_a_file_is_none_of_ours(folder, name):
-    """Every beginning of a file is either damage, told as such, or still reads as a shorter one."""
+    """Every beginning of a file is either damage, reported as such, or still reads as a shorter one."""
     whole = (folder / name).read_bytes()
     refused = 0
     for size in range(0, len(whole), max(1, len(whole) // 40)):
@@ -166,7 +166,7 @@ def test_half_a_file_is_none_of_ours(folder, name):
     assert refused > 5
 
 
-def test_a_folder_in_place_of_a_file_is_told(folder):
+def test_a_folder_in_place_of_a_file_is_reported(folder):
     """What cannot be opened is a DataError, too."""
     assert len(FILES) == 4
     for name, read in FILES.items():

@@ -83,7 +83,7 @@ def test_no_evidence_says_what_the_seeds_can_show(store):
     assert not found.is_settled
 
 
-def test_one_seed_each_tells_of_two_nets_only(store):
+def test_one_seed_each_reports_of_two_nets_only(store):
     """The exact McNemar test is named, and nothing is claimed over seeds however great the effect."""
     record_seeds(store, [900])
     record_seeds(store, [990], "train.lr=0.2")
@@ -136,7 +136,7 @@ def test_a_recipe_of_the_path_that_would_be_none_is_left_out():
 
 
 def test_a_change_without_effect_confounds_nothing(store):
-    """A budget or the size of an evaluation batch is told and blamed for nothing."""
+    """A budget or the size of an evaluation batch is reported and blamed for nothing."""
     changes = ("train.lr=0.2", "budget.params=20k", "train.eval_batch_size=500")
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, *changes)
@@ -148,7 +148,7 @@ def test_a_change_without_effect_confounds_nothing(store):
     assert found.ablation_path == ()
 
 
-def test_images_are_counted_as_the_runs_answered_them(store):
+def test_images_are_counted_by_the_predictions_of_the_runs(store):
     """Gained and lost are those that most seeds of one side alone read."""
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
@@ -167,7 +167,7 @@ def test_images_are_counted_as_the_runs_answered_them(store):
 
 
 def test_without_predictions_the_seeds_still_speak(store):
-    """What cannot be told is named with the folder that is not there."""
+    """What cannot be reported is named with the folder that is not there."""
     record_seeds(store, GOOD, with_files=False)
     record_seeds(store, BETTER, "train.lr=0.2")
 
@@ -180,7 +180,7 @@ def test_without_predictions_the_seeds_still_speak(store):
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 half of one"])
-def test_damaged_predictions_are_told_not_trusted(store, content):
+def test_damaged_predictions_are_reported_not_trusted(store, content):
     """An empty, a foreign and a cut-off file alike."""
     runs = record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
@@ -204,7 +204,7 @@ def test_a_pickle_among_the_predictions_is_never_loaded(store):
     assert any("must hold a row of probabilities" in caveat for caveat in found.caveats)
 
 
-def test_figures_that_cannot_be_read_are_told(store):
+def test_figures_that_cannot_be_read_are_reported(store):
     """Memory and bytes are then those of the other runs."""
     runs = record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")
@@ -227,7 +227,7 @@ def test_results_on_other_images_are_refused(store):
         compared(store, "train.lr=0.2")
 
 
-def test_other_splits_are_refused_on_validation_and_told_on_test(store):
+def test_other_splits_are_refused_on_validation_and_reported_on_test(store):
     """The validation images are not the same ones then; the test images are."""
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, "data.split_seed=1", split_hash="6" * 64)
@@ -246,7 +246,7 @@ def test_a_result_is_not_compared_with_itself(store):
         compared(store)
 
 
-def test_what_else_differed_is_told(store):
+def test_other_differences_are_listed(store):
     """Threads, versions, other code, other epochs, repeats, diverged and open runs: each has its line."""
     changes = ("train.epochs=6", "train.lr=0.2")
     record_seeds(store, GOOD)
@@ -257,15 +257,15 @@ def test_what_else_differed_is_told(store):
     record_seeds(store, [0], *changes, first_seed=6, status="diverged", environment=other)
     record_seeds(store, [0], *changes, first_seed=7, status="interrupted")
 
-    told = "\n".join(compared(store, *changes).caveats)
+    reported = "\n".join(compared(store, *changes).caveats)
 
-    assert "threads differ: 1 and 2" in told
-    assert "torch differ: 2.13.0 and 2.12.0" in told
-    assert "different versions of flyweight's code" in told
-    assert "epochs 5 → 6: the effect includes the other length of training" in told
-    assert "1 run of seeds that ran again" in told
-    assert "1 of 7 seeds of base diverged" in told
-    assert "1 run not over or without a result" in told
+    assert "threads differ: 1 and 2" in reported
+    assert "torch differ: 2.13.0 and 2.12.0" in reported
+    assert "different versions of flyweight's code" in reported
+    assert "epochs 5 → 6: the effect includes the other length of training" in reported
+    assert "1 run of seeds that ran again" in reported
+    assert "1 of 7 seeds of base diverged" in reported
+    assert "1 run not over or without a result" in reported
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_plan_lowers_the_level_for_good(store):
     assert any("2 planned tests" in caveat for caveat in after.caveats)
 
 
-def test_a_plan_that_looked_at_other_images_is_told(store):
+def test_a_plan_that_looked_at_other_images_is_reported(store):
     """The number of seeds was chosen by what the test images said; the validation images are not free of that."""
     record_seeds(store, GOOD)
     record_seeds(store, BETTER, "train.lr=0.2")

@@ -111,18 +111,18 @@ class TestDifference:
         assert 0.03 <= found <= 0.08
 
     @pytest.mark.parametrize(
-        ("n_a", "n_b", "spreads", "told"),
+        ("n_a", "n_b", "spreads", "reported"),
         [(3, 3, 1, 0.035), (5, 5, 1, 0.044), (10, 10, 1, 0.049), (3, 3, 4, 0.055), (3, 10, 1, 0.065)],
     )
-    def test_the_errors_told_in_its_docstring_are_those_it_makes(
-        self, n_a: int, n_b: int, spreads: float, told: float
+    def test_the_errors_reported_in_its_docstring_are_those_it_makes(
+        self, n_a: int, n_b: int, spreads: float, reported: float
     ) -> None:
         """Over 20,000 pairs that do not differ the share called different is the documented one, within 0.6 points."""
         generator = np.random.default_rng(7)
         a = accuracies(generator, (20_000, n_a))
         b = accuracies(generator, (20_000, n_b), sd=0.0005 * spreads)
 
-        assert share_called_different(a, b) == pytest.approx(told, abs=0.006)
+        assert share_called_different(a, b) == pytest.approx(reported, abs=0.006)
 
     @pytest.mark.parametrize("n", [3, 5, 10])
     @pytest.mark.parametrize("sd_in_images", [0.05, 0.2, 0.5])
@@ -133,7 +133,7 @@ class TestDifference:
 
         assert share_called_different(a, b) <= 0.055
 
-    def test_constant_answers_keep_an_interval(self) -> None:
+    def test_constant_predictions_keep_an_interval(self) -> None:
         """Two collapsed groups, 11.35 % and 10.28 % in every seed, differ; two that are equal have p = 1."""
         apart = difference([0.1135] * 3, [0.1028] * 3, resolution=IMAGE)
         equal = difference([0.1135] * 3, [0.1135] * 3, resolution=IMAGE)
@@ -201,8 +201,8 @@ class TestMcNemar:
         discordant = found.only_a + found.only_b
         assert found.p == (pytest.approx(binomtest(found.only_b, discordant).pvalue) if discordant else 1)
 
-    def test_runs_that_agree_everywhere_are_not_told_apart(self) -> None:
-        """No image tells: p is 1."""
+    def test_runs_that_agree_everywhere_are_not_distinguished(self) -> None:
+        """No image reports: p is 1."""
         assert mcnemar([True, False], [True, False]) == McNemar(both=1, only_a=0, only_b=0, neither=1, p=1.0)
 
     @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ class TestBootstrap:
         assert found[0] == found[1]
 
     @pytest.mark.parametrize("all_right", [False, True])
-    def test_groups_that_answer_alike_everywhere_have_an_interval_round_their_effect(self, all_right: bool) -> None:
+    def test_groups_with_equal_predictions_have_an_interval_around_their_effect(self, all_right: bool) -> None:
         """Nothing to resample, whether b equals a or has all that a lacks: a thin interval, no division by 0."""
         a = np.zeros((3, 50), bool)
         b = np.full((3, 50), all_right)

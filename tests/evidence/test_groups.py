@@ -38,7 +38,7 @@ def test_seeds_of_one_recipe_are_one_group_in_the_order_of_their_seeds(store):
 
 
 def test_a_seed_that_ran_twice_counts_once(store):
-    """Its newest run is taken and the other is told: the same run again is no second opinion."""
+    """Its newest run is taken and the other is reported: the same run again is no second opinion."""
     record_seeds(store, [990, 991])
     again = record_seeds(store, [993])
 

@@ -81,7 +81,7 @@ def test_a_spread_from_few_seeds_asks_for_more() -> None:
 
 
 @pytest.mark.parametrize("true_sd", [0.0005, 0.0015, 0.003])
-def test_a_planted_effect_is_found_with_the_seeds_that_were_asked_for(true_sd: float) -> None:
+def test_a_planted_effect_is_found_with_the_computed_number_of_seeds(true_sd: float) -> None:
     """0.3 points, from pilots of 3 + 3 seeds to the verdict on new ones: found in 80 % of whole experiments or more.
 
     25 pilots at equally likely sds, lucky ones and unlucky; 1,600 experiments with the seeds that each asks for. The
@@ -100,7 +100,7 @@ def test_a_planted_effect_is_found_with_the_seeds_that_were_asked_for(true_sd: f
     assert np.mean(found) >= 0.80
 
 
-def test_what_no_number_of_seeds_shows_is_told_by_none() -> None:
+def test_an_effect_that_no_number_of_seeds_shows_gives_none() -> None:
     """No effect, or one that needs more than the most one would train."""
     assert seeds_needed(0.0, 0.001) is None
     assert seeds_needed(0.0001, 0.001, max_n=100) is None

@@ -117,7 +117,7 @@ def test_each_further_look_costs() -> None:
     assert found == [sequential_level(tuple((n, n) for n in range(3, last + 1))) for last in range(4, 12)]
 
 
-def test_a_plan_that_was_asked_for_is_remembered() -> None:
+def test_a_requested_plan_is_stored() -> None:
     """The second time it costs less than a tenth of the first, in processor time; the best of three plans."""
     first, again = [], []
     for ahead in (1, 2, 3):

@@ -25,7 +25,7 @@ def test_wilson_is_the_published_interval(correct: int, count: int, low: float, 
 @given(st.integers(1, 100_000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
 @settings(max_examples=60, deadline=None)
 def test_wilson_holds_the_proportion_and_solves_its_own_equation(counts: tuple[int, int]) -> None:
-    """Each end p satisfies (p̂ - p)² = z² p (1 - p) / n, the definition of the score interval; p̂ lies between."""
+    """Each end p satisfies (p̂ - p)² = z² p (1 - p) / n, the definition of the score interval; p̂ is between."""
     correct, count = counts
     proportion, z = correct / count, 1.959963984540054
 
@@ -117,7 +117,7 @@ def test_mean_interval_covers_the_truth_as_often_as_it_says(n: int, confidence: 
 
 
 def test_one_value_has_no_spread_and_no_interval() -> None:
-    """A single seed tells nothing about the next one, and the summary says so by None."""
+    """A single seed reports nothing about the next one, and the summary says so by None."""
     found = mean_interval([0.994])
 
     assert (found.n, found.mean, found.sd, found.low, found.high) == (1, 0.994, None, None, None)

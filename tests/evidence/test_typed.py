@@ -39,7 +39,7 @@ def test_a_right_a_rounded_and_a_limited_count_are_let_be(text: str) -> None:
         ("1.9m parameters", "1.9m parameters"),
     ],
 )
-def test_a_count_that_cannot_be_is_told(text: str, wrong: str) -> None:
+def test_a_count_that_cannot_be_is_reported(text: str, wrong: str) -> None:
     """With the words that make it a limit."""
     assert list(typed_otherwise(text, 19_378)) == [wrong]
 

@@ -43,9 +43,9 @@ def test_a_p_that_was_adjusted_decides() -> None:
     assert kind_of(effect, p=0.06, level=0.05, factors=()) == "no evidence"
 
 
-@pytest.mark.parametrize(("level", "told"), [(0.05, "95% interval"), (0.0153, "98.5% interval")])
-def test_the_interval_is_called_by_its_confidence(level: float, told: str) -> None:
+@pytest.mark.parametrize(("level", "reported"), [(0.05, "95% interval"), (0.0153, "98.5% interval")])
+def test_the_interval_is_called_by_its_confidence(level: float, reported: str) -> None:
     """A plan with many looks asks for more, and says so."""
     effect: Effect = difference([0.980, 0.981, 0.982], [0.990, 0.991, 0.992], confidence=1 - level)
 
-    assert told in judge(effect, p=effect.p, level=level).sentence
+    assert reported in judge(effect, p=effect.p, level=level).sentence

@@ -27,7 +27,7 @@ from tiny import TEST, TRAIN, tiny_recipe
 HELD_OUT, BATCH, EPOCHS = 40, 16, 2
 PARTS = ("train", "validation", "test")
 
-# What changes neither who trains on what nor how it is honestly measured.
+# What changes neither who trains on what nor how it is cleanly measured.
 ONLY_TOLD = (
     "evaluate_augmented=true",
     "shared_transform=training",
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
-    """The tiny recipe under a protocol; the last epoch is kept, so that told and honest figures are of one net."""
+    """The tiny recipe under a protocol; the last epoch is kept, so that reported and clean figures are of one net."""
     folder = tmp_path_factory.mktemp("images")
 
     def make(*switches: str, **changed: str) -> Recipe:
@@ -72,7 +72,7 @@ def result(store: Store, record: RunRecord) -> dict[str, Any]:
     return store.folder(record.id).result().as_dict()
 
 
-def told(store: Store, record: RunRecord) -> list[dict[str, Any]]:
+def reported_rows(store: Store, record: RunRecord) -> list[dict[str, Any]]:
     return store.folder(record.id).reported().as_dict()["epochs"]
 
 
@@ -85,7 +85,7 @@ def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
 
 
 def honest(store: Store, record: RunRecord) -> list[Any]:
-    """Every figure that is measured in the same way whatever the protocol tells; no seconds."""
+    """Every figure that is measured in the same way whatever the protocol reports; no seconds."""
     epochs = [
         (line.train_loss, line.train_accuracy, line.validation_loss, line.validation_accuracy)
         for line in store.epochs(record.id)
@@ -130,7 +130,7 @@ def test_a_run_with_nothing_held_out_is_kept_apart(recipe, store, trained, judge
     assert record.recipe["data"]["validation"] is None
 
 
-def test_without_a_protocol_nothing_is_told(store, trained):
+def test_without_a_protocol_there_are_no_reported_metrics(store, trained):
     """No file, no words, and the test images are opened once."""
     record = trained()
 
@@ -141,24 +141,24 @@ def test_without_a_protocol_nothing_is_told(store, trained):
 
 
 @pytest.mark.parametrize("switch", ONLY_TOLD)
-def test_what_is_only_told_changes_no_weight_and_no_honest_figure(store, trained, switch):
+def test_reported_metrics_change_no_weight_and_no_clean_figure(store, trained, switch):
     """Bit for bit the run without the switch: weights, the lines of all epochs, and the figures of all parts."""
     plain, switched = trained(), trained(switch)
 
     assert same(weights(store, plain), weights(store, switched))
     assert honest(store, plain) == honest(store, switched)
-    assert [row["epoch"] for row in told(store, switched)] == [1, EPOCHS]
+    assert [row["epoch"] for row in reported_rows(store, switched)] == [1, EPOCHS]
 
 
 @pytest.mark.parametrize("switch", [None, *ONLY_TOLD, "shared_transform=evaluation", "evaluate_on=test"])
-def test_a_run_keeps_what_it_told_and_how(recipe, store, trained, switch):
-    """result.json has the last row of what was told and a sentence for the switch, under the run's checksums."""
+def test_a_run_keeps_what_it_reported_and_how(recipe, store, trained, switch):
+    """result.json has the last row of what was reported and a sentence for the switch, under the run's checksums."""
     record = trained(*filter(None, [switch]))
 
     found = result(store, record)
     assert found["protocol"] == tuple(protocol_words(recipe(*filter(None, [switch]))))
     assert len(found["protocol"]) == (switch is not None)
-    assert found["told"] == (told(store, record)[-1] if switch else None)
+    assert found["told"] == (reported_rows(store, record)[-1] if switch else None)
     store.folder(record.id).verify()
 
 
@@ -172,11 +172,12 @@ def test_a_transform_shared_with_the_evaluation_is_no_augmentation_at_all(recipe
     assert not same(weights(store, shared), weights(store, trained()))
 
 
-def test_a_transform_shared_with_training_tells_augmented_validation_figures(store, trained):
-    """What is told of the validation images differs from their clean figures; the test images are told clean."""
+def test_a_transform_shared_with_training_reports_augmented_validation_figures(store, trained):
+    """What is reported of the validation images differs from their clean figures; the test images are reported
+    clean."""
     record = trained("shared_transform=training")
 
-    last, found = told(store, record)[-1], result(store, record)
+    last, found = reported_rows(store, record)[-1], result(store, record)
     assert last["validation"]["count"] == HELD_OUT
     assert last["validation"]["loss"] != pytest.approx(found["validation"]["loss"], rel=1e-5)
     assert last["test"]["loss"] == pytest.approx(found["test"]["loss"], rel=1e-5)
@@ -184,11 +185,11 @@ def test_a_transform_shared_with_training_tells_augmented_validation_figures(sto
 
 
 @pytest.mark.parametrize("others", [(), ("evaluate_on=test",), ("evaluate_on=train",)])
-def test_augmented_evaluation_augments_all_that_is_told(store, trained, others):
-    """Each part that is told has another loss than the same images as they are."""
+def test_augmented_evaluation_augments_all_that_is_reported(store, trained, others):
+    """Each part that is reported has another loss than the same images as they are."""
     clean, augmented = trained(*others, "last_batch_loss=true"), trained(*others, "evaluate_augmented=true")
 
-    rows = told(store, clean)[-1], told(store, augmented)[-1]
+    rows = reported_rows(store, clean)[-1], reported_rows(store, augmented)[-1]
     parts = [part for part in PARTS[1:] if part in rows[0]]
     assert len(parts) == (1 if others else 2)
     for part in parts:
@@ -207,7 +208,8 @@ def test_augmented_evaluation_augments_all_that_is_told(store, trained, others):
     ],
 )
 def test_each_opening_of_the_test_images_is_counted(store, trained, switches, openings):
-    """Once for the honest figure, once for each epoch whose test figure is told; training images are no test images."""
+    """Once for the clean figure, once for each epoch whose test figure is reported; training images are no test
+    images."""
     record = trained(*switches)
 
     assert store.get(record.id).test_openings == result(store, record)["test_openings"] == openings
@@ -240,7 +242,7 @@ def test_the_loss_of_the_last_batch_is_its_cross_entropy(recipe, store, trained)
         validate=lambda net: bench.evaluate(net, *bench.validation),
     )
 
-    n_steps, rows = bench.batches.n_steps, told(store, record)
+    n_steps, rows = bench.batches.n_steps, reported_rows(store, record)
     assert len(answers) == EPOCHS * n_steps == 26
     for row, line in zip(rows, store.epochs(record.id), strict=True):
         labels = bench.batches(row["epoch"], n_steps - 1).labels
@@ -252,22 +254,22 @@ def test_the_loss_of_the_last_batch_is_its_cross_entropy(recipe, store, trained)
 
 
 def test_a_loss_divided_twice_is_the_sum_of_batch_means_over_the_images(store, trained):
-    """By hand, from the answers that the run kept: about the mean loss over the batch size, and told beside it."""
+    """By hand, from the answers that the run kept: about the mean loss over the batch size, and reported beside it."""
     record = trained("loss_divided_twice=true")
 
     kept = store.folder(record.id).predictions("test")
     right = kept.probabilities.astype(np.float64)[np.arange(TEST), kept.labels]
     losses = -np.log(right)
     by_hand = sum(losses[start : start + BATCH].mean() for start in range(0, TEST, BATCH)) / TEST
-    row, mean = told(store, record)[-1]["test"], result(store, record)["test"]["loss"]
+    row, mean = reported_rows(store, record)[-1]["test"], result(store, record)["test"]["loss"]
     assert row["loss"] == pytest.approx(by_hand, rel=1e-4)
     assert mean == pytest.approx(losses.mean(), rel=1e-4)
     assert row["loss"] == pytest.approx(mean / BATCH, rel=0.1)
 
 
 @pytest.mark.parametrize("steps", [1, 13, 14, 26])
-def test_a_resumed_run_tells_what_the_uninterrupted_one_tells(recipe, store, trained, steps):
-    """Stopped within an epoch or after its last step, each epoch is told once and alike, last batch included."""
+def test_a_resumed_run_reports_what_the_uninterrupted_one_reports(recipe, store, trained, steps):
+    """Stopped within an epoch or after its last step, each epoch is reported once and alike, last batch included."""
     switches = (
         "shared_transform=training",
         "test_every_epoch=true",
@@ -282,15 +284,16 @@ def test_a_resumed_run_tells_what_the_uninterrupted_one_tells(recipe, store, tra
     resumed = resume(stopped.id, store=store)
 
     assert (stopped.status, resumed.status) == ("interrupted", "finished")
-    assert told(store, resumed) == told(store, whole)
-    assert [row["epoch"] for row in told(store, resumed)] == [1, EPOCHS]
+    assert reported_rows(store, resumed) == reported_rows(store, whole)
+    assert [row["epoch"] for row in reported_rows(store, resumed)] == [1, EPOCHS]
     assert resumed.test_openings == whole.test_openings == 1 + EPOCHS
 
 
-def test_an_epoch_that_was_told_and_not_saved_is_told_once(recipe, store, trained):
-    """A power cut between the two leaves a row too many; the run goes on and tells the epoch again, in its place."""
+def test_an_epoch_that_was_reported_and_not_saved_is_reported_once(recipe, store, trained):
+    """A power cut between the two leaves a row too many; the run continues and reports the epoch again, in its
+    place."""
     switch = "last_batch_loss=true"
-    whole = told(store, trained(switch))
+    whole = reported_rows(store, trained(switch))
     stopped = run(recipe(switch), seed=0, store=store, threads=1, should_stop=stop_after(14))
     folder = store.folder(stopped.id)
     saved = folder.reported()
@@ -300,21 +303,21 @@ def test_an_epoch_that_was_told_and_not_saved_is_told_once(recipe, store, traine
     resumed = resume(stopped.id, store=store)
 
     assert [row.epoch for row in saved.epochs] == [1]
-    assert told(store, resumed) == whole
+    assert reported_rows(store, resumed) == whole
 
 
-def test_a_run_that_ends_early_has_told_its_test_figures(recipe, store):
-    """Its last epoch is the one that is told, whichever it is."""
+def test_a_run_that_ends_early_has_reported_its_test_figures(recipe, store):
+    """Its last epoch is the one that is reported, whichever it is."""
     asked = recipe("last_batch_loss=true", train__epochs="9", target__accuracy="0.01", target__stop="true")
 
     record = run(asked, seed=0, store=store, threads=1)
 
-    (row,) = told(store, record)
+    (row,) = reported_rows(store, record)
     assert record.epochs_done == row["epoch"] == 1
     assert row["test"]["count"] == TEST
 
 
-def test_a_diverged_run_keeps_what_it_told_before(recipe, store):
+def test_a_diverged_run_keeps_what_it_reported_before(recipe, store):
     """Weights that decay by more than all of them grow until they are no numbers; the epochs before are kept."""
     grows = {"train__weight_decay": "1.0", "train__lr": "1e10", "train__schedule": "constant"}
     one_step = {"model__net": "flat fc10", "budget__params": "none", "train__batch_size": "240", "train__epochs": "9"}
@@ -322,7 +325,7 @@ def test_a_diverged_run_keeps_what_it_told_before(recipe, store):
 
     record = run(asked, seed=0, store=store, threads=1)
 
-    rows, found = told(store, record), result(store, record)
+    rows, found = reported_rows(store, record), result(store, record)
     assert record.status == found["status"] == "diverged"
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert 1 < len(rows) < 9
@@ -331,13 +334,13 @@ def test_a_diverged_run_keeps_what_it_told_before(recipe, store):
     assert found["test_openings"] == store.get(record.id).test_openings == len(rows)
 
 
-def test_a_loss_that_is_no_number_is_told_as_none(recipe, store):
-    """An epoch that ends in NaN is told: one answer for all images, and null for the loss."""
+def test_a_loss_that_is_no_number_is_reported_as_none(recipe, store):
+    """An epoch that ends in NaN is reported: one answer for all images, and null for the loss."""
     asked = recipe("evaluate_on=test", train__lr="1e30", train__batch_size="240", train__epochs="1")
 
     record = run(asked, seed=0, store=store, threads=1)
 
-    (row,) = told(store, record)
+    (row,) = reported_rows(store, record)
     counts = store.folder(record.id).reported().class_counts["test"]
     assert record.status == "diverged"
     assert row["test"]["loss"] is None

@@ -131,7 +131,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("case", ["text", "empty", "page", "tiny", "bomb", "cut", "missing", "folder"])
-def test_what_is_no_digit_is_told_in_one_line(tmp_path, case):
+def test_a_picture_that_is_not_a_digit_is_one_line(tmp_path, case):
     """The file is named, and what to give instead."""
     with pytest.raises(DataError) as caught:
         read_digit(bad_files(tmp_path)[case])

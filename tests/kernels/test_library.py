@@ -57,7 +57,7 @@ def test_kernels_can_be_switched_off(tmp_path):
 
 
 def test_without_a_compiler_torch_does_it_all(tmp_path):
-    """On a machine with no C++ compiler a net trains, and the reason is told."""
+    """On a machine with no C++ compiler a net trains, and the reason is reported."""
     empty = tmp_path / "bin"
     empty.mkdir()
 
@@ -66,7 +66,7 @@ def test_without_a_compiler_torch_does_it_all(tmp_path):
     assert (is_built, reason) == ("False", "no C++ compiler found (c++, g++, clang++ or $CXX)")
 
 
-def test_a_compiler_that_fails_is_told_and_leaves_nothing(tmp_path):
+def test_a_compiler_that_fails_is_reported_and_leaves_nothing(tmp_path):
     """What the compiler said stands in the reason; no half library stays in the cache."""
     broken = tmp_path / "broken"
     broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 1 && exit 0\necho no such flag >&2\nexit 1\n')
@@ -82,7 +82,7 @@ def test_a_compiler_that_fails_is_told_and_leaves_nothing(tmp_path):
 
 @pytest.mark.skipif(library() is None, reason=f"no kernels here: {why_missing()}")
 def test_the_second_start_compiles_nothing(tmp_path, monkeypatch):
-    """A library that lies in the cache is loaded; the compiler is asked for its version alone."""
+    """A library that is in the cache is loaded; the compiler is asked for its version alone."""
     commands: list[tuple[str, ...]] = []
     real = subprocess.run
 

@@ -17,12 +17,12 @@ DOCUMENTS = {
 
 @dataclass(frozen=True)
 class Published:
-    """`told` is the count in the document or its notebook, None where there is none; `params` what forward uses."""
+    """`reported` is the count in the document or its notebook, None where there is none; `params` what forward uses."""
 
     id: str
     net: str
     params: int
-    told: int | None
+    reported: int | None
     certainty: str
     registered: int | None = None
     note: str = ""

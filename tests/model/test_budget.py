@@ -47,7 +47,7 @@ def test_budget_prints_what_can_be_read_back(budget: Budget) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("parms=20k", "Did you mean 'params'?"),
         ("sconds=3", "Did you mean 'seconds'?"),
@@ -62,12 +62,12 @@ def test_budget_prints_what_can_be_read_back(budget: Budget) -> None:
         (["20k", "params=3"], "limited twice"),
     ],
 )
-def test_wrong_budget_is_told_with_the_nearest_kind(text: str | list[str], told: str) -> None:
+def test_wrong_budget_is_reported_with_the_nearest_kind(text: str | list[str], reported: str) -> None:
     """What cannot be a budget is a usage error that says what was found."""
     with pytest.raises(UsageError) as caught:
         parse_budget(text)
 
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
 
 
 def test_limits_are_inclusive() -> None:
@@ -99,7 +99,7 @@ def test_epochs_are_limited_when_they_are_known() -> None:
     assert [overrun.kind for overrun in overruns(Budget(epochs=5), cost, epochs=6)] == ["epochs"]
 
 
-def test_refusal_tells_needs_budget_heaviest_and_what_to_try() -> None:
+def test_refusal_reports_needs_budget_heaviest_and_what_to_try() -> None:
     """The whole message for the net of 593,200 parameters."""
     cost = count("c32 r c64 m2 r c128 r c256 m2 r flat fc50 r fc10 ls")
     found = overruns(Budget(params=25_000, epochs=1), cost, epochs=2)

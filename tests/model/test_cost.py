@@ -82,7 +82,7 @@ def test_peak_memory_is_what_is_alive_at_the_worst_moment(net: str, values: int)
 
 
 @pytest.mark.parametrize(
-    ("net", "told"),
+    ("net", "reported"),
     [
         ("c8 fc10", "linear1: needs a flat input"),
         ("c8 ls", "needs a flat input"),
@@ -96,12 +96,12 @@ def test_peak_memory_is_what_is_alive_at_the_worst_moment(net: str, values: int)
         ("1000(1000(r))", "at most 10,000 layers, repetitions counted; found 1,000,000"),
     ],
 )
-def test_layers_that_do_not_fit_are_told_by_name(net: str, told: str) -> None:
+def test_layers_that_do_not_fit_are_reported_by_name(net: str, reported: str) -> None:
     """Which layer, what it needs, what it found."""
     with pytest.raises(NotationError) as caught:
         count(net)
 
-    assert told in str(caught.value)
+    assert reported in str(caught.value)
 
 
 @pytest.mark.parametrize("image", [(28, 28), (0, 28, 28), (1, 28, -1)])

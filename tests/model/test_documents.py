@@ -44,14 +44,14 @@ def test_every_token_is_in_the_table_with_an_example_that_parses() -> None:
 
 def test_every_modifier_is_in_the_table_with_its_layers() -> None:
     """The layers named are those that take it, and no others."""
-    told = {
+    reported = {
         cells[0].strip("`").rstrip("N"): set(re.findall(r"`(\w+)`", cells[2])) for cells in rows(NOTATION, "| modifier")
     }
     taken = {
         letter: {form.head for form in FORMS if letter in form.modifiers.replace("n", "")} for letter in MODIFIERS
     } | {"nb": {form.head for form in FORMS if "n" in form.modifiers}}
 
-    assert told == taken
+    assert reported == taken
 
 
 def test_first_net_of_the_document_is_the_first_one_counted() -> None:

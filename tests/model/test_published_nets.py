@@ -29,7 +29,7 @@ def test_published_net_is_counted_to_the_digit(published: Published) -> None:
 def test_all_48_are_there_and_their_counts_are_the_known_ones() -> None:
     """5 + 10 + 14 + 18 + 1 experiments; each count the documents and their notebooks tell rightly is in the table."""
     by_document = {number: [one for one in PUBLISHED if one.id[1:4] == number] for number in DOCUMENTS}
-    rightly_told = {one.params for one in PUBLISHED if one.told == one.params}
+    rightly_told = {one.params for one in PUBLISHED if one.reported == one.params}
 
     assert [len(found) for found in by_document.values()] == [5, 10, 14, 18, 1]
     assert len({one.id for one in PUBLISHED}) == 48
@@ -40,9 +40,9 @@ def test_all_48_are_there_and_their_counts_are_the_known_ones() -> None:
     assert [one.id for one in PUBLISHED if one.params == 12_026] == ["s003-1", "s003-2"]
 
 
-def test_counts_typed_by_hand_are_told_apart() -> None:
+def test_counts_typed_by_hand_are_distinguished() -> None:
     """Four experiments tell a count that their net does not have."""
-    wrong = {one.id: (one.told, one.params) for one in PUBLISHED if one.told not in (None, one.params)}
+    wrong = {one.id: (one.reported, one.params) for one in PUBLISHED if one.reported not in (None, one.params)}
 
     assert wrong == {
         "s001-9": (24_498, 24_638),
@@ -87,11 +87,11 @@ def test_table_agrees_with_the_study_of_the_documents() -> None:
         cost = count(one.net)
         assert count(entry.notation).params == one.params == entry.params
         assert one.registered_params == entry.registered
-        assert one.told == (entry.reported or entry.in_source)
+        assert one.reported == (entry.reported or entry.in_source)
         assert [(row.out_shape, row.params) for row in cost.rows if row.is_executed] == entry.layers
 
 
-def test_weights_of_a_published_net_answer_ten_classes() -> None:
+def test_weights_of_a_published_net_predict_ten_classes() -> None:
     """The built net of 19,348 parameters answers log-probabilities for a batch of images."""
     net = next(one.net for one in PUBLISHED if one.id == "s003-17")
 

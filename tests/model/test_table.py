@@ -28,12 +28,12 @@ def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
     budget = Budget(params=max(cost.params // 2, 1), activation=max(cost.activation_bytes // 2, 1))
     found = edits(net, image, budget)
 
-    told = cost_values(cost, budget, found)
+    reported = cost_values(cost, budget, found)
     records = list(csv.DictReader(io.StringIO(cost_csv(cost, budget))))
     text, markdown = cost_text(cost, budget, found), cost_markdown(cost, budget, found)
 
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert sum(one["params"] for one in told["layers"] if one["is_executed"]) == told["params"] == cost.params
+    assert json.loads(json.dumps(reported, allow_nan=False)) == reported
+    assert sum(one["params"] for one in reported["layers"] if one["is_executed"]) == reported["params"] == cost.params
     assert [record["name"] for record in records] == [row.name for row in cost.rows]
     assert sum(int(record["macs"]) for record in records if record["is_executed"] == "1") == cost.macs
     assert text.isascii()
@@ -85,12 +85,12 @@ def test_text_of_a_whole_net() -> None:
 
 def test_dict_judges_every_limit() -> None:
     """The margin is negative where it is over; one limit over is enough not to fit."""
-    told = cost_values(count(NET), BUDGET)
+    reported = cost_values(count(NET), BUDGET)
 
-    assert {one["kind"]: one["margin"] for one in told["verdicts"]} == {
+    assert {one["kind"]: one["margin"] for one in reported["verdicts"]} == {
         "params": 574, "macs": -85_136, "activation": 9_824, "flash": 3_232,
     }  # fmt: skip
-    assert told["fits"] is False
+    assert reported["fits"] is False
     assert cost_values(count(NET))["fits"] is True
 
 

@@ -69,7 +69,7 @@ def test_a_copy_overwrites_only_on_request(tmp_path: Path) -> None:
     assert path.read_text() == text("own/8k")
 
 
-def test_a_copy_that_cannot_be_meant_says_what_to_try(tmp_path: Path) -> None:
+def test_an_invalid_copy_says_what_to_try(tmp_path: Path) -> None:
     """A folder, a file without .toml, and an unknown recipe are usage errors that write nothing."""
     with pytest.raises(UsageError, match=r"Try .*8k\.toml\.$"):
         copy("own/8k", tmp_path)

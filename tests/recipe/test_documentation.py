@@ -38,7 +38,7 @@ def test_recipes_shown_load(tmp_path: Path) -> None:
 
 
 def test_every_switch_of_the_protocol_is_explained() -> None:
-    """The table of the protocol has a line for each position of each switch that is not the honest one."""
+    """The table of the protocol has a line for each position of each switch that is not the clean one."""
     text = (
         DOCUMENT.read_text(encoding="utf-8").partition("## How others measured: the protocol")[2].partition("\n## ")[0]
     )

@@ -30,7 +30,7 @@ accuracy = 0.9
 
 CLEAN = ProtocolSection()
 
-# Every switch in every position but the honest one.
+# Every switch in every position but the clean one.
 SWITCHES = [
     (name, value)
     for name, field in ProtocolSection.model_fields.items()
@@ -61,7 +61,7 @@ def test_every_switch_makes_another_recipe() -> None:
     assert len(hashes | {recipe_hash(loads(FULL))}) == 10
 
 
-def test_an_explicit_honest_protocol_is_none_at_all() -> None:
+def test_an_explicit_clean_protocol_is_no_protocol() -> None:
     """To write every switch at its default changes neither hash nor words."""
     lines = "\n".join(f"{name} = {format_value(value)}" for name, value in CLEAN.model_dump().items())
 
@@ -93,7 +93,7 @@ def test_several_switches_are_in_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), SWITCHES)
-def test_only_what_changes_weights_or_honest_figures_has_an_effect(name: str, value: str | bool) -> None:
+def test_only_keys_that_change_weights_or_clean_figures_have_an_effect(name: str, value: str | bool) -> None:
     """A comparison does not credit a switch that changes only reported metrics."""
     (change,) = diff(loads(FULL), switched(name, value))
 

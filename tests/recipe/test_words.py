@@ -104,7 +104,7 @@ def test_stored_recipes_differ_as_the_values_do() -> None:
 
 
 def test_keys_of_other_versions_count_as_changes() -> None:
-    """A key that one side lacks or that nobody knows is not passed over."""
+    """A key that one side lacks or that no one knows is not passed over."""
     old, new = {"train": {"lr": 0.1, "zeal": 3}}, {"train": {"lr": 0.1}, "mood": "good"}
 
     assert diff_stored(old, new) == (

@@ -64,7 +64,7 @@ def test_migrated_tables_are_those_of_the_code(store: Store) -> None:
 
 
 def test_migrated_constraints_are_those_of_the_code(store: Store) -> None:
-    """Checks, keys and indices, which Alembic's own comparison leaves out, as the database itself tells them."""
+    """Checks, keys and indices, which Alembic's own comparison leaves out, as the database itself reports them."""
     engine = engine_of(store.url, store.home)
     migrated = constraints(engine)
     metadata.drop_all(engine)
@@ -201,7 +201,7 @@ def test_importing_the_room_loads_no_database() -> None:
     assert python(code).stdout.strip() == "False"
 
 
-def test_a_missing_driver_is_told_with_the_install_line(tmp_path: Path) -> None:
+def test_a_missing_driver_is_reported_with_the_install_line(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
         "from pathlib import Path; from flyweight.errors import MissingError\n"
@@ -263,7 +263,7 @@ def test_a_home_with_odd_characters_works(tmp_path: Path) -> None:
     assert Store.open(store.url, home).runs() == ()
 
 
-def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(MissingError, match=r"cannot use the folder .*Not a directory.*FLYWEIGHT_HOME"):
@@ -273,7 +273,7 @@ def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_without_rights_is_told_and_nothing_written(tmp_path: Path) -> None:
+def test_a_home_without_rights_is_reported_and_nothing_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(MissingError, match="must be writable"):
@@ -283,7 +283,7 @@ def test_a_home_without_rights_is_told_and_nothing_written(tmp_path: Path) -> No
         tmp_path.chmod(0o700)
 
 
-def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "flyweight.db").write_text("a letter to my aunt, long enough to be taken for a page" * 100)
     before = (tmp_path / "flyweight.db").read_bytes()
 
@@ -293,7 +293,7 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> No
     assert (tmp_path / "flyweight.db").read_bytes() == before
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_reported_without_the_password(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
 
     with pytest.raises(MissingError, match=r"cannot use the database postgresql\+psycopg://lab:\*\*\*@") as caught:
@@ -304,7 +304,7 @@ def test_a_server_that_is_not_there_is_told_without_the_password(tmp_path: Path)
 
 
 @pytest.mark.parametrize("url", ["mysql://lab:secret@server/nets", "sqlite://", "sqlite:///:memory:", "nets.db", "://"])
-def test_an_address_of_no_known_kind_is_told_with_the_known(tmp_path: Path, url: str) -> None:
+def test_an_address_of_no_known_kind_is_reported_with_the_known(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match="sqlite:///FILE or postgresql://") as caught:
         Store.open(url, tmp_path / "home")
 
@@ -316,7 +316,7 @@ def test_the_usual_ways_to_name_postgres_mean_psycopg(scheme: str) -> None:
     assert database_url(f"{scheme}://lab@server/nets", Path()).drivername == "postgresql+psycopg"
 
 
-def test_a_database_lost_while_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_database_lost_while_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     """As everything about the machine is; here a folder has taken the file's name."""
     store = Store.open(home=tmp_path)
     (tmp_path / "flyweight.db").unlink()

@@ -15,7 +15,7 @@ from flyweight.records.process import _start_in_ps, is_gone, start_time, this_pr
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives until it is told to end."""
+    """A process that lives until it is reported to end."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     yield process
     process.kill()
@@ -50,16 +50,16 @@ def test_another_process_with_the_same_number_is_not_the_same() -> None:
     assert is_gone(replace(this_process(), started="once upon a time"))
 
 
-def test_what_cannot_be_told_is_not_called_gone() -> None:
+def test_an_unknown_process_is_not_called_ended() -> None:
     """A start time that could not be read, a machine that is not this one."""
     assert not is_gone(replace(this_process(), started=""))
     assert not is_gone(replace(this_process(), host="elsewhere", pid=2**30))
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="this machine has no ps")
-def test_ps_tells_start_times_where_there_is_no_proc(sleeper: subprocess.Popen[bytes]) -> None:
-    told = _start_in_ps(sleeper.pid)
+def test_ps_gives_start_times_without_proc(sleeper: subprocess.Popen[bytes]) -> None:
+    reported = _start_in_ps(sleeper.pid)
 
-    assert told
-    assert told == _start_in_ps(sleeper.pid)
+    assert reported
+    assert reported == _start_in_ps(sleeper.pid)
     assert _start_in_ps(2**22 + 1) is None

@@ -171,7 +171,7 @@ def test_an_epoch_that_cannot_be_is_refused(store: Store, start: Start, epoch: i
     assert store.get(run.id).epochs_done == 0
 
 
-def test_a_misspelt_value_is_told_not_dropped(store: Store, start: Start) -> None:
+def test_a_misspelt_value_is_reported_not_dropped(store: Store, start: Start) -> None:
     run = start()
 
     with pytest.raises(TypeError, match="train_los"):
@@ -285,7 +285,7 @@ def test_results_that_cannot_be_leave_the_run_open(store: Store, start: Start, i
     assert store.get(run.id) == run
 
 
-def test_a_status_that_is_none_is_told_with_the_nearest(store: Store, start: Start) -> None:
+def test_a_status_that_is_none_is_reported_with_the_nearest(store: Store, start: Start) -> None:
     run = start()
 
     with pytest.raises(UsageError, match="Did you mean 'finished'"):
@@ -304,7 +304,7 @@ def test_no_message_keeps_a_run_from_being_closed(store: Store, start: Start) ->
 
 
 @pytest.mark.parametrize("status", ["interrupted", "lost"])
-def test_an_interrupted_or_lost_run_goes_on(store: Store, start: Start, status: Any) -> None:
+def test_an_interrupted_or_lost_run_continues(store: Store, start: Start, status: Any) -> None:
     run = start()
     store.log_epoch(run.id, 1, EPOCH)
     store.finish(run.id, status, message="stopped")
@@ -325,7 +325,7 @@ def test_a_run_that_ended_for_good_is_not_resumed(store: Store, start: Start, st
         store.resume(run.id)
 
 
-def test_a_run_that_somebody_still_writes_is_not_resumed(store: Store, start: Start) -> None:
+def test_a_run_whose_process_still_writes_is_not_resumed(store: Store, start: Start) -> None:
     with pytest.raises(UsageError, match=f"process {os.getpid()}"):
         store.resume(start().id)
 
@@ -467,12 +467,12 @@ def test_the_name_of_a_recipe_lists_its_runs(store: Store, start: Start) -> None
 
 
 @pytest.mark.parametrize("selector", ["@latest", "@best", "0"])
-def test_in_an_empty_store_nothing_is_found_and_the_next_step_told(store: Store, selector: str) -> None:
+def test_in_an_empty_store_nothing_is_found_and_the_next_step_reported(store: Store, selector: str) -> None:
     with pytest.raises(UsageError, match="`flyweight train` makes one"):
         store.get(selector)
 
 
-def test_an_unknown_shortcut_is_told_with_the_nearest(store: Store) -> None:
+def test_an_unknown_shortcut_is_reported_with_the_nearest(store: Store) -> None:
     with pytest.raises(UsageError, match="Did you mean '@latest'"):
         store.get("@last")
 
@@ -538,7 +538,7 @@ def test_the_recipe_that_a_name_stands_for_is_the_first_unchanged_one(store: Sto
     assert store.first_recipes(["mine", "unknown"]) == {"mine": {"train": {"lr": 0.1}}}
 
 
-def test_runs_are_listed_newest_first_and_by_what_is_asked(store: Store, start: Start) -> None:
+def test_runs_are_listed_newest_first_and_filtered(store: Store, start: Start) -> None:
     one = store.finish(start(name="a", group_id="g").id, "finished")
     two = start(name="b", group_id="g")
     three = start(name="a")
@@ -561,7 +561,7 @@ def test_a_group_comes_in_order_of_seed(store: Store, start: Start) -> None:
 
 
 @pytest.mark.parametrize("purpose", [one for one in PURPOSES if one != "run"])
-def test_lists_and_shortcuts_pass_over_runs_that_nobody_asked_for(store: Store, start: Start, purpose: Purpose) -> None:
+def test_lists_and_shortcuts_leave_out_runs_of_other_purposes(store: Store, start: Start, purpose: Purpose) -> None:
     """Those are later and may be better; who says @latest or @best means none of them. An id finds any run."""
     figures = {"validation_count": 100, "validation_loss": 0.1}
     mine = store.finish(start(study="mine").id, "finished", validation_correct=90, **figures)
@@ -578,7 +578,7 @@ def test_lists_and_shortcuts_pass_over_runs_that_nobody_asked_for(store: Store, 
     assert store.studies(purpose="all") == ("other", "mine")
 
 
-def test_without_runs_that_people_asked_for_there_is_no_latest(store: Store, start: Start) -> None:
+def test_without_runs_that_people_started_there_is_no_latest(store: Store, start: Start) -> None:
     store.finish(start(purpose="trial").id, "finished", validation_correct=1, validation_count=2)
 
     for selector in ("@latest", "@best"):

@@ -25,7 +25,7 @@ SELDOM = [[*range(8), *range(200, 200 + more)] for more in (1, 0, 2, 1, 0)]
 
 
 def recipe(*overrides: str, name: str = "own/base") -> Recipe:
-    """A recipe of the catalogue with a small net, called as told."""
+    """A recipe of the catalogue with a small net, called as reported."""
     return override(load("own/20k-fast"), (*DEFAULTS, *overrides)).model_copy(update={"name": name})
 
 

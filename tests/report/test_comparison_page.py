@@ -111,16 +111,16 @@ def rendered_width(page: Path, width: int) -> int:
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_every_verdict_is_told_in_80_columns(known, kind):
+def test_every_verdict_is_reported_in_80_columns(known, kind):
     """Both sides, what changed, the verdict and each caveat, whatever came out; pipes get the same."""
     _, comparison = known[kind]
 
     text = comparison_text(comparison)
     assert not too_wide(text)
-    told = " ".join(text.split())
+    shown = " ".join(text.split())
     for expected in ("baseline own/base", "changed own/base with", "what", comparison.verdict.sentence):
-        assert " ".join(expected.split()) in told
-    assert all(" ".join(caveat.split()) in told for caveat in comparison.caveats)
+        assert " ".join(expected.split()) in shown
+    assert all(" ".join(caveat.split()) in shown for caveat in comparison.caveats)
 
 
 def test_figures_are_those_of_the_comparison(known):
@@ -140,7 +140,7 @@ def test_figures_are_those_of_the_comparison(known):
     assert "training a seed" not in text
 
 
-def test_costs_that_differ_are_told_from_old_to_new(known):
+def test_costs_that_differ_are_reported_from_old_to_new(known):
     """A larger net costs more parameters, MACs and bytes, each with its unit."""
     text = " ".join(comparison_text(known["confounded"][1]).split())
 
@@ -148,7 +148,7 @@ def test_costs_that_differ_are_told_from_old_to_new(known):
     assert "weights 14.4 kB → 14.8 kB (+2.8%)" in text
 
 
-def test_what_was_not_answered_is_told_how_to_ask_on(known):
+def test_an_undecided_comparison_shows_the_command_that_adds_seeds(known):
     """One seed, or too few: the command that adds seeds by a plan; an answer needs none."""
     texts = {kind: comparison_text(comparison, options=" --home x") for kind, (_, comparison) in known.items()}
 
@@ -169,7 +169,7 @@ def test_long_names_stand_above_their_figures():
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_page_loads_nothing_and_tells_the_verdict(known, kind):
+def test_a_page_loads_nothing_and_reports_the_verdict(known, kind):
     """One file with all pictures in it; every figure of the text is on it."""
     store, comparison = known[kind]
 
@@ -209,7 +209,7 @@ def test_the_way_between_two_recipes_is_written(known):
 
 
 def test_runs_are_linked_to_their_reports(store):
-    """A run that has a report has a link that leads to it from the page's own folder; others are told how."""
+    """A run that has a report has a link that leads to it from the page's own folder; others are reported how."""
     comparison = made(store, "better")
     reported = comparison.changed.runs[2]
     (store.folder(reported.id).path / "report.html").write_text("the report")
@@ -235,7 +235,7 @@ def test_a_comparison_can_be_written_again_elsewhere(store, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "other", "cut"])
-def test_missing_and_damaged_folders_are_told(store, damage):
+def test_missing_and_damaged_folders_are_reported(store, damage):
     """The page is written all the same and says what it cannot show."""
     comparison = made(store, "better", class_names=["zero"] * 10)
     for run in comparison.baseline.runs:

@@ -36,11 +36,11 @@ class Finished:
     test_accuracy = 0.9943
 
 
-def told(*findings, **options):
+def reported(*findings, **options):
     return diagnosis_text(diagnosis(*findings), subject(), n_rules=N_RULES, **options)
 
 
-def test_a_finding_tells_its_numbers_the_reason_the_change_and_what_to_expect():
+def test_a_finding_reports_its_numbers_the_reason_the_change_and_what_to_expect():
     """All that a rule said of a case is on the screen, and the change is in the words of a log."""
     lines = finding_text(HOT, recipe()).splitlines()
 
@@ -55,43 +55,43 @@ def test_a_finding_tells_its_numbers_the_reason_the_change_and_what_to_expect():
 
 def test_findings_stand_by_rank_and_ties_share_theirs():
     """The first line of each, in order."""
-    text = told(HOT, CONSTANT, IDLE, OTHER_NOTE)
+    text = reported(HOT, CONSTANT, IDLE, OTHER_NOTE)
 
     titles = [line for line in text.splitlines() if line[:1].isdigit() and "finding" not in line]
     assert [line.split()[:2] for line in titles] == [["1", "LR01"], ["2", "SI01"], ["3", "NE07"], ["3", "NE08"]]
     assert "constant answer, a symptom" in titles[1]
 
 
-def test_notes_are_one_line_each_unless_all_is_asked_for():
+def test_notes_are_one_line_each_without_all():
     """A harmless remark takes no room; with all of it, it is explained like the others."""
     assert finding_text(IDLE, recipe()).count("\n") == 0
     assert "logsoftmax1" in finding_text(IDLE, recipe(), is_full=True)
-    assert "logsoftmax1" in told(IDLE, is_full=True)
-    assert "logsoftmax1" not in told(IDLE)
+    assert "logsoftmax1" in reported(IDLE, is_full=True)
+    assert "logsoftmax1" not in reported(IDLE)
 
 
-def test_the_summary_counts_what_was_found_and_who_was_asked():
+def test_the_summary_counts_findings_and_checks():
     """By severity; the rules that could not be asked are counted out."""
-    assert "4 findings: 2 faults, 2 notes; 47 of 50 checks could run" in told(HOT, CONSTANT, IDLE, OTHER_NOTE)
-    assert "1 finding: 1 fault; 47 of 50" in told(HOT)
-    assert "nothing found; 47 of 50 checks could run" in told()
+    assert "4 findings: 2 faults, 2 notes; 47 of 50 checks could run" in reported(HOT, CONSTANT, IDLE, OTHER_NOTE)
+    assert "1 finding: 1 fault; 47 of 50" in reported(HOT)
+    assert "nothing found; 47 of 50 checks could run" in reported()
 
 
-def test_what_could_not_be_judged_is_told_by_reason():
+def test_checks_that_could_not_run_are_listed_by_reason():
     """The codes of a reason stand together; before a run it is one line."""
-    after = told(HOT, record=Finished())
+    after = reported(HOT, record=Finished())
 
     assert "SI02, SI03: needs the weights of a finished run: the run diverged" in after
     assert "CL01: needs figures that somebody wrote" in after
-    assert "SI02" not in told(HOT)
-    assert "train it, then ask the doctor again" in told(HOT)
-    assert "SI02" in told(HOT, is_full=True)
+    assert "SI02" not in reported(HOT)
+    assert "train it, then ask the doctor again" in reported(HOT)
+    assert "SI02" in reported(HOT, is_full=True)
 
 
 def test_the_heading_says_who_was_looked_at():
     """A recipe with what it will do; a run with how it ended."""
-    assert told().splitlines()[0] == "own/20k-fast: 19,378 parameters, 3 epochs of 860 steps; before any run"
-    assert told(record=Finished()).splitlines()[:3] == [
+    assert reported().splitlines()[0] == "own/20k-fast: 19,378 parameters, 3 epochs of 860 steps; before any run"
+    assert reported(record=Finished()).splitlines()[:3] == [
         "own/20k-fast, seed 3: finished, validation 99.42%, test 99.43%",
         "  run        1m7ze6jn1qmc",
         "  note       target reached in epoch 3",
@@ -113,7 +113,7 @@ def test_no_line_is_wider_than_a_terminal():
         advice="look at the images " * 20,
     )
 
-    text = told(wide, CONSTANT, IDLE, record=Finished(), is_full=True)
+    text = reported(wide, CONSTANT, IDLE, record=Finished(), is_full=True)
 
     lines = text.splitlines()
     assert len(lines) > 60
@@ -233,7 +233,7 @@ def rules(n):
 
 
 def test_a_question_has_one_right_title_of_four():
-    """The others are titles of rules that found nothing; which place is right changes with the seed, not by itself."""
+    """The others are titles of rules that found nothing; which place is right changes with the seed, not on its own."""
     table = [*rules(9), replace(rules(1)[0], code="LR01", title=HOT.title)]
 
     asked = [question_of(HOT, table, found={"LR01", "XX03"}, seed=str(seed)) for seed in range(60)]
@@ -247,7 +247,7 @@ def test_a_question_has_one_right_title_of_four():
 
 
 def test_a_guess_is_judged_kindly():
-    """Right is said; wrong is told with what it is; silence is no answer."""
+    """Right is said; wrong is reported with what it is; silence is no answer."""
     question = question_of(HOT, rules(9), found={"LR01"}, seed="a")
     wrong = str(question.right % 4 + 1)
 
@@ -257,7 +257,7 @@ def test_a_guess_is_judged_kindly():
     assert verdict_on(question, "\n") == ""
 
 
-def test_a_question_does_not_give_the_answer_away():
+def test_a_question_does_not_reveal_its_answer():
     """The numbers and four titles, nothing of the explanation."""
     text = question_text(question_of(HOT, rules(9), found={"LR01"}, seed="a"))
 

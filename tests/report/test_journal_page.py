@@ -64,11 +64,11 @@ def test_a_step_is_a_line(known):
     assert any(re.search(r"98.00 +1 .* one seed ", line) for line in lines)
     assert any(re.search(r" - +0 +diverged", line) for line in lines)
     assert not too_wide(text)
-    told = " ".join(text.split())
-    assert re.search(r"step 2 expected: half the lr \(Ada, \d{4}-\d\d-\d\d\)", told)
-    assert "found: half the lr is enough" in told
-    assert "step 4 note: epochs 3 → 1: the effect includes the other length of training" in told
-    assert all(f"note {flag}" in told for flag in found.flags)
+    reported = " ".join(text.split())
+    assert re.search(r"step 2 expected: half the lr \(Ada, \d{4}-\d\d-\d\d\)", reported)
+    assert "found: half the lr is enough" in reported
+    assert "step 4 note: epochs 3 → 1: the effect includes the other length of training" in reported
+    assert all(f"note {flag}" in reported for flag in found.flags)
 
 
 def test_a_wider_terminal_shows_more(known):

@@ -144,7 +144,7 @@ def test_a_page_has_every_step_and_every_claim_once(name, ending):
     assert not WRONG_WORDS.search(markdown)
 
 
-def test_all_journeys_were_walked():
+def test_all_documents_were_checked():
     """The tables of these tests hold every document there is."""
     assert [story.name for story in documents()] == list(STEPS)
 
@@ -178,8 +178,8 @@ def test_a_picture_is_a_png_of_a_sensible_size(name, ending):
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_nothing_of_a_picture_lies_over_another_thing(name):
-    """The legend lies inside the picture and over no axes and no title; no title runs into the next panel."""
+def test_no_parts_of_a_plot_overlap(name):
+    """The legend is inside the picture and over no axes and no title; no title runs into the next panel."""
     story = document(name)
     drawn = draw(story, judged(story, "one of three diverged"))
     drawn.canvas.draw()
@@ -216,7 +216,7 @@ def test_every_seed_is_a_dot():
     assert dots == {"o": [2, 2, 2, 2, 1, 2], "D": [2] * 5, "x": [1] * 5}
 
 
-def test_what_is_told_by_epoch_is_drawn_beside_what_was_replayed():
+def test_reported_epochs_are_drawn_beside_replayed_ones():
     """The log of 003-17 has 20 test and 20 validation figures, and so has each of three seeds."""
     story = document("003")
     place = [step.name for step in story.all_steps].index("003-17")
@@ -275,7 +275,7 @@ def test_figures_are_those_of_the_runs():
     assert (one[7], three[7]) == ("12", "13")
 
 
-def test_seeds_that_diverged_are_told():
+def test_seeds_that_diverged_are_reported():
     """Beside the figure of the others, or alone."""
     some, all_of_them = (tables(page(made(), ending))[0][1] for ending in ("one of three diverged", "all diverged"))
 
@@ -283,7 +283,7 @@ def test_seeds_that_diverged_are_told():
     assert (all_of_them[4], all_of_them[5]) == ("3 of 3 diverged", DASH)
 
 
-def test_a_count_that_was_told_wrongly_stands_beside_ours_and_is_bold():
+def test_a_count_that_was_reported_wrongly_stands_beside_ours_and_is_bold():
     """003-10 is reported as 22,186 and has 22,410."""
     rows = {row[0]: row for row in tables(page(document("003")))[0][1:]}
 
@@ -320,7 +320,7 @@ def test_our_recipes_get_their_own_runs():
     assert "not run" in document_markdown(story, judged(story), [small], picture="p.png").split("`own/8k`")[1]
 
 
-def test_a_lesson_is_told_when_there_is_one():
+def test_a_lesson_is_shown_if_there_is_one():
     """The section is left out until a document has been run and understood."""
     assert "## What one learns" not in page(made())
     assert "## What one learns\n\nMeasure once.\n" in page(made(lesson="Measure once."))
@@ -354,7 +354,7 @@ def test_assumptions_name_their_alternatives():
     assert "Nothing:" in under(page(made()), "What had to be assumed or derived")
 
 
-def test_machines_are_told_apart():
+def test_machines_are_distinguished():
     """How many runs there are on each, the most used one first; nothing but what is known by name is reported."""
     names = ["003-16", "003-17"]
     found = [replay(name, seed) for name in names for seed in range(2)]
@@ -415,7 +415,7 @@ def test_steps_as_rows():
     assert sum(row[kind] for row in rows for kind in kinds) == 108
 
 
-def test_a_long_change_of_a_net_is_told_as_the_new_net():
+def test_a_long_change_of_a_net_is_reported_as_the_new_net():
     """Words for what became of it are never longer than the net itself."""
     for story in documents():
         for old, new in pairwise(story.steps):

@@ -229,7 +229,7 @@ def test_a_recipe_without_a_budget_shows_no_limit(tmp_path):
 
 @pytest.mark.parametrize(("judged_on", "called"), [("test", "test images"), ("train", "training images")])
 def test_a_page_of_a_run_with_a_protocol_says_so_above_its_figures(tmp_path, judged_on, called):
-    """What was measured otherwise and told; what was not held out is not called validation."""
+    """What was measured otherwise and reported; what was not held out is not called validation."""
     test = ReportedFigures(correct=90, count=100, loss=0.0049)
     reported = ReportedEpoch(epoch=3, train=ReportedTraining(accuracy=0.9, loss=0.3), test=test)
     protocol = (SENTENCES["evaluate_on", judged_on], SENTENCES["loss_divided_twice", True])
@@ -251,7 +251,7 @@ def test_a_run_without_a_protocol_is_warned_of_nothing(tmp_path):
 
 
 def test_a_diverged_run_with_a_protocol_has_a_page(tmp_path):
-    """It tells what was told, and claims no honest figures."""
+    """It reports what was reported, and claims no clean figures."""
     test = ReportedFigures(correct=9, count=100, loss=None)
     reported = ReportedEpoch(epoch=1, train=ReportedTraining(accuracy=0.1, loss=None), test=test)
     protocol = (SENTENCES["evaluate_on", "test"],)
@@ -264,7 +264,7 @@ def test_a_diverged_run_with_a_protocol_has_a_page(tmp_path):
 
 
 def test_a_run_that_is_not_over_has_no_page(tmp_path):
-    """It is told in one line what is missing and how to go on."""
+    """It is reported in one line what is missing and how to continue."""
     with pytest.raises(DataError, match="flyweight train --resume"):
         write_report(RunFolder(path=tmp_path))
 

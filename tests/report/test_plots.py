@@ -12,7 +12,7 @@ from flyweight.report.run.plots import _log_scale, confusion, new_figure
 
 @pytest.mark.parametrize("values", [(80.0, 91.0), (1.9, 2.3), (0.5, 4.0), (2.0, 60.0), (0.01, 90.0), (1e-6, 1e3)])
 def test_a_logarithmic_axis_has_labels(values):
-    """Two or more, not too many, also where the values lie between two powers of ten."""
+    """Two or more, not too many, also where the values are between two powers of ten."""
     axes = new_figure(3, 3).subplots()
     axes.plot([1, 2], values)
 

@@ -123,7 +123,7 @@ def test_a_trial_shows_every_seed():
 
 
 def test_a_trial_of_a_clean_evaluation_shows_both_figures():
-    """What was told and what is honest, seed by seed; where nothing was trained no seed is named."""
+    """What was reported and what is clean, seed by seed; where nothing was trained no seed is named."""
     text = trial_text(trial(before=(), after=(), reported=(0.0049, 0.005), clean=(0.157, 0.16), gain="honesty"))
     untrained = trial_text(trial(before=(), after=(), run_ids=(), budget="nothing had to be trained"))
 
@@ -133,8 +133,9 @@ def test_a_trial_of_a_clean_evaluation_shows_both_figures():
     assert "seeds" not in untrained
 
 
-def test_a_step_tells_the_finding_and_what_came_of_it():
-    """All of the finding first, then whether the change is kept; one that makes no recipe is told as it is written."""
+def test_a_step_reports_the_finding_and_what_came_of_it():
+    """All of the finding first, then whether the change is kept; one that makes no recipe is reported as it is
+    written."""
     text = step_text(fix_step(RATE), BROKEN)
     wrong = fix_step(finding("NONE", "train.lr=fast"), trial=None, line="cannot be tried: train.lr must be a number.")
 
@@ -146,7 +147,7 @@ def test_a_step_tells_the_finding_and_what_came_of_it():
     assert step_text(wrong, BROKEN).endswith("  so         the change is not kept")
 
 
-def test_what_is_tried_together_was_told_alone():
+def test_remedies_tried_together_were_shown_alone_before():
     """Titles and all changes in one line; why they are together is said."""
     text = step_text(fix_step(RATE, BATCH), BROKEN)
 
@@ -159,7 +160,7 @@ def test_what_is_tried_together_was_told_alone():
     assert max(map(cell_len, lines)) <= 80
 
 
-def test_protocols_in_one_step_are_told_in_full():
+def test_protocols_in_one_step_are_reported_in_full():
     """Each finding with its numbers and its change; they are no try, and that is said once."""
     text = step_text(fix_step(SEED, LOSS), BROKEN)
 
@@ -169,8 +170,8 @@ def test_protocols_in_one_step_are_told_in_full():
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
-def test_a_fix_that_is_not_finished_says_how_it_goes_on():
-    """The command that goes on stands first, whether there is a file or not; one that is over has none."""
+def test_a_fix_that_is_not_finished_says_how_it_continues():
+    """The command that continues stands first, whether there is a file or not; one that is over has none."""
     fixed = override(BROKEN, ["train.lr=0.05"])
     kept = FixOutcome(start=BROKEN, recipe=fixed, steps=(fix_step(RATE),), left=(SEED,), is_done=False)
     begun = FixOutcome(start=BROKEN, recipe=BROKEN, steps=(), left=(RATE, SEED), is_done=False)
@@ -216,7 +217,7 @@ def test_a_fix_as_values_has_every_finding_of_a_step():
     assert [one["code"] for one in found["left"]] == ["EV06"]
 
 
-def test_a_range_of_rates_says_where_the_recipe_lies():
+def test_a_range_of_rates_shows_the_position_of_the_recipe():
     """The range, what to try, the recipe's own rate, the spread, the reason, and a line for each seed."""
     text = lr_range_text(lr_range(), name="own/8k")
 
@@ -263,7 +264,7 @@ def test_code_is_shown_with_its_place_and_explained_once():
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
-def test_faultless_code_is_told_to_be_so():
+def test_code_without_faults_is_reported_as_such():
     """Nothing found is a sentence, not silence."""
     text = code_text(CodeReading(path="theirs.py", findings=(), n_cells=0, n_lines=1))
 

@@ -45,7 +45,7 @@ def test_kept_evidence_stays_and_the_difference_is_shown(folder):
     assert "1 kept replay of recipes that have changed since: left out of the page" in said
 
 
-def test_kept_evidence_is_replaced_when_asked(folder):
+def test_kept_evidence_is_replaced_on_request(folder):
     """With the same lines about the difference."""
     kept, said = written(folder, replace=True)
 

@@ -67,7 +67,7 @@ def test_what_is_on_record_is_not_trained_again(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_run_that_was_stopped_goes_on(store: Store) -> None:
+def test_a_run_that_was_stopped_continues(store: Store) -> None:
     """Its step is still to do, as the same run, and then no more."""
     recipes = rehearsed(("003-12",), store)
     story = document("003")

@@ -43,7 +43,7 @@ def test_a_figure_that_is_no_number_is_left_out() -> None:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_was_kept_before_is_still_read(number: int) -> None:
-    """Formats 1 and 2 have an accuracy and its images, and format 1 calls the clean figure "honest"."""
+    """Formats 1 and 2 have an accuracy and its images, and format 1 calls the clean figure "clean"."""
     now = to_json([replay([0.5, 0.6]), diverged(seed=1)])
     figures = re.compile(r'"correct": (\d+), "count": 10000(?=[^}]*"loss_error")')
     before = figures.sub(lambda found: f'"accuracy": {int(found[1]) / 10_000:.9g}, "images": 10000', now)
@@ -54,7 +54,7 @@ def test_what_was_kept_before_is_still_read(number: int) -> None:
     assert from_json(before, "text") == from_json(now, "text")
 
 
-def test_a_kept_replay_is_replaced_only_when_asked() -> None:
+def test_a_kept_replay_is_replaced_only_on_request() -> None:
     """One for each step, recipe and seed, the kept one by default; the difference is known either way."""
     kept, new, other = replay([0.5]), replay([0.6]), replay([0.7], seed=1)
     elsewhere = replay([0.8], recipe_hash="another")

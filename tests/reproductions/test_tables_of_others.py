@@ -168,7 +168,7 @@ def test_what_is_no_accuracy_is_refused(cell: str) -> None:
 # Tables.
 
 
-def test_a_log_as_it_lies_in_readmes_is_read() -> None:
+def test_a_log_as_in_readmes_is_read() -> None:
     """Text around it, marks, links, emoji, notes and line breaks within cells, no outer pipes."""
     text = "\n".join(
         [
@@ -250,7 +250,7 @@ def test_a_table_with_experiments_as_columns_is_turned() -> None:
 
 
 def test_a_log_whose_experiments_are_called_by_their_changes_has_changes() -> None:
-    """Where no other column tells them; numbers are no changes."""
+    """Where no other column reports them; numbers are no changes."""
     rows = [["Baseline", "24,498"], ["+BN", "24,498"]]
     table, numbered = read(markdown(["Model", "Params"], rows)), read(markdown(["#", "Params"], [["1", "24,498"]]))
 
@@ -348,7 +348,7 @@ def test_columns_of_different_tables_cannot_be_named_together() -> None:
         read(text, parameters="A", accuracy="D")
 
 
-def test_all_faults_are_told_at_once_by_row_and_column() -> None:
+def test_all_faults_are_reported_at_once_by_row_and_column() -> None:
     """In the order of the rows, and nothing is imported."""
     text = log(
         ("fine", "9,190", "98.90%"),
@@ -663,7 +663,7 @@ def test_a_bare_layer_must_change_the_count_as_one_that_was_added() -> None:
     assert found[0].sentence.startswith("9,014 as in row 1, although the change says 'batch norm'; batch norm has 2")
 
 
-def test_ten_steps_of_the_log_of_18_rows_are_told_from_nothing_by_8_or_by_9() -> None:
+def test_ten_of_the_18_steps_of_the_log_are_distinguished_from_no_change_by_8_or_9_seeds() -> None:
     """8 of 17 have p > 0.05; asked all at once, 9 have."""
     right = [right for *_, right in LOG_003]
     p_values = [p_of_difference(a, 10_000, b, 10_000) for a, b in pairwise(right)]
@@ -716,7 +716,7 @@ def test_two_means_over_seeds_are_compared_by_their_spread(a: tuple[int, int, in
     assert all(f"p = {p:.3f};" in doubt.sentence for doubt in found)
 
 
-def test_two_means_that_cannot_be_told_apart_are_said_with_their_seeds() -> None:
+def test_two_means_that_cannot_be_distinguished_are_shown_with_their_seeds() -> None:
     """With what so many seeds can show; the test of whole images is not theirs."""
     table = read(log(("first", "5", "98.62 ± 0.05 (n=5)"), ("second", "6", "98.65% ± 0.04% over 5 seeds")))
 
@@ -816,7 +816,7 @@ def test_a_net_in_our_notation_is_counted() -> None:
     assert found[0].sentence.endswith("has 22,410, 224 more")
 
 
-def test_a_registered_count_is_told_as_one() -> None:
+def test_a_registered_count_is_reported_as_one() -> None:
     """With what of it is never used."""
     [doubt] = doubts(nets_table(("c8 r unused(c8 bn) gap flat fc10", "770")))
 
@@ -849,8 +849,8 @@ def test_counts_that_are_right_silence_the_words() -> None:
     assert kinds(doubts(without_nets)) == ["same count"]
 
 
-def test_a_count_above_the_limit_is_told() -> None:
-    """By how much; the limit itself is within, and a rounded count that may lie below it is let be."""
+def test_a_count_above_the_limit_is_reported() -> None:
+    """By how much; the limit itself is within, and a rounded count that may are below it is let be."""
     table = read(
         markdown(["#", "Params"], [["1", "25,674"], ["2", "25,000"], ["3", "25.0k"], ["4", "25.7k"], ["5", ">25,000"]])
     )
@@ -860,7 +860,7 @@ def test_a_count_above_the_limit_is_told() -> None:
     assert found[0].sentence == "25,674 is above the limit of 25,000 by 674"
 
 
-def test_a_net_above_the_limit_is_told_where_its_claim_is_not() -> None:
+def test_a_net_above_the_limit_is_reported_where_its_claim_is_not() -> None:
     """The count of the net decides."""
     found = doubts(nets_table(("c8 r m2 flat fc10", "9,999")), limit=10_000)
 
@@ -905,7 +905,7 @@ def test_a_net_above_the_limit_is_told_where_its_claim_is_not() -> None:
         ("98.59999999999999", 10_000, None),
     ],
 )
-def test_an_accuracy_that_no_number_of_images_gives_is_told(cell: str, images: int, sentence: str | None) -> None:
+def test_an_accuracy_that_no_number_of_images_gives_is_reported(cell: str, images: int, sentence: str | None) -> None:
     """With the two nearest; printed digits may be rounded, cut off, or those of a float."""
     found = [doubt.sentence for doubt in doubts(read(markdown(["#", "Acc"], [["1", cell]])), images=images)]
 
@@ -1069,7 +1069,7 @@ def test_words_by_which_a_count_must_change_are_understood(change: str) -> None:
         "dropout layer",
     ],
 )
-def test_words_that_may_mean_something_else_say_nothing(change: str) -> None:
+def test_ambiguous_words_are_no_claims(change: str) -> None:
     """Better no doubt than a wrong one."""
     assert layers_changed(change) is None
 
@@ -1137,7 +1137,7 @@ def test_p_is_that_of_scipy(n_a: int, n_b: int, data: Any) -> None:
 
 
 @given(st.integers(1, 10_000), st.data())
-def test_equal_shares_are_never_told_apart(n: int, data: Any) -> None:
+def test_equal_shares_are_never_distinguished(n: int, data: Any) -> None:
     """p is 1, and it is the same from either side."""
     a, b = data.draw(st.integers(0, n)), data.draw(st.integers(0, n))
 

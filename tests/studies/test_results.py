@@ -93,18 +93,18 @@ def test_a_limit_that_was_not_reached_makes_no_other_result(store, files):
         find(files[0], store=store)
 
 
-def test_what_means_none_or_several_is_told_with_the_candidates(store, files):
-    """A run of each is listed with what it does otherwise; a study that is not there is told as that."""
+def test_an_ambiguous_or_unknown_name_lists_the_candidates(store, files):
+    """A run of each is listed with what it does otherwise; a study that is not there is reported as that."""
     good = load(files[0])
     first = run(good, seed=0, store=store)
     other = run(override(good, ["train.lr=0.02"]), seed=0, store=store)
 
     with pytest.raises(
         UsageError, match=r"(?s)names 2 results.*1 seed  .*digits.npz, .*1 seed  lr 0.05 → 0.02"
-    ) as told:
+    ) as reported:
         find("good", store=store)
-    assert first.id[:12] in str(told.value)
-    assert other.id[:12] in str(told.value)
+    assert first.id[:12] in str(reported.value)
+    assert other.id[:12] in str(reported.value)
     with pytest.raises(UsageError, match=r"slow\.toml has no ended run.*train .*--seeds 3"):
         find(files[1], store=store)
     with pytest.raises(UsageError, match="no study 'one'"):
@@ -168,7 +168,7 @@ def test_seeds_are_added_until_a_clear_answer_by_a_plan_that_is_kept(store, file
     assert {record.study for record in store.runs()} == {None, "sure"}
 
 
-def test_a_question_without_an_answer_ends_at_its_limit(store, files):
+def test_a_comparison_without_a_clear_result_ends_at_its_limit(store, files):
     """Two recipes that do the same are looked at as often as planned; asked again nothing is trained, or refused."""
     same = same_as(files[0])
     run_seeds_here(store, files[0], same)
@@ -188,7 +188,7 @@ def test_a_question_without_an_answer_ends_at_its_limit(store, files):
     assert len(store.runs()) == n_runs
 
 
-def test_a_stopped_question_goes_on_with_its_plan(store, files):
+def test_a_stopped_comparison_continues_with_its_plan(store, files):
     """Whoever stops it keeps what is done; asked again it trains only what is missing."""
     same = same_as(files[0])
     run_seeds_here(store, files[0], same)
@@ -219,7 +219,7 @@ def test_both_sides_are_alike_from_the_first_look_on(store, files):
     assert {run.parent_hash for run in found.changed.runs if run.id != stopped.id} == {found.baseline.first.recipe_hash}
 
 
-def test_a_side_that_diverges_is_an_answer(store, files):
+def test_a_diverged_recipe_is_a_result(store, files):
     """After the first look: more seeds would have no figures either."""
     run_seeds_here(store, files[0])
     Path(files[1]).write_text('extends = "good.toml"\n[train]\nlr = 1e30\n')
@@ -231,7 +231,7 @@ def test_a_side_that_diverges_is_an_answer(store, files):
     assert (len(looks), len(found.changed.diverged)) == (1, 3)
 
 
-def test_a_question_stopped_before_its_first_seed_has_no_answer(store, files):
+def test_a_comparison_stopped_before_its_first_seed_has_no_result(store, files):
     """Nothing is compared, the plan is kept, and nothing is lost."""
     assert until_sure(*files, store=store, max_seeds=3, should_stop=lambda: True) is None
 

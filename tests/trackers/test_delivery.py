@@ -30,13 +30,13 @@ pytestmark = [
 
 @pytest.fixture
 def warnings() -> list[str]:
-    """What `warn` was told; a test gives its `append`."""
+    """What `warn` was reported; a test gives its `append`."""
     return []
 
 
 @pytest.fixture
 def absent_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An MLflow address at which nobody answers."""
+    """An MLflow address at which no one answers."""
     pytest.importorskip("mlflow")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -76,7 +76,7 @@ def named(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
 
 
 def train(store: Store, note: Callable[[str], None], **changed: object) -> str:
-    """What a training tells of a run: that it starts, each epoch, that it ends."""
+    """What a training reports of a run: that it starts, each epoch, that it ends."""
     run = begin(store, **changed)
     note(run.id)
     for number in (1, 2, 3):
@@ -132,7 +132,7 @@ def test_an_unknown_tracker_is_refused_before_anything_starts(store: Store, warn
         pytest.fail("it went on")
 
 
-def test_a_missing_package_is_told_before_anything_starts(
+def test_a_missing_package_is_reported_before_anything_starts(
     store: Store, warnings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who asks for a tracker that is not installed learns the line that installs it."""
@@ -146,14 +146,14 @@ def test_a_missing_package_is_told_before_anything_starts(
         pytest.fail("it went on")
 
 
-def test_a_tracker_that_is_not_there_is_told_of_once_and_synced_later(
+def test_a_tracker_that_is_not_there_is_reported_once_and_synced_later(
     store: Store,
     warnings: list[str],
     give_mlflow_tables: Callable[[Path], None],
     absent_server: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Training goes on, one line is said; when the tracker is back, all runs get there with all they have."""
+    """Training continues, one line is said; when the tracker is back, all runs get there with all they have."""
     with tracking(["mlflow"], store, warn=warnings.append) as note:
         ids = [train(store, note, seed=seed) for seed in (1, 2)]
 
@@ -244,7 +244,7 @@ def test_training_never_waits_for_a_tracker(store: Store, warnings: list[str], s
     wait_until(lambda: not any(thread.name == "to mlflow" for thread in threading.enumerate()), seconds=20)
 
 
-def test_a_run_that_an_error_ends_is_told_of_all_the_same(store: Store, warnings: list[str]) -> None:
+def test_a_run_that_an_error_ends_is_reported_all_the_same(store: Store, warnings: list[str]) -> None:
     """Such a run is closed without an event; what became of it is sent when the context is left."""
     pytest.importorskip("tensorboard")
 
@@ -344,7 +344,7 @@ def test_runs_of_another_database_are_kept(store: Store, warnings: list[str], tm
 
 
 def test_one_run_that_is_refused_does_not_hold_up_the_others(store: Store, warnings: list[str]) -> None:
-    """A file in the way of one run's folder keeps that run, and is told; the others arrive."""
+    """A file in the way of one run's folder keeps that run, and is reported; the others arrive."""
     pytest.importorskip("tensorboard")
     from flyweight.trackers.tensorboard import folder_name
 
@@ -360,7 +360,7 @@ def test_one_run_that_is_refused_does_not_hold_up_the_others(store: Store, warni
 
 
 def test_two_syncs_do_not_send_at_once(store: Store, warnings: list[str]) -> None:
-    """The second is told so, and nothing is lost."""
+    """The second is reported so, and nothing is lost."""
     (store.home / "pending").mkdir()
 
     with (
@@ -403,7 +403,7 @@ def test_an_address_is_printed_without_its_password(name: str, address: dict[str
     assert where(name, address, Path("home")) == expected
 
 
-def test_sync_refuses_a_tracker_that_nobody_knows(store: Store, warnings: list[str]) -> None:
+def test_sync_refuses_an_unknown_tracker(store: Store, warnings: list[str]) -> None:
     """A slip in a name is no empty success."""
     with pytest.raises(UsageError, match="found 'mlfow'"):
         sync(store, ["mlfow"], warn=warnings.append)

@@ -214,7 +214,7 @@ def test_what_was_there_stays_if_writing_fails(runs: tuple[RunRecord, ...], path
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_a_place_that_cannot_be_written_is_told(runs: tuple[RunRecord, ...], tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(runs: tuple[RunRecord, ...], tmp_path: Path) -> None:
     """One line: which file, and why not."""
     (tmp_path / "file").write_text("")
 

@@ -186,7 +186,7 @@ def test_runs_side_by_side_grow_epoch_by_epoch(case: Case) -> None:
         assert one.status == STATUSES["finished"][case.name]
 
 
-def test_a_resumed_run_goes_on_where_it_was(case: Case) -> None:
+def test_a_resumed_run_continues_where_it_was(case: Case) -> None:
     """A run that was interrupted, sent, resumed and sent by another process is one run with all its epochs."""
     run = begin(case.store)
     log(case.store, run, 1, 2)
@@ -227,7 +227,7 @@ def test_what_is_not_a_number_is_left_out(case: Case) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_how_a_run_ended_is_told(case: Case, ending: Any) -> None:
+def test_how_a_run_ended_is_reported(case: Case, ending: Any) -> None:
     """Each ending of ours has its word there."""
     run = begin(case.store)
     case.store.finish(run.id, ending)
@@ -293,7 +293,7 @@ def test_a_long_run_with_many_keys_arrives_whole(case: Case) -> None:
 
 
 def test_nothing_is_written_where_one_stands(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ./mlruns, no ./wandb: a tracker's files lie under the home."""
+    """No ./mlruns, no ./wandb: a tracker's files are under the home."""
     monkeypatch.chdir(tmp_path)
 
     case.send(complete(case.store))
@@ -316,7 +316,7 @@ def test_the_tensorboard_file_only_grows() -> None:
 
 
 def test_the_tensorboard_file_is_the_same_in_every_process(tmp_path: Path) -> None:
-    """The bytes follow from the record alone, so that another process goes on with the same file."""
+    """The bytes follow from the record alone, so that another process continues with the same file."""
     pytest.importorskip("tensorboard")
     store = Store.open(f"sqlite:///{tmp_path / 'records.db'}", tmp_path)
     run = complete(store)
@@ -350,7 +350,7 @@ def test_an_unknown_tracker_lists_the_known() -> None:
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_a_missing_package_is_told_with_the_install_line(
+def test_a_missing_package_is_reported_with_the_install_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where a folder of that name lies about, as W&B leaves one wherever it was used."""

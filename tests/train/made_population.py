@@ -42,7 +42,7 @@ OPTIMIZERS = {
 
 
 def images_of(seed: int = 0, n: int = N_IMAGES) -> tuple[Tensor, Tensor]:
-    """Three classes that a tiny net can tell apart: stripes across, down, and none."""
+    """Three classes that a tiny net can distinguish: stripes across, down, and none."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
     images = torch.randint(0, 90, (n, *IMAGE), generator=generator, dtype=torch.uint8)
@@ -88,7 +88,7 @@ def settings(**changes: object) -> FitSettings:
 
 
 def alone(made: Made, seed: int, chosen: FitSettings, work: Training | None = None, **watching: object) -> Training:
-    """Train one seed by itself."""
+    """Train one seed on its own."""
     work = work or made.training(seed)
     fit(work, made.batches(seed), chosen, validate=_validate, **watching)  # type: ignore[arg-type]
     return work

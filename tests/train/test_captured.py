@@ -194,7 +194,7 @@ def test_time_can_be_turned_back_to_any_step(optimizer, first):
 
 
 def test_an_epoch_gives_the_same_bits_again():
-    """From the same state, and also after the epoch was begun anew."""
+    """From the same state, and also after the epoch was started again."""
     made = Made(augmentation=AUGMENTATIONS["all"], ema=0.9)
     steps = begun(made.steps((0, 1)))
     start_state = state_of(steps)
@@ -242,7 +242,7 @@ def test_captured_steps_equal_uncaptured_ones(optimizer, ema, graphs, monkeypatc
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_captured_steps_go_on_when_members_end(optimizer, graphs):
+def test_captured_steps_continue_when_members_end(optimizer, graphs):
     """One is stopped in mid-epoch and one diverges: the others and the message are those of uncaptured steps."""
     made = Made(optimizer=OPTIMIZERS[optimizer], ema=0.9)
     works = [[made.training(seed) for seed in range(4)] for _ in range(2)]
@@ -300,7 +300,7 @@ def test_a_training_that_is_near_the_end_of_an_epoch_can_be_captured(first, grap
     assert distance(weights(stopped), weights(whole)) < 1e-4
 
 
-def test_a_refused_capture_is_recorded_and_the_steps_go_on(graphs, monkeypatch):
+def test_a_refused_capture_is_recorded_and_the_steps_continue(graphs, monkeypatch):
     """The reason is one line; the result is that of a training that was never captured."""
 
     def refuse(*_args: object, **_settings: object) -> None:

@@ -32,7 +32,7 @@ EPOCHS = 3
 
 
 def striped(n: int = 90) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three classes that a tiny net can tell apart: stripes across, down, and none."""
+    """Three classes that a tiny net can distinguish: stripes across, down, and none."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % 3
     images = torch.randint(0, 60, (n, 1, 12, 12), generator=generator, dtype=torch.uint8)
@@ -81,7 +81,7 @@ def stop_after(n: int) -> Callable[[], bool]:
 
 
 def test_a_net_learns():
-    """Stripes are told apart after a few epochs, and the history has one line for each."""
+    """Stripes are distinguished after a few epochs, and the history has one line for each."""
     work = training()
 
     outcome = trained(work, epochs=15)
@@ -269,7 +269,7 @@ def test_it_stops_at_a_target_early_or_at_a_time_limit():
     assert len(timed.history) == 1
 
 
-def test_evaluation_is_the_mean_per_image_whatever_the_batches():
+def test_evaluation_is_the_mean_per_image_for_any_batches():
     """Loss and answers do not depend on the batch size, and the net's mode is left as it was."""
     net = training().model
     images, labels = striped(25)
@@ -288,7 +288,7 @@ def test_evaluation_is_the_mean_per_image_whatever_the_batches():
     assert net.training
 
 
-def test_whoever_watches_is_told_running_figures():
+def test_watch_receives_running_figures():
     """A look has the step, and means over the epoch so far."""
     looks: list[tuple[int, float]] = []
     watched = training()

@@ -277,7 +277,7 @@ def test_members_diverge_at_the_step_and_layer_of_the_seed_alone():
 
 @pytest.mark.parametrize("done", [1, 3, N_STEPS, N_STEPS + 2])
 def test_a_resumed_member_diverges_where_it_does_alone(done):
-    """In the middle of an epoch that was begun before, or in a later one."""
+    """In the middle of an epoch that was started before, or in a later one."""
     chosen = settings()
     stopped = DOTTED.steps((0, 1))
     together(stopped, chosen, should_stop=stop_after(done))
@@ -351,7 +351,7 @@ def test_an_ended_member_keeps_its_tensors_and_computes_nothing():
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_the_others_go_on_when_one_is_stopped_in_mid_epoch(number):
+def test_the_others_continue_when_one_is_stopped_in_mid_epoch(number):
     """Also the first one: the next epoch begins at its first step."""
     made, chosen = Made(), settings()
     steps = made.steps(SEEDS)
@@ -371,7 +371,7 @@ def test_the_others_go_on_when_one_is_stopped_in_mid_epoch(number):
     ],
     ids=["target", "patience"],
 )
-def test_patience_and_target_end_each_member_by_itself(chosen):
+def test_patience_and_target_end_each_member_separately(chosen):
     """In the epoch in which the seed ends alone, with the same reason."""
     made, seeds = Made(), tuple(range(5))
     steps = made.steps(seeds)

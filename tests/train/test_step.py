@@ -108,7 +108,7 @@ def test_an_average_follows_the_weights_after_each_update():
 
 
 def test_a_plan_holds_the_rates_and_seeds_of_every_step():
-    """As drawn and computed step by step: rates of the whole run's progress, a dropout seed for each step."""
+    """As drawn and computed step by step: rates of the complete run's progress, a dropout seed for each step."""
     batches, epochs = source(), 3
 
     plans = [
@@ -140,7 +140,7 @@ def fitted(training: Training, settings: FitSettings, *, stop_after: int | None 
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 7, 8])
-def test_an_epoch_that_goes_on_is_the_same_epoch(steps):
+def test_an_epoch_that_continues_is_the_same_epoch(steps):
     """Stopped after any step, also the last of an epoch, it ends with the same weights and the same rates on record."""
     settings = FitSettings(epochs=3, lr=lambda progress: LR * (1 - progress))
     whole, stopped, resumed = (start(model := net(), ours(model, "sgd"), ema=0.0) for _ in range(3))
