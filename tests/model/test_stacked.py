@@ -112,8 +112,9 @@ def distance(found: list[Tensor], expected: list[Tensor]) -> float:
     if not expected:
         return 0.0
     ours, theirs = (torch.cat([one.flatten() for one in values]) for values in (found, expected))
-    # Batch norm of a batch norm leaves a gradient that is little more than rounding: it counts as 1e-4 long.
-    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-4))
+    # Batch norm of a batch norm undoes the inner weights: what is left of their gradient is rounding, up to 1e-13 long
+    # in float64 (found by a drawn net). A gradient counts as at least 1e-2 long.
+    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-2))
 
 
 def kinds_in(nodes: tuple[Node, ...]) -> set[object]:
