@@ -16,7 +16,7 @@ PARAMS = {
     "own/25k-one-epoch": 25_000,
     "own/8k": 8_000,
 }
-EPOCHS = {"own/20k-best": 20, "own/20k-fast": 3, "own/20k-gpu": 6, "own/25k-one-epoch": 1, "own/8k": 20}
+EPOCHS = {"own/20k-best": 20, "own/20k-fast": 3, "own/20k-gpu": 16, "own/25k-one-epoch": 1, "own/8k": 20}
 
 
 def test_our_recipes_are_all_there() -> None:

@@ -128,7 +128,7 @@ def train(
         overrides = (*overrides, f"model.start={to_json(str(folder.file('weights')))}")
     trusted = trust_code or is_named(recipe, settings.changes)
     resolved = plan(load(chosen, overrides=overrides), trust_code=trusted).require()
-    _announce(resolved, seeds)
+    _announce(resolved, seeds, device)
     lineage = _lineage(resolved, parent(chosen, overrides=overrides), study)
     if expect is not None:
         _note_expectation(resolved, expect, store, study)
@@ -175,7 +175,7 @@ def _refuse_with_resume(options: Mapping[str, object], run: str) -> None:
         )
 
 
-def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
+def _announce(resolved: ResolvedRecipe, seeds: int | None, device: DeviceName) -> None:
     """The first line, before torch is loaded."""
     from flyweight.experiment.resolved import data_notes
 
@@ -186,7 +186,7 @@ def _announce(resolved: ResolvedRecipe, seeds: int | None) -> None:
     talk(f"{plain(recipe.name)}: {cost.params:,}{allowed} parameters, {epochs}{many}")
     for note in data_notes(recipe, resolved.source):
         talk(f"note: {note}.")
-    announce_compiling()
+    announce_compiling(device)
 
 
 def _monitor(doctor: Literal["off", "warn", "stop"]) -> MakeMonitor | None:

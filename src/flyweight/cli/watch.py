@@ -26,16 +26,19 @@ from flyweight.records.ids import SHORT_ID
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from flyweight.train.device import DeviceName
+
 
 # Split that epochs are evaluated on, as a short label.
 JUDGED_ON: Final = {"validation": "validation", "test": "test", "train": "training set"}
 
 
-def announce_compiling() -> None:
-    """Announce that the kernels are compiled, which happens once per machine."""
+def announce_compiling(device: DeviceName = "auto") -> None:
+    """Announce that the kernels for the processor are compiled, which happens once per machine; a GPU has others."""
     from flyweight.kernels.library import is_to_be_built
+    from flyweight.train.device import choose
 
-    if is_to_be_built():
+    if is_to_be_built() and choose(device).type == "cpu":
         talk("compiling the kernels for this processor (once, about ten seconds) ...")
 
 
