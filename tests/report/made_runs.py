@@ -72,10 +72,10 @@ def _end(store: Store, run: RunRecord, wrong: list[int], status: str, epochs: in
         store.open_test(run.id, "final figure of the run")
         figures = Figures(correct=N_IMAGES - len(wrong), count=N_IMAGES, loss=0.05 + len(wrong) / 1e5)
         _write_predictions(store.folder(run.id), wrong)
-    _write_result(store.folder(run.id), run, figures, class_names)
+    _write_result(store.folder(run.id), run, figures, class_names, status=status, epochs=epochs)
     found = asdict(figures) if figures else {}
     columns = {f"{part}_{name}": value for part in ("test", "validation") for name, value in found.items()}
-    columns = {**columns, **({"validation_correct": N_IMAGES - 1, "best_epoch": epochs} if figures else {})}
+    columns |= {"best_epoch": epochs} if figures else {}
     store.finish(run.id, status, epochs_done=epochs, train_seconds=10.0 + run.seed, **columns)
 
 
@@ -100,9 +100,23 @@ def _write_predictions(folder: RunFolder, wrong: list[int]) -> None:
     )
 
 
-def _write_result(folder: RunFolder, run: RunRecord, figures: Figures | None, class_names: Sequence[str]) -> None:
+def _write_result(
+    folder: RunFolder,
+    run: RunRecord,
+    figures: Figures | None,
+    class_names: Sequence[str],
+    *,
+    status: str,
+    epochs: int,
+) -> None:
     result = made_result(
         run=run.id,
+        **{name: getattr(run, name) for name in ("name", "seed", "params", "registered_params", "macs")},
+        status=status,
+        epochs=epochs,
+        best_epoch=epochs if figures else None,
+        train=None,
+        validation=figures,
         flash_bytes=4 * run.params,
         activation_bytes=20_000,
         peak_memory_bytes=300_000_000,

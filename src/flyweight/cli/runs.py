@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
-from flyweight.errors import UsageError
+from flyweight.errors import DataError, UsageError
 from flyweight.tables import counted, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flyweight.records.record import RunRecord
+    from flyweight.records.store import Store
 
 DEFAULT_LIMIT: Final = 20
 OPTIONAL: Final = ("started", "params")  # columns that a narrow terminal leaves out
@@ -24,9 +30,10 @@ def runs(
     purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification"] = "run",
     limit: int | None = None,
     out: Path | None = None,
+    verify: Annotated[bool, Flag] = False,
     output: OutputFormat | None = None,
     location: StoreLocation | None = None,
-) -> None:
+) -> int:
     """List the runs that you started, newest first; --purpose shows others.
 
     $ flyweight runs
@@ -34,6 +41,8 @@ def runs(
     $ flyweight runs --status finished --name own/20k-fast --csv
 
     $ flyweight runs --purpose all --out runs.csv
+
+    $ flyweight runs --purpose all --verify
 
     Parameters
     ----------
@@ -54,6 +63,9 @@ def runs(
         Maximum number of runs. Default: 20, and all with --out.
     out
         Write the runs to this .csv, .json or .parquet file instead, one row per run with every key of its recipe.
+    verify
+        Check the runs instead: their figures, curves and recipe in the database against the files of their folders,
+        and these against their checksums. Exit code 6 if any differ.
     """
     from flyweight.records.record import RunFilter
     from flyweight.report.run.listing import run_rows, short_run_rows
@@ -64,14 +76,18 @@ def runs(
     wanted: RunFilter = {"name": name, "status": status, "study": study, "data_name": data, "seed": seed}
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be 1 or more, found {limit}.")
-    if limit is None and out is None:
+    if limit is None and out is None and not verify:
         limit = DEFAULT_LIMIT
     records = store.runs(**wanted, purpose=purpose, limit=limit)
+    if verify:
+        if out is not None:
+            raise UsageError("--verify checks runs, --out writes them; use one of them.")
+        return _verify(records, store, output or OutputFormat())
     if out is not None:
         from flyweight.trackers import write_table
 
         say(str(write_table(records, out)))
-        return
+        return 0
     if not records:
         others = store.runs(**wanted, purpose="all")
         known = sorted({record.name for record in store.runs(purpose=purpose)})
@@ -85,6 +101,26 @@ def runs(
     output = output or OutputFormat()
     rows = run_rows(records) if output.name in ("json", "csv") else short_run_rows(records, titles(records, store))
     print_rows(rows, output, gap=1, wraps=output.name == "text", optional=OPTIONAL)
+    return 0
+
+
+def _verify(records: Sequence[RunRecord], store: Store, output: OutputFormat) -> int:
+    """Print each disagreement of the runs that are over; returns the exit code."""
+    from flyweight.evidence.integrity import faults_of
+    from flyweight.records.record import OVER
+
+    ended = [record for record in records if record.status in OVER]
+    rows = [
+        {"run": record.id, "name": record.name, "fault": fault}
+        for record in ended
+        for fault in faults_of(record, store)
+    ]
+    print_rows(rows, output, wraps=output.name == "text")
+    n_faulty = len({row["run"] for row in rows})
+    left_out = len(records) - len(ended)
+    others = f"; {counted(left_out, 'run')} without a result left out" if left_out else ""
+    talk(f"{counted(len(ended), 'run')} checked, {n_faulty} not as recorded{others}")
+    return DataError.exit_code if rows else 0
 
 
 def rm(

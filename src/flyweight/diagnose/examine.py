@@ -12,6 +12,7 @@ from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import Tried, diagnose
 from flyweight.doctor.finding import Diagnosis
 from flyweight.doctor.subject import Subject
+from flyweight.evidence.integrity import faults_of
 from flyweight.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ __all__ = ["Examined", "examine_recipe", "examine_run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """A recipe or run with its subject and diagnosis. record: None for a recipe."""
+    """A recipe or run with its subject and diagnosis.
+
+    record: None for a recipe. changed: what of the run is no longer as it was recorded.
+    """
 
     recipe: Recipe
     record: RunRecord | None
     subject: Subject
     diagnosis: Diagnosis
+    changed: tuple[str, ...] = ()
 
 
 def examine_recipe(recipe: Recipe) -> Examined:
@@ -50,8 +55,14 @@ def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Exa
     """
     record = store.get(selector)
     subject = subject_of_run(record, store, with_probes=with_probes)
-    tried = _tried(store.folder(record.id))
-    return Examined(recipe=subject.recipe, record=record, subject=subject, diagnosis=diagnose(subject, tried=tried))
+    folder = store.folder(record.id)
+    return Examined(
+        recipe=subject.recipe,
+        record=record,
+        subject=subject,
+        diagnosis=diagnose(subject, tried=_tried(folder)),
+        changed=faults_of(record, store) if folder.path.is_dir() else (),
+    )
 
 
 def _tried(folder: RunFolder) -> tuple[Tried, ...]:

@@ -28,6 +28,7 @@ from flyweight.evidence.effect import (
     permutation,
 )
 from flyweight.evidence.groups import Group
+from flyweight.evidence.integrity import changed_files, require_figures
 from flyweight.evidence.power import seeds_needed, smallest_effect
 from flyweight.evidence.predictions import CorrectByRun, correct_by_run
 from flyweight.evidence.verdict import LEVEL, Outlook, Verdict, judge, p_value
@@ -156,8 +157,11 @@ def compare(
 
     Raises:
         UsageError: results on other images, which no figure can compare, or a result compared with itself.
+        DataError: figures in the database that are not those of the files of their run.
     """
     _require_comparable(baseline, changed, part)
+    for group in (baseline, changed):
+        require_figures((*group.runs, *group.diverged), store)
     changes = diff_stored(baseline.first.recipe, changed.first.recipe)
     plan = store.notebook.plan(
         baseline.first.recipe_hash, changed.first.recipe_hash, data_hash=baseline.first.data_hash, part=part
@@ -191,6 +195,8 @@ def compare(
             *without_figures(baseline, results[0]),
             *without_figures(changed, results[1]),
             *missing,
+            *_changed_files(store, baseline),
+            *_changed_files(store, changed),
         ),
         ablation_path=between,
         verdict=verdict,
@@ -329,6 +335,12 @@ def _results(store: Store, group: Group[RunRecord]) -> list[RunResult]:
         except DataError:
             continue
     return found
+
+
+def _changed_files(store: Store, group: Group[RunRecord]) -> tuple[str, ...]:
+    """Files of the folders that are here and were changed since their run ended."""
+    folders = [store.folder(run.id) for run in (*group.runs, *group.diverged)]
+    return tuple(fault for folder in folders if folder.has("checksums") for fault in changed_files(folder))
 
 
 def _median(results: Sequence[RunResult], name: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flyweight.cli.doctor.named import NamedSubject
 from flyweight.cli.doctor.teaching import ask_before
 from flyweight.cli.doctor.trials import Outcome
-from flyweight.cli.output import say, say_json
+from flyweight.cli.output import say, say_json, talk
 
 if TYPE_CHECKING:
     from flyweight.diagnose.examine import Examined
@@ -31,8 +31,11 @@ def show_diagnosis(
     subject, found, record = examined.subject, examined.diagnosis, examined.record
     if as_json:
         values = words.diagnosis_values(found, subject, record=record, n_rules=len(RULES))
-        say_json(values | {"trials": [asdict(trial) for trial in outcome.trials]})
+        trials = [asdict(trial) for trial in outcome.trials]
+        say_json(values | {"trials": trials, "changed": list(examined.changed)})
         return
+    for fault in examined.changed:
+        talk(f"the run is not as it was recorded: {fault}")
     if teaches:
         say(words.heading(subject, record))
         ask_before(examined, RULES)
