@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,17 +15,17 @@ from flyweight.reproductions.verdicts import INPUT_SHAPE
 from nets_of_documents import BESIDE, EXPERIMENTS
 
 STEPS = {"000": 5, "001": 10, "002": 14, "003": 18, "004": 1}
-RELATED = {"000": 0, "001": 0, "002": 1, "003": 3, "004": 0}
+RELATED = {"000": 0, "001": 1, "002": 1, "003": 3, "004": 1}
 # What forward uses, by steps in a row; the sums are in the documents' own sources.
 COUNTS = {
     "000": [15842] * 3 + [20290] * 2,
-    "001": [593200, 130864, 130864, 39594, 25674] + [24498] * 3 + [24638] * 2,
+    "001": [593200, 130864, 130864, 39594, 25674] + [24498] * 3 + [24638] * 2 + [593200],
     "002": [593200] * 10 + [61461] * 3 + [24245, 14378],
     "003": [12026, 12026, 35946, 32090, 38330] + [22186] * 3 + [22410] * 2 + [19614] * 6 + [19348] * 2
     + [23354, 20214, 20050],
-    "004": [19349],
+    "004": [19349, 19349],
 }  # fmt: skip
-REGISTERED = {"003-17": 21700, "003-18": 21700, "003-19": 22402, "004-1": 19389}
+REGISTERED = {"003-17": 21700, "003-18": 21700, "003-19": 22402, "004-1": 19389, "004-2": 19389}
 # Counts that were typed by hand and are wrong.
 WRONG_COUNTS = {"001-9": 24498, "001-10": 24498, "002-b1": 24245, "003-10": 22186, "003-13": 22186}
 
@@ -34,11 +35,11 @@ def every_step() -> list[Step]:
 
 
 def test_all_experiments_are_there() -> None:
-    """48 experiments in five documents, and the four runs beside them."""
+    """48 experiments in five documents, and the six steps beside them."""
     assert {one.name: len(one.steps) for one in documents()} == STEPS
     assert {one.name: len(one.related) for one in documents()} == RELATED
     assert sum(STEPS.values()) == 48
-    assert len({step.name for step in every_step()}) == 52
+    assert len({step.name for step in every_step()}) == 54
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -110,7 +111,7 @@ def test_every_claim_is_a_figure_or_an_outcome() -> None:
     claims = [(step.name, claim) for step in every_step() for claim in step.claims]
     slips = []
     for step, claim in claims:
-        if claim.what == "outcome" or claim.reported == NOT_A_NUMBER:
+        if claim.what in ("outcome", "net") or claim.reported == NOT_A_NUMBER:
             continue
         assert claim.value > 0
         assert claim.what != "accuracy" or claim.value < 1
@@ -119,7 +120,7 @@ def test_every_claim_is_a_figure_or_an_outcome() -> None:
             slips.append(step)
 
     assert slips == []
-    assert len(claims) > 220
+    assert len(claims) > 260
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,29 @@ def test_a_claim_is_read_as_it_is_reported(reported: str, value: float, sense: s
     assert claim.value == pytest.approx(value)
     assert claim.sense == sense
     assert claim.unit == pytest.approx(unit)
+
+
+def test_a_column_of_a_log_is_claimed_epoch_by_epoch() -> None:
+    """Once each, with the digits that were printed, whether or not some of them were claimed by hand."""
+    (step,) = [one for one in document("004").steps if one.name == "004-1"]
+    claims = {(claim.what, claim.epoch): claim for claim in step.claims if claim.epoch and claim.on == "test"}
+    figures = [(claims["accuracy", int(row["epoch"])], claims["loss", int(row["epoch"])]) for row in step.log]
+
+    assert len(figures) == 20
+    assert sum(claim.epoch is not None for claim in step.claims) == 40
+    assert [(accuracy.reported, loss.reported) for accuracy, loss in figures[7:10]] == [
+        ("99.30 %", "0.0239"),
+        ("99.23 %", "0.0236"),
+        ("99.32 %", "0.0204"),
+    ]
+
+
+def test_every_step_of_the_log_of_003_links_to_its_commit() -> None:
+    """A commit of its own for each of the 21 steps, as the document lists them."""
+    links = [step.link for step in document("003").all_steps]
+
+    assert all(link and re.search(r"/blob/[0-9a-f]{40}/MNIST_Model/Reference/\w+\.ipynb$", link) for link in links)
+    assert len(set(links)) == 21
 
 
 def test_logs_are_complete() -> None:
@@ -165,7 +189,7 @@ def test_steps_are_chosen_by_their_name_or_its_end() -> None:
 
 
 def test_every_net_is_layer_by_layer_that_of_the_sources() -> None:
-    """Shapes and parameters of all 52 nets against the list that was made from the documents' sources."""
+    """Shapes and parameters against the list that was made from the sources; two steps have the net of another."""
     found = (*EXPERIMENTS, *BESIDE)
     for net in found:
         rows = [row for row in count(load(net.id[1:]).model.net, INPUT_SHAPE).rows if row.is_executed]

@@ -35,11 +35,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_steps_are_in_the_catalogue() -> None:
-    """48 experiments of five documents, and the four runs beside them, each under a name of its own."""
+    """48 experiments of five documents, and the six steps beside them, each under a name of its own."""
     by_journey = [sum(step.startswith(f"{document}-") for step in STEPS) for document in catalogue.document_names()]
 
-    assert by_journey == [5, 10, 15, 21, 1]
-    assert len(set(STEPS)) == len(STEPS) == 52
+    assert by_journey == [5, 11, 15, 21, 2]
+    assert len(set(STEPS)) == len(STEPS) == 54
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -59,7 +59,7 @@ def test_the_keys_of_a_step_are_what_it_changes() -> None:
     changed = {step: diff(before, load(step)) for step in STEPS if (before := parent(step)) is not None}
 
     assert tuple(step for step in STEPS if step not in changed) == ROOTS
-    assert len(changed) == 47
+    assert len(changed) == 49
     assert {step: {change.key for change in changes} for step, changes in changed.items()} == {
         step: own_keys(step) for step in changed
     }

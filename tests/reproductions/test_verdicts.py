@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from made_replays import TEST_COUNTS, TRAIN_COUNTS, diverged, replay
 
 from flyweight.model.count import count
+from flyweight.model.notation import parse_net
 from flyweight.records.results import Split
 from flyweight.reproductions.document import Claim, Step, document, documents
 from flyweight.reproductions.runs import Replay
@@ -23,6 +24,7 @@ from flyweight.reproductions.verdicts import (
     headline,
     judge,
     judge_claim,
+    net_has,
 )
 
 COST = count("c8 r gap flat fc10 unused(bn)", INPUT_SHAPE)
@@ -94,6 +96,80 @@ def test_a_claim_that_its_own_output_contradicts_is_refuted_without_any_run() ->
         ("002-2b", "the output of the document says 10.44 %"),
         ("002-3b", "the output of the document says 92.40 %"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "net", "holds", "found"),
+    [
+        ("4 layers", "2(c8 bn r) m2 gap flat fc9 r fc10", True, "2 convolutions and 2 fully connected layers"),
+        ("8 layers", "c8 r unused(c8 bn) gap flat fc10", False, "1 convolution and 1 fully connected layer (1 more"),
+        ("3 convolutions", "c8 r +(dwp1 c8/1) m2 gap flat fc10", True, "3 convolutions"),
+        ("2 max pools", "c8 m2 a2 r gmp flat fc10", True, "2 max pools"),
+        ("1 dropout", "c8 2(do.1 r) flat do.1 fc10", False, "3 dropouts"),
+        ("dropout 0.1", "c8 do.1 r flat do.10 fc10", True, "dropout 0.1"),
+        ("dropout 0.15", "c8 do.1 r flat fc10", False, "dropout 0.1"),
+    ],
+)
+def test_a_property_of_the_net_is_compared_with_its_layers(said: str, net: str, holds: bool, found: str) -> None:
+    """Repeats are counted, unused layers are not; a net that had to be assumed refutes nothing."""
+    result, words = net_has(said, parse_net(net))
+
+    assert result == holds
+    assert words.startswith(found)
+
+
+def test_what_documents_say_of_their_nets() -> None:
+    """Four properties are wrong, and one is of a net that had to be assumed."""
+    kinds = {
+        (one.step.name, claim.claim.reported): claim.kind
+        for story in documents()
+        for one in judge(story, (), hashes={step.name: "hash" for step in story.all_steps})
+        for claim in one.claims
+        if claim.claim.what == "net"
+    }
+
+    assert kinds == {
+        ("001-10", "3 convolutions"): "not derivable",
+        ("003-5", "2 max pools"): "refuted",
+        ("003-17", "8 layers"): "refuted",
+        ("003-17", "dropout 0.15"): "refuted",
+        ("003-17", "1 dropout"): "refuted",
+    }
+
+
+def test_a_rounder_figure_that_a_more_exact_one_of_the_document_contradicts_is_refuted() -> None:
+    """The other way round it is not: "above 99.4 %" says nothing against 99.17 %."""
+    exact = replace(REPORTED, reported="99.17 %", on="train")
+    above = replace(exact, reported="above 99.4 %")
+    step = replace(STEP, claims=(exact, above))
+
+    assert verdict(above, step=step) == ("refuted", "the document itself also says 99.17 %")
+    assert verdict(exact, step=step)[0] == "not run"
+    assert verdict(replace(above, reported="above 99 %"), step=step)[0] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((0.990, 0.991, 0.992), (0.9905, 0.991, 0.9915), "confirmed"),  # the errors are 0.9 points
+        ((0.970, 0.991, 0.998), (0.985, 0.991, 0.995), "not contradicted"),
+        ((0.80, 0.99, 0.995), (0.985, 0.991, 0.995), "undecided"),
+        ((0.980, 0.981, 0.982), (0.990, 0.991, 0.992), "not reproduced"),
+    ],
+)
+def test_unchanged_is_confirmed_only_where_a_change_would_have_shown(
+    before: tuple[float, ...], after: tuple[float, ...], expected: str
+) -> None:
+    """A change of half the errors of the step before must lie outside the interval of the difference."""
+    claim = Claim(what="outcome", reported="unchanged", mark="stated", epoch=1)
+    kind, sentence = verdict(
+        claim,
+        *(replay([value], seed=seed) for seed, value in enumerate(after)),
+        before=tuple(replay([value], seed=seed) for seed, value in enumerate(before)),
+    )
+
+    assert kind == expected
+    assert ("would show" in sentence) == (expected == "not contradicted")
 
 
 @pytest.mark.parametrize(("percent", "answer", "correct"), [(9.87, 0, 5923), (10.44, 7, 6265), (11.24, 1, 6742)])
@@ -273,7 +349,7 @@ def test_the_same_records_give_the_same_verdicts_in_any_order() -> None:
 
     assert [one.claims for one in once] == [one.claims for one in again]
     assert len(once) == 21
-    assert sum(len(one.claims) for one in once) == 108
+    assert sum(len(one.claims) for one in once) == 115
     assert {claim.kind for one in once for claim in one.claims} <= set(KINDS)
     assert all(one.clean is not None and one.clean.n == 2 for one in once[:18])
 
@@ -283,7 +359,7 @@ def test_runs_of_another_recipe_are_not_counted() -> None:
     story = document("004")
     stale = replay([0.99] * 20, step="004-1", recipe_hash="older")
 
-    (found,) = judge(story, [stale], hashes={"004-1": "newer"})
+    (found,) = judge(story, [stale], hashes={"004-1": "newer", "004-2": "other"})[:1]
 
     assert found.replays == ()
     assert {claim.kind for claim in found.claims} == {"confirmed", "not run"}

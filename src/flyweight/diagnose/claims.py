@@ -99,11 +99,10 @@ def _of_document(
     document: Document, step: Step, cost: Cost, *, replays: Sequence[Replay], is_run: bool
 ) -> tuple[Claim, ...]:
     """The claims of the document with their verdicts; refuted claims are contradicted."""
+    from flyweight.reproductions.document import COUNTED
     from flyweight.reproductions.verdicts import judge_claim
 
-    verdicts = [
-        judge_claim(claim, step, cost, replays) for claim in step.claims if is_run or claim.what == "parameters"
-    ]
+    verdicts = [judge_claim(claim, step, cost, replays) for claim in step.claims if is_run or claim.what in COUNTED]
     return tuple(
         Claim(
             what=verdict.claim.subject,

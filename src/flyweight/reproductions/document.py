@@ -15,7 +15,7 @@ from flyweight.recipe import Recipe, catalogue, flat, load
 from flyweight.records.results import Split
 
 Mark: TypeAlias = Literal["stated", "source", "derived", "assumed"]
-What: TypeAlias = Literal["parameters", "accuracy", "loss", "outcome"]
+What: TypeAlias = Literal["parameters", "net", "accuracy", "loss", "outcome"]
 Outcome: TypeAlias = Literal["diverges", "converges", "does not converge", "unchanged"]
 LossKind: TypeAlias = Literal["mean per image", "last batch", "divided twice"]
 
@@ -26,6 +26,14 @@ MARKS: Final[dict[str, str]] = {
     "assumed": "chosen here",
 }
 WHATS: Final[tuple[What, ...]] = get_args(What)
+COUNTED: Final[tuple[What, ...]] = ("parameters", "net")  # judged by counting alone, without a run
+# The columns of a log that may be claimed epoch by epoch, with the fixed part of their claims.
+_LOGGED: Final[dict[str, dict[str, Any]]] = {
+    "train": {"what": "accuracy", "on": "train"},
+    "validation": {"what": "accuracy", "on": "validation"},
+    "test": {"what": "accuracy", "on": "test"},
+    "test_loss": {"what": "loss", "on": "test", "kind": "mean per image"},
+}
 NOT_A_NUMBER: Final = "not a number"
 _FIGURE = re.compile(r"(about |above )?(\d+(?:\.\d+)?)( %)?")
 
@@ -35,8 +43,9 @@ class Claim:
     """One thing that a document says of a step, as it says it.
 
     reported: a count, a loss, an accuracy with its percent sign ("95.68 %", "about 95 %", "above 95 %"), NOT_A_NUMBER
-    for a loss, or an `Outcome`. on: the images as the document calls them. is_best: the epoch was picked for this
-    figure. images, correct: how many were measured, and how many were right, where that is known.
+    for a loss, an `Outcome`, or a property of the net ("3 convolutions", "dropout 0.15": `verdicts.net_has`). on: the
+    images as the document calls them. is_best: the epoch was picked for this figure. images, correct: how many were
+    measured, and how many were right, where that is known.
     """
 
     what: What
@@ -57,7 +66,7 @@ class Claim:
         0.099
 
         Raises:
-            ValueError: an outcome has none.
+            ValueError: an outcome or a property of the net has none.
         """
         _, digits, percent = self._parts()
         return round(float(digits) / 100, 10) if percent else float(digits)
@@ -85,8 +94,8 @@ class Claim:
         >>> Claim(what="loss", reported="0.0274", mark="stated", on="train", epoch=14, kind="last batch").subject
         'training loss of the last batch, epoch 14'
         """
-        if self.what == "parameters":
-            return "parameters"
+        if self.what in COUNTED:
+            return self.what
         of = "training" if self.on == "train" else self.on or ""
         kind = {"last batch": "of the last batch", "divided twice": "divided twice"}.get(self.kind or "", "")
         epoch = "" if self.epoch is None else f", epoch {self.epoch}"
@@ -105,7 +114,7 @@ class Step:
     """One experiment: the recipe of this name, what is said of it, and how sure each key is.
 
     marks, alternatives: by the dotted key of the recipe, those of the steps it came from included. log: what the
-    original printed, a row per epoch with accuracies in percent.
+    original printed, a row per epoch with accuracies in percent. link: where its source is.
     """
 
     name: str
@@ -116,6 +125,7 @@ class Step:
     alternatives: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     log: tuple[Mapping[str, float], ...] = ()
+    link: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -129,7 +139,7 @@ class Step:
     @property
     def is_reported(self) -> bool:
         """Whether anything is reported of a run of it, and not of its layers alone."""
-        return any(claim.what != "parameters" for claim in self.claims)
+        return any(claim.what not in COUNTED for claim in self.claims)
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -148,8 +158,9 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A document as steps. related: runs of the same author that it does not report. ours: recipes of the
-    catalogue that go for the same goal. lesson: what a reader learns, when all of it has been run."""
+    """A document as steps. related: no experiments of it, but runs of the same author that it does not report, or
+    settings of which it says something without an experiment. ours: recipes of the catalogue that go for the same
+    goal. lesson: what a reader learns, when all of it has been run."""
 
     name: str
     title: str
@@ -202,7 +213,7 @@ def document(name: str) -> Document:
     tables = catalogue.document_tables(name)
     known: dict[str, Step] = {}
     for table in (*tables["steps"], *tables.get("related", ())):
-        known[table["name"]] = _step(table, known, tables.get("alternatives", {}))
+        known[table["name"]] = _step(table, known, tables.get("alternatives", {}), tables.get("link"))
     n_steps = len(tables["steps"])
     return Document(
         name=name,
@@ -217,8 +228,9 @@ def document(name: str) -> Document:
     )
 
 
-def _step(table: Mapping[str, Any], known: Mapping[str, Step], usual: Mapping[str, str]) -> Step:
-    """usual: the alternatives of assumed keys by key or section, where the step gives none of its own."""
+def _step(table: Mapping[str, Any], known: Mapping[str, Step], usual: Mapping[str, str], link: str | None) -> Step:
+    """usual: the alternatives of assumed keys by key or section, where the step gives none of its own. link: to the
+    source of a commit, with a place for it."""
     came_from = known.get(table.get("extends", ""))
     written = flat(table.get("recipe", {}))
     marks = dict(came_from.marks) if came_from else {}
@@ -228,6 +240,8 @@ def _step(table: Mapping[str, Any], known: Mapping[str, Step], usual: Mapping[st
     alternatives = inherited | table.get("alternatives", {})
     assumed = [key for key, mark in marks.items() if mark == "assumed" and key not in alternatives]
     alternatives |= {key: usual[at] for key in assumed for at in (key.partition(".")[0], key) if at in usual}
+    claims = tuple(_claim(claim, table["name"]) for claim in table.get("claims", ()))
+    log = _log(table.get("log", {}))
     return Step(
         name=table["name"],
         label=table["label"],
@@ -235,9 +249,25 @@ def _step(table: Mapping[str, Any], known: Mapping[str, Step], usual: Mapping[st
         extends=table.get("extends"),
         marks=marks,
         alternatives=alternatives,
-        claims=tuple(_claim(claim, table["name"]) for claim in table.get("claims", ())),
-        log=_log(table.get("log", {})),
+        claims=claims + _logged_claims(claims, log, table.get("log", {}).get("claimed", {})),
+        log=log,
+        link=table.get("link") or (link.format(commit=table["commit"]) if link and "commit" in table else None),
     )
+
+
+def _logged_claims(
+    claims: Sequence[Claim], log: Sequence[Mapping[str, float]], claimed: Mapping[str, Mark]
+) -> tuple[Claim, ...]:
+    """Every epoch of these columns of a log as a claim, but for those that are claimed already."""
+    known = {(claim.what, claim.on, claim.epoch) for claim in claims}
+    found = []
+    for row in log:
+        for column, mark in claimed.items():
+            fixed, epoch = _LOGGED[column], int(row["epoch"])
+            if (fixed["what"], fixed["on"], epoch) not in known:
+                figure = f"{row[column]:.2f} %" if fixed["what"] == "accuracy" else f"{row[column]:.4f}"
+                found.append(Claim(reported=figure, mark=mark, epoch=epoch, **fixed))
+    return tuple(found)
 
 
 def _claim(table: Mapping[str, Any], step: str) -> Claim:

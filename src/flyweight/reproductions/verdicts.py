@@ -9,7 +9,8 @@ and what lies outside is undecided.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal, TypeAlias, get_args
@@ -18,6 +19,9 @@ from flyweight.evidence.stats import Summary, mean_interval, t_quantile, wilson
 from flyweight.model.arithmetic import Shape
 from flyweight.model.cost import Cost
 from flyweight.model.count import count
+from flyweight.model.notation import parse_net
+from flyweight.model.spec import WEIGHTS, Block, Dropout, Layer, Net, Node, Unused, kind_of
+from flyweight.model.tree import nodes_with_paths, without_repeats
 from flyweight.recipe import Change, diff
 from flyweight.records.results import ReportedEpoch, ReportedFigures, ReportedTraining
 from flyweight.reproductions.document import NOT_A_NUMBER, Claim, Document, Step
@@ -149,6 +153,8 @@ def judge_claim(
     """The verdict on one claim. before: the replays of the step that this one was changed from."""
     if claim.what == "parameters":
         return _judge_count(claim, step, cost)
+    if claim.what == "net":
+        return _judge_net(claim, step)
     contradiction = _own_output(claim, step)
     if contradiction:
         return ClaimVerdict(claim=claim, kind="refuted", sentence=contradiction, replayed=_replayed(claim, replays))
@@ -185,18 +191,69 @@ def _judge_count(claim: Claim, step: Step, cost: Cost) -> ClaimVerdict:
     return ClaimVerdict(claim=claim, kind="refuted", sentence=sentence)
 
 
+def _judge_net(claim: Claim, step: Step) -> ClaimVerdict:
+    """What a document says of its net, compared with the layers of the net."""
+    holds, found = net_has(claim.reported, parse_net(step.recipe.model.net))
+    if holds:
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=found)
+    if step.marks.get("model.net") == "assumed":
+        return ClaimVerdict(claim=claim, kind="not derivable", sentence=f"{found} in the net that is assumed here")
+    return ClaimVerdict(claim=claim, kind="refuted", sentence=f"{found} in the net of the document")
+
+
+def net_has(said: str, net: Net) -> tuple[bool, str]:
+    """Whether a net has a property, and what it has. Known are a number of layers (those with weights, without batch
+    norm), convolutions, max pools or dropouts, and the probability of its dropouts.
+
+    >>> net_has("8 layers", parse_net("c8 bn r 2(c8 r m2) do.1 gap flat fc10"))
+    (False, '3 convolutions and 1 fully connected layer')
+    >>> net_has("dropout 0.15", parse_net("c8 do.1 gap do.15 flat fc10"))
+    (False, 'dropout 0.1, 0.15')
+    """
+    nodes = without_repeats(net.nodes)
+    layers, unused = _layers(node for node in nodes if not isinstance(node, Unused)), _layers(nodes, of=Unused)
+    number, words = said.split(" ", 1) if said[0].isdigit() else ("", said)
+    dropouts = [layer.p for layer in layers if isinstance(layer, Dropout)]
+    kinds = Counter(kind_of(layer) for layer in layers)
+    convolutions = kinds["conv"] + kinds["depthwise_conv"]
+    match words.removesuffix("s"):
+        case "layer":
+            found = f"{counted(convolutions, 'convolution')} and {counted(kinds['linear'], 'fully connected layer')}"
+            n_unused = sum(kind_of(layer) in WEIGHTS for layer in unused)
+            found += f" ({n_unused} more never used)" if n_unused else ""
+            return convolutions + kinds["linear"] == int(number), found
+        case "convolution":
+            return convolutions == int(number), counted(convolutions, "convolution")
+        case "max pool":
+            return kinds["max_pool"] == int(number), counted(kinds["max_pool"], "max pool")
+        case "dropout":
+            return len(dropouts) == int(number), counted(len(dropouts), "dropout")
+        case _:
+            found = "dropout " + ", ".join(f"{p:g}" for p in sorted(set(dropouts)))
+            return found == said, found
+
+
+def _layers(nodes: Iterable[Node], of: type[Unused] | None = None) -> list[Layer]:
+    """The layers in these nodes; of: those in blocks of this kind alone."""
+    chosen = tuple(node for node in nodes if of is None or isinstance(node, of))
+    return [node for _, node in nodes_with_paths(chosen) if not isinstance(node, Block)]
+
+
 def _own_output(claim: Claim, step: Step) -> str | None:
-    """How the source of the document contradicts a figure in its text, if it does."""
+    """How the source of the document, or a more exact figure in its text, contradicts a figure in its text."""
     if claim.mark != "stated" or claim.what == "outcome" or claim.reported == NOT_A_NUMBER:
         return None
-    printed = [
+    same = [
         other
         for other in step.claims
-        if other.mark == "source" and (other.what, other.on, other.epoch) == (claim.what, claim.on, claim.epoch)
+        if (other.what, other.on, other.epoch) == (claim.what, claim.on, claim.epoch) and other.reported != NOT_A_NUMBER
     ]
-    if not printed or printed[0].reported == NOT_A_NUMBER or agrees(claim, printed[0].value):
-        return None
-    return f"the output of the document says {printed[0].reported}"
+    printed = [other for other in same if other.mark == "source"]
+    exact = [other for other in same if other.sense == "exactly" != claim.sense]
+    for others, says in ((printed, "the output of the document says"), (exact, "the document itself also says")):
+        if others and not agrees(claim, others[0].value):
+            return f"{says} {others[0].reported}"
+    return None
 
 
 def agrees(claim: Claim, value: float) -> bool:
@@ -237,7 +294,8 @@ def _judge_outcome(claim: Claim, replays: Sequence[Replay], before: Sequence[Rep
 
 
 def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[float]) -> ClaimVerdict:
-    """Confirmed if the interval of the difference (Welch 1947) includes 0 and is narrow."""
+    """Confirmed if the interval of the difference (Welch 1947) includes 0 and is narrow: within half the errors of the
+    step before. A wider one, of up to five points, could hardly have shown a change."""
     from flyweight.evidence.effect import difference
 
     if len(after) < 2 or len(before) < 2:
@@ -251,8 +309,13 @@ def _judge_unchanged(claim: Claim, after: Sequence[float], before: Sequence[floa
     )
     if low > 0 or high < 0:
         return ClaimVerdict(claim=claim, kind="not reproduced", sentence=sentence)
-    is_narrow = max(-low, high) <= UNCHANGED
-    return ClaimVerdict(claim=claim, kind="confirmed" if is_narrow else "undecided", sentence=sentence)
+    shown = max(-low, high)
+    if shown <= min(UNCHANGED, (1 - sum(before) / len(before)) / 2):
+        return ClaimVerdict(claim=claim, kind="confirmed", sentence=sentence)
+    if shown <= UNCHANGED:
+        sentence += f"; only a change of more than {100 * (high - low) / 2:.2f} points would show"
+        return ClaimVerdict(claim=claim, kind="not contradicted", sentence=sentence)
+    return ClaimVerdict(claim=claim, kind="undecided", sentence=sentence)
 
 
 def _listed_endings(replays: Sequence[Replay]) -> str:

@@ -112,8 +112,8 @@ def index_markdown(documents: Sequence[Judged]) -> str:
         f"{WRITTEN_BY}\n\n# Documents\n\n"
         f"{counted(len(documents), 'document')} about small nets for MNIST, {counted(n_steps, 'experiment')}, "
         f"{counted(len(claims), 'claim')}. Each experiment is a recipe that anyone can train again, and each "
-        "claim has a verdict. Runs of the same authors that their documents do not report stand behind the plus "
-        "sign.\n\n"
+        "claim has a verdict. Steps behind the plus sign are no experiments of the document: runs of the same author "
+        "that it does not report, and settings of which it says something without an experiment.\n\n"
         f"{_table(rows)}\n\n"
         "*Best as reported* is the step that the document gives the highest test accuracy within the goal's limit of "
         "parameters; *clean* is the accuracy of that step on the clean test images, with its 95 % interval; *ours* "
@@ -154,7 +154,7 @@ def _steps(document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[O
     if not document.related:
         return table
     names = ", ".join(step.name for step in document.related)
-    return f"{table}\n\nOf the same author, and not reported in the document: {names}."
+    return f"{table}\n\nNot among the experiments of the document: {names}. The remarks say what they are."
 
 
 def _step_rows(document: Document, verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> list[dict[str, str]]:
@@ -166,7 +166,7 @@ def _step_rows(document: Document, verdicts: Sequence[StepVerdict], ours: Sequen
 def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
     is_refuted = any(one.kind == "refuted" for one in verdict.claims)
     return {
-        "step": verdict.step.name,
+        "step": _linked(verdict.step),
         "change": _change(verdict, previous),
         "parameters": _parameters(verdict),
         "reported": _reported(verdict.headline.claim) if verdict.headline else NOTHING,
@@ -175,6 +175,10 @@ def _step_row(verdict: StepVerdict, previous: str) -> dict[str, str]:
         "verdict": f"**{verdict.summary}**" if is_refuted else verdict.summary,
         "seconds per seed": _seconds(verdict.seconds),
     }
+
+
+def _linked(step: Step) -> str:
+    return f"[{step.name}]({step.link})" if step.link else step.name
 
 
 def _our_row(ours: Ours, goal: float) -> dict[str, str]:
@@ -383,10 +387,10 @@ def _method(verdicts: Sequence[StepVerdict], ours: Sequence[Ours]) -> str:
             "- *Confirmed*: the figure is inside the 95 % range of further runs. *Not contradicted*: it is inside, but "
             "the range is so wide that hardly any figure would be outside. *Consistent by construction*: the net was "
             "chosen to have this count. *Not reproduced*: it is outside. "
-            "*Refuted*: counting, or the output of the document itself, contradicts it. *Not derivable*: it depends on "
-            "something that the document does not say. *Undecided*: it is outside the sampling error of the images, "
-            "and one seed does not show how much others differ. Diverged runs are results. About one in twenty true "
-            "claims is outside by chance.",
+            "*Refuted*: counting, or another figure of the document itself, contradicts it. *Not derivable*: it "
+            "depends on something that the document does not say. *Undecided*: it is outside the sampling error of the "
+            "images, and one seed does not show how much others differ. Diverged runs are results. About one in twenty "
+            "true claims is outside by chance.",
             f"- {_machines(replays)}",
         ]
     )

@@ -26,6 +26,9 @@ def document_text(document: Document, *, width: int) -> str:
         "",
     ]
     lines.append(_wrapped(show_rows(document.all_steps), width))
+    if document.related:
+        names = ", ".join(step.name for step in document.related)
+        lines += textwrap.wrap(f"not among its experiments: {names}", width)
     lines += ["", f"show one step: flyweight journey show {document.name} STEP"]
     lines += [f"reproduce them: flyweight journey run {document.name}, or with --quick for a short test"]
     return "\n".join(lines)
@@ -37,6 +40,7 @@ def step_text(step: Step, *, width: int) -> str:
     lines = [f"{step.name}  {step.label}"]
     lines += textwrap.wrap(f"changed from {step.extends}: {_changed(step)}", width) if step.extends else []
     lines += textwrap.wrap(step.notes, width)
+    lines += [f"source: {step.link}"] if step.link else []
     values = flat(recipe.model_dump())
     rows = [
         {"key": key, "mark": step.marks[key], "value": _value(values[key], step.alternatives.get(key))}
