@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"files", "errors", "model", "recipe", "data", "records", "train"},
     "experiment": {"errors", "model", "recipe", "data", "records", "train"},
     "execute": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
+    "export": {"tables", "files", "errors", "model", "recipe", "data", "records", "evidence", "experiment"},
     "studies": {"tables", "errors", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
     "reproductions": {
         "tables",
@@ -102,6 +103,7 @@ ROOMS: dict[str, set[str]] = {
         "evidence",
         "execute",
         "experiment",
+        "export",
         "inference",
         "kernels",
         "model",
