@@ -296,7 +296,9 @@ def train(task: Task, pixels: Pixels, seeds: Sequence[int]) -> Trained:
         step_seconds=max((sum(one.seconds for one in history) for history in histories.values()), default=0.0),
         capture_seconds=capture_seconds,
         why_eager=steps.why_eager,
-        validation={seeds[number]: kept[number].validation_accuracy for number in finished},
+        validation={
+            seeds[number]: reached for number in finished if (reached := kept[number].validation_accuracy) is not None
+        },
         test={seeds[number]: test[number].accuracy for number in finished},
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from flyweight.train.device import DeviceName
+    from flyweight.train.metrics import EpochMetrics
 
 
 # Split that epochs are evaluated on, as a short label.
@@ -111,19 +112,27 @@ class Lines:
         return (
             f"{label}  epoch {line.epoch}/{event.epochs}  "
             f"train {line.train_loss:.4f} {line.train_accuracy:.2%}  "
-            f"{JUDGED_ON[judged_on]} {line.validation_loss:.4f} {line.validation_accuracy:.2%}  {line.seconds:.1f} s"
+            f"{_validated(line, JUDGED_ON[judged_on])}{line.seconds:.1f} s"
         )
+
+
+def _validated(line: EpochMetrics, images: str) -> str:
+    """Loss and accuracy on the images that epochs are judged on, if there are any."""
+    if line.validation_loss is None or line.validation_accuracy is None:
+        return ""
+    return f"{images} {line.validation_loss:.4f} {line.validation_accuracy:.2%}  "
 
 
 def stack_epoch_line(event: StackEpochDone) -> str:
     """Mean loss and accuracy of an epoch over the seeds of a stack, with the standard deviation between them."""
     lines = event.metrics
-    accuracies = [line.validation_accuracy for line in lines]
+    accuracies = [line.validation_accuracy for line in lines if line.validation_accuracy is not None]
     spread = f" ± {100 * stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+    validated = f"{JUDGED_ON[event.judged_on]} {fmean(accuracies):.2%}{spread}  " if accuracies else ""
     train = f"{fmean(line.train_loss for line in lines):.4f} {fmean(line.train_accuracy for line in lines):.2%}"
     return (
         f"{len(event.seeds)} seeds  epoch {lines[0].epoch}/{event.epochs}  train {train}  "
-        f"{JUDGED_ON[event.judged_on]} {fmean(accuracies):.2%}{spread}  {lines[0].seconds:.1f} s"
+        f"{validated}{lines[0].seconds:.1f} s"
     )
 
 
@@ -294,7 +303,8 @@ class Overall:
             case EpochDone():
                 self.shares[event.run_id] = event.metrics.epoch / event.epochs
                 images = self.judged_on.get(event.run_id, "validation")
-                self.last_lines[event.run_id] = f", {images} {event.metrics.validation_accuracy:.2%}"
+                reached = event.metrics.validation_accuracy
+                self.last_lines[event.run_id] = "" if reached is None else f", {images} {reached:.2%}"
             case Ended():
                 if event.status != "interrupted":
                     self.n_over += 1

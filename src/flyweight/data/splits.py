@@ -78,7 +78,7 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
     gives its share instead.
 
     A set with validation images of its own validates on all of those and trains on all training images; `validation`
-    is ignored then.
+    is ignored then. With 0, all training images train and none validate.
 
     Raises:
         UsageError: a negative seed, or too many images to hold out.
@@ -89,6 +89,8 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
     if image_set.validation_images is not None:
         return Split(train=shuffled(n_images, seed), validation=np.arange(len(image_set.validation_images)))
     validation = held_out(n_images, validation)
+    if validation == 0:
+        return Split(train=shuffled(n_images, seed), validation=np.arange(0))
     # Two are left to train: batch norm needs them.
     if not 1 <= validation <= n_images - 2:
         if n_images < 3:
@@ -97,7 +99,7 @@ def split(image_set: ImageSet, *, seed: int, validation: int | None = None) -> S
                 f"found {n_images}; add some."
             )
         raise UsageError(
-            f"data.validation must be 1 to {n_images - 2:,} of the {n_images:,} training images of "
+            f"data.validation must be 0 to {n_images - 2:,} of the {n_images:,} training images of "
             f"{image_set.name!r}, found {validation:,}; leave it out for {held_out(n_images)}."
         )
     order = shuffled(n_images, seed)

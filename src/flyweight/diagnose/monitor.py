@@ -134,5 +134,5 @@ def epoch_line(metrics: EpochMetrics) -> EpochLine:
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -157,10 +157,12 @@ def _advice(finding: Finding) -> str:
 
 
 def cleanly_evaluated(recipe: Recipe) -> Recipe:
-    """The recipe with a clean evaluation; a shared transform that disables augmentation in training is kept."""
+    """The recipe with a clean evaluation on held-out images; a shared transform that disables augmentation in training
+    is kept."""
     kept = {"shared_transform": recipe.protocol.shared_transform}
     protocol = ProtocolSection(**kept) if kept["shared_transform"] == "evaluation" else ProtocolSection()
-    return recipe.model_copy(update={"protocol": protocol})
+    data = recipe.data.model_copy(update={"validation": recipe.data.validation or None})
+    return recipe.model_copy(update={"protocol": protocol, "data": data})
 
 
 def shortened(arms: Sequence[Recipe], sizes: SetSizes) -> tuple[Recipe, ...]:

@@ -36,10 +36,11 @@ def read_ending(folder: RunFolder) -> Ending | None:
 
 
 def read_predictions(folder: RunFolder, *, split: str = "validation") -> Predictions | None:
-    """What the kept net predicts on the images that epochs are judged on; `split` is what those are called."""
-    if not folder.has("predictions"):
+    """What the kept net predicts on the images that epochs are judged on, if any; `split` is what those are called."""
+    found = folder.predictions("validation") if folder.has("predictions") else None
+    if found is None or not len(found.labels):
         return None
-    rows = folder.predictions("validation").confusion()
+    rows = found.confusion()
     return Predictions(split=split, predicted=tuple(rows.sum(0).tolist()), labels=tuple(rows.sum(1).tolist()))
 
 

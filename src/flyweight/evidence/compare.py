@@ -237,6 +237,12 @@ def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], p
             f"two results must be measured on the same images, found {ours.data_name} (hash {ours.data_hash[:12]}) and "
             f"{theirs.data_name} (hash {theirs.data_hash[:12]}); train one of the recipes on the other's."
         )
+    for group in (baseline, changed):
+        if part == "validation" and group.first.recipe.get("data", {}).get("validation") == 0:
+            raise UsageError(
+                f"{group.name} was trained on all training images (data.validation is 0), so it has no validation "
+                "accuracy; compare on the test images, or train it with images held out."
+            )
     if part == "validation" and ours.split_hash != theirs.split_hash:
         raise UsageError(
             "two results must be validated on the same images, found two splits (data.validation or data.split_seed "

@@ -96,6 +96,7 @@ def _resolved(recipe: Recipe | ResolvedRecipe, named: list[ImageSource]) -> Reso
 def _wanted(request: TrainingRequest, resolved: ResolvedRecipe) -> dict[int, WantedRun]:
     """The requested runs, by seed."""
     recipe, images = resolved.recipe, resolved.images
+    measures = ("test",) if recipe.data.validation == 0 else ("validation", "test")
     shared = None if recipe.protocol.seed_after_split else split_of(recipe, images, request.seeds[0]).hash
     return {
         seed: WantedRun(
@@ -104,7 +105,7 @@ def _wanted(request: TrainingRequest, resolved: ResolvedRecipe) -> dict[int, Wan
             split_hash=shared or split_of(recipe, images, seed).hash,
             seed=seed,
             purpose=request.purpose,
-            figures=request.figures,
+            figures=tuple(part for part in request.figures if part in measures),
         )
         for seed in request.seeds
     }

@@ -233,17 +233,16 @@ class OpenRun:
         if net is None:
             return {}
         images = bench.image_set
-        evaluated: dict[Split, Evaluation] = {
-            "train": bench.evaluate(net, *bench.trained_on),
-            "validation": bench.evaluate(net, *bench.validation),
-        }
+        evaluated: dict[Split, Evaluation] = {"train": bench.evaluate(net, *bench.trained_on)}
+        if bench.has_validation:
+            evaluated["validation"] = bench.evaluate(net, *bench.validation)
         self.open_test()
         return {**evaluated, "test": bench.evaluate(net, images.test_images, images.test_labels)}
 
     def kept_net(self) -> nn.Module | None:
         """The net of the best epoch (by validation, or as the protocol has it) or of the last one, by the recipe."""
         training = self.bench.training
-        if not training.best_epoch:
+        if self.bench.has_validation and not training.best_epoch:
             return None
         if self.resolved.recipe.train.keep == "best":
             training.result.load_state_dict(training.best_weights)

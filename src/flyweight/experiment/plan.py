@@ -170,4 +170,4 @@ def _held_out(recipe: Recipe) -> tuple[str, ...]:
     named, wanted = CATALOGUE.get(recipe.data.name), recipe.data.validation
     if named is None or wanted is None or wanted <= named.n_train - 2:
         return ()
-    return (f"data.validation: must be 1 to {named.n_train - 2:,} of {recipe.data.name}, found {wanted:,}.",)
+    return (f"data.validation: must be 0 to {named.n_train - 2:,} of {recipe.data.name}, found {wanted:,}.",)

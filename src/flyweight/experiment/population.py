@@ -185,7 +185,7 @@ class _Together:
 
     def train(self) -> tuple[RunRecord, ...]:
         calls = PopulationCalls(
-            validate=self._validated,
+            validate=self._validated if self.bench.has_validation else None,
             on_progress=self._on_progress,
             on_epoch=self._on_epoch,
             on_end=self._on_end,
@@ -272,7 +272,8 @@ class _Together:
                 stack.load_member(number, net.state_dict())
                 measured.append(number)
         if measured:
-            evaluated = {split: self._evaluated(stack, split) for split in ("train", "validation")}
+            splits: tuple[Split, ...] = ("train", "validation") if self.bench.has_validation else ("train",)
+            evaluated = {split: self._evaluated(stack, split) for split in splits}
             for number in measured:
                 self.runs[number].open_test()
             evaluated["test"] = self._evaluated(stack, "test")

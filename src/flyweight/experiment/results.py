@@ -45,12 +45,13 @@ def write_results(
     measured = {split: Figures(correct=one.correct, count=one.count, loss=one.loss) for split, one in evaluated.items()}
     columns: dict[str, Any] = {}
     if measured:
+        n_classes = bench.image_set.n_classes
         columns = {f"{split}_{name}": value for split in measured for name, value in asdict(measured[split]).items()}
-        columns["best_epoch"] = training.best_epoch
+        columns["best_epoch"] = training.best_epoch or None
         folder.write_weights(_weights(training.result, recipe, bench))
         folder.write_predictions(
-            validation=_predictions(evaluated["validation"], bench.validation[1]),
-            test=_predictions(evaluated["test"], bench.image_set.test_labels),
+            validation=_predictions(evaluated.get("validation"), bench.validation[1], n_classes),
+            test=_predictions(evaluated["test"], bench.image_set.test_labels, n_classes),
             validation_indices=bench.split.validation,
         )
         folder.write_misread(_misread(bench, evaluated["test"]))
@@ -117,13 +118,16 @@ def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> Weights:
     )
 
 
-def _predictions(evaluation: Evaluation, labels: np.ndarray) -> Predictions:
+def _predictions(evaluation: Evaluation | None, labels: np.ndarray, n_classes: int) -> Predictions:
+    """evaluation: None of no images."""
+    if evaluation is None:
+        return Predictions(labels=labels, probabilities=np.zeros((0, n_classes), np.float32))
     return Predictions(labels=labels, probabilities=evaluation.probabilities.cpu().numpy())
 
 
 def _misread(bench: Workbench, test: Evaluation) -> Misread:
     """The test images that the net gets wrong, the most confident mistakes first."""
-    predictions = _predictions(test, bench.image_set.test_labels)
+    predictions = _predictions(test, bench.image_set.test_labels, bench.image_set.n_classes)
     predicted, labels, probabilities = predictions.predicted, predictions.labels, predictions.probabilities
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MAX_MISREAD]

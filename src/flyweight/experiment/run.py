@@ -118,7 +118,7 @@ def _train(run: OpenRun, steps: StackedSteps | None) -> RunRecord:
             bench.training,
             bench.batches,
             fit_settings(run.resolved.recipe, bench),
-            validate=lambda model: bench.evaluate(model, images, labels),
+            validate=(lambda model: bench.evaluate(model, images, labels)) if bench.has_validation else None,
             on_step=run.on_step,
             on_epoch=run.on_epoch,
             should_stop=run.should_stop,

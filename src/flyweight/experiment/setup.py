@@ -64,6 +64,10 @@ class Workbench:
         return validation_part(self.image_set, self.split)
 
     @property
+    def has_validation(self) -> bool:
+        return len(self.split.validation) > 0
+
+    @property
     def trained_on(self) -> tuple[np.ndarray, np.ndarray]:
         """The training images and labels, without augmentation."""
         rows = self.batches.rows.numpy()

@@ -56,6 +56,7 @@ _Off = BeforeValidator(_off)
 Whole = Annotated[int, Strict(), _Count]
 Count = Annotated[Whole, Field(ge=1)]
 MaybeCount = Annotated[int | None, Strict(), Field(ge=1), _Count, _Off]
+MaybeWhole = Annotated[int | None, Strict(), Field(ge=0), _Count, _Off]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False), AfterValidator(_without_minus_zero)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 PartialShare = Annotated[Number, Field(ge=0, lt=1)]
@@ -87,8 +88,10 @@ class DataSection(_Value):
 
     name: Text = Field("mnist", min_length=1, description="A built-in image set, or a path to your own.")
     split_seed: Whole = Field(0, ge=0, description="The seed of the split into training and validation.")
-    validation: MaybeCount = Field(
-        None, description="Training images held out for validation; none is 5,000, or a sixth of a small set."
+    validation: MaybeWhole = Field(
+        None,
+        description="Training images held out for validation; none is 5,000, or a sixth of a small set. 0 trains on "
+        "all of them, for a final net whose settings were chosen before.",
     )
     resize: MaybeCount = Field(None, le=1024, description="Side of the square, in pixels, that images are resized to.")
     fit: Literal["stretch", "pad", "crop"] = Field(
@@ -304,10 +307,31 @@ def contradictions(recipe: Recipe) -> list[tuple[Fault, set[Location]]]:
             ' give evaluate_on "validation", or shared_transform "none".',
         ),
         (
-            is_all_training and data.validation is not None,
+            is_all_training and bool(data.validation),
             ("data.validation", "protocol.evaluate_on"),
             f"data.validation holds images out, and protocol.evaluate_on {judged} trains on all;"
             ' give evaluate_on "validation", or leave data.validation out.',
+        ),
+        (
+            data.validation == 0 and train.keep != "last",
+            ("train.keep", "data.validation"),
+            "train.keep must be 'last' with data.validation 0: without validation images there is no best epoch.",
+        ),
+        (
+            data.validation == 0 and train.patience is not None,
+            ("train.patience", "data.validation"),
+            "train.patience waits for a better validation accuracy, and data.validation 0 gives none; leave it out.",
+        ),
+        (
+            data.validation == 0 and target.stop,
+            ("target.stop", "data.validation"),
+            "target.stop needs validation images, and data.validation is 0; set stop to false, or hold images out.",
+        ),
+        (
+            data.validation == 0 and protocol != ProtocolSection(),
+            ("protocol.evaluate_on", "data.validation"),
+            "data.validation 0 trains on all images without a validation, which no protocol of a document does; leave "
+            "the section protocol out.",
         ),
     )
     return [_contradiction(message, keys) for is_wrong, keys, message in table if is_wrong]

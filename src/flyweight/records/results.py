@@ -29,13 +29,13 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLine:
-    """A line of a run's history; a loss that was not a number is None."""
+    """A line of a run's history; None for a loss that was not a number, and without validation images."""
 
     epoch: int
     train_loss: float | None
     train_accuracy: float
     validation_loss: float | None
-    validation_accuracy: float
+    validation_accuracy: float | None
     lr: float
 
 

@@ -132,9 +132,11 @@ class RunFolder:
         return self._read("environment", "facts by name", _table)
 
     def write_history(self, epochs: Iterable[Measured]) -> None:
-        """A line per epoch; losses are means per image, accuracies fractions."""
+        """A line per epoch; losses are means per image, accuracies fractions; empty without validation images."""
         lines = [",".join(HISTORY_COLUMNS)]
-        lines += [",".join(f"{getattr(line, column):.10g}" for column in HISTORY_COLUMNS) for line in epochs]
+        for line in epochs:
+            values = (getattr(line, column) for column in HISTORY_COLUMNS)
+            lines.append(",".join("" if value is None else f"{value:.10g}" for value in values))
         files.write_text(self.file("history"), "\n".join(lines) + "\n")
 
     def history(self) -> tuple[EpochLine, ...]:
@@ -311,7 +313,7 @@ def _history(content: bytes) -> tuple[EpochLine, ...]:
 
 
 def _number(text: str) -> float | None:
-    value = float(text)
+    value = float(text or "nan")
     return value if math.isfinite(value) else None
 
 

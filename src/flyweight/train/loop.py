@@ -32,15 +32,15 @@ def fit(
     batches: Batches,
     settings: FitSettings,
     *,
-    validate: Callable[[nn.Module], Evaluation],
+    validate: Callable[[nn.Module], Evaluation] | None,
     on_step: Callable[[int], None] | None = None,
     on_epoch: Callable[[Training], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train all epochs, or fewer if a setting, a divergence or `should_stop` ends it; `training` has the results.
 
-    should_stop: called after each complete step. on_step: called within an epoch now and then, with its number of
-    steps. on_epoch: called after the validation of an epoch.
+    validate: None without validation images. should_stop: called after each complete step. on_step: called within an
+    epoch now and then, with its number of steps. on_epoch: called after the validation of an epoch.
     """
     if (outcome := early_end(training, settings)) is not None:
         return outcome  # it was stopped between its last epoch and its end
@@ -55,7 +55,7 @@ def fit(
                 return ended
             outcome = end_epoch(
                 training,
-                validate(training.result),
+                validate(training.result) if validate is not None else None,
                 lr=float(plan.lrs[training.step - 1]),
                 last_images=functools.partial(_last_images, batches, plan),
             )

@@ -26,28 +26,33 @@ class Outcome:
     message: str = ""
 
 
-def end_epoch(training: Training, found: Evaluation, *, lr: float, last_images: Callable[[], Tensor]) -> Outcome | None:
+def end_epoch(
+    training: Training, found: Evaluation | None, *, lr: float, last_images: Callable[[], Tensor]
+) -> Outcome | None:
     """Append the metrics of the epoch, store the best weights, and reset the sums for the next epoch.
 
-    found: of the validation images. lr: of the last step; last_images: its images, to find where a net diverged.
+    found: of the validation images; None without any, and then no epoch is the best. lr: of the last step;
+    last_images: its images, to find where a net diverged.
     """
     training.history.append(
         EpochMetrics(
             epoch=training.epoch,
             train_loss=training.loss_sum / training.count,
             train_accuracy=training.correct / training.count,
-            validation_loss=found.loss,
-            validation_accuracy=found.accuracy,
+            validation_loss=found.loss if found is not None else None,
+            validation_accuracy=found.accuracy if found is not None else None,
             lr=lr,
             seconds=training.epoch_seconds,
             images_per_second=training.count / training.epoch_seconds,
         )
     )
-    is_finite = math.isfinite(found.loss)
+    is_finite = found is not None and math.isfinite(found.loss)
     if is_finite and (training.best_epoch == 0 or _is_better(training.history[-1], training.best)):
         training.best_epoch = training.epoch
         training.best_weights = {name: tensor.clone() for name, tensor in training.result.state_dict().items()}
-    outcome = None if is_finite else diverged(training, last_images(), f"validation loss {found.loss}")
+    outcome = None
+    if found is not None and not is_finite:
+        outcome = diverged(training, last_images(), f"validation loss {found.loss}")
     training.epoch += 1
     training.step, training.count, training.correct = 0, 0, 0
     training.loss_sum, training.epoch_seconds = 0.0, 0.0
@@ -59,7 +64,8 @@ def early_end(training: Training, settings: FitSettings) -> Outcome | None:
     if not training.history:
         return None
     last, patience = training.history[-1], settings.patience
-    if settings.stop_at_accuracy is not None and last.validation_accuracy >= settings.stop_at_accuracy:
+    reached, wanted = last.validation_accuracy, settings.stop_at_accuracy
+    if wanted is not None and reached is not None and reached >= wanted:
         return Outcome(status="finished", message=f"target reached in epoch {last.epoch}")
     if patience is not None and last.epoch - training.best_epoch >= patience:
         return Outcome(status="finished", message=f"no better epoch in {patience}, stopped early")
@@ -99,4 +105,9 @@ def diverged(training: Training, images: Tensor, found: str) -> Outcome:
 
 def _is_better(new: EpochMetrics, best: EpochMetrics) -> bool:
     """By accuracy, then by loss, since many epochs have equal accuracies."""
-    return (new.validation_accuracy, -new.validation_loss) > (best.validation_accuracy, -best.validation_loss)
+    return _rank(new) > _rank(best)
+
+
+def _rank(metrics: EpochMetrics) -> tuple[float, float]:
+    accuracy, loss = metrics.validation_accuracy, metrics.validation_loss
+    return (0.0, -math.inf) if accuracy is None or loss is None else (accuracy, -loss)

@@ -30,12 +30,12 @@ SECONDS_BETWEEN_REPORTS: Final = 0.5
 class PopulationCalls:
     """What the loop calls; members are given by number, 0 to S - 1.
 
-    validate: evaluates all members. on_progress: within an epoch, when the sums of the given members are up to date;
-    n_steps: of the epoch. on_epoch: when the given members were validated. on_end: when a member has ended; it is
-    masked after that. should_stop: whether a member must stop, called after each step.
+    validate: evaluates all members; None without validation images. on_progress: within an epoch, when the sums of the
+    given members are up to date; n_steps: of the epoch. on_epoch: when the given members were validated. on_end: when a
+    member has ended; it is masked after that. should_stop: whether a member must stop, called after each step.
     """
 
-    validate: Callable[[Stack], Sequence[Evaluation]]
+    validate: Callable[[Stack], Sequence[Evaluation]] | None
     on_progress: Callable[[Sequence[int], int], None]
     on_epoch: Callable[[Sequence[int]], None]
     on_end: Callable[[int, Outcome], None]
@@ -172,7 +172,9 @@ class _Loop:
 
     def _end_epoch(self, lr: float) -> None:
         settings = self.settings
-        found = self.calls.validate(self.steps.population.result)
+        validate, found = self.calls.validate, dict[int, Evaluation]()
+        if validate is not None:
+            found = dict(enumerate(validate(self.steps.population.result)))
         ended: dict[int, Outcome] = {}
         for number in self.active:
             training, limit = self.trainings[number], settings.seconds_limit
@@ -180,7 +182,7 @@ class _Loop:
             if self.is_cut and limit is not None:
                 cut = out_of_time(training, limit, settings.epochs, self.n_steps)
             outcome = end_epoch(
-                training, found[number], lr=lr, last_images=functools.partial(self._last_images, number)
+                training, found.get(number), lr=lr, last_images=functools.partial(self._last_images, number)
             )
             outcome = outcome or cut or early_end(training, settings)
             if outcome is not None:

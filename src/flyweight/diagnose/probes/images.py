@@ -31,6 +31,7 @@ def probe_images(recipe: Recipe, image_set: ImageSet, split: Split) -> ImageProb
         "test": _Measured(image_set.test_images, np.arange(len(image_set.test_images))),
     }
     train, validation = (frozenset(parts[name].hashes) for name in ("train", "validation"))
+    present = {name: part for name, part in parts.items() if part.hashes}
     labels, counts = image_set.train_labels[chosen], class_counts(image_set.train_labels[chosen], image_set.n_classes)
     shuffled = _classes_of_random_batch(counts, recipe.train.batch_size)
     return ImageProbe(
@@ -38,9 +39,9 @@ def probe_images(recipe: Recipe, image_set: ImageSet, split: Split) -> ImageProb
         validation_in_train=sum(one in train for one in parts["validation"].hashes),
         test_in_train=sum(one in train for one in parts["test"].hashes),
         test_in_validation=sum(one in validation for one in parts["test"].hashes),
-        mean={name: part.mean for name, part in parts.items()},
-        mean_error={name: part.mean_error for name, part in parts.items()},
-        sd={name: part.sd for name, part in parts.items()},
+        mean={name: part.mean for name, part in present.items()},
+        mean_error={name: part.mean_error for name, part in present.items()},
+        sd={name: part.sd for name, part in present.items()},
         classes_per_batch=shuffled if recipe.train.shuffle else _classes_of_batches(labels, recipe.train.batch_size),
         classes_per_shuffled_batch=shuffled,
         class_counts=counts,
@@ -63,7 +64,7 @@ class _Measured:
     def __init__(self, images: Images, rows: Indices) -> None:
         self.n_pixels = prod(images.shape[1:])
         self.hashes: list[bytes] = []
-        sums = []
+        sums = [np.zeros(0, np.int64)]
         squares = 0
         self.lowest, self.highest = (np.full(self.n_pixels, value, np.uint8) for value in (255, 0))
         for block in _blocks_of(images, rows):

@@ -22,9 +22,10 @@ EPOCHS: Final = (1, 2)
 
 
 def probe_reads(recipe: Recipe, bench: Workbench) -> ReadProbe:
-    """Read some training and validation images in two epochs and count those that differ."""
-    n = min(MAX_IMAGES, len(bench.batches.rows), len(bench.split.validation))
-    images = torch.from_numpy(bench.validation[0][:n])
+    """Read some training and validation images, or test images without any, in two epochs; count those that differ."""
+    judged = bench.validation[0] if bench.has_validation else bench.image_set.test_images
+    n = min(MAX_IMAGES, len(bench.batches.rows), len(judged))
+    images = torch.from_numpy(judged[:n])
     first, second = (_as_trained(bench, n, epoch) for epoch in EPOCHS)
     evaluated, again = (_as_evaluated(recipe, bench, images, epoch) for epoch in EPOCHS)
     return ReadProbe(n=n, training_differ=_differ(first, second), evaluation_differ=_differ(evaluated, again))

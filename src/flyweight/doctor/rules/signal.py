@@ -92,7 +92,9 @@ def flat_line(subject: Subject) -> Judgement | None:
     if not subject.history or subject.history[-1].train_loss is None:
         return None
     known = Known(subject)
-    loss, accuracy = known.metrics.train_loss[-1], known.metrics.validation_accuracy[-1]
+    has_validation = subject.history[-1].validation_accuracy is not None
+    accuracy = (known.metrics.validation_accuracy if has_validation else known.metrics.train_accuracy)[-1]
+    loss = known.metrics.train_loss[-1]
     chance = call(log, known.data.n_classes)
     if loss.value < STILL_CHANCE * chance.value or accuracy.value > 3 / subject.data.n_classes:
         return None
@@ -100,7 +102,7 @@ def flat_line(subject: Subject) -> Judgement | None:
         "fault",
         fact("training loss of the last epoch", loss),
         fact("loss of a random guess, ln(classes)", chance),
-        fact("validation accuracy", accuracy),
+        fact("validation accuracy" if has_validation else "training accuracy", accuracy),
         advice="Fix the findings above this one first: the net has not learned anything yet.",
         is_symptom=True,
     )

@@ -128,7 +128,7 @@ def _gain_evidence(known: Known, stopped: float) -> list[Evidence]:
     accuracy = known.metrics.validation_accuracy
     n_epochs = len(accuracy.value)
     n_still = max(1, int(stopped * n_epochs))
-    if n_still >= n_epochs:
+    if n_still >= n_epochs or None in accuracy.value:
         return []
     what = f"validation accuracy gained in the last {n_still} epochs"
     return [fact(what, accuracy[-1] - accuracy[-1 - n_still])]

@@ -47,7 +47,10 @@ def curves(history: Sequence[EpochLine], *, judged_on: str = "validation") -> by
     def column(name: str) -> list[float]:
         return [math.nan if (value := getattr(line, name)) is None else value for line in history]
 
-    for part, colour, name in (("train", BLUE, "train"), ("validation", ORANGE, judged_on)):
+    parts = [("train", BLUE, "train"), ("validation", ORANGE, judged_on)]
+    if all(line.validation_accuracy is None for line in history):
+        parts = parts[:1]
+    for part, colour, name in parts:
         _line(loss, epochs, column(f"{part}_loss"), colour, name)
         percents = [100 * (1 - accuracy) for accuracy in column(f"{part}_accuracy")]
         _line(error, epochs, percents, colour, name)

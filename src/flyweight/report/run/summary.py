@@ -88,7 +88,8 @@ def group_summary(results: Sequence[RunResult], *, title: str = "", options: str
     lines += ["", *_seed_lines(results), ""]
     best = max(finished, key=lambda result: _accuracies([result], "validation"), default=None)
     if best is not None:
-        lines.append(f"{margin('next')}flyweight report {best.run[:SHORT_ID]}{options}  (best by {judged_on(first)})")
+        why = f"  (best by {judged_on(first)})" if best.validation is not None else ""
+        lines.append(f"{margin('next')}flyweight report {best.run[:SHORT_ID]}{options}{why}")
     return "\n".join(lines)
 
 
@@ -104,7 +105,8 @@ def judged_on(result: RunResult) -> str:
 
 def evaluated_splits(result: RunResult) -> tuple[Split, ...]:
     """The splits with figures of their own: images that a protocol judges epochs on are not shown as if held out."""
-    return SPLITS if judged_on(result) == "validation" else ("train", "test")
+    has_validation = judged_on(result) == "validation" and (result.validation is not None or result.train is None)
+    return SPLITS if has_validation else ("train", "test")
 
 
 def reported(epoch: ReportedEpoch | None, *, judged_on: Split = "validation") -> str:
@@ -227,7 +229,8 @@ def _cost(result: RunResult) -> str:
 
 def _kept(result: RunResult) -> str:
     if not result.best_epoch:
-        return f"{result.epochs} done, none measured"
+        measured = f"the last, epoch {result.epochs}, kept (no validation images)" if result.test else "none measured"
+        return f"{result.epochs} done, {measured}"
     is_best = result.kept == "best"
     kept = f"the best by {judged_on(result)}" if is_best else f"the last; epoch {result.best_epoch} was best"
     return f"{result.epochs} done, epoch {result.kept_epoch} kept ({kept})"
