@@ -138,7 +138,7 @@ def test_traced_nets_show_what_is_not_known() -> None:
     """A dash in text and None in the dict, never nan."""
     import torch
 
-    cost = trace(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)))
+    cost = trace(torch.nn.Sequential(torch.nn.Softmax(3), torch.nn.Flatten(), torch.nn.Linear(784, 10)))
 
     assert "nan" not in cost_text(cost) + cost_csv(cost) + cost_markdown(cost)
     assert cost_values(cost, NO_BUDGET)["layers"][0]["receptive_field"] == [None, None]

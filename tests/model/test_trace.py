@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from random_nets import nets
 from torch import Tensor, nn
+from torch.nn import functional
 
 from flyweight.errors import UsageError
 from flyweight.model.build import build
 from flyweight.model.cost import Cost, Row
 from flyweight.model.count import count
 from flyweight.model.spec import CONVOLUTIONS, Flatten, Net, RowKind
+from flyweight.model.table import cost_text
 from flyweight.model.trace import load_module, trace
 
 NETS_PY = """
@@ -184,6 +187,194 @@ def test_parameters_used_by_functions_are_executed() -> None:
     assert cost.out_shape == (10,)
 
 
+class Mixed(nn.Module):
+    """Functions between layers, a frozen layer, tied weights, and a parameter that nothing uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.body, self.relu = nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+        self.idle = nn.Parameter(torch.zeros(5))
+        self.stem.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(self.relu(self.norm(self.stem(x))), 2)
+        x = self.relu(x + self.body(x))
+        x = torch.cat([functional.avg_pool2d(x, 2), functional.max_pool2d(x, 2)], 1)[:, :8]
+        return self.second(functional.relu(self.first(x.mean((2, 3)))))
+
+
+def test_functions_are_rows_with_their_field() -> None:
+    """Pools, additions, concatenations and activations, numbered as in the notation, with field and stride."""
+    rows = {(row.name, _pixels(row)[::2]) for row in trace(Mixed()).rows if row.layer == "in forward"}
+
+    assert rows == {
+        ("maxpool1", (4, 2)),
+        ("add1", (8, 2)),
+        ("avgpool1", (10, 4)),
+        ("maxpool2", (10, 4)),
+        ("cat1", (10, 4)),
+        ("avgpool2", (10 + 6 * 4, 28)),
+        ("relu1", (10 + 6 * 4, 28)),
+    }
+
+
+def test_frozen_tied_shared_and_idle_parameters_are_told_apart() -> None:
+    """Frozen ones count, tied ones name their layer, shared is what has parameters, idle ones are not executed."""
+    cost = trace(Mixed())
+    by_name = {row.name: row for row in cost.rows}
+
+    assert (cost.params, cost.registered_params, cost.frozen_params) == (72 + 16 + 584 + 72 + 8, 72 + 16 + 589 + 80, 72)
+    assert by_name["stem"].frozen == 72
+    assert by_name["second"].params == 8
+    assert [row.name for row in cost.rows if row.tied_to] == ["second"]
+    assert by_name["second"].tied_to == "first"
+    assert not any(row.is_shared for row in cost.rows)
+    assert [(row.name, row.params) for row in cost.rows if not row.is_executed] == [("idle", 5)]
+    text = cost_text(cost)
+    assert "tied        second uses weights of first" in text
+    assert "5 unused: idle, 72 frozen" in text
+
+
+class OwnLayer(nn.Module):
+    """A layer without children that uses one of its two parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.forgotten = nn.Parameter(torch.ones(10, 784)), nn.Parameter(torch.ones(7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T
+
+
+def test_a_parameter_that_its_own_layer_does_not_use_is_not_executed() -> None:
+    """Whatever reads it counts, a gradient or not; what nothing reads does not."""
+    cost = trace(nn.Sequential(OwnLayer(), nn.ReLU()))
+
+    assert (cost.params, cost.registered_params) == (7840, 7847)
+    assert [row.name for row in cost.rows if not row.is_executed] == ["0.forgotten"]
+
+
+class Recurrent(nn.Module):
+    """Reads an image row by row."""
+
+    def __init__(self, kind: type[nn.RNNBase], *, layers: int, both_ways: bool) -> None:
+        super().__init__()
+        self.cell = kind(28, 16, num_layers=layers, batch_first=True, bidirectional=both_ways)
+        self.out = nn.Linear(16 * (1 + both_ways), 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.cell(x.squeeze(1))[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize(("layers", "both_ways"), [(1, False), (2, True)])
+def test_a_recurrent_layer_multiplies_by_each_weight_once_a_step(
+    kind: type[nn.RNNBase], layers: int, both_ways: bool
+) -> None:
+    """28 steps over the rows of an image, whether or not torch has the layer as one operation."""
+    net = Recurrent(kind, layers=layers, both_ways=both_ways)
+    weights = sum(one.numel() for one in net.cell.parameters() if one.dim() == 2)
+    cost = trace(net)
+
+    assert cost.macs == 28 * weights + net.out.weight.numel()
+    assert cost.uncounted == ()
+    assert math.isnan(cost.rows[0].receptive_field[0])
+
+
+def test_macs_that_nobody_counts_are_named() -> None:
+    """Rather than a silent 0."""
+
+    class Twofold(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.product = nn.Bilinear(784, 784, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.product(x.flatten(1), x.flatten(1))
+
+    cost = trace(Twofold())
+
+    assert cost.uncounted == ("trilinear in product",)
+    assert "those of trilinear in product are not counted" in cost_text(cost)
+
+
+def test_a_parametrized_layer_is_one_readable_row() -> None:
+    """The layer as it is, with what makes its weights; parameters are the values that are trained."""
+    norm, orthogonal = nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.orthogonal
+    net = nn.Sequential(norm(nn.Conv2d(1, 8, 3)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), orthogonal(nn.Linear(8, 10)))
+    cost = trace(net)
+
+    assert [row.layer for row in cost.rows] == [
+        "Conv2d (WeightNorm)",
+        "AdaptiveAvgPool2d",
+        "Flatten",
+        "Linear (Orthogonal)",
+    ]
+    assert cost.rows[0].kind == "conv"
+    assert cost.rows[0].receptive_field == (3, 3)
+    assert cost.params == cost.registered_params == sum(one.numel() for one in net.parameters())
+
+
+def _same(x: Tensor, reach: int) -> Tensor:
+    """A convolution with ones over `reach` pixels to each side, of the same size."""
+    side = 2 * reach + 1
+    return functional.conv2d(x, torch.ones(2, x.shape[1], side, side, dtype=x.dtype), padding=reach)
+
+
+def _shuffled(x: Tensor) -> Tensor:
+    return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+
+
+# What people do in `forward`, on two channels; all of it is linear with weights of one.
+STEPS = (
+    lambda x: functional.avg_pool2d(x, 2),
+    lambda x: functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1)), 3, stride=2),
+    lambda x: torch.conv2d(x, torch.ones(2, 2, 1, 3, dtype=x.dtype), dilation=2),
+    lambda x: functional.conv2d(x, torch.ones(2, 1, 3, 2, dtype=x.dtype), stride=(2, 1), groups=2),
+    lambda x: x + _same(x, 1),
+    lambda x: torch.cat([_same(x, 2)[:, :1], x[:, 1:]], dim=1).contiguous(),
+    lambda x: sum(x.chunk(2, 1)).expand(-1, 2, -1, -1).clone(),
+    lambda x: _shuffled(x) * 2 - _same(_same(x, 1), 1),
+    lambda x: x.mul_(2).add_(1),
+    lambda x: x + x.mean(1, keepdim=True),
+    lambda x: x + functional.adaptive_avg_pool2d(x, 1),
+)
+
+
+class Steps(nn.Module):
+    def __init__(self, chosen: list[int]) -> None:
+        super().__init__()
+        self.chosen = chosen
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * torch.ones(1, 2, 1, 1, dtype=x.dtype)
+        for number in self.chosen:
+            x = STEPS[number](x)
+        self.last = x
+        return x.flatten(1)
+
+
+@given(st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=5))
+def test_the_field_of_what_a_forward_does_is_the_support_of_the_gradient(chosen: list[int]) -> None:
+    """Pools, padding, rectangular kernels, branches, parts of the channels and whole-image means: one unit in the
+    middle depends on exactly the pixels of its field, where the field does not leave the image."""
+    net, side = Steps(chosen), 160
+    cost = trace(net, (1, side, side))
+    field = cost.rows[-1].receptive_field
+    image = torch.zeros(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+    net(image)
+    out = net.last
+    (gradient,) = torch.autograd.grad(out[0, :, out.shape[2] // 2, out.shape[3] // 2].sum(), image)
+    seen = gradient[0, 0].nonzero()
+    extent = (seen.max(0).values - seen.min(0).values + 1).tolist()
+
+    assert not math.isnan(field[0])
+    assert extent == [min(one, side) for one in field]
+
+
 class Twice(nn.Module):
     """One layer called twice, and one weight held by two layers."""
 
@@ -209,7 +400,13 @@ def test_shared_weights_count_once_and_multiply_each_time() -> None:
 def called(cost: Cost) -> list[tuple[object, ...]]:
     # An identity shortcut is an empty chain in the built net, and nothing in the closed form.
     rows = [row for row in cost.rows if row.is_executed and row.layer not in ("in forward", "Chain")]
-    return [(row.path, _class_kind(row), row.in_shape, row.out_shape, row.params, row.macs) for row in rows]
+    return [
+        (row.path, _class_kind(row), row.in_shape, row.out_shape, row.params, row.macs, _pixels(row)) for row in rows
+    ]
+
+
+def _pixels(row: Row) -> tuple[float, ...]:
+    return (*row.receptive_field, *row.effective_stride)
 
 
 def _class_kind(row: Row) -> RowKind:
@@ -219,7 +416,7 @@ def _class_kind(row: Row) -> RowKind:
 
 @given(nets())
 def test_tracing_a_built_net_gives_its_closed_form(drawn: tuple[Net, tuple[int, ...]]) -> None:
-    """Parameters, registered parameters, buffers, MACs, and every layer's kind and shapes."""
+    """Parameters, registered parameters, buffers, MACs, and every layer's kind, shapes, receptive field and stride."""
     net, image = drawn
     if len(count(net, image).out_shape) != 1:
         net = Net((*net.nodes, Flatten()))
@@ -230,4 +427,3 @@ def test_tracing_a_built_net_gives_its_closed_form(drawn: tuple[Net, tuple[int, 
     assert (traced.params, traced.registered_params) == (cost.params, cost.registered_params)
     assert (traced.macs, traced.buffers, traced.out_shape) == (cost.macs, cost.buffers, cost.out_shape)
     assert called(traced) == called(cost)
-    assert all(math.isnan(value) for row in traced.rows for value in row.receptive_field)

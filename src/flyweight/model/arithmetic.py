@@ -117,16 +117,16 @@ def after(layer: Layer, name: str, state: State) -> State:
             return _windowed(name, shape[0], state, layer.kernel, layer.step, layer.padding, 1)
         case GlobalPool():
             _needs_image(name, shape)
-            return State((shape[0], 1, 1), _whole(field))
+            return State((shape[0], 1, 1), whole(field))
         case AdaptivePool():
             _needs_image(name, shape)
-            return State((shape[0], layer.size, layer.size), _adapted(field, layer.size))
+            return State((shape[0], layer.size, layer.size), adapted(field, (layer.size, layer.size)))
         case Flatten():
             return State((prod(shape),), field)
         case Linear():
             if len(shape) != 1:
                 misfit(name, "needs a flat input; put 'flat' (or 'gap flat') before it", shape)
-            return State((layer.features,), _whole(field))
+            return State((layer.features,), whole(field))
         case LogSoftmax():
             if len(shape) != 1:
                 misfit(name, "needs a flat input; put 'flat' before it", shape)
@@ -144,21 +144,31 @@ def _windowed(name: str, channels: int, state: State, kernel: int, stride: int, 
     if min(height, width) + 2 * padding < span:
         misfit(name, f"its window spans {span} pixels with padding {padding}", state.shape)
     out = tuple((side + 2 * padding - span) // stride + 1 for side in (height, width))
-    field = state.field
-    size = tuple(rf + (span - 1) * step for rf, step in zip(field.size, field.effective_stride, strict=True))
-    steps = tuple(step * stride for step in field.effective_stride)
-    return State((channels, *out), ReceptiveField(_pair(size), _pair(steps), (out[0], out[1])))
+    return State((channels, *out), slid(state.field, (span, span), (stride, stride), (out[0], out[1])))
 
 
-def _whole(field: ReceptiveField) -> ReceptiveField:
+def slid(
+    field: ReceptiveField, spans: tuple[int, int], strides: tuple[int, int], extent: tuple[int, int]
+) -> ReceptiveField:
+    """The field after a window that spans so many units of its input, for each axis."""
+    before = tuple(zip(field.size, field.effective_stride, strict=True))
+    size = tuple(rf + (span - 1) * step for (rf, step), span in zip(before, spans, strict=True))
+    steps = tuple(step * stride for step, stride in zip(field.effective_stride, strides, strict=True))
+    return ReceptiveField(_pair(size), _pair(steps), extent)
+
+
+def whole(field: ReceptiveField) -> ReceptiveField:
     """A unit that sees everything that the units before it saw together."""
     return _pooled(field, field.extent, (1, 1))
 
 
-def _adapted(field: ReceptiveField, size: int) -> ReceptiveField:
+def adapted(field: ReceptiveField, sizes: tuple[int, int]) -> ReceptiveField:
     """Adaptive windows differ by one where the sides do not divide; the widest one counts."""
-    widest = [max(-(-(i + 1) * side // size) - i * side // size for i in range(size)) for side in field.extent]
-    return _pooled(field, widest, (size, size))
+    widest = [
+        max(-(-(i + 1) * side // size) - i * side // size for i in range(size))
+        for side, size in zip(field.extent, sizes, strict=True)
+    ]
+    return _pooled(field, widest, sizes)
 
 
 def _pooled(field: ReceptiveField, windows: Sequence[int], extent: tuple[int, int]) -> ReceptiveField:

@@ -23,7 +23,8 @@ class Row:
     """A row of the table: a layer, once per pass if weights are shared.
 
     receptive_field, effective_stride: (height, width) in pixels of the image, not clipped to its size. activations:
-    values in memory while the layer runs, for one image.
+    values in memory while the layer runs, for one image. frozen: how many of its parameters are not trained
+    (`requires_grad` is off). tied_to: the layer whose parameters it uses too, and where they are counted.
     """
 
     name: str
@@ -40,20 +41,28 @@ class Row:
     activations: int
     is_shared: bool = False
     is_executed: bool = True
+    frozen: int = 0
+    tied_to: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The table and its totals."""
+    """The table and its totals. uncounted: operations with weights whose MACs are not in the rows."""
 
     net: str
     input_shape: Shape
     rows: tuple[Row, ...]
+    uncounted: tuple[str, ...] = ()
 
     @property
     def params(self) -> int:
         """Trainable values that forward uses."""
         return sum(row.params for row in self.rows if row.is_executed)
+
+    @property
+    def frozen_params(self) -> int:
+        """Values that forward uses and training leaves as they are; they are part of `params`."""
+        return sum(row.frozen for row in self.rows if row.is_executed)
 
     @property
     def registered_params(self) -> int:

@@ -103,6 +103,6 @@ def _row(shaped: ShapedLayer, activations: int, executed: bool, shared: bool) ->
         receptive_field=(float(field.size[0]), float(field.size[1])),
         effective_stride=(float(field.effective_stride[0]), float(field.effective_stride[1])),
         activations=activations,
-        is_shared=shared,
+        is_shared=shared and own.params + own.buffers > 0,
         is_executed=executed,
     )

@@ -44,8 +44,10 @@ def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = 
         "layers": [_line_as_dict(line) for line in lines(cost, budget)],
         "params": cost.params,
         "registered_params": cost.registered_params,
+        "frozen_params": cost.frozen_params,
         "buffers": cost.buffers,
         "macs": cost.macs,
+        "uncounted": list(cost.uncounted),
         "activation_bytes": cost.activation_bytes,
         "flash_bytes": cost.flash_bytes,
         "int8_bytes": cost.int8_bytes,
@@ -87,6 +89,8 @@ def _line_as_dict(line: Line) -> dict[str, Any]:
         "activation_bytes": row.activations * FLOAT32_BYTES,
         "is_shared": row.is_shared,
         "is_executed": row.is_executed,
+        "frozen": row.frozen,
+        "tied_to": row.tied_to,
     }
 
 
@@ -207,17 +211,27 @@ def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
 def _totals(cost: Cost, budget: Budget) -> list[str]:
     unused = cost.registered_params - cost.params
     executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
+    executed += f", {cost.frozen_params:,} frozen" if cost.frozen_params else ""
     whole = "budget" if budget.params else "net"
     entries = [
         ("columns", f"share of the {whole}; field: receptive field, pixels; memory: float32"),
         ("registered", f"{cost.registered_params:,} parameters, {executed}"),
         ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
+        *_notes(cost),
         *(("budget", str(one)) for one in limit_checks(budget, cost)),
     ]
     if cost.buffers:
         entries[2] = ("weights", f"{entries[2][1]} (with {cost.buffers:,} buffers)")
     entries += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
     return [line for name, text in entries for line in _wrap(text, f"{name:12}", " " * 12)]
+
+
+def _notes(cost: Cost) -> list[tuple[str, str]]:
+    """What a reader of the columns must know besides: weights of two layers, MACs that are missing."""
+    notes = [("tied", f"{row.name} uses weights of {row.tied_to}") for row in cost.rows if row.tied_to]
+    if cost.uncounted:
+        notes.append(("MACs", f"those of {', '.join(cost.uncounted)} are not counted"))
+    return notes
 
 
 def _unused_names(cost: Cost) -> str:
@@ -261,8 +275,10 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
     unused = cost.registered_params - cost.params
     return [
         f"{cost.params:,} parameters executed, {cost.registered_params:,} registered"
-        + (f" ({unused:,} unused: {_unused_names(cost)})" if unused else ""),
+        + (f" ({unused:,} unused: {_unused_names(cost)})" if unused else "")
+        + (f", {cost.frozen_params:,} frozen" if cost.frozen_params else ""),
         f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8",
+        *(f"{subject}: {note}" for subject, note in _notes(cost)),
         *(str(one) for one in limit_checks(budget, cost)),
     ]
 

@@ -1,41 +1,45 @@
 """Count the cost of a user's `nn.Module` by running it once on a black image.
 
 In: a module, or "file:Class" in the current folder. Out: a `Cost`. Tracing has limits: receptive field and effective
-stride are unknown (nan), and memory is what each layer reads and writes, without values that a skip connection keeps.
-MACs are half of the FLOPs that torch counts.
+stride are nan where `operations` cannot tell them, and memory is what each layer reads and writes, without values that
+a skip connection keeps. MACs are half of the FLOPs that torch counts.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.flop_counter import FlopCounterMode
 
 from flyweight.errors import UsageError, nearest
 from flyweight.model import own_code
-from flyweight.model.arithmetic import Shape, is_in_place
+from flyweight.model.arithmetic import ReceptiveField, Shape, is_in_place
 from flyweight.model.cost import Cost, Row
+from flyweight.model.operations import Operation, Operations, custom_flops
 from flyweight.model.spec import RowKind, kind_of_module
 
 UNKNOWN = (nan, nan)
+IN_FORWARD: Final = "in forward"  # in place of a class
 
 
 def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_code: bool = False) -> Cost:
     """The cost of `target` for images of `input_shape` (channels, height, width).
 
-    Every parameter counts once, trainable or not, even if several modules share it. It is executed if its layer is
-    called or the output depends on it; other parameters are unused rows with the name of their module.
+    Every parameter counts once, trainable or not, even if several modules share it. It is executed if an operation
+    reads it or the output depends on it; other parameters are unused rows with the name of their module.
 
     Raises:
         UsageError: the module cannot be imported, created or run, or does not return (1, classes) for one image.
@@ -43,11 +47,12 @@ def trace(target: str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_co
     module = load_module(target, trust_code=trust_code) if isinstance(target, str) else target
     name = target if isinstance(target, str) else type(module).__name__
     prepare_layers(name, module, input_shape)
+    frozen: set[Tensor] = {one for one in module.parameters() if not one.requires_grad}
     with own_code.own_folder(), _in_evaluation_mode(module):
-        calls, macs, output = _run(name, module, input_shape)
-        executed = _executed(module, calls, output)
-    rows = tuple(_rows(module, calls, macs, executed, tuple(output.shape[1:])))
-    return Cost(net=name, input_shape=input_shape, rows=rows)
+        run = _run(name, module, input_shape)
+        executed = _executed(module, run)
+    rows = tuple(_rows(module, run, _Parameters(executed, frozen)))
+    return Cost(net=name, input_shape=input_shape, rows=rows, uncounted=tuple(dict.fromkeys(run.uncounted)))
 
 
 def load_module(target: str, *, trust_code: bool = False) -> nn.Module:
@@ -159,26 +164,51 @@ def _in_evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Call:
-    """One call of one layer: a module without children."""
+    """One call of one layer, or one operation outside of every layer, which has no module."""
 
-    module: nn.Module
+    module: nn.Module | None
     path: str
     in_shape: Shape
     out_shape: Shape = ()
     reads: int = 0
     writes: int = 0
     macs: int = 0
+    field: ReceptiveField | None = None
+    operation: Operation | None = None
 
 
 @dataclass
 class _Recorder:
-    """Hooks on every layer; a call has the FLOPs counted between its two hooks."""
+    """Hooks on every layer; a call has the FLOPs counted between its two hooks. inside: containers that are running."""
 
     counter: FlopCounterMode
     paths: dict[nn.Module, str]
     calls: list[_Call] = field(default_factory=list)
     strangers: list[Tensor] = field(default_factory=list)
     running: list[tuple[_Call, int]] = field(default_factory=list)
+    inside: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
+    operations: Operations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.operations = Operations(self.counter, self.outside, self.leave_out)
+
+    def outside(self, operation: Operation) -> None:
+        if not self.running:
+            path = self.inside[-1] if self.inside else ""
+            call = _Call(None, path, operation.in_shape, operation.out_shape, operation.reads, operation.writes)
+            call.macs, call.field, call.operation = operation.macs, operation.field, operation
+            self.calls.append(call)
+
+    def leave_out(self, name: str) -> None:
+        where = self.running[-1][0].path if self.running else self.inside[-1] if self.inside else ""
+        self.uncounted.append(f"{name} in {where}" if where else name)
+
+    def enter(self, module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        self.inside.append(self.paths[module])
+
+    def leave(self, _module: nn.Module, _inputs: tuple[Any, ...], _output: Any) -> None:
+        self.inside.pop()
 
     def meet(self, module: nn.Module, _inputs: tuple[Any, ...]) -> None:
         """Note the weights of a called module that the net does not hold."""
@@ -197,22 +227,41 @@ class _Recorder:
         call.out_shape = tuple(written[0].shape[1:]) if written else ()
         call.writes = sum(one.numel() for one in written)
         call.macs = (self.counter.get_total_flops() - flops) // 2
+        call.field = self.operations.field_of(written[0]) if written else None
         self.calls.append(call)
 
 
-def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call], int, Tensor]:
-    """The calls of all layers in order, the MACs of the net, and the output."""
-    counter = FlopCounterMode(display=False)
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The calls in order, the MACs of the net, its output, and what read its parameters."""
+
+    calls: list[_Call]
+    macs: int
+    output: Tensor
+    operations: Operations
+    uncounted: list[str]
+
+    @property
+    def out_shape(self) -> Shape:
+        return tuple(self.output.shape[1:])
+
+
+def _run(name: str, module: nn.Module, input_shape: Shape) -> _Run:
+    counter = FlopCounterMode(display=False, custom_mapping=custom_flops())
     recorder = _Recorder(counter, {one: path for path, one in module.named_modules()})
     hooks = []
+    layers = set(_layers(module))
     for one in recorder.paths:
-        if _is_layer(one):
+        if one in layers:
             hooks += [one.register_forward_pre_hook(recorder.before), one.register_forward_hook(recorder.after)]
+        elif not _is_layer(one):
+            hooks += [one.register_forward_pre_hook(recorder.enter), one.register_forward_hook(recorder.leave)]
     hooks.append(register_module_forward_pre_hook(recorder.meet))
     reference = next(module.parameters(), torch.zeros(()))
     image = torch.zeros((1, *input_shape), device=reference.device, dtype=_image_dtype(reference))
     try:
-        with counter, torch.enable_grad(), _in_one_line(name, input_shape):
+        recorder.operations.begin(image)
+        with counter, recorder.operations, torch.enable_grad(), _in_one_line(name, input_shape):
             output = module(image)
     finally:
         for hook in hooks:
@@ -221,7 +270,13 @@ def _run(name: str, module: nn.Module, input_shape: Shape) -> tuple[list[_Call],
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(f"net {name!r}: must return (1, classes) for one image, found {found}.")
     _require_held(name, module, [*recorder.strangers, *_leaves(output)])
-    return recorder.calls, counter.get_total_flops() // 2, output
+    return _Run(
+        calls=recorder.calls,
+        macs=counter.get_total_flops() // 2,
+        output=output,
+        operations=recorder.operations,
+        uncounted=recorder.uncounted,
+    )
 
 
 def _leaves(output: Tensor) -> Iterator[Tensor]:
@@ -263,41 +318,113 @@ def _image_dtype(reference: Tensor) -> torch.dtype:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """A module without children, or attention of torch, which does not call its children."""
-    return not any(True for _ in module.children()) or isinstance(module, nn.MultiheadAttention)
+    """A module without children, attention of torch, which does not call its children, or a parametrized layer."""
+    return (
+        not any(True for _ in module.children())
+        or isinstance(module, nn.MultiheadAttention)
+        or (is_parametrized(module) and [name for name, _ in module.named_children()] == ["parametrizations"])
+    )
 
 
-def _executed(module: nn.Module, calls: list[_Call], output: Tensor) -> set[Tensor]:
-    """Parameters of called layers, and others that the output depends on."""
-    used: set[Tensor] = {parameter for call in calls for parameter in call.module.parameters()}
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a module; what is in a layer is part of it."""
+    if _is_layer(module):
+        yield module
+        return
+    for child in module.children():
+        yield from _layers(child)
+
+
+def _executed(module: nn.Module, run: _Run) -> set[Tensor]:
+    """Parameters that an operation read, and others that the output depends on (compiled code shows no operations)."""
+    used: set[Tensor] = {one for one in module.parameters() if run.operations.has_read(one)}
     rest = [one for one in module.parameters() if one not in used and one.requires_grad]
-    if rest and output.requires_grad:
-        gradients = torch.autograd.grad(output.sum(), rest, allow_unused=True)
+    if rest and run.output.requires_grad:
+        gradients = torch.autograd.grad(run.output.sum(), rest, allow_unused=True)
         used |= {one for one, gradient in zip(rest, gradients, strict=True) if gradient is not None}
     return used
 
 
-def _rows(module: nn.Module, calls: list[_Call], macs: int, executed: set[Tensor], out_shape: Shape) -> Iterator[Row]:
+@dataclass
+class _Parameters:
+    """Which parameters are used and which frozen, and where each of them was counted."""
+
+    executed: set[Tensor]
+    frozen: set[Tensor]
+    counted: dict[Tensor, str] = field(default_factory=dict)
+
+    def take(self, parameters: Iterable[Tensor], where: str) -> list[Tensor]:
+        """Those that were not counted before."""
+        found = [one for one in dict.fromkeys(parameters) if one not in self.counted]
+        self.counted.update(dict.fromkeys(found, where))
+        return found
+
+    def size(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+        """The two numbers of a row."""
+        return {"params": _size(parameters), "frozen": _size([one for one in parameters if one in self.frozen])}
+
+
+def _rows(module: nn.Module, run: _Run, parameters: _Parameters) -> Iterator[Row]:
     """The calls in order, then parameters outside of layers; each parameter is in the first row that has it."""
-    counted: set[Tensor] = set()
     seen: set[nn.Module] = set()
-    for call in calls:
-        params = _size(_fresh(call.module.parameters(), counted))
-        again = call.module in seen
-        seen.add(call.module)
-        row = _row(call.path, call.module, params=params, macs=call.macs, out_shape=call.out_shape)
-        yield replace(
-            row,
-            in_shape=call.in_shape,
-            activations=call.writes if _is_in_place(row.kind, call.module) else call.reads + call.writes,
-            buffers=0 if again else _buffers(call.module),
-            is_shared=again,
-        )
-    yield from _rows_of_containers(module, executed, counted, seen, out_shape)
-    direct = macs - sum(call.macs for call in calls)
-    if direct or not calls or calls[-1].out_shape != out_shape:
-        row = _row("", module, params=0, macs=direct, out_shape=out_shape)
-        yield replace(row, name="functions", kind="other", layer="in forward", buffers=0)
+    numbers: Counter[str] = Counter()
+    for call in run.calls:
+        if call.module is None:
+            yield _function_row(call, numbers)
+        else:
+            yield _call_row(call, call.module, seen, parameters)
+    yield from _rows_of_containers(module, parameters, seen, run.out_shape)
+    direct = run.macs - sum(call.macs for call in run.calls)
+    if direct or not run.calls or run.calls[-1].out_shape != run.out_shape:
+        row = replace(_row("", module, out_shape=run.out_shape), **_pixels(run.operations.field_of(run.output)))
+        yield replace(row, name="functions", kind="other", layer=IN_FORWARD, buffers=0, macs=direct)
+
+
+def _call_row(call: _Call, layer: nn.Module, seen: set[nn.Module], parameters: _Parameters) -> Row:
+    own = [one for one in layer.parameters() if one in parameters.executed]
+    elsewhere = {parameters.counted[one] for one in own if one in parameters.counted} - {call.path}
+    row = _row(call.path, layer, out_shape=call.out_shape)
+    again = layer in seen
+    seen.add(layer)
+    return replace(
+        row,
+        **parameters.size(parameters.take(own, call.path)),
+        macs=call.macs,
+        in_shape=call.in_shape,
+        activations=call.writes if _is_in_place(row.kind, layer) else call.reads + call.writes,
+        buffers=0 if again else _buffers(layer),
+        is_shared=again and bool(own or _buffers(layer)),
+        tied_to="" if again else ", ".join(sorted(elsewhere)),
+        **_pixels(call.field),
+    )
+
+
+def _function_row(call: _Call, numbers: Counter[str]) -> Row:
+    """An operation that `forward` does without a layer; its parameters are in the row of the module that has them."""
+    assert call.operation is not None
+    numbers[call.operation.label] += 1
+    return Row(
+        name=f"{call.operation.label}{numbers[call.operation.label]}",
+        path=call.path,
+        kind=call.operation.kind,
+        layer=IN_FORWARD,
+        in_shape=call.in_shape,
+        out_shape=call.out_shape,
+        params=0,
+        buffers=0,
+        macs=call.macs,
+        activations=max(call.reads, call.writes) if call.operation.is_in_place else call.reads + call.writes,
+        **_pixels(call.field),
+    )
+
+
+def _pixels(field: ReceptiveField | None) -> dict[str, Any]:
+    """The two columns of a receptive field."""
+    if field is None:
+        return {"receptive_field": UNKNOWN, "effective_stride": UNKNOWN}
+    height, width = field.size
+    down, across = field.effective_stride
+    return {"receptive_field": (float(height), float(width)), "effective_stride": (float(down), float(across))}
 
 
 def _is_in_place(kind: RowKind, module: nn.Module) -> bool:
@@ -305,26 +432,25 @@ def _is_in_place(kind: RowKind, module: nn.Module) -> bool:
 
 
 def _rows_of_containers(
-    module: nn.Module, executed: set[Tensor], counted: set[Tensor], seen: set[nn.Module], out_shape: Shape
+    module: nn.Module, parameters: _Parameters, seen: set[nn.Module], out_shape: Shape
 ) -> Iterator[Row]:
-    """Parameters that forward uses directly, and those of modules that are never called."""
+    """Parameters that forward uses directly, and those that nothing uses."""
     for path, one in module.named_modules():
-        if one in seen:
-            continue
-        own = _fresh(one.parameters(recurse=False), counted)
-        used = [parameter for parameter in own if parameter in executed]
-        idle = [parameter for parameter in own if parameter not in executed]
-        if used or (_buffers(one) and not _is_layer(one)):
-            yield _row(path, one, params=_size(used), macs=0, out_shape=out_shape)
+        own = parameters.take(one.parameters(recurse=False), path)
+        used = [parameter for parameter in own if parameter in parameters.executed]
+        idle = [parameter for parameter in own if parameter not in parameters.executed]
+        if one not in seen and (used or (_buffers(one) and not _is_layer(one))):
+            yield replace(_row(path, one, out_shape=out_shape), **parameters.size(used))
         if idle:
-            yield replace(_row(path, one, params=_size(idle), macs=0, out_shape=()), is_executed=False)
+            row = replace(_row(path, one, out_shape=()), **parameters.size(idle), is_executed=False)
+            is_used = one in seen or bool(used) or not path
+            yield replace(row, name=_names(path, one, idle), buffers=0) if is_used else row
 
 
-def _fresh(parameters: Iterator[nn.Parameter], counted: set[Tensor]) -> list[nn.Parameter]:
-    """The parameters that were not counted before; adds them to `counted`."""
-    found = [one for one in parameters if one not in counted]
-    counted.update(found)
-    return found
+def _names(path: str, module: nn.Module, parameters: Sequence[Tensor]) -> str:
+    """The parameters of a module that is used itself."""
+    names = [name for name, one in module.named_parameters(recurse=False) if any(one is other for other in parameters)]
+    return ", ".join(f"{path}.{name}" if path else name for name in names)
 
 
 def _size(parameters: Sequence[Tensor]) -> int:
@@ -336,18 +462,27 @@ def _buffers(module: nn.Module) -> int:
     return sum(one.numel() for one in module.buffers(recurse=False) if one.dim() > 0)
 
 
-def _row(path: str, module: nn.Module, *, params: int, macs: int, out_shape: Shape) -> Row:
+def _row(path: str, module: nn.Module, *, out_shape: Shape) -> Row:
     return Row(
         name=path or type(module).__name__,
         path=path,
         kind=kind_of_module(one.__name__ for one in type(module).__mro__),
-        layer=type(module).__name__,
+        layer=_class_in_words(module),
         in_shape=(),
         out_shape=out_shape,
-        params=params,
+        params=0,
         buffers=_buffers(module),
-        macs=macs,
+        macs=0,
         receptive_field=UNKNOWN,
         effective_stride=UNKNOWN,
         activations=0,
     )
+
+
+def _class_in_words(module: nn.Module) -> str:
+    """The class, with what torch makes its weights of: Conv2d (WeightNorm)."""
+    if not is_parametrized(module):
+        return type(module).__name__
+    lists: Any = module.parametrizations
+    made = {type(one).__name__.strip("_"): None for each in lists.values() for one in each}
+    return f"{type(module).__mro__[1].__name__} ({', '.join(made)})"
