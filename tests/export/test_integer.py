@@ -9,7 +9,6 @@ from typing import get_args
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from made_nets import exportable, made_net
 
 from flyweight.errors import DataError, UsageError
 from flyweight.export.format import as_json, from_json
@@ -17,6 +16,7 @@ from flyweight.export.int8 import quantise
 from flyweight.export.integer import MAX_SUM, scores
 from flyweight.model.fold import fold, run
 from flyweight.model.lowered import OperationKind, lower
+from tests.export.made_nets import exportable, made_net
 
 NODE = shutil.which("node")
 SEVERAL = [
