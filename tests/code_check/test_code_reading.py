@@ -108,6 +108,9 @@ MAGICS = {
     "top-level await": "await run()\n\n\nx = F.relu(x, 2)",
     "form feed and windows lines": "a = 1\x0c\r\nb = 'one\u2028two'\r\n\r\nx = F.relu(x, 2)",
     "a strange escape": 'a = "\\d"\n\n\nx = F.relu(x, 2)',
+    "indented as a whole": "    if True:\n        pass\n\n    x = F.relu(x, 2)",
+    "indented by tabs, after an empty line": "\n\tfor a in b:\r\n\t\tpass\r\n\tx = F.relu(x, 2)",
+    "indented below a magic": "%%time\n  if True:\n    pass\n  x = F.relu(x, 2)",
     "half a character": 'a = "\ud800"\n\n\nx = F.relu(x, 2)',
 }
 

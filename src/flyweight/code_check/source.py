@@ -180,11 +180,18 @@ def _lines(text: str) -> list[str]:
 def _cell_tree(lines: Sequence[str]) -> ast.Module:
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None or not lines[first].lstrip().startswith("%%"):
-        return _tree(lines)
+        return _tree(_dedented(lines))
     magic = lines[first].lstrip()[2:].split(maxsplit=1)
     if not magic or magic[0] not in _PYTHON_MAGICS:
         raise SyntaxError(f"%%{magic[0] if magic else ''} is not Python", ("", first + 1, 0, None))
-    return _tree([*lines[:first], "", *lines[first + 1 :]])
+    return _tree(_dedented([*lines[:first], "", *lines[first + 1 :]]))
+
+
+def _dedented(lines: Sequence[str]) -> list[str]:
+    """As IPython does: what the first line with text is indented by is cut off from every line that begins with it."""
+    first = next((line for line in lines if line.strip()), "")
+    indent = first[: len(first) - len(first.lstrip())]
+    return [line.removeprefix(indent) for line in lines]
 
 
 def _tree(lines: Sequence[str]) -> ast.Module:
