@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, StoreLocation, say, say_json, talk
+from flyweight.cli.output import Flag, StoreLocation, page_or_reason, say, say_json, talk
 from flyweight.cli.tracking import Tracking, both, tracked
 from flyweight.errors import UsageError
 
@@ -65,7 +66,7 @@ def compare(
         Print JSON.
     """
     location = location or StoreLocation()
-    store = location.store()
+    store = location.store(only_reads=not until_sure)
     if until_sure:
         from flyweight.execute.automatic import Automatic
 
@@ -136,10 +137,13 @@ def _print(comparisons: tuple[Comparison, ...], store: Store, location: StoreLoc
     from flyweight.report.comparison.text import comparison_text
 
     options = location.options()
-    pages = [write_comparison(store, comparison, options=options) for comparison in comparisons]
+    pages = [
+        page_or_reason(partial(write_comparison, store, comparison, options=options)) for comparison in comparisons
+    ]
     if as_json:
         found = [
-            comparison.as_dict() | {"page": str(page)} for comparison, page in zip(comparisons, pages, strict=True)
+            comparison.as_dict() | {"page": page and str(page)}
+            for comparison, page in zip(comparisons, pages, strict=True)
         ]
         say_json(found)
         return

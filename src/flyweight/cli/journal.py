@@ -52,7 +52,7 @@ def show(
     from flyweight.report.journal.text import journal_markdown, journal_rows, journal_text
     from flyweight.report.wording import MIN_WIDTH
 
-    store, output = (location or StoreLocation()).store(), output or OutputFormat()
+    store, output = (location or StoreLocation()).store(only_reads=True), output or OutputFormat()
     found = journal_of(store, study, part=on, purpose=purpose)
     if html:
         if output.name != "text":

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from flyweight.errors import UsageError, without_passwords
+from flyweight.errors import MissingError, UsageError, without_passwords
 from flyweight.tables import as_csv, as_markdown, as_text, escaped, table_of
 
 FormatName = Literal["text", "json", "md", "csv"]
@@ -56,10 +56,11 @@ class StoreLocation:
     database: str | None = None
     "Another database: postgresql://... or sqlite:///FILE. Default: $FLYWEIGHT_DATABASE, or else the one in --home."
 
-    def store(self) -> Any:
+    def store(self, *, only_reads: bool = False) -> Any:
+        """The store; only_reads: a home that cannot be written is opened, too."""
         from flyweight.records.store import Store
 
-        return Store.open(self.database, home=self.home, say=talk)
+        return Store.open(self.database, home=self.home, only_reads=only_reads, say=talk)
 
     def options(self) -> str:
         """The same options as text, to add to a suggested command."""
@@ -119,6 +120,16 @@ def _strict(value: object) -> object:
     if isinstance(value, float) and value - value != 0:
         return None
     return value
+
+
+def page_or_reason(write: Callable[[], Path]) -> Path | None:
+    """The page that `write` writes; where the folder cannot be written, None, and the reason is printed."""
+    try:
+        return write()
+    except (OSError, MissingError) as error:
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        talk(f"the page was not written: {reason}")
+        return None
 
 
 def print_rows(

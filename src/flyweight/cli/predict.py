@@ -47,7 +47,7 @@ def predict(
     from flyweight.inference.net import load
     from flyweight.inference.predict import save_seen
 
-    found = load(run, store=(location or StoreLocation()).store(), trust_code=trust_code).predict(images)
+    found = load(run, store=(location or StoreLocation()).store(only_reads=True), trust_code=trust_code).predict(images)
     if inputs is not None:
         save_seen(found, inputs)
     if json:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from flyweight.cli.output import Flag, OutputFormat, StoreLocation, print_rows, say, say_json, talk
+from flyweight.cli.output import Flag, OutputFormat, StoreLocation, page_or_reason, print_rows, say, say_json, talk
 from flyweight.errors import DataError, UsageError
 from flyweight.tables import counted, plain
 
@@ -71,7 +72,7 @@ def runs(
     from flyweight.report.run.listing import run_rows, short_run_rows
     from flyweight.report.run.variant import titles
 
-    store = (location or StoreLocation()).store()
+    store = (location or StoreLocation()).store(only_reads=True)
     store.mark_lost()
     wanted: RunFilter = {"name": name, "status": status, "study": study, "data_name": data, "seed": seed}
     if limit is not None and limit < 1:
@@ -200,17 +201,17 @@ def report(
     from flyweight.report.run.variant import equal_run, titles
 
     location = location or StoreLocation()
-    store = location.store()
+    store = location.store(only_reads=True)
     record = store.get(run)
     folder = store.folder(record.id)
     result = folder.result()
     folder.verify()
     title = titles([record], store)[record.id]
-    page = write_report(folder, title=title)
-    if open and not webbrowser.open(page.as_uri()):
+    page = page_or_reason(partial(write_report, folder, title=title))
+    if open and page is not None and not webbrowser.open(page.as_uri()):
         talk(f"no web browser found; the page is {page}")
     if json:
-        say_json(result.as_dict() | {"report": str(page), "classes": class_rows(folder, result)})
+        say_json(result.as_dict() | {"report": page and str(page), "classes": class_rows(folder, result)})
     else:
         same = equal_run(record, store)
         say(run_summary(result, folder, title=title, equal_run=same, options=location.options()))

@@ -6,9 +6,12 @@ not distinguish them.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,17 +27,45 @@ from flyweight.records.tables import SCHEMA_VERSION, VERSION_TABLE
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 MIGRATION_SECONDS = 120
+COPY_OF = "copy_of"  # the option of an engine that has the file which it is a copy of
 ADVISORY_LOCK = 0x666C79  # a number for the lock of all flyweight processes ("fly")
 
 
-def open_database(url: str | None, home: Path) -> Engine:
-    """The database at the address (default: a file in the home) with current tables."""
+def open_database(url: str | None, home: Path, *, only_reads: bool = False) -> Engine:
+    """The database at the address (default: a file in the home) with current tables.
+
+    only_reads: a file that cannot be written is read from a copy, which can be migrated; writing to it is an error.
+    """
     address = database_url(url, home)
-    if address.get_backend_name() == "sqlite":
-        require_writable(_file(address))
+    if address.get_backend_name() != "sqlite":
+        engine = make_engine(address)
+        bring_up_to_date(engine)
+        return engine
+    file = _file(address)
+    if only_reads and file.exists() and not is_writable(file):
+        engine = make_engine(address.set(database=str(_copy_of(file))))
+        bring_up_to_date(engine)
+        return engine.execution_options(**{COPY_OF: file})
+    require_writable(file)
     engine = make_engine(address)
     bring_up_to_date(engine)
     return engine
+
+
+def _copy_of(file: Path) -> Path:
+    """A copy of a database and of what was not yet written back into it; it is removed when Python ends.
+
+    SQLite cannot open a database with a write-ahead log in a folder where it may create nothing.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="flyweight-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    try:
+        for path in (file, file.with_name(f"{file.name}-wal")):
+            if path.exists():
+                shutil.copyfile(path, Path(folder.name) / path.name)
+    except OSError as error:
+        raise MissingError(f"cannot read the database {file}: {error.strerror}; {_HELP}") from error
+    return Path(folder.name) / file.name
 
 
 def database_url(url: str | None, home: Path) -> URL:
@@ -85,6 +116,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A connection with a transaction: all of it is written, or nothing."""
+    original = engine.get_execution_options().get(COPY_OF)
+    if original is not None:
+        raise MissingError(f"{original} is not writable; {_HELP}")
     with speaking_plainly(engine), engine.execution_options(writes=True).begin() as connection:
         yield connection
 
@@ -109,11 +143,16 @@ def require_writable(path: Path) -> None:
     folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        missing_rights = not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK))
+        may_write = is_writable(path)
     except OSError as error:
         raise MissingError(f"cannot use the folder {folder}: {error.strerror}; {_HELP}") from error
-    if missing_rights:
+    if not may_write:
         raise MissingError(f"{path} is not writable; {_HELP}")
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file can be written and others created beside it."""
+    return os.access(path.parent, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 _HELP = "mend its permissions, or set FLYWEIGHT_HOME to another folder"

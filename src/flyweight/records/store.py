@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, 
 
 from flyweight.errors import MissingError, UsageError, nearest
 from flyweight.records import trash
-from flyweight.records.database import now, open_database, reading, require_writable, storable, writing
+from flyweight.records.database import COPY_OF, now, open_database, reading, require_writable, storable, writing
 from flyweight.records.ids import SHORT_ID, is_run_id, new_run_id
 from flyweight.records.notebook import Notebook
 from flyweight.records.process import Process, is_gone, this_process
@@ -87,13 +87,19 @@ class Store:
 
     @classmethod
     def open(
-        cls, url: str | None = None, home: str | Path | None = None, *, say: Callable[[str], None] = lambda _: None
+        cls,
+        url: str | None = None,
+        home: str | Path | None = None,
+        *,
+        only_reads: bool = False,
+        say: Callable[[str], None] = lambda _: None,
     ) -> Store:
         """The store at an address, created or migrated if needed.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://...`; default FLYWEIGHT_DATABASE, else a file in the home.
             home: where run folders lie; default FLYWEIGHT_HOME, else the platform's folder for a user's data.
+            only_reads: open a home and a database that cannot be written, too; what writes is then a MissingError.
             say: called with a sentence about the run that a shortcut such as `@best` means.
 
         Raises:
@@ -103,8 +109,15 @@ class Store:
             UsageError: the address is of no known kind.
         """
         home = Path(home or default_home()).expanduser().absolute()
-        require_writable(home / "runs")
-        return cls(open_database(url or os.environ.get("FLYWEIGHT_DATABASE"), home), home, say)
+        if not only_reads or not (home / "runs").is_dir():
+            require_writable(home / "runs")
+        database = open_database(url or os.environ.get("FLYWEIGHT_DATABASE"), home, only_reads=only_reads)
+        return cls(database, home, say)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the database cannot be written."""
+        return COPY_OF in self._engine.get_execution_options()
 
     @property
     def url(self) -> str:
@@ -214,8 +227,10 @@ class Store:
     def mark_lost(self) -> tuple[str, ...]:
         """Mark running runs as lost if their process on this machine has ended; returns their ids.
 
-        Another machine's runs stay as they are: only it can tell.
+        Another machine's runs stay as they are: only it can tell. Where nothing can be written, none is marked.
         """
+        if self.is_read_only:
+            return ()
         gone = [record for record in self.runs(status="running", purpose="all") if is_gone(_process(record))]
         return tuple(record.id for record in gone if self._close_lost(record))
 
