@@ -6,10 +6,15 @@ The exit codes of the command line are here, too, so that Python and the shell a
 from __future__ import annotations
 
 import difflib
+import errno
+import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Final
+from typing import ClassVar, Final, ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 EXIT_CODES = {
     0: "done",
@@ -20,15 +25,31 @@ EXIT_CODES = {
     5: "diverged",
     6: "bad data or file",
     7: "environment: something needed is missing on this machine",
+    129: "the terminal was closed (SIGHUP), resumable",
     130: "interrupted (Ctrl-C), resumable",
     143: "terminated (SIGTERM), resumable",
 }
 
 
+MAX_LINE: Final = 300
+MAX_QUOTED: Final = 100
+_LONG_QUOTE: Final = re.compile(rf"""(['"])((?:(?!\1)[^\n]){{{MAX_QUOTED}}})(?:(?!\1)[^\n]){{20,}}\1""")
+_LONG_WORD: Final = re.compile(rf"([^\s'\"]{{{MAX_LINE}}})[^\s'\"]+")
+
+
 class FlyweightError(Exception):
-    """Base of all errors that a user can correct; `exit_code` is that of the command line."""
+    """Base of all errors that a user can correct; `exit_code` is that of the command line.
+
+    What it quotes of the input is cut: a file of a megabyte must not give an error of a megabyte.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= MAX_LINE:
+            return text
+        return _LONG_WORD.sub(r"\1...", _LONG_QUOTE.sub(r"\1\2...\1", text))
 
 
 class UsageError(FlyweightError):
@@ -73,6 +94,68 @@ class MissingError(FlyweightError):
     """Something on this machine is not installed, not reachable or not writable."""
 
     exit_code = 7
+
+
+# Errors of the operating system that are about the path that was given, and not about this machine.
+_OF_PATHS: Final = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.ESPIPE,
+    errno.ENXIO,
+)
+# ValueErrors that Python itself raises for a path with NUL and for an integer of thousands of digits.
+_OF_VALUES: Final = ("embedded null", "Exceeds the limit", "source code string cannot contain null")
+
+
+def plain_error(error: BaseException) -> FlyweightError | None:
+    """What a user can mend of an error of Python: files, memory, encodings, nesting; None if the error is ours.
+
+    >>> plain_error(FileNotFoundError(2, "No such file or directory", "digits.npz"))
+    DataError('digits.npz: No such file or directory.')
+    >>> plain_error(ZeroDivisionError())
+    """
+    if isinstance(error, FlyweightError):
+        return error
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{_short(str(error.filename))}: "
+        sentence = f"{where}{error.strerror or _short(str(error)) or type(error).__name__}."
+        return DataError(sentence) if error.errno in _OF_PATHS else MissingError(sentence)
+    if isinstance(error, UnicodeError):
+        return DataError("text must be UTF-8, found other bytes; save the file as UTF-8, or type other characters.")
+    if isinstance(error, RecursionError):
+        return DataError("the input is nested too deeply; make it flatter.")
+    if isinstance(error, MemoryError):
+        return MissingError("the memory of this machine is too small; use fewer or smaller images, or fewer at once.")
+    if isinstance(error, ValueError | SyntaxError) and str(error).startswith(_OF_VALUES):
+        return UsageError(f"a value cannot be used: {_short(str(error))}.")
+    return None
+
+
+def in_one_line(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """A public function whose errors of files, memory, encodings and nesting are a `FlyweightError` of one line."""
+
+    @functools.wraps(function)
+    def plain(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        try:
+            return function(*args, **kwargs)
+        except FlyweightError:
+            raise
+        except Exception as error:
+            known = plain_error(error)
+            if known is None:
+                raise
+            raise known from error
+
+    return plain
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}..."
 
 
 @contextmanager

@@ -7,11 +7,13 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from flyweight.errors import MissingError, UsageError
+from flyweight.errors import DataError, MissingError, UsageError
 
 _UNFINISHED = ".unfinished-"
 
@@ -85,6 +87,30 @@ def remove_unfinished(folder: Path) -> None:
         if is_unfinished(path):
             path.unlink(missing_ok=True)
     _sync(folder)
+
+
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def read_bytes(path: Path, *, max_bytes: int | None = None) -> bytes:
+    """The content of a plain file. A pipe, a device, a socket or a folder is refused: reading it may never end.
+
+    Raises:
+        DataError: another kind of file, or a longer one. OSError: it cannot be read.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "something else")
+        raise DataError(f"{path} must be a file, found {kind}; give the path of a file.")
+    if max_bytes is not None and found.st_size > max_bytes:
+        raise DataError(f"{path} must have at most {max_bytes:,} bytes, found {found.st_size:,}.")
+    return path.read_bytes()
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -30,7 +32,7 @@ from flyweight.cli.show import show
 from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
 from flyweight.cli.usage import message_of, name_arguments
-from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, needs_torch
+from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, needs_torch, plain_error
 
 VERBS: Final[dict[str, Any]] = {
     "train": train,
@@ -52,6 +54,11 @@ VERBS: Final[dict[str, Any]] = {
 }
 
 OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000  # Python's default is 700
+
+OUR_FAULT: Final = (
+    "this is a fault of flyweight, not yours. Please report it as an issue of its repository, with the command and all "
+    f"lines above (flyweight {__version__}, Python {platform.python_version()}, {sys.platform})."
+)
 
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."
 
@@ -86,6 +93,14 @@ def run(arguments: Sequence[str]) -> int:
         # The reader closed the pipe (`| head`); Python would report the error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        known = plain_error(error)
+        if known is not None:
+            talk(f"flyweight: {known}")
+            return known.exit_code
+        traceback.print_exc()
+        talk(f"flyweight: {OUR_FAULT}")
+        return FlyweightError.exit_code
     return code if isinstance(code, int) else 0
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from flyweight import files
 from flyweight.cli.output import OutputFormat, print_rows, talk
 from flyweight.errors import DataError
 from flyweight.tables import counted
+
+MAX_BYTES: Final = 500_000_000
 
 
 def import_table(
@@ -67,7 +71,7 @@ def import_table(
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return files.read_bytes(file, max_bytes=MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{file} must be text in UTF-8, found other bytes.") from None
     except OSError as error:

@@ -19,8 +19,10 @@ from cyclopts.exceptions import (
     UnusedCliTokensError,
 )
 
-from flyweight.errors import nearest
+from flyweight.errors import MAX_LINE, nearest
 
+MAX_WORD: Final = 80
+MAX_WORDS: Final = 5
 KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
 
 
@@ -58,31 +60,34 @@ def message_of(error: CycloptsError, app: App) -> str:
     found = error.unused_tokens or []
     match error:
         case UnknownCommandError():
-            word, known = (found or [""])[0], [one for one in app if not one.startswith("-")]
+            word, known = _short((found or [""])[0]), [one for one in app if not one.startswith("-")]
             return f"unknown command {word!r}.{nearest(word, known)} Commands: {', '.join(known)}."
         case UnusedCliTokensError():
+            words = " ".join(map(_short, found[:MAX_WORDS]))
             return (
-                f"unexpected argument{'s' if len(found) > 1 else ''}: {' '.join(found)}. Repeat the name of an option "
-                "before each of its values, as in --set train.lr=0.1 --set train.epochs=5."
+                f"unexpected argument{'s' if len(found) > 1 else ''}: {words}. Repeat the name of an option before "
+                "each of its values, as in --set train.lr=0.1 --set train.epochs=5."
             )
         case UnknownOptionError():
             sentence = _unknown_option(error)
         case MissingArgumentError():
             sentence = f"{name} needs a value." if error.keyword else f"{name} is missing."
         case CoercionError() if error.token is not None:
-            sentence = f"{error.token.keyword or name} must be {_kind(error.target_type)}, found {error.token.value!r}."
+            sentence = (
+                f"{error.token.keyword or name} must be {_kind(error.target_type)}, found {_quoted(error.token.value)}."
+            )
             sentence += nearest(error.token.value, map(str, get_args(error.target_type)))
         case RepeatArgumentError():
             sentence = f"{error.token.keyword} is given more than once; keep one of them."
         case _:
-            sentence = str(error)
+            sentence = _short(str(error), MAX_LINE)
     for word in chain:
         app = app[word]
     return "\n".join([sentence, app.usage or "", f"See `{' '.join(('flyweight', *chain))} --help`."])
 
 
 def _unknown_option(error: UnknownOptionError) -> str:
-    word = (error.token.keyword or error.token.value).partition("=")[0]
+    word = _short((error.token.keyword or error.token.value).partition("=")[0])
     options = [name for argument in error.argument_collection for name in argument.names if name.startswith("--")]
     key = _recipe_key(word.removeprefix("--").replace("-", "_"))
     if key is not None and "--set" in options:
@@ -98,6 +103,15 @@ def _recipe_key(word: str) -> str | None:
 
     found = [one.key for one in keys() if word in (one.key, one.key.rpartition(".")[2])]
     return next((key for key in found if key.startswith("train.")), found[0] if found else None)
+
+
+def _quoted(word: str) -> str:
+    return repr(_short(word))
+
+
+def _short(text: str, most: int = MAX_WORD) -> str:
+    """What was typed, cut where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _kind(target: Any) -> str:

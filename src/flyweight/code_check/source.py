@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight.errors import DataError, UsageError
+from flyweight.files import read_bytes
 
 MAX_BYTES: Final = 20_000_000
 # Cell magics whose body is Python.
@@ -81,7 +82,7 @@ def _content(path: Path) -> bytes:
                 f"{path.name} must be at most {MAX_BYTES // 1_000_000} MB, found {path.stat().st_size:,} bytes;"
                 " clear the outputs of a notebook and save it again."
             )
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {error.strerror or error}.") from None
 

@@ -61,6 +61,8 @@ def opened(source: Path | BytesIO | Image, name: str) -> Image:
     import PIL.Image
     import PIL.ImageOps
 
+    if isinstance(source, Path) and source.exists() and not source.is_file() and not source.is_dir():
+        raise DataError(f"{name}: must be a picture, found a pipe or a device; give the path of a PNG or JPEG.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import flyweight
-from flyweight import __version__
+from flyweight import __version__, files
 from flyweight.data.augment import Augmentation
 from flyweight.data.batches import Batches, Stream, seeds
 from flyweight.data.facts import ImageSource
@@ -202,7 +202,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
         DataError: no such file, or no weights. RecipeError: the weights of another net.
     """
     try:
-        found = Weights.from_bytes(path.read_bytes())
+        found = Weights.from_bytes(files.read_bytes(path))
     except OSError as error:
         raise DataError(f"model.start: cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError) as error:

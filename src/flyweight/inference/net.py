@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from flyweight import files
 from flyweight.data.batches import normalise
 from flyweight.errors import DataError, NotationError, UsageError
 from flyweight.inference.pictures import Given, pictures
@@ -141,7 +142,7 @@ def from_run_folder(folder: RunFolder, *, own_code: str | None = None, trust_cod
 
 def _from_file(path: Path) -> TrainedNet:
     try:
-        weights = Weights.from_bytes(path.read_bytes())
+        weights = Weights.from_bytes(files.read_bytes(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from error
     except (KeyError, TypeError, ValueError) as error:

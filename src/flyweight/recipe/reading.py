@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from flyweight import files
 from flyweight.errors import DataError, RecipeError, UsageError
 from flyweight.recipe import catalogue
 from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
 from flyweight.recipe.toml import format_toml, key_lines, parse_toml
 
+MAX_BYTES: Final = 10_000_000
 MAX_EXTENDS: Final = 50
 # Keys that only name a recipe: never inherited, hashed or compared.
 IDENTITY = ("name", "description")
@@ -131,7 +133,7 @@ def _source(name_or_path: str | os.PathLike[str], folder: Path | None) -> _Sourc
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_bytes(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; `flyweight copy own/20k-fast {path}` makes one.") from None
     except OSError as error:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, func, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError as ValueOutOfRange
 from sqlalchemy.sql import column, table
 
 from flyweight.errors import DataError, MissingError, UsageError, without_passwords
@@ -110,7 +111,12 @@ def make_engine(address: URL, *, foreign_keys: bool = True) -> Engine:
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection that reads one consistent state of the database."""
     with speaking_plainly(engine), engine.connect() as connection:
-        yield connection
+        try:
+            yield connection
+        except (ValueError, TypeError) as error:  # a date or JSON that does not parse
+            raise DataError(
+                f"{shown(engine.url)} is damaged: {_of_one_line(error)}; move the file away or restore a copy"
+            ) from error
 
 
 @contextmanager
@@ -128,8 +134,10 @@ def speaking_plainly(engine: Engine) -> Iterator[None]:
     """A context that turns errors of the environment (no server, full disk, no rights, broken file) into one line."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         raise MissingError(f"cannot use the database {shown(engine.url)}: {_first_line(error)}") from error
+    except (ValueOutOfRange, OverflowError) as error:
+        raise UsageError(f"the database cannot store a value: {_of_one_line(error)}") from error
     except DatabaseError as error:
         if type(error) is not DatabaseError:  # its subclasses (a constraint, a query) are bugs of ours
             raise
@@ -273,8 +281,12 @@ def _json(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _first_line(error: DatabaseError) -> str:
+def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0]
+
+
+def _of_one_line(error: Exception) -> str:
+    return _first_line(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())[:200]
 
 
 def _without_password(url: str) -> str:

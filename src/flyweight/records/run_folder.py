@@ -162,7 +162,7 @@ class RunFolder:
 
     def checkpoint(self) -> bytes | None:
         """The checkpoint of a stopped run; None before the first epoch, and after the end."""
-        return self.file("checkpoint").read_bytes() if self.has("checkpoint") else None
+        return files.read_bytes(self.file("checkpoint")) if self.has("checkpoint") else None
 
     def write_end(self, result: RunResult, history: Iterable[Measured]) -> None:
         """Write the last files of a run: its figures, their history and the checksums. The checkpoint stays."""
@@ -279,7 +279,7 @@ class RunFolder:
     def _read(self, which: File, holds: str, parse: Callable[[bytes], Value]) -> Value:
         path = self.file(which)
         try:
-            return parse(path.read_bytes())
+            return parse(files.read_bytes(path))
         except FileNotFoundError:
             raise DataError(self._why_missing(which)) from None
         except _UNREADABLE as error:
