@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -182,3 +184,27 @@ def test_names_that_go_in_circles_end(tmp_path):
     path.write_text("\n".join(lines), encoding="utf-8")
 
     assert read_code(path).n_lines == len(lines)
+
+
+def test_the_time_grows_with_the_length_of_a_notebook_not_with_its_square(tmp_path):
+    """Four times the cells of the course notebooks, which define the same names again and again: about four times."""
+    cells = [cell for document in DOCUMENTS.values() for cell in document]
+    seconds = {}
+    for times in (3, 12):
+        path = write_notebook(tmp_path / "long.ipynb", cells * times)
+        began = process_time()
+        found = read_code(path)
+        seconds[times] = process_time() - began
+        assert found.n_cells == len(cells) * times
+        assert len(found.findings) >= 10 * times
+
+    assert seconds[12] < 8 * seconds[3]  # a square would give 16
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_may_never_end_is_refused(tmp_path, kind):
+    path = tmp_path / "train.py"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+
+    with pytest.raises(DataError, match=f"must be a file, found a {kind}"):
+        read_code(path)

@@ -23,6 +23,7 @@ from flyweight.code_check.program import (
     last_name,
     only_value,
     option,
+    remembered,
     targets,
     values,
 )
@@ -189,11 +190,14 @@ def transform_of(program: Program, call: ast.Call) -> ast.expr | None:
     if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
         return None
     name = name_given(program, call)
-    is_replaced = any(
-        isinstance(target, ast.Attribute) and target.attr == "transform" and last_name(target.value) == name
-        for _, target in targets(program.every(ast.Assign))
-    )
-    return None if name and is_replaced else given.exprs[0]
+    return None if name and name in _with_another_transform(program) else given.exprs[0]
+
+
+@remembered
+def _with_another_transform(program: Program) -> frozenset[str]:
+    """The names of data sets whose transform is replaced later."""
+    assigned = (target for _, target in targets(program.every(ast.Assign)) if isinstance(target, ast.Attribute))
+    return frozenset(last_name(target.value) for target in assigned if target.attr == "transform")
 
 
 def steps_of(program: Program, transform: ast.expr, *, _steps: int = 0) -> list[ast.Call] | None:

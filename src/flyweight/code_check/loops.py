@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from flyweight.code_check.program import (
     FUNCTIONS,
+    MAX_CALLS,
     MAX_DEPTH,
     Function,
     Program,
@@ -20,11 +21,13 @@ from flyweight.code_check.program import (
     constant,
     functions_of,
     key_of,
+    last_before,
     last_name,
     method_calls,
     only_value,
     option,
     reaching,
+    remembered,
     values,
     within,
 )
@@ -64,9 +67,10 @@ class Loss:
     reduction: Reduction
 
 
-def training_loops(program: Program) -> Iterator[Loop]:
+@remembered
+def training_loops(program: Program) -> Sequence[Loop]:
     """The innermost loops with a `backward` in them."""
-    return (_loop(program, loop) for loop in program.every(ast.For) if _trains_itself(loop))
+    return tuple(_loop(program, loop) for loop in program.every(ast.For) if _trains_itself(loop))
 
 
 def batch_loops(program: Program) -> list[Loop]:
@@ -74,8 +78,10 @@ def batch_loops(program: Program) -> list[Loop]:
     return [*training_loops(program), *evaluation_loops(program)]
 
 
-def evaluation_loops(program: Program) -> Iterator[Loop]:
+@remembered
+def evaluation_loops(program: Program) -> Sequence[Loop]:
     """The innermost loops over a loader that call a net, count or sum something, and never train."""
+    found = []
     for node in program.every(ast.For):
         loop = _loop(program, node)
         is_over_loader = key_of(loop.over) is not None or isinstance(loop.over, ast.Subscript)
@@ -84,9 +90,11 @@ def evaluation_loops(program: Program) -> Iterator[Loop]:
         if any(_collects(program, inner) for inner in within(node.body, ast.For)):
             continue
         if not any(isinstance(outer, ast.For) and _trains_itself(outer) for outer in program.ancestors(node)):
-            yield loop
+            found.append(loop)
+    return tuple(found)
 
 
+@remembered
 def _loop(program: Program, loop: ast.For) -> Loop:
     return Loop(node=loop, scope=program.scope(loop), over=iterated(program, loop.iter))
 
@@ -100,6 +108,7 @@ def _trains_itself(loop: ast.For) -> bool:
     return _trains(loop) and not any(_trains(inner) for inner in within(loop.body, ast.For))
 
 
+@remembered
 def _collects(program: Program, loop: ast.For) -> bool:
     """Whether a loop calls a net, compares its outputs or computes a loss, and counts or stores something."""
     calls, names = list(within(loop.body, ast.Call)), called_names(loop.body)
@@ -117,6 +126,7 @@ def iterated(program: Program, expr: ast.expr, _steps: int = 0) -> ast.expr:
     return iterated(program, calls[-1].args[0], _steps + 1)
 
 
+@remembered
 def is_net(program: Program, expr: ast.expr) -> bool:
     """Whether an expression is a net: by its class where that is known, else by its name."""
     if key_of(expr) is None:
@@ -124,6 +134,7 @@ def is_net(program: Program, expr: ast.expr) -> bool:
     return net_class(program, expr) is not None or bool(_NET_NAME.search(last_name(expr)))
 
 
+@remembered
 def is_net_class(program: Program, made: ast.ClassDef, _steps: int = 0) -> bool:
     """Whether a class is a module of torch, by its bases."""
     for base in made.bases:
@@ -135,6 +146,7 @@ def is_net_class(program: Program, made: ast.ClassDef, _steps: int = 0) -> bool:
     return False
 
 
+@remembered
 def net_class(program: Program, expr: ast.expr) -> ast.ClassDef | None:
     """The class of a net in the program; None where it is not found, or may be more than one."""
     found = {_class_made(program, value) for value in values(program, expr)}
@@ -145,10 +157,14 @@ def _class_made(program: Program, value: Value) -> ast.ClassDef | None:
     call = made_by(program, value.node)
     if call is None or value.item is not None or not isinstance(call.func, ast.Name):
         return None
-    known = [made for made in program.classes.get(call.func.id, ()) if is_net_class(program, made)]
+    known = _net_classes(program, call.func.id)
     # A notebook may define a class twice; the last definition before the call counts.
-    before = [made for made in known if made.lineno < call.lineno] or known
-    return before[-1] if before else None
+    return last_before(known, call) if known else None
+
+
+@remembered
+def _net_classes(program: Program, name: str) -> Sequence[ast.ClassDef]:
+    return [made for made in program.classes.get(name, ()) if is_net_class(program, made)]
 
 
 def made_by(program: Program, expr: ast.expr, _steps: int = 0) -> ast.Call | None:
@@ -169,6 +185,7 @@ def nets_called(program: Program, node: ast.AST) -> list[ast.Call]:
     return [call for call in within(node, ast.Call) if is_net(program, call.func)]
 
 
+@remembered
 def loss_of(program: Program, call: ast.Call) -> Loss | None:
     """The loss of a call that computes a cross entropy or a negative log-likelihood; None for another call."""
     found = []
@@ -210,6 +227,7 @@ def reduction_of(program: Program, call: ast.Call) -> Reduction | None:
     return reductions.get(constant(program, given))
 
 
+@remembered
 def is_optimizer(program: Program, expr: ast.expr) -> bool:
     """Whether an expression is an optimizer: by what it is made of, or by its name."""
     made = [value.node for value in values(program, expr)]
@@ -218,11 +236,13 @@ def is_optimizer(program: Program, expr: ast.expr) -> bool:
     return bool(_OPTIMIZER_NAME.search(last_name(expr)))
 
 
+@remembered
 def steps_taken(program: Program, node: ast.AST) -> list[ast.Call]:
     """The `optimizer.step()` calls in a node; of the optimizer, not of a scheduler."""
     return [call for call, receiver in method_calls(node, "step") if is_optimizer(program, receiver)]
 
 
+@remembered
 def functions_called(program: Program, node: ast.AST) -> list[Function]:
     """The functions of the program that are called in a node."""
     return [made for call in within(node, ast.Call) for made in functions_of(program, call)]
@@ -237,7 +257,7 @@ def callers(program: Program, scope: Scope, *, depth: int = 3) -> list[tuple[Sco
         inner, left = waiting.pop()
         if inner not in seen and left > 0 and isinstance(inner, FUNCTIONS):
             seen.add(inner)
-            outer = [(program.scope(call), call) for call in calls_of(program, inner)]
+            outer = [(program.scope(call), call) for call in calls_of(program, inner)[:MAX_CALLS]]
             found += outer
             waiting += [(caller, left - 1) for caller, _ in outer]
     return found

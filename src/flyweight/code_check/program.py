@@ -8,17 +8,22 @@ a data set or a net is.
 from __future__ import annotations
 
 import ast
+import functools
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Scope: TypeAlias = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Place: TypeAlias = tuple[int, int]
 Key: TypeAlias = str
 NodeT = TypeVar("NodeT", bound=ast.AST)
+DefinedT = TypeVar("DefinedT", ast.ClassDef, Function)
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES: Final = (ast.Module, *FUNCTIONS, ast.ClassDef)
@@ -29,6 +34,9 @@ _SINGLE: Final = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.c
 # How far a name is followed; no program that a person reads needs more.
 MAX_STEPS: Final = 16
 MAX_VALUES: Final = 16
+# Calls of one function, and assignments to one name, that are followed; more values than MAX_VALUES are unknown.
+MAX_CALLS: Final = MAX_VALUES + 1
+MAX_BINDINGS: Final = 100
 # How deep calls that contain each other are followed.
 MAX_DEPTH: Final = 8
 _END: Final[Place] = (10**9, 0)
@@ -57,12 +65,16 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-    """The tree and its index. parents: of each node, with the field it stands in; cache: what `values` has found."""
+    """The tree and its index.
+
+    parents: of each node, with the field it stands in; cache: what `values` has found; memory: of `remembered`.
+    """
 
     tree: ast.Module
     parents: Mapping[ast.AST, tuple[ast.AST, str]]
     nodes: Mapping[type[ast.AST], Sequence[ast.AST]]
     cache: dict[ast.expr, tuple[Value, ...]] = field(default_factory=dict)
+    memory: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @cached_property
     def functions(self) -> Mapping[str, Sequence[Function]]:
@@ -97,31 +109,120 @@ class Program:
         """The function, class or program that a node is in."""
         return next(outer for outer in self.ancestors(node) if isinstance(outer, _SCOPES))
 
+    @cached_property
+    def calls_of_functions(self) -> Mapping[Function, Sequence[ast.Call]]:
+        """The calls of each function of the program."""
+        found: dict[Function, list[ast.Call]] = defaultdict(list)
+        for call in self.every(ast.Call):
+            for made in functions_of(self, call):
+                found[made].append(call)
+        return found
+
+    @cached_property
+    def calls_of_classes(self) -> Mapping[ast.ClassDef, Sequence[ast.Call]]:
+        """The calls that make an object of each class; of a class that is defined again, those before that."""
+        found: dict[ast.ClassDef, list[ast.Call]] = defaultdict(list)
+        for name, made in self.classes.items():
+            for call in self.calls.get(name, ()):
+                found[last_before(made, call)].append(call)
+        return found
+
+    @cached_property
+    def uses(self) -> Mapping[str, Sequence[ast.Name]]:
+        """Where the value of each name is used."""
+        return _by_name((used.id, used) for used in self.every(ast.Name) if isinstance(used.ctx, ast.Load))
+
+    @cached_property
+    def stores(self) -> Mapping[Key, Sequence[Place]]:
+        """Where each name or attribute is given a value, in the order of the lines."""
+        found: dict[Key, list[Place]] = defaultdict(list)
+        named: tuple[ast.Name | ast.Attribute, ...] = (*self.every(ast.Name), *self.every(ast.Attribute))
+        for node in named:
+            if isinstance(node.ctx, ast.Store) and (key := key_of(node)) is not None:
+                found[key].append(begin(node))
+        for places in found.values():
+            places.sort()
+        return found
+
     def called(self, *names: str) -> list[ast.Call]:
         """The calls of functions, methods or classes of these last names, in the order of the lines."""
         return sorted((call for name in names for call in self.calls.get(name, ())), key=begin)
 
     def loads(self, name: str) -> list[ast.Name]:
         """Where the value of a name is used."""
-        return [used for used in self.every(ast.Name) if used.id == name and isinstance(used.ctx, ast.Load)]
+        return list(self.uses.get(name, ()))
+
+
+def remembered(function: Callable[Concatenate[Program, Given], Found]) -> Callable[Concatenate[Program, Given], Found]:
+    """A function of a program that computes each of its results once."""
+
+    @functools.wraps(function)
+    def known(program: Program, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        key = (function, *args, *kwargs.items())
+        if key not in program.memory:
+            program.memory[key] = function(program, *args, **kwargs)
+        found: Found = program.memory[key]
+        return found
+
+    return known
+
+
+def last_before(made: Sequence[DefinedT], node: ast.AST) -> DefinedT:
+    """The last of several definitions of a name before a node; the last of all where none is before it."""
+    number = bisect_left(made, begin(node), key=begin)
+    return made[number - 1]
 
 
 def program_of(tree: ast.Module) -> Program:
     """Index a tree."""
     parents: dict[ast.AST, tuple[ast.AST, str]] = {}
-    nodes: dict[type[ast.AST], list[ast.AST]] = defaultdict(list)
+    order: list[ast.AST] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
-        nodes[type(node)].append(node)
-        for name, value in ast.iter_fields(node):
-            for child in value if isinstance(value, list) else [value]:
+        order.append(node)
+        inner: list[ast.AST] = []
+        for name in node._fields:
+            value = getattr(node, name, None)
+            for child in value if isinstance(value, list) else (value,):
                 if isinstance(child, ast.AST) and not isinstance(child, _SINGLE):
                     parents[child] = (node, name)
-                    waiting.append(child)
-    for found in nodes.values():
-        found.sort(key=begin)
-    return Program(tree=tree, parents=parents, nodes=nodes)
+                    inner.append(child)
+        waiting += reversed(inner)
+    return Program(tree=tree, parents=parents, nodes=_number(order, parents))
+
+
+class _Numbered(NamedTuple):
+    """Where a node stands in the order of the tree. behind: the number after its last inner node.
+
+    kinds: of the whole tree, the nodes of each kind with their numbers.
+    """
+
+    first: int
+    behind: int
+    kinds: Mapping[type[ast.AST], tuple[Sequence[int], Sequence[ast.AST]]]
+
+    def __deepcopy__(self, memo: object) -> None:
+        """A copied node stands nowhere in the tree."""
+
+
+def _number(
+    order: Sequence[ast.AST], parents: Mapping[ast.AST, tuple[ast.AST, str]]
+) -> dict[type[ast.AST], list[ast.AST]]:
+    """Number all nodes in their order in the tree, so that those of a kind within a node are found without a walk.
+
+    Returns the nodes of each kind in the order of the lines.
+    """
+    sizes = dict.fromkeys(order, 1)
+    for node in reversed(order[1:]):
+        sizes[parents[node][0]] += sizes[node]
+    kinds: dict[type[ast.AST], tuple[list[int], list[ast.AST]]] = defaultdict(lambda: ([], []))
+    for number, node in enumerate(order):
+        numbers, found = kinds[type(node)]
+        numbers.append(number)
+        found.append(node)
+        node._numbered = _Numbered(number, number + sizes[node], kinds)  # type: ignore[attr-defined]
+    return {kind: sorted(found, key=begin) for kind, (_, found) in kinds.items()}
 
 
 def _by_name(named: Iterable[tuple[str, NodeT]]) -> dict[str, list[NodeT]]:
@@ -170,7 +271,12 @@ def key_of(expr: ast.AST) -> Key | None:
 def within(node: ast.AST | Sequence[ast.stmt], kind: type[NodeT]) -> Iterator[NodeT]:
     """All nodes of a kind in a node or in statements, the node itself too."""
     for root in node if isinstance(node, Sequence) else [node]:
-        for inner in ast.walk(root):
+        known: _Numbered | None = getattr(root, "_numbered", None)
+        if known is None:
+            yield from (inner for inner in ast.walk(root) if isinstance(inner, kind))
+            continue
+        numbers, found = known.kinds.get(kind, ((), ()))
+        for inner in found[bisect_left(numbers, known.first) : bisect_left(numbers, known.behind)]:
             if isinstance(inner, kind):
                 yield inner
 
@@ -336,13 +442,18 @@ def _before(
     is_sure = bool(uses)
     for use, at in uses:
         around = _branches(program, use)
-        for binding in reversed([binding for binding in known if binding.at <= at]):
+        number = bisect_right(known, at, key=_at)
+        for binding in reversed(known[max(0, number - MAX_BINDINGS) : number]):
             found[binding] = None
             if _branches(program, binding.node) <= around:
                 break
         else:
             is_sure = False
     return list(found), is_sure
+
+
+def _at(binding: Binding) -> Place:
+    return binding.at
 
 
 def _branches(program: Program, node: ast.AST) -> set[tuple[ast.AST, str]]:
@@ -368,7 +479,7 @@ def _uses(program: Program, scope: Scope, outer: Scope) -> list[tuple[ast.AST, P
     """Where a scope sees the names of the scope around it: a function at its calls, a class where it is made."""
     if isinstance(scope, ast.ClassDef):
         return [(scope, begin(scope))]
-    called = calls_of(program, scope) if isinstance(scope, FUNCTIONS) else []
+    called = calls_of(program, scope)[:MAX_CALLS] if isinstance(scope, FUNCTIONS) else []
     here: list[tuple[ast.AST, Place]] = [(call, begin(call)) for call in called if program.scope(call) is outer]
     return here or [(outer, _END)]
 
@@ -377,20 +488,23 @@ def calls_of(program: Program, function: Function) -> list[ast.Call]:
     """Where a function is called by its name, a method on an object, an `__init__` by the name of its class."""
     around = program.parents[function][0]
     if isinstance(around, ast.ClassDef) and function.name == "__init__":
-        return list(program.calls.get(around.name, ()))
-    return [call for call in program.calls.get(function.name, ()) if _is_call_of(program, function, call)]
-
-
-def _is_call_of(program: Program, function: Function, call: ast.Call) -> bool:
-    """By the form of the call: model.train() is no call of a function train."""
-    is_method = isinstance(program.parents[function][0], ast.ClassDef)
-    return isinstance(call.func, ast.Attribute) if is_method else isinstance(call.func, ast.Name)
+        return list(program.calls_of_classes.get(around, ()))
+    return list(program.calls_of_functions.get(function, ()))
 
 
 def functions_of(program: Program, call: ast.Call) -> list[Function]:
-    """The functions of the program that a call may be of."""
-    made = program.functions.get(last_name(call.func), ())
-    return [one for one in made if _is_call_of(program, one, call)]
+    """The functions of the program that a call may be of; of one that is defined again, the last before the call."""
+    made = _defined(program, last_name(call.func), is_method=isinstance(call.func, ast.Attribute))
+    if len(made) > 1 and (isinstance(call.func, ast.Name) or len(made) > MAX_VALUES):
+        return [last_before(made, call)]
+    return list(made)
+
+
+@remembered
+def _defined(program: Program, name: str, *, is_method: bool) -> Sequence[Function]:
+    made = program.functions.get(name, ())
+    found = [one for one in made if isinstance(program.parents[one][0], ast.ClassDef) is is_method]
+    return sorted(found, key=begin)
 
 
 def parameters(scope: Scope) -> list[str]:
@@ -403,7 +517,7 @@ def parameters(scope: Scope) -> list[str]:
 
 def _arguments(program: Program, function: Function, name: str) -> list[Binding]:
     """The values of an argument in all calls of a function; None where a call cannot be followed, or there is none."""
-    calls = calls_of(program, function)
+    calls = calls_of(program, function)[:MAX_CALLS]
     found = [argument_of(program, function, call, name) for call in calls] or [None]
     return [Binding(at=begin(function), node=function, value=value) for value in found]
 
@@ -488,9 +602,14 @@ def _entries(expr: ast.expr) -> dict[str, ast.expr] | None:
 
 def _is_changed(program: Program, key: Key) -> bool:
     """Whether a dictionary gets entries after it was made."""
+    return key in _changed(program)
+
+
+@remembered
+def _changed(program: Program) -> frozenset[Key | None]:
     changed = [call.func for call in program.called("update", "setdefault", "pop")]
     changed += [target for _, target in targets(program.every(ast.Assign)) if isinstance(target, ast.Subscript)]
-    return any(isinstance(one, (ast.Attribute, ast.Subscript)) and key_of(one.value) == key for one in changed)
+    return frozenset(key_of(one.value) for one in changed if isinstance(one, (ast.Attribute, ast.Subscript)))
 
 
 def constants(program: Program, expr: ast.expr) -> list[object] | None:

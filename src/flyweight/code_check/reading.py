@@ -11,8 +11,10 @@ from flyweight.code_check.program import program_of
 from flyweight.code_check.source import Source, read_source, too_deep
 from flyweight.code_check.table import FAULTS
 from flyweight.doctor.finding import SEVERITIES
+from flyweight.errors import in_one_line
 
 
+@in_one_line
 def read_code(path: str | os.PathLike[str]) -> CodeReading:
     """Find the faults in a .py or .ipynb file; the worst come first, then by line.
 

@@ -28,7 +28,7 @@ from flyweight.data.idx import read_idx_stream
 from flyweight.data.imageset import Images, ImageSet, check_size, image_set
 from flyweight.data.npz import channels_first, read_npz
 from flyweight.data.pictures import Fit, fitted
-from flyweight.errors import DataError, UsageError, nearest
+from flyweight.errors import DataError, UsageError, in_one_line, nearest
 
 MAX_SIDE: Final = 1024
 
@@ -48,6 +48,11 @@ def load(
         DataError: damaged files, or files of another format.
         MissingError: a download that failed.
     """
+    return _load(name_or_path, cache, resize, fit)
+
+
+@in_one_line
+def _load(name_or_path: str | os.PathLike[str], cache: Path | None, resize: int | None, fit: Fit) -> ImageSet:
     if resize is not None and not 1 <= resize <= MAX_SIDE:
         raise UsageError(f"data.resize must be 1 to {MAX_SIDE} pixels, found {resize}.")
     named = CATALOGUE.get(os.fspath(name_or_path))

@@ -12,6 +12,7 @@ from flyweight.diagnose.subjects import subject_of_recipe, subject_of_run
 from flyweight.doctor.diagnosis import Tried, diagnose
 from flyweight.doctor.finding import Diagnosis
 from flyweight.doctor.subject import Subject
+from flyweight.errors import in_one_line
 from flyweight.evidence.integrity import faults_of
 from flyweight.recipe import Recipe
 
@@ -37,6 +38,7 @@ class Examined:
     changed: tuple[str, ...] = ()
 
 
+@in_one_line
 def examine_recipe(recipe: Recipe) -> Examined:
     """Examine a recipe before any run.
 
@@ -47,6 +49,7 @@ def examine_recipe(recipe: Recipe) -> Examined:
     return Examined(recipe=recipe, record=None, subject=subject, diagnosis=diagnose(subject))
 
 
+@in_one_line
 def examine_run(selector: str, store: Store, *, with_probes: bool = True) -> Examined:
     """Examine a run; a finding whose remedy was tried without success gets a lower rank.
 

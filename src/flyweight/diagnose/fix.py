@@ -15,7 +15,7 @@ from flyweight.diagnose.trial import cleanly_evaluated, require_seeds, shortened
 from flyweight.diagnose.trial_record import Trial
 from flyweight.doctor.diagnosis import diagnose
 from flyweight.doctor.finding import Diagnosis, Finding, Remedy
-from flyweight.errors import OverBudgetError, UsageError, require_counts
+from flyweight.errors import OverBudgetError, UsageError, in_one_line, require_counts
 from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
 from flyweight.experiment.events import Event, ignore, never
@@ -69,6 +69,7 @@ class FixOutcome:
     is_done: bool
 
 
+@in_one_line
 def fix_recipe(
     recipe: Recipe,
     *,

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flyweight.errors import UsageError, require_counts
+from flyweight.errors import UsageError, in_one_line, require_counts
 from flyweight.experiment.events import ignore, never
 from flyweight.experiment.plan import plan
 from flyweight.experiment.setup import Workbench, prepare
@@ -96,6 +96,7 @@ class LrRange:
     seeds: tuple[SeedRange, ...]
 
 
+@in_one_line
 def lr_range(
     recipe: Recipe,
     *,

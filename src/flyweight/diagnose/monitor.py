@@ -18,6 +18,7 @@ from flyweight.doctor.finding import Severity
 from flyweight.doctor.rule import Rule
 from flyweight.doctor.subject import Subject
 from flyweight.doctor.table import RULES
+from flyweight.errors import in_one_line
 from flyweight.experiment.events import EpochDone, Event, Found, Started, Stepped
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.resolved import ResolvedRecipe
@@ -44,6 +45,7 @@ def rules_during(rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if rule.needs == ("history",))
 
 
+@in_one_line
 def monitor(*, may_stop: bool = False) -> MakeMonitor:
     """The `monitor` argument of `run` and `run_seeds`: the doctor checks each epoch.
 

@@ -15,7 +15,7 @@ from flyweight.diagnose.clean_figures import reported_otherwise, reports_otherwi
 from flyweight.diagnose.trial_record import Expense, Trial
 from flyweight.diagnose.trial_text import accuracy_words, diverged_words, evaluation_line, outcome_words, saved_words
 from flyweight.doctor.finding import Finding, Remedy
-from flyweight.errors import OverBudgetError, UsageError, require_counts
+from flyweight.errors import OverBudgetError, UsageError, in_one_line, require_counts
 from flyweight.evidence.paired import Paired, paired
 from flyweight.evidence.verdict import LEVEL
 from flyweight.execute.automatic import AUTOMATIC
@@ -42,6 +42,7 @@ MIN_IMAGES: Final = 1_000  # with fewer, nets learn too little to show differenc
 MAX_LOSS: Final = 0.005
 
 
+@in_one_line
 def try_remedy(
     recipe: Recipe,
     finding: Finding,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from flyweight.errors import in_one_line
 from flyweight.evidence.caveats import other_length, planned
 from flyweight.evidence.effect import Effect, difference
 from flyweight.evidence.groups import Group, Key, groups, key
@@ -101,6 +102,7 @@ class Journal:
         }
 
 
+@in_one_line
 def journal(
     store: Store, study: str | None = None, *, part: HeldOut = "test", purpose: PurposeFilter | None = None
 ) -> Journal:

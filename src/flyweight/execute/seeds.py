@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from flyweight.errors import UsageError
+from flyweight.errors import UsageError, in_one_line
 from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.execution import execute
 from flyweight.execute.executor import Executor
@@ -20,6 +20,7 @@ from flyweight.records.record import STOPPED, RunRecord
 from flyweight.records.store import Store
 
 
+@in_one_line
 def run_seeds(
     recipe: Recipe | ResolvedRecipe,
     *,
@@ -56,6 +57,7 @@ def run_seeds(
     return _by_seed(found.records)
 
 
+@in_one_line
 def resume_seeds(
     group_id: str,
     *,

@@ -13,7 +13,7 @@ from os import PathLike
 
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.facts import ImageSource
-from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError
+from flyweight.errors import NotationError, OverBudgetError, RecipeError, UsageError, in_one_line
 from flyweight.experiment.resolved import ResolvedRecipe, canonical, source_of
 from flyweight.model.budget import Budget, LimitCheck, overruns, parse_budget, refusal
 from flyweight.model.cost import Cost
@@ -76,6 +76,7 @@ class Plan:
         return [*longer, *edits(cost.net, cost.input_shape, self.budget)[:MAX_EDITS_SHOWN]]
 
 
+@in_one_line
 def plan(recipe: Recipe, source: ImageSource | None = None, *, trust_code: bool = False) -> Plan:
     """Count the net, compare it with its budget, and check all that can be checked before any image is read.
 
@@ -101,6 +102,7 @@ def resolve(recipe: Recipe | ResolvedRecipe, *, trust_code: bool = False) -> Res
     return plan(recipe, trust_code=trust_code).require() if isinstance(recipe, Recipe) else recipe
 
 
+@in_one_line
 def examine(
     name_or_path: str | PathLike[str],
     *,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flyweight.errors import require_counts
+from flyweight.errors import in_one_line, require_counts
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.open_run import OpenRun, fit_settings, restore, start_run
@@ -25,6 +25,7 @@ from flyweight.train.captured import StackedSteps
 from flyweight.train.device import DeviceName
 
 
+@in_one_line
 def run(
     recipe: Recipe | ResolvedRecipe,
     *,
@@ -74,6 +75,7 @@ def run(
     return _train(run, steps)
 
 
+@in_one_line
 def resume(
     selector: str,
     *,

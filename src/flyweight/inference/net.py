@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from flyweight import files
 from flyweight.data.batches import normalise
-from flyweight.errors import DataError, NotationError, UsageError
+from flyweight.errors import DataError, NotationError, UsageError, in_one_line
 from flyweight.inference.pictures import Given, pictures
 from flyweight.inference.predict import Prediction, prediction
 from flyweight.inference.prepare import Prepared, prepare
@@ -105,6 +105,7 @@ def _noted(prepared: Prepared, deviations: float) -> Prepared:
     return replace(prepared, notes=(*prepared.notes, note))
 
 
+@in_one_line
 def load(source: str | PathLike[str], *, store: Store | None = None, trust_code: bool = False) -> TrainedNet:
     """A trained net from a run (its id or the start of it, @latest or @best), or from the path of a file of weights.
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Final, Literal, NoReturn
 
-from flyweight.errors import UsageError, nearest
+from flyweight.errors import UsageError, in_one_line, nearest
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 
 Kind = Literal["params", "macs", "activation", "flash", "epochs", "seconds"]
@@ -109,6 +109,7 @@ class LimitCheck:
         return f"{self.needed:,} of {self.allowed:,} {KINDS[self.kind].noun}, {side} by {abs(self.margin):,}"
 
 
+@in_one_line
 def parse_budget(text: str | Iterable[str]) -> Budget:
     """The budget that one text, or several, one limit each, describe; a bare number limits parameters.
 

@@ -12,6 +12,7 @@ from typing import TypeAlias, assert_never
 import torch
 from torch import Tensor, nn
 
+from flyweight.errors import in_one_line
 from flyweight.kernels import chain
 from flyweight.kernels.dropout import SeededDropout, SeededDropout2d
 from flyweight.model.arithmetic import Shape
@@ -34,6 +35,7 @@ from flyweight.model.spec import (
 )
 
 
+@in_one_line
 def build(net: Net | str, input_shape: Shape = (1, 28, 28), *, generator: torch.Generator | None = None) -> nn.Module:
     """The net as a module: (N, *input_shape) float32 to (N, classes) logits.
 

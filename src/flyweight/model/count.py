@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, assert_never
 
+from flyweight.errors import in_one_line
 from flyweight.model import own_code
 from flyweight.model.arithmetic import Shape, counts, is_in_place
 from flyweight.model.cost import Cost, Row
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@in_one_line
 def count(net: Net | str | nn.Module, input_shape: Shape = (1, 28, 28), *, trust_code: bool = False) -> Cost:
     """What `net` costs for images of `input_shape` (channels, height, width).
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import Final, TypeAlias
 
-from flyweight.errors import NotationError
+from flyweight.errors import NotationError, in_one_line
 from flyweight.model.arithmetic import Shape
 from flyweight.model.budget import KINDS, Budget, Kind, needs, overruns, row_needs
 from flyweight.model.cost import Cost, Row
@@ -115,6 +115,7 @@ class _Task:
 Proposal: TypeAlias = tuple[str, Net]
 
 
+@in_one_line
 def edits(net: Net | str, input_shape: Shape, budget: Budget) -> tuple[Edit, ...]:
     """Single changes that help, best first; none where the net fits its budget.
 

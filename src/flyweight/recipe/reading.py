@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flyweight import files
-from flyweight.errors import DataError, RecipeError, UsageError
+from flyweight.errors import DataError, RecipeError, UsageError, in_one_line
 from flyweight.recipe import catalogue
 from flyweight.recipe.faults import Fault, Location, Origins, brief, show
 from flyweight.recipe.recipe import Recipe
@@ -69,6 +69,11 @@ def load(name_or_path: str | os.PathLike[str], *, overrides: Sequence[str] = ())
         RecipeError: every fault of the recipe at once, each with its place.
         UsageError: a name that is not in the catalogue. DataError: a file that is missing or not readable.
     """
+    return _load(name_or_path, overrides)
+
+
+@in_one_line
+def _load(name_or_path: str | os.PathLike[str], overrides: Sequence[str]) -> Recipe:
     return _overridden(_resolved(_given(name_or_path)), overrides).recipe()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flyweight.errors import DataError, UsageError
+from flyweight.errors import DataError, UsageError, in_one_line
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flyweight.records.store import Store
 
 
+@in_one_line
 def compare(
     baseline: str,
     *changed: str,

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from flyweight.data.facts import ImageSource
-from flyweight.errors import UsageError, require_counts
+from flyweight.errors import UsageError, in_one_line, require_counts
 from flyweight.evidence.compare import Comparison
 from flyweight.evidence.compare import compare as compare_groups
 from flyweight.evidence.groups import Group, groups
@@ -46,6 +46,7 @@ class Look:
     was_stopped: bool = False
 
 
+@in_one_line
 def until_sure(
     baseline: str,
     changed: str,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flyweight.errors import UsageError
+from flyweight.errors import UsageError, in_one_line
 from flyweight.records.ids import is_run_id
 from flyweight.trackers.trackers import (
     ADDRESS,
@@ -62,6 +62,7 @@ class SyncReport:
     gone: tuple[Parcel, ...]
 
 
+@in_one_line
 @contextmanager
 def tracking(
     names: Sequence[str], store: Store, *, warn: Callable[[str], None], wait_seconds: float = WAIT_SECONDS
@@ -106,6 +107,7 @@ def pending(home: Path, names: Sequence[str] | None = None) -> tuple[Parcel, ...
     )
 
 
+@in_one_line
 def sync(
     store: Store, names: Sequence[str] | None = None, *, warn: Callable[[str], None], here: bool = False
 ) -> SyncReport:

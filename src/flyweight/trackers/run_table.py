@@ -15,7 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from flyweight import files, tables
-from flyweight.errors import MissingError, UsageError
+from flyweight.errors import MissingError, UsageError, in_one_line
 from flyweight.records.record import RunRecord
 from flyweight.trackers.content import flattened
 
@@ -43,6 +43,7 @@ class Column:
     cells: tuple[Any, ...]
 
 
+@in_one_line
 def write_table(records: Iterable[RunRecord], path: Path) -> Path:
     """Write the runs to `path` as Parquet, CSV or JSON (by its suffix); returns the path.
 

@@ -44,6 +44,7 @@ from flyweight.code_check.program import (
     method_calls,
     parameters,
     plain,
+    remembered,
     targets,
     values,
     within,
@@ -299,10 +300,18 @@ def _picked_from(call: ast.Call) -> ast.expr | None:
 
 def _is_in_list(program: Program, figures: ast.expr) -> bool:
     """Whether something is appended to it, as to a list of a figure per epoch, or it is given by name to a call."""
-    lists = [receiver for _, receiver in method_calls(program.tree, "append")]
-    if key_of(figures) is not None:
-        lists += [keyword.value for keyword in program.every(ast.keyword)]
-    return last_name(figures) in map(last_name, lists)
+    is_named = key_of(figures) is not None and last_name(figures) in _given_by_name(program)
+    return is_named or last_name(figures) in _lists(program)
+
+
+@remembered
+def _lists(program: Program) -> frozenset[str]:
+    return frozenset(last_name(receiver) for _, receiver in method_calls(program.tree, "append"))
+
+
+@remembered
+def _given_by_name(program: Program) -> frozenset[str]:
+    return frozenset(last_name(keyword.value) for keyword in program.every(ast.keyword))
 
 
 def _is_for_plot(program: Program, call: ast.Call) -> bool:

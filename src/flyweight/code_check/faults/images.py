@@ -37,6 +37,7 @@ from flyweight.code_check.program import (
     key_of,
     last_name,
     option,
+    remembered,
     targets,
     values,
     within,
@@ -87,9 +88,14 @@ def _as_test_set(call: ast.Call) -> str:
 
 def _is_divided(program: Program, name: str) -> bool:
     """Whether parts of a data set are taken, by a split or by a sampler."""
+    return name in _divided(program)
+
+
+@remembered
+def _divided(program: Program) -> frozenset[str]:
     takers = program.called("random_split", "Subset")
     takers += [call for call in program.called("DataLoader") if has_sampler(program, call)]
-    return any(call.args and last_name(call.args[0]) == name for call in takers)
+    return frozenset(last_name(call.args[0]) for call in takers if call.args)
 
 
 @fault("CD04", "the split shares the training transform")
@@ -177,10 +183,13 @@ def _is_copied(program: Program, assign: ast.Assign) -> bool:
     target = assign.targets[0]
     inner = target.value if isinstance(target, ast.Attribute) else target
     part = inner.value if isinstance(inner, ast.Attribute) else inner
-    return any(
-        isinstance(other, ast.Attribute) and other.attr == "dataset" and ast.unparse(other.value) == ast.unparse(part)
-        for _, other in targets(program.every(ast.Assign))
-    )
+    return ast.unparse(part) in _with_own_data_set(program)
+
+
+@remembered
+def _with_own_data_set(program: Program) -> frozenset[str]:
+    assigned = (target for _, target in targets(program.every(ast.Assign)) if isinstance(target, ast.Attribute))
+    return frozenset(ast.unparse(target.value) for target in assigned if target.attr == "dataset")
 
 
 def _has_other_part(program: Program, data_set: DataSet) -> bool:

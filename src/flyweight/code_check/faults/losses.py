@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
@@ -244,9 +245,9 @@ def follows(program: Program, loop: Loop, node: ast.AST, key: str | None) -> boo
     """Whether a node comes after a loop in its own function, before the name is given something else."""
     if program.scope(node) is not loop.scope or begin(node) < end(loop.node):
         return False
-    given: list[ast.Name | ast.Attribute] = [*within(loop.scope, ast.Name), *within(loop.scope, ast.Attribute)]
-    stored = [name for name in given if isinstance(name.ctx, ast.Store) and key_of(name) == key]
-    return not any(end(loop.node) <= begin(name) < begin(node) for name in stored)
+    stored = program.stores.get(key or "", ())
+    number = bisect_left(stored, end(loop.node))
+    return number == len(stored) or stored[number] >= begin(node)
 
 
 def _scaled(expr: ast.expr) -> ast.expr:

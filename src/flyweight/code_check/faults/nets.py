@@ -8,7 +8,16 @@ from typing import Final
 
 from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import is_net_class
-from flyweight.code_check.program import FUNCTIONS, Program, called_names, last_name, option, targets, within
+from flyweight.code_check.program import (
+    FUNCTIONS,
+    Program,
+    called_names,
+    last_name,
+    option,
+    remembered,
+    targets,
+    within,
+)
 
 # Layers without parameters: an unused one costs nothing.
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Tanh", "Sigmoid", "Softmax", "LogSoftmax")
@@ -20,6 +29,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _OTHERS = ("Conv", "Linear", "Bilinear", "PReLU", "Embedding", "MultiheadAttention", "Sequential")
 _LAYERS = (*_FREE, *_NORMS, *_RECURRENT, *_OTHERS)
 # Ways to reach the layers of a net without their names.
+MAX_FAMILY: Final = 100  # classes of one name, which a notebook defines again and again
 _NAMELESS_ACCESS = {"children", "named_children", "modules", "named_modules", "getattr", "add_module", "get_submodule"}
 
 
@@ -68,10 +78,9 @@ def layers_not_used(program: Program) -> Iterator[Spot]:
         if not is_net_class(program, made) or not _is_whole(program, made):
             continue
         family = [made, *_parents(program, made), *_children(program, made)]
-        inside = {name for one in family for name in within(one, ast.Attribute)}
+        inside = (name for one in family for name in within(one, ast.Attribute))
         # Attributes of anything but `self` count as well, as in `model.fc.weight`.
-        outside = {name for name in program.every(ast.Attribute) if last_name(name.value) != "self"}
-        used = {name.attr for name in inside | outside if isinstance(name.ctx, ast.Load)}
+        used = {name.attr for name in inside if isinstance(name.ctx, ast.Load)} | _loaded(program)
         for assign, target in targets(within(made, ast.Assign)):
             if isinstance(target, ast.Attribute) and last_name(target.value) == "self" and target.attr not in used:
                 yield from _unused(program, assign, target.attr)
@@ -89,11 +98,27 @@ def _is_whole(program: Program, made: ast.ClassDef) -> bool:
 
 
 def _parents(program: Program, made: ast.ClassDef) -> list[ast.ClassDef]:
-    return [one for base in made.bases for one in program.classes.get(last_name(base), ())]
+    return [one for base in made.bases for one in program.classes.get(last_name(base), ())[:MAX_FAMILY]]
+
+
+@remembered
+def _loaded(program: Program) -> frozenset[str]:
+    """The attributes that are used of anything but `self`."""
+    named = (name for name in program.every(ast.Attribute) if last_name(name.value) != "self")
+    return frozenset(name.attr for name in named if isinstance(name.ctx, ast.Load))
 
 
 def _children(program: Program, made: ast.ClassDef) -> list[ast.ClassDef]:
-    return [one for one in program.every(ast.ClassDef) if made.name in {last_name(base) for base in one.bases}]
+    return _by_base(program).get(made.name, [])[:MAX_FAMILY]
+
+
+@remembered
+def _by_base(program: Program) -> dict[str, list[ast.ClassDef]]:
+    found: dict[str, list[ast.ClassDef]] = {}
+    for one in program.every(ast.ClassDef):
+        for name in {last_name(base) for base in one.bases}:
+            found.setdefault(name, []).append(one)
+    return found
 
 
 def _unused(program: Program, assign: ast.Assign, name: str) -> Iterator[Spot]:

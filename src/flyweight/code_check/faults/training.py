@@ -28,6 +28,7 @@ from flyweight.code_check.program import (
     key_of,
     last_name,
     method_calls,
+    remembered,
     values,
     within,
 )
@@ -126,8 +127,13 @@ def no_step(program: Program) -> Iterator[Spot]:
 def _passes_on(program: Program, call: ast.Call) -> bool:
     """Whether what a call makes is given to something that cannot be followed."""
     name = name_given(program, call)
+    return not name or not _is_followed(program, name)
+
+
+@remembered
+def _is_followed(program: Program, name: str) -> bool:
     parents = [program.parents[used][0] for used in program.loads(name)]
-    return not name or not all(
+    return all(
         isinstance(parent, ast.Attribute)
         or (isinstance(parent, ast.Call) and last_name(parent.func) in program.functions)
         for parent in parents
@@ -173,10 +179,14 @@ def schedule_never_steps(program: Program) -> Iterator[Spot]:
     for call in program.called(*_SCHEDULES):
         name, parent = name_given(program, call), program.parents[call][0]
         is_named = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name)
-        uses = [program.parents[used][0] for used in program.loads(name)]
-        is_read_only = all(isinstance(use, ast.Attribute) and use.attr in _READ_ONLY for use in uses)
-        if is_named and call.args and is_read_only and any(training_loops(program)):
+        if is_named and call.args and _is_read_only(program, name) and any(training_loops(program)):
             yield Spot(line=call.lineno, fix=f"write {name}.step() at the end of each epoch")
+
+
+@remembered
+def _is_read_only(program: Program, name: str) -> bool:
+    uses = [program.parents[used][0] for used in program.loads(name)]
+    return all(isinstance(use, ast.Attribute) and use.attr in _READ_ONLY for use in uses)
 
 
 @fault("CD18", "the optimizer has the parameters of another net")
@@ -185,11 +195,12 @@ def optimizer_of_another_net(program: Program) -> Iterator[Spot]:
     and the second, which is tested, does not learn. Make the optimizer after the net."""
     # A net that is made a second time after the optimizer got the parameters of the first, and is then trained.
     made = [(call, name_given(program, call)) for call in program.called(*OPTIMIZERS)]
+    last = {name: begin(call) for call, name in made}
     for call, optimizer in made:
         net = _net_of(call)
-        again = _made_after(program, call, net) if net and optimizer else None
-        is_replaced = any(begin(other) > begin(call) and name == optimizer for other, name in made)
-        if again is not None and not is_replaced and _trained_after(program, again, net, optimizer):
+        is_replaced = last[optimizer] > begin(call)
+        again = _made_after(program, call, net) if net and optimizer and not is_replaced else None
+        if again is not None and _trained_after(program, again, net, optimizer):
             fix = f"{optimizer} = {ast.unparse(call)}, below this line"
             yield Spot(line=again.lineno, fix=fix, detail=f"{optimizer} has the parameters of the earlier {net}")
 

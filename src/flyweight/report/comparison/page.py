@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from flyweight.errors import in_one_line
 from flyweight.evidence.compare import Comparison, spread
 from flyweight.evidence.groups import Group
 from flyweight.evidence.stats import wilson
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 PAGE: Final = "comparison.html"
 
 
+@in_one_line
 def write_comparison(store: Store, comparison: Comparison, folder: Path | None = None, *, options: str = "") -> Path:
     """Write a comparison's page, pictures, figures and the recipes between the two; gives the page.
 

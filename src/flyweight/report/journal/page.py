@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from flyweight.errors import in_one_line
 from flyweight.evidence.journal import Journal, Row
 from flyweight.evidence.verdict import p_value
 from flyweight.files import make_folder, write_text
@@ -39,6 +40,7 @@ SIGNS: Final = {
 }
 
 
+@in_one_line
 def write_journal(store: Store, journal: Journal, path: Path | None = None) -> Path:
     """Write the journal as one page with small pictures of how each step learned and what it reached.
 

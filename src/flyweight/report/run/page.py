@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from flyweight.errors import in_one_line
 from flyweight.evidence.stats import wilson
 from flyweight.records.results import SPLITS, RunResult, Split
 from flyweight.records.run_folder import RunFolder
@@ -32,6 +33,7 @@ TITLES: Final = {
 }
 
 
+@in_one_line
 def write_report(folder: RunFolder, *, title: str = "") -> Path:
     """Write the pictures of a run (PNG) and the page that shows them into its folder; gives the page.
 
