@@ -15,12 +15,13 @@ from flyweight.records.record import PURPOSES, Purpose, RunFigures
 
 # A row for what a request is for, and in it the purposes of the runs that stand for it (x) or are resumed for it (r).
 TABLE = """
-                run  trial  remedy  reproduction  certification
-run             xr   -      -       xr            x
-trial           x    xr     x       x             x
-remedy          x    x      xr      x             x
-reproduction    xr   -      -       xr            x
-certification   -    -      -       -             -
+                run  trial  remedy  reproduction  certification  search
+run             xr   -      -       xr            x              -
+trial           x    xr     x       x             x              -
+remedy          x    x      xr      x             x              -
+reproduction    xr   -      -       xr            x              -
+certification   -    -      -       -             -              -
+search          -    -      -       -             -              r
 """
 
 WANTED = WantedRun(
@@ -75,8 +76,8 @@ def test_every_pair_of_purposes_follows_the_table(wanted: Purpose, purpose: Purp
 
 
 def test_the_table_has_every_pair() -> None:
-    """Five purposes on either side."""
-    assert len(expected()) == len(PURPOSES) ** 2 == 25
+    """Six purposes on either side."""
+    assert len(expected()) == len(PURPOSES) ** 2 == 36
 
 
 @pytest.mark.parametrize("changes", [{"recipe_hash": "x"}, {"data_hash": "x"}, {"split_hash": "x"}, {"seed": 4}])

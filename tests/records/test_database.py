@@ -59,7 +59,7 @@ def test_migrated_tables_are_those_of_the_code(store: Store) -> None:
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
 
-    assert len(metadata.tables) == 5
+    assert len(metadata.tables) == 7
     assert differences == []
 
 

@@ -20,7 +20,8 @@ def show(
     *,
     on: Annotated[Literal["test", "validation"], Parameter(name="--on")] = "test",
     purpose: Annotated[
-        Literal["all", "run", "trial", "remedy", "reproduction", "certification"] | None, Parameter(show_default=False)
+        Literal["all", "run", "trial", "remedy", "reproduction", "certification", "search"] | None,
+        Parameter(show_default=False),
     ] = None,
     html: Annotated[bool, Flag] = False,
     output: OutputFormat | None = None,

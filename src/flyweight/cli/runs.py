@@ -28,7 +28,7 @@ def runs(
     study: str | None = None,
     data: str | None = None,
     seed: int | None = None,
-    purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification"] = "run",
+    purpose: Literal["all", "run", "trial", "remedy", "reproduction", "certification", "search"] = "run",
     limit: int | None = None,
     out: Path | None = None,
     verify: Annotated[bool, Flag] = False,
@@ -59,7 +59,7 @@ def runs(
         Only runs of this seed.
     purpose
         Why a run was made: run (you started it), trial (to test a change), remedy (recipe fixed by the doctor),
-        reproduction (step of a document), certification, or all.
+        reproduction (step of a document), certification, search (a trial of a search), or all.
     limit
         Maximum number of runs. Default: 20, and all with --out.
     out

@@ -206,9 +206,11 @@ def compare(
 def spread(group: Group[Any], part: HeldOut) -> str:
     """Mean and spread of a group in percent, or what it has instead.
 
-    One seed has no spread, and a group that diverged no figure.
+    One seed has no spread, and a group that diverged or left the test images closed no figure.
     """
     found = group.summary(part)
+    if found is None and group.runs:
+        return "not opened"
     if found is None:
         return f"{len(group.diverged)} of {len(group.diverged)} seeds diverged"
     if found.sd is None:
@@ -247,6 +249,12 @@ def _require_comparable(baseline: Group[RunRecord], changed: Group[RunRecord], p
         raise UsageError(
             "two results must be validated on the same images, found two splits (data.validation or data.split_seed "
             "differ); compare them on the test images, or train one with the other's split."
+        )
+    closed = [group.name for group in (baseline, changed) if group.runs and not group.accuracies(part)]
+    if closed:
+        raise UsageError(
+            f"the {part} images were not opened for {' and '.join(closed)}; compare on the validation images: "
+            "--on validation"
         )
     if ours.recipe_hash == theirs.recipe_hash and ours.split_hash == theirs.split_hash:
         raise UsageError(

@@ -32,6 +32,7 @@ def train_job(
         group_id=job.group_id,
         group_seeds=request.seeds,
         purpose=request.purpose,
+        opens_test=request.opens_test,
         study=request.study,
         parent_hash=request.parent_hash,
         monitor=request.monitor,

@@ -14,8 +14,8 @@ from flyweight.records.record import HeldOut, Purpose
 class TrainingRequest:
     """Seeds of a recipe; the runs that are started for it share one `group_id`.
 
-    figures: the splits whose figures are needed. retrain: train every seed even if it is on record. study, parent_hash,
-    monitor: as for `run`; the monitor is pickled if runs are computed in other processes.
+    figures: the splits whose figures are needed. retrain: train every seed even if it is on record. opens_test, study,
+    parent_hash, monitor: as for `run`; the monitor is pickled if runs are computed in other processes.
     """
 
     recipe: Recipe | ResolvedRecipe
@@ -23,6 +23,7 @@ class TrainingRequest:
     purpose: Purpose = "run"
     figures: tuple[HeldOut, ...] = ("validation", "test")
     retrain: bool = False
+    opens_test: bool = True
     study: str | None = None
     parent_hash: str | None = None
     monitor: MakeMonitor | None = None

@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from flyweight.records.record import OVER, PURPOSES, RESULTS, STOPPED, HeldOut, Purpose, RunFigures
+from flyweight.records.record import OVER, RESULTS, STOPPED, HeldOut, Purpose, RunFigures
 
 # By the purpose of a request: the purposes of the runs that can be used for it. A trial or a remedy can use any run,
 # but a user's request never gets a run of a trial or a remedy. A certification is always trained.
+# A search keeps few of its files, so its trials are used for nothing else, and always trained.
+_KEPT: Final[tuple[Purpose, ...]] = (*RESULTS, "trial", "remedy")
+
 REUSABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "run": RESULTS,
-    "trial": PURPOSES,
-    "remedy": PURPOSES,
+    "trial": _KEPT,
+    "remedy": _KEPT,
     "reproduction": RESULTS,
     "certification": (),
+    "search": (),
 }
 
 # The same for stopped runs: a trial or a remedy does not resume a user's run.
@@ -28,6 +32,7 @@ RESUMABLE: Final[Mapping[Purpose, tuple[Purpose, ...]]] = {
     "remedy": ("remedy",),
     "reproduction": ("run", "reproduction"),
     "certification": (),
+    "search": ("search",),
 }
 
 

@@ -81,6 +81,7 @@ def resume_seeds(
         recipe=recipe,
         seeds=tuple(first.environment["group_seeds"]),
         purpose=first.purpose,
+        opens_test=first.opens_test,
         study=first.study,
         parent_hash=first.parent_hash,
         monitor=monitor,

@@ -84,6 +84,7 @@ class Stacked:
                 study=job.request.study,
                 parent_hash=job.request.parent_hash,
                 purpose=job.request.purpose,
+                opens_test=job.request.opens_test,
                 monitor=job.request.monitor,
             )
             for job in jobs

@@ -26,7 +26,7 @@ from flyweight.experiment.schedule import learning_rate
 from flyweight.experiment.setup import Workbench
 from flyweight.recipe import Recipe, diff, dumps, load
 from flyweight.records.ids import SHORT_ID
-from flyweight.records.record import Purpose, RunRecord
+from flyweight.records.record import TEST_CLOSED, Purpose, RunRecord
 from flyweight.records.results import Split
 from flyweight.records.store import EPOCH_VALUES, Store
 from flyweight.train import checkpoint
@@ -61,6 +61,7 @@ def start_run(
     study: str | None,
     parent_hash: str | None,
     purpose: Purpose,
+    opens_test: bool,
 ) -> RunRecord:
     """Write the row of a new run."""
     recipe, cost = resolved.recipe, resolved.cost
@@ -75,7 +76,7 @@ def start_run(
         data_name=recipe.data.name,
         data_hash=bench.image_set.fingerprint,
         split_hash=bench.split.hash,
-        environment={**bench.environment, "group_seeds": list(group_seeds)},
+        environment={**bench.environment, "group_seeds": list(group_seeds), **({} if opens_test else TEST_CLOSED)},
         group_id=group_id,
         study=study,
         parent_hash=parent_hash,
@@ -95,14 +96,23 @@ def restore(record: RunRecord, bench: Workbench, store: Store) -> None:
     folder = store.folder(record.id)
     if folder.has("recipe"):
         _require_unchanged(record, folder.file("recipe"))
+    require_same_images(record, bench)
+    saved = folder.checkpoint()
+    if saved is not None:
+        checkpoint.from_bytes(saved, bench.training)
+
+
+def require_same_images(record: RunRecord, bench: Workbench) -> None:
+    """Refuse images that are not those that a run started with.
+
+    Raises:
+        DataError: another fingerprint.
+    """
     if bench.image_set.fingerprint != record.data_hash:
         raise DataError(
             f"run {record.id[:SHORT_ID]}: the images of {record.data_name} have changed since it started (hash "
             f"{record.data_hash[:12]}, now {bench.image_set.fingerprint[:12]}); restore them or start a new run."
         )
-    saved = folder.checkpoint()
-    if saved is not None:
-        checkpoint.from_bytes(saved, bench.training)
 
 
 def _require_unchanged(record: RunRecord, path: Path) -> None:
@@ -228,7 +238,7 @@ class OpenRun:
         self.folder.write_checkpoint(checkpoint.to_bytes(self.bench.training))
 
     def evaluate(self) -> dict[Split, Evaluation]:
-        """Evaluate the kept net of a finished training, on the test images too, which is counted."""
+        """Evaluate the kept net of a finished training; an opening of the test images is counted."""
         bench, net = self.bench, self.kept_net()
         if net is None:
             return {}
@@ -236,6 +246,8 @@ class OpenRun:
         evaluated: dict[Split, Evaluation] = {"train": bench.evaluate(net, *bench.trained_on)}
         if bench.has_validation:
             evaluated["validation"] = bench.evaluate(net, *bench.validation)
+        if not self.record.opens_test:
+            return evaluated
         self.open_test()
         return {**evaluated, "test": bench.evaluate(net, images.test_images, images.test_labels)}
 

@@ -55,6 +55,7 @@ class Member:
     study: str | None = None
     parent_hash: str | None = None
     purpose: Purpose = "run"
+    opens_test: bool = True
     monitor: MakeMonitor | None = None
 
 
@@ -274,16 +275,22 @@ class _Together:
         if measured:
             splits: tuple[Split, ...] = ("train", "validation") if self.bench.has_validation else ("train",)
             evaluated = {split: self._evaluated(stack, split) for split in splits}
-            for number in measured:
+            opened = [number for number in measured if self.runs[number].record.opens_test]
+            for number in opened:
                 self.runs[number].open_test()
-            evaluated["test"] = self._evaluated(stack, "test")
+            if opened:
+                evaluated["test"] = self._evaluated(stack, "test")
         self._each(self.finished, lambda number: self.runs[number].reported.on_end(self.runs[number].bench.training))
         with ThreadPoolExecutor(devices.usable_cores()) as pool:  # files are packed, which takes longer than a training
             written = {
                 number: pool.submit(
                     self.runs[number].write_results,
                     outcome,
-                    {split: of_all[number] for split, of_all in evaluated.items() if number in measured},
+                    {
+                        split: of_all[number]
+                        for split, of_all in evaluated.items()
+                        if number in measured and (split != "test" or self.runs[number].record.opens_test)
+                    },
                 )
                 for number, outcome in self.finished.items()
             }
@@ -342,6 +349,7 @@ def _opened(
             study=member.study,
             parent_hash=member.parent_hash,
             purpose=member.purpose,
+            opens_test=member.opens_test,
         )
     return OpenRun(
         resolved,

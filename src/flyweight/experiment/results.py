@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from torch import nn
 
+from flyweight.data.imageset import ImageSet
 from flyweight.experiment.resolved import ResolvedRecipe
 from flyweight.experiment.setup import Workbench
 from flyweight.model.tied import stored_once
@@ -47,14 +48,15 @@ def write_results(
     if measured:
         n_classes = bench.image_set.n_classes
         columns = {f"{split}_{name}": value for split in measured for name, value in asdict(measured[split]).items()}
-        columns["best_epoch"] = training.best_epoch or None
+        columns["best_epoch"], test = training.best_epoch or None, evaluated.get("test")
         folder.write_weights(_weights(training.result, recipe, bench))
         folder.write_predictions(
-            validation=_predictions(evaluated.get("validation"), bench.validation[1], n_classes),
-            test=_predictions(evaluated["test"], bench.image_set.test_labels, n_classes),
+            validation=predictions_of(evaluated.get("validation"), bench.validation[1], n_classes),
+            test=None if test is None else predictions_of(test, bench.image_set.test_labels, n_classes),
             validation_indices=bench.split.validation,
         )
-        folder.write_misread(_misread(bench, evaluated["test"]))
+        if test is not None:
+            folder.write_misread(misread_of(bench.image_set, test))
     reported = folder.reported().epochs
     result = RunResult(
         run=record.id,
@@ -118,21 +120,21 @@ def _weights(net: nn.Module, recipe: Recipe, bench: Workbench) -> Weights:
     )
 
 
-def _predictions(evaluation: Evaluation | None, labels: np.ndarray, n_classes: int) -> Predictions:
-    """evaluation: None of no images."""
+def predictions_of(evaluation: Evaluation | None, labels: np.ndarray, n_classes: int) -> Predictions:
+    """evaluation: None of no images. labels: (N,), those of the evaluated images."""
     if evaluation is None:
         return Predictions(labels=labels, probabilities=np.zeros((0, n_classes), np.float32))
     return Predictions(labels=labels, probabilities=evaluation.probabilities.cpu().numpy())
 
 
-def _misread(bench: Workbench, test: Evaluation) -> Misread:
+def misread_of(image_set: ImageSet, test: Evaluation) -> Misread:
     """The test images that the net gets wrong, the most confident mistakes first."""
-    predictions = _predictions(test, bench.image_set.test_labels, bench.image_set.n_classes)
+    predictions = predictions_of(test, image_set.test_labels, image_set.n_classes)
     predicted, labels, probabilities = predictions.predicted, predictions.labels, predictions.probabilities
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MAX_MISREAD]
     return Misread(
-        images=bench.image_set.test_images[worst],
+        images=image_set.test_images[worst],
         labels=labels[worst],
         predicted=predicted[worst],
         probabilities=probabilities[worst],

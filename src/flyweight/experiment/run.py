@@ -38,6 +38,7 @@ def run(
     study: str | None = None,
     parent_hash: str | None = None,
     purpose: Purpose = "run",
+    opens_test: bool = True,
     trust_code: bool = False,
     monitor: MakeMonitor | None = None,
     watch: Callable[[Event], None] = ignore,
@@ -49,7 +50,8 @@ def run(
     `group_id` and `group_seeds` are shared by the seeds of one result. `study` is the study of the run, `parent_hash`
     the recipe it was changed from (`canonical_hash(parent)`), for the journal. Lists and shortcuts show only runs of
     purpose "run". `monitor` checks the run while it trains: `watch` gets its findings, and it may end the run; the
-    doctor's monitor is `flyweight.monitor()`. `trust_code`: run the file of an own module, and remember its hash; else
+    doctor's monitor is `flyweight.monitor()`. `opens_test`: without it, the run has no test figure until `open_test`
+    opens the test images for it. `trust_code`: run the file of an own module, and remember its hash; else
     only a file that is trusted already is run.
 
     Raises:
@@ -70,6 +72,7 @@ def run(
         study=study,
         parent_hash=parent_hash,
         purpose=purpose,
+        opens_test=opens_test,
     )
     run = OpenRun(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
     return _train(run, steps)

@@ -190,12 +190,12 @@ def _training(recipe: Recipe, shape: tuple[int, int, int], seed: int, device: to
     generator = torch.Generator().manual_seed(seeds(seed, Stream.INITIALISATION)[0])
     net = _net(recipe.model.net, shape, generator)
     if recipe.model.start is not None:
-        _load_weights(net, Path(recipe.model.start))
+        load_weights(net, Path(recipe.model.start))
     model = devices.to_device(net, device)
     return start(model, optimizer_of(recipe, model), ema=recipe.train.ema)
 
 
-def _load_weights(net: nn.Module, path: Path) -> None:
+def load_weights(net: nn.Module, path: Path) -> None:
     """Replace the weights of a net by those of a file.
 
     Raises:

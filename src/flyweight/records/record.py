@@ -22,9 +22,9 @@ STATUSES: tuple[str, ...] = ("running", *ENDINGS)
 NoteKind: TypeAlias = Literal["before", "after"]
 HeldOut: TypeAlias = Literal["validation", "test"]  # splits that nothing is trained on; plans call one their part
 
-# Why a run was made. run: a person started it. trial: tests a change, for the doctor or a search. remedy: a recipe that
-# the doctor fixed. reproduction: a step of a document. certification: published figures.
-Purpose: TypeAlias = Literal["run", "trial", "remedy", "reproduction", "certification"]
+# Why a run was made. run: a person started it. trial: tests a change, for the doctor. remedy: a recipe that
+# the doctor fixed. reproduction: a step of a document. certification: published figures. search: a trial of a search.
+Purpose: TypeAlias = Literal["run", "trial", "remedy", "reproduction", "certification", "search"]
 PurposeFilter: TypeAlias = Purpose | Literal["all"] | tuple[Purpose, ...]
 
 NOTE_KINDS: tuple[str, ...] = get_args(NoteKind)
@@ -39,6 +39,7 @@ FINGERPRINT: Final = ("torch", "kernels", "precision", "cpu_capability", "thread
 
 
 OWN_CODE: Final = "own_code"  # the key of the environment
+TEST_CLOSED: Final[Mapping[str, str]] = {"test": "closed"}  # in the environment of a run without a test figure
 
 
 class NewRun(TypedDict):
@@ -168,6 +169,11 @@ class RunRecord(RunFigures):
     def own_code(self) -> str | None:
         """The SHA-256 of the file of its own module, if it has one."""
         return self.environment.get(OWN_CODE)
+
+    @property
+    def opens_test(self) -> bool:
+        """Whether the run ends with a test figure, or leaves the test images closed."""
+        return not TEST_CLOSED.items() <= self.environment.items()
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import math
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -170,6 +171,15 @@ class RunFolder:
         self.write_history(history)
         self.write_checksums()
 
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; nothing where there is none."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def rewrite_result(self, result: RunResult) -> None:
+        """Replace the figures of an ended run, and the checksums of its files."""
+        files.write_json(self.file("result"), result.as_dict())
+        self.write_checksums()
+
     def tidy(self) -> None:
         """Remove the checkpoint and what stopped writers have left, once the row of the run is closed."""
         self.file("checkpoint").unlink(missing_ok=True)
@@ -195,12 +205,16 @@ class RunFolder:
         return files.sha256(self.file("weights")) if self.has("weights") else None
 
     def write_predictions(
-        self, *, validation: Predictions, test: Predictions, validation_indices: NDArray[Any]
+        self, *, validation: Predictions, test: Predictions | None, validation_indices: NDArray[Any]
     ) -> None:
-        """validation_indices: of the validation images in the set that they were held out of."""
+        """validation_indices: of the validation images in the set that they were held out of.
+
+        test: None if the test images were not opened.
+        """
         arrays = {
             f"{split}_{name}": getattr(predictions, name)
             for split, predictions in (("test", test), ("validation", validation))
+            if predictions is not None
             for name in ("labels", "probabilities")
         }
         files.write_bytes(self.file("predictions"), _npz(**arrays, validation_indices=validation_indices))
@@ -219,6 +233,14 @@ class RunFolder:
             return Predictions(labels=labels, probabilities=probabilities)
 
         return self._read("predictions", "a row of probabilities for each label", read)
+
+    def validation_indices(self) -> NDArray[Any]:
+        """Where the validation images stand in the set that they were held out of."""
+        return self._read(
+            "predictions",
+            "the places of the validation images",
+            lambda content: _arrays(content, "validation_indices")[0],
+        )
 
     def write_misread(self, misread: Misread) -> None:
         arrays = {name: getattr(misread, name) for name in ("images", "labels", "probabilities", "indices")}

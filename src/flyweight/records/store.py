@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, update
 
 from flyweight.errors import MissingError, UsageError, nearest
 from flyweight.records import trash
@@ -35,13 +36,16 @@ from flyweight.records.record import (
     RunFilter,
     RunRecord,
 )
+from flyweight.records.results import Figures
 from flyweight.records.run_folder import RunFolder
+from flyweight.records.searches import Searches
 from flyweight.records.selection import CANDIDATES, by_selector, columns_of_runs, fetch, made_for, one, unknown
 from flyweight.records.tables import epochs, runs, test_openings
 
 EPOCH_VALUES = tuple(column.name for column in epochs.columns if not column.primary_key)
 FIGURES = tuple(field.name for field in fields(RunFigures))
 SECONDS_BETWEEN_TRIES = 0.5
+SEARCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 HASHES_AT_ONCE = 500  # SQLite limits the number of parameters
 
 
@@ -84,6 +88,7 @@ class Store:
         self._is_patient = True
         self.home = home
         self.notebook = Notebook(engine)  # notes and plans of people
+        self.searches = Searches(engine)
 
     @classmethod
     def open(
@@ -191,6 +196,21 @@ class Store:
             connection.execute(update(runs).where(runs.c.id == run_id).values(**row, status=status, finished_at=now()))
             return one(connection, run_id)
 
+    @_tried_again
+    def add_test(self, run_id: str, figures: Figures) -> RunRecord:
+        """Add the test figures to a finished run that has none.
+
+        Raises:
+            UsageError: a run that has not finished, or that has a test figure.
+        """
+        with writing(self._engine) as connection:
+            record = one(connection, run_id, lock=True)
+            if record.status != "finished" or record.test_count is not None:
+                raise UsageError(f"run {run_id[:SHORT_ID]} is {record.status}, or has a test figure already")
+            row = {f"test_{name}": _plain(value) for name, value in asdict(figures).items()}
+            connection.execute(update(runs).where(runs.c.id == run_id).values(row))
+            return one(connection, run_id)
+
     def resume(self, run_id: str, *, environment: Mapping[str, Any] | None = None) -> RunRecord:
         """Reopen an interrupted or lost run for this process; also a running one whose process has ended.
 
@@ -264,6 +284,22 @@ class Store:
         """
         with writing(self._engine) as connection:
             return trash.remove(connection, by_selector(connection, selector, self._say), self.home)
+
+    def forget(self, run_id: str) -> None:
+        """Delete a run with its folder for good: one that was made to measure something."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(runs).where(runs.c.id == run_id))
+        self.folder(run_id).remove()
+
+    def searches_folder(self, name: str) -> Path:
+        """The folder of a search: its page and the recipe of its winner.
+
+        Raises:
+            UsageError: a name that is no name of a folder.
+        """
+        if not SEARCH_NAME.fullmatch(name):
+            raise UsageError(f"the name of a search has letters, digits, '.', '_' and '-', found {name!r}.")
+        return self.home / "searches" / name
 
     def restore(self, selector: str) -> RunRecord:
         """Put a run from the trash back, by its id or the beginning of it.

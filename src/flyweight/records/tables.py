@@ -30,8 +30,9 @@ from sqlalchemy import (
 from flyweight.records.ids import LENGTH
 from flyweight.records.record import HELD_OUT, NOTE_KINDS, PURPOSES, STATUSES
 from flyweight.records.results import SPLITS
+from flyweight.records.search_record import ORIGINS, SEARCH_STATUSES, TRIAL_STATUSES
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 VERSION_TABLE = "flyweight_version"  # not the default of Alembic, which Optuna and MLflow use in a shared database
 
 metadata = MetaData()
@@ -185,4 +186,56 @@ plans = Table(
     CheckConstraint(f"part IN ({', '.join(map(repr, HELD_OUT))})", name="ck_plans_part"),
     CheckConstraint("level > 0 AND level < 1", name="ck_plans_level"),
     UniqueConstraint("baseline_hash", "changed_hash", "data_hash", "part", name="uq_plans_question"),
+)
+
+
+def _owner() -> tuple[Column[str], Column[int], Column[str]]:
+    """The process that writes a row."""
+    return (
+        Column("host", Text, nullable=False),
+        Column("pid", BigInteger, nullable=False),
+        Column("process_started", Text, nullable=False),
+    )
+
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("plan", JSON, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("result", JSON),
+    *_owner(),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    CheckConstraint("name <> ''", name="ck_searches_name"),
+    CheckConstraint(f"status IN ({', '.join(map(repr, SEARCH_STATUSES))})", name="ck_searches_status"),
+    CheckConstraint("seconds >= 0", name="ck_searches_seconds"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("search", Text, ForeignKey("searches.name", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("design", JSON, nullable=False),
+    Column("design_hash", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("parent", Integer),
+    *(Column(name, BigInteger, nullable=False) for name in ("params", "macs", "activation_bytes", "flash_bytes")),
+    Column("status", Text, nullable=False),
+    Column("accuracies", JSON, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("group_id", _run_id(), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lease", Double, nullable=False),
+    *_owner(),
+    Column("message", Text, nullable=False),
+    CheckConstraint("number >= 1", name="ck_trials_number"),
+    CheckConstraint(f"status IN ({', '.join(map(repr, TRIAL_STATUSES))})", name="ck_trials_status"),
+    CheckConstraint(f"origin IN ({', '.join(map(repr, ORIGINS))})", name="ck_trials_origin"),
+    CheckConstraint("attempt >= 1", name="ck_trials_attempt"),
+    CheckConstraint("seconds >= 0", name="ck_trials_seconds"),
+    UniqueConstraint("search", "design_hash", name="uq_trials_design"),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
+
+NOT_OPENED: Final = "not opened"
 
 
 def run_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -49,11 +51,16 @@ def short_run_rows(records: Sequence[RunRecord], titles: Mapping[str, str]) -> l
             "status": record.status,
             "params": record.params,
             "val %": _percent(record.validation_accuracy if _evaluate_on(record) == "validation" else None),
-            "test %": _percent(record.test_accuracy),
+            "test %": NOT_OPENED if is_closed(record) else _percent(record.test_accuracy),
             "recipe and images": titles[record.id],
         }
         for record in records
     ]
+
+
+def is_closed(record: RunRecord) -> bool:
+    """Whether a run has finished and left the test images closed."""
+    return record.status == "finished" and record.test_accuracy is None
 
 
 def _evaluate_on(record: RunRecord) -> str:

@@ -27,7 +27,8 @@ from flyweight.tables import wrapped
 
 MAX_CONFUSIONS: Final = 3
 
-OPENED: Final = {0: "not opened", 1: "opened once"}
+NOT_OPENED: Final = "not opened"
+OPENED: Final = {0: NOT_OPENED, 1: "opened once"}
 
 # What images are called that a protocol judges the epochs on: they are no validation images.
 JUDGED_ON: Final = {"validation": "validation", "test": "test images", "train": "training images"}
@@ -76,12 +77,14 @@ def group_summary(results: Sequence[RunResult], *, title: str = "", options: str
     id, as " --home elsewhere".
     """
     first = results[0]
-    finished = [result for result in results if result.test is not None]
+    finished = [result for result in results if result.validation is not None]
     heading = f"{title or first.name}: {len(finished)} of {len(results)} seeds finished"
     lines = [*_title(heading), hanging("parameters", _cost(first))]
     if finished:
         parts = evaluated_splits(first)
-        lines += [hanging(split, spread(_accuracies(finished, split))) for split in parts]
+        lines += [
+            hanging(split, spread(found) if (found := _accuracies(finished, split)) else NOT_OPENED) for split in parts
+        ]
         lines += [*_measured_otherwise(first), *_reported_by_seeds(finished)]
         seconds = [result.train_seconds for result in finished]
         lines.append(hanging("seconds", f"{np.mean(seconds):.1f} of training a seed (longest {max(seconds):.1f})"))
