@@ -63,6 +63,7 @@ ROOMS: dict[str, set[str]] = {
         "studies",
         "reproductions",
     },
+    "search": {"errors", "model", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
     "report": {
         "tables",
         "files",
@@ -75,6 +76,7 @@ ROOMS: dict[str, set[str]] = {
         "doctor",
         "code_check",
         "diagnose",
+        "search",
     },
     "bench": {
         "tables",
@@ -112,6 +114,7 @@ ROOMS: dict[str, set[str]] = {
         "records",
         "report",
         "reproductions",
+        "search",
         "studies",
         "trackers",
         "train",
@@ -260,6 +263,8 @@ def test_every_room_was_walked():
         "flyweight.recipe",
         "flyweight.model.cost",
         "flyweight.experiment.plan",
+        "flyweight.search.space",
+        "flyweight.search.strategy",
         "flyweight.records.run_folder",
         "flyweight.evidence.compare",
         "flyweight.evidence.journal",

@@ -28,6 +28,7 @@ from flyweight.cli.output import talk
 from flyweight.cli.predict import predict
 from flyweight.cli.recipes import copy, recipes
 from flyweight.cli.runs import report, rm, runs
+from flyweight.cli.search import search
 from flyweight.cli.show import show
 from flyweight.cli.tracking import sync
 from flyweight.cli.train import train
@@ -36,6 +37,7 @@ from flyweight.errors import EXIT_CODES, FlyweightError, UsageError, needs_torch
 
 VERBS: Final[dict[str, Any]] = {
     "train": train,
+    "search": search,
     "show": show,
     "check": check,
     "recipes": recipes,

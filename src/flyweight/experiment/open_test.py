@@ -43,7 +43,7 @@ def open_test(run_id: str, *, store: Store, device: DeviceName = "auto") -> RunR
     figures = Figures(correct=found.correct, count=found.count, loss=found.loss)
     folder.write_predictions(
         validation=folder.predictions("validation"),
-        test=predictions_of(found, images.test_labels),
+        test=predictions_of(found, images.test_labels, images.n_classes),
         validation_indices=folder.validation_indices(),
     )
     folder.write_misread(misread_of(images, found))

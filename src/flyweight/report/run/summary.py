@@ -77,7 +77,7 @@ def group_summary(results: Sequence[RunResult], *, title: str = "", options: str
     id, as " --home elsewhere".
     """
     first = results[0]
-    finished = [result for result in results if result.validation is not None]
+    finished = [result for result in results if (result.validation or result.test) is not None]
     heading = f"{title or first.name}: {len(finished)} of {len(results)} seeds finished"
     lines = [*_title(heading), hanging("parameters", _cost(first))]
     if finished:

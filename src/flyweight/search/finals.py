@@ -1,0 +1,232 @@
+"""The finals: the best three designs and the first one in full on fresh seeds, with the test images closed.
+
+The winner is chosen by validation. Only then do the winner and the recipe that the user began with open the test
+images, once a seed, and are compared. What validation lost from the search to the fresh seeds is shown: the best of
+many was partly lucky (the winner's curse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from flyweight.data.facts import ImageSource
+from flyweight.errors import FlyweightError
+from flyweight.evidence.compare import Comparison, compare
+from flyweight.evidence.groups import Group, groups
+from flyweight.execute.execution import execute
+from flyweight.execute.executor import Executor
+from flyweight.execute.request import TrainingRequest
+from flyweight.experiment.events import ignore
+from flyweight.experiment.open_test import open_test
+from flyweight.experiment.plan import plan as make_plan
+from flyweight.recipe import Recipe, dumps
+from flyweight.records.record import RunRecord
+from flyweight.records.search_record import TrialRecord
+from flyweight.records.store import Store
+from flyweight.search.design import design_of
+from flyweight.search.events import PhaseBegan, SearchEvent
+from flyweight.search.plan import FINALISTS, SearchPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A design in the finals. in_search: its validation accuracy as a trial; accuracies: on the fresh seeds."""
+
+    trial: int
+    net: str
+    settings: dict[str, Any]
+    params: int
+    in_search: float | None
+    accuracies: tuple[float, ...]
+    recipe_hash: str
+
+    @property
+    def mean(self) -> float | None:
+        """Mean validation accuracy on the fresh seeds; None if none finished."""
+        return fmean(self.accuracies) if self.accuracies else None
+
+    @property
+    def shrinkage(self) -> float | None:
+        """How much lower it is on fresh seeds than it was in the search, as a fraction."""
+        return None if self.mean is None or self.in_search is None else self.in_search - self.mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Winner less first recipe on one split, with its 95 % interval and Welch's p; fractions."""
+
+    part: str
+    winner: tuple[float, ...]
+    first: tuple[float, ...]
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """The end of a search. winner: its trial. first: the recipe that the user began with, scaled to the budget.
+
+    differences: empty if the winner is the first design. recipe: the winner's, as TOML. n_seconds: of all trainings.
+    """
+
+    name: str
+    winner: int
+    finalists: tuple[Finalist, ...]
+    first: Finalist
+    differences: tuple[Difference, ...]
+    recipe: str
+    test: tuple[float, ...]
+    n_trials: int
+    seconds: float
+
+    @property
+    def best(self) -> Finalist:
+        """The winner."""
+        return next(one for one in (*self.finalists, self.first) if one.trial == self.winner)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def result_of(values: dict[str, Any]) -> SearchResult:
+    """The result of `SearchResult.as_dict`."""
+    finalists = [_finalist(one) for one in values["finalists"]]
+    differences = [
+        Difference(**{**one, "winner": tuple(one["winner"]), "first": tuple(one["first"])})
+        for one in values["differences"]
+    ]
+    return SearchResult(
+        **{
+            **values,
+            "finalists": tuple(finalists),
+            "first": _finalist(values["first"]),
+            "differences": tuple(differences),
+            "test": tuple(values["test"]),
+        }
+    )
+
+
+def _finalist(values: dict[str, Any]) -> Finalist:
+    return Finalist(**{**values, "accuracies": tuple(values["accuracies"])})
+
+
+def run_finals(
+    plan: SearchPlan,
+    trials: Sequence[TrialRecord],
+    *,
+    source: ImageSource,
+    store: Store,
+    executor: Executor,
+    watch: Callable[[SearchEvent], None],
+    should_stop: Callable[[], bool],
+) -> SearchResult | None:
+    """The result of a search whose trials are over; None if it was stopped. Runs on record are used again.
+
+    Raises:
+        FlyweightError: no trial has a result.
+    """
+    measured = [trial for trial in trials if trial.rung and trial.status in ("finished", "paused", "halved")]
+    if not measured:
+        raise FlyweightError(f"search {plan.name!r}: no trial has ended its first rung; give it more --minutes.")
+    best = sorted(measured, key=lambda trial: (trial.rung, trial.accuracy or 0.0, -trial.number))[::-1][:FINALISTS]
+    first = trials[0]
+    sides = list(dict.fromkeys([trial.number for trial in (*best, first)]))
+    recipes = {number: final_recipe(plan, trials[number - 1]) for number in sides}
+    requests = [
+        TrainingRequest(
+            recipe=make_plan(recipes[number], source).require(),
+            seeds=plan.fresh_seeds,
+            figures=("validation",),
+            opens_test=False,
+            study=plan.name,
+        )
+        for number in sides
+    ]
+    executed = execute(requests, store=store, executor=executor, watch=ignore, should_stop=should_stop)
+    if should_stop() or not all(one.is_complete for one in executed):
+        return None
+    records = {number: one.records for number, one in zip(sides, executed, strict=True)}
+    finalists = {number: _measured(trials[number - 1], records[number], plan) for number in sides}
+    among = [finalists[trial.number] for trial in best if finalists[trial.number].mean is not None]
+    if not among:
+        raise FlyweightError(f"search {plan.name!r}: every seed of the finalists diverged; see: flyweight runs")
+    winner = max(among, key=lambda one: one.mean or 0.0)
+    watch(PhaseBegan(phase="test", plan=plan))
+    for number in dict.fromkeys((winner.trial, first.number)):
+        records[number] = _opened(records[number], store)
+    return SearchResult(
+        name=plan.name,
+        winner=winner.trial,
+        finalists=tuple(finalists[trial.number] for trial in best),
+        first=finalists[first.number],
+        differences=_differences(records[first.number], records[winner.trial], store),
+        recipe=dumps(recipes[winner.trial], only_changes=True),
+        test=tuple(run.test_accuracy for run in records[winner.trial] if run.test_accuracy is not None),
+        n_trials=len(trials),
+        seconds=sum(trial.seconds for trial in trials),
+    )
+
+
+def final_recipe(plan: SearchPlan, trial: TrialRecord) -> Recipe:
+    """The recipe of a finalist, a child of nothing."""
+    name = f"{plan.name}-start" if trial.number == 1 else f"{plan.name}-{trial.number}"
+    what = "where the search began" if trial.number == 1 else f"trial {trial.number}"
+    return design_of(trial.design).recipe(
+        plan.recipe, name=name, description=f"Found by flyweight search ({plan.name}, {what}) for {plan.budget}."
+    )
+
+
+def _measured(trial: TrialRecord, records: Sequence[RunRecord], plan: SearchPlan) -> Finalist:
+    design = design_of(trial.design)
+    is_full = trial.rung == len(plan.rungs)
+    return Finalist(
+        trial=trial.number,
+        net=design.net,
+        settings=dict(design.settings),
+        params=trial.params,
+        in_search=trial.accuracy if is_full else None,
+        accuracies=tuple(run.validation_accuracy for run in records if run.validation_accuracy is not None),
+        recipe_hash=records[0].recipe_hash,
+    )
+
+
+def _opened(records: Sequence[RunRecord], store: Store) -> tuple[RunRecord, ...]:
+    """The runs with their test figures; a run that was used again may have one."""
+    return tuple(
+        open_test(run.id, store=store) if run.status == "finished" and run.test_count is None else run
+        for run in records
+    )
+
+
+def _differences(first: Sequence[RunRecord], winner: Sequence[RunRecord], store: Store) -> tuple[Difference, ...]:
+    sides = [_group(first), _group(winner)]
+    if first[0].recipe_hash == winner[0].recipe_hash or None in sides:
+        return ()
+    ours, theirs = (side for side in sides if side is not None)
+    return tuple(_difference(compare(store, ours, theirs, part=part)) for part in ("validation", "test"))
+
+
+def _group(records: Sequence[RunRecord]) -> Group[RunRecord] | None:
+    found = groups(records)
+    return found[0] if found and found[0].n else None
+
+
+def _difference(found: Comparison) -> Difference:
+    effect = found.effect
+    return Difference(
+        part=found.part,
+        winner=tuple(found.changed.accuracies(found.part)),
+        first=tuple(found.baseline.accuracies(found.part)),
+        difference=0.0 if effect is None else effect.effect,
+        low=None if effect is None else effect.low,
+        high=None if effect is None else effect.high,
+        p=None if effect is None else effect.p,
+        verdict=found.verdict.sentence,
+    )
