@@ -22,7 +22,7 @@ from flyweight.search.design import Design, design_of
 from flyweight.search.known import known_designs
 from flyweight.search.space import Bounded, Space, read_space, space_of
 from flyweight.search.widths import COUNTED, filled, read_widths
-from random_nets import nets
+from tests.model.random_nets import nets
 
 MNIST = (1, 28, 28)
 BUDGETS = (500, 1_000, 5_000, 20_000)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ STATUS_WORDS: Final[dict[TrialStatus, str]] = {
 def search_text(record: SearchRecord, trials: Sequence[TrialRecord]) -> str:
     """The whole search."""
     plan = plan_of(record.plan)
-    lines = [f"{record.name}: {record.status}, {plan.budget}, {plan.recipe.data.name}"]
+    lines = [f"{record.name}: {record.status}, {plan.budget}, {Path(plan.recipe.data.name).name}"]
     lines += [
         hanging("plan", _plan(plan)),
         hanging("trials", counts(trials)),
@@ -42,10 +43,10 @@ def search_text(record: SearchRecord, trials: Sequence[TrialRecord]) -> str:
     ]
     curve = best_so_far(trials)
     if curve:
-        lines.append(hanging("best so far", f"{sparkline(curve)}  {curve[0]:.2%} to {curve[-1]:.2%} (validation)"))
+        lines.append(hanging("best", f"{sparkline(curve)}  {curve[0]:.2%} to {curve[-1]:.2%} (validation)"))
     best = sorted((one for one in trials if one.rung), key=lambda one: one.rank)[::-1]
     if best:
-        lines.append(hanging("best trial", _trial(best[0], plan)))
+        lines.append(hanging("trial", _trial(best[0], plan)))
         lines.append(hanging("net", str(best[0].design["net"])))
     if record.result is not None:
         lines += ["", *result_lines(result_of(record.result))]
