@@ -12,7 +12,7 @@ from flyweight.model.fold import fold
 from flyweight.model.layout import infer_shapes, leaves
 from flyweight.model.lowered import lower
 from flyweight.model.notation import parse_net
-from flyweight.model.spec import BatchNorm, Conv, DepthwiseConv, Linear, Net
+from flyweight.model.spec import BatchNorm, Conv, DepthwiseConv, Linear, Net, both
 from tests.model.random_nets import nets
 
 
@@ -26,9 +26,9 @@ def random_weights(net, image, seed):
         shapes = {}
         match layer:
             case Conv():
-                shapes = {"weight": (layer.channels, channels // layer.groups, layer.kernel, layer.kernel)}
+                shapes = {"weight": (layer.channels, channels // layer.groups, *both(layer.kernel))}
             case DepthwiseConv():
-                shapes = {"weight": (channels * layer.multiplier, 1, layer.kernel, layer.kernel)}
+                shapes = {"weight": (channels * layer.multiplier, 1, *both(layer.kernel))}
             case Linear():
                 shapes = {"weight": (layer.features, channels)}
             case BatchNorm():

@@ -31,7 +31,15 @@ from flyweight.model.spec import (
 KINDS = st.sampled_from(["max", "average"])
 FRACTIONS = st.floats(0, 1, exclude_max=True, allow_subnormal=False) | st.sampled_from([0.1, 0.25, 0.5])
 WINDOW = {"kernel": st.integers(1, 4), "stride": st.integers(1, 2), "padding": st.integers(0, 2)}
-DILATED = WINDOW | {"dilation": st.integers(1, 2), "bias": st.booleans()}
+
+
+def sides(low: int, high: int) -> st.SearchStrategy[int | tuple[int, int]]:
+    """Mostly one number for both axes, and two at times."""
+    one = st.integers(low, high)
+    return one | one | one | st.tuples(one, one)
+
+
+DILATED = WINDOW | {"kernel": sides(1, 4), "padding": sides(0, 2), "dilation": st.integers(1, 2), "bias": st.booleans()}
 
 CONVS = st.builds(Conv, st.integers(1, 8), groups=st.sampled_from([1, 1, 1, 2, 3]), **DILATED)
 DEPTHWISE_CONVS = st.builds(DepthwiseConv, st.integers(1, 2), **DILATED)

@@ -6,7 +6,7 @@ FLYWEIGHT_HYPOTHESIS=thorough draws thousands of nets for each promise.
 import torch
 from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
-from random_nets import ANY_NET, LAYER_KINDS, bodies, nets
+from random_nets import ANY_NET, LAYER_KINDS, bodies, nets, sides
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,7 +132,7 @@ def test_macs_are_half_of_what_the_flop_counter_of_torch_counts(drawn: Drawn, im
 
 
 def linear_windows(padding: st.SearchStrategy[int]) -> st.SearchStrategy[Node]:
-    kernels = {"kernel": st.integers(1, 4), "stride": st.integers(1, 2), "padding": padding}
+    kernels = {"kernel": sides(1, 4), "stride": st.integers(1, 2), "padding": padding}
     return (
         st.builds(
             Conv, st.just(2), dilation=st.integers(1, 3), groups=st.integers(1, 2), bias=st.just(False), **kernels
@@ -192,7 +192,7 @@ def test_receptive_field_is_the_support_of_the_gradient(layers: list[Node], tall
     assert last[1][0] - first[1][0] == row.effective_stride[1] * (width - 1)
 
 
-@given(st.lists(linear_windows(st.integers(0, 2)) | symmetric_blocks(), min_size=1, max_size=4))
+@given(st.lists(linear_windows(sides(0, 2)) | symmetric_blocks(), min_size=1, max_size=4))
 def test_receptive_field_is_the_support_with_padding_and_blocks(layers: list[Node]) -> None:
     """A unit in the middle of a large image, away from the frame, sees exactly its field."""
     net = Net((Conv(2, kernel=1, bias=False), *layers))

@@ -26,6 +26,7 @@ from flyweight.model.spec import (
     LogSoftmax,
     Pool,
     RowKind,
+    both,
 )
 
 Shape: TypeAlias = tuple[int, ...]
@@ -65,10 +66,10 @@ def counts(layer: Layer, in_shape: Shape, out_shape: Shape) -> Counts:
     channels = in_shape[0]
     match layer:
         case Conv():
-            weights = (channels // layer.groups) * layer.kernel**2
+            weights = (channels // layer.groups) * prod(both(layer.kernel))
             return Counts(params=layer.channels * (weights + layer.bias), macs=prod(out_shape) * weights)
         case DepthwiseConv():
-            weights = layer.kernel**2
+            weights = prod(both(layer.kernel))
             return Counts(params=channels * layer.multiplier * (weights + layer.bias), macs=prod(out_shape) * weights)
         case BatchNorm():
             return Counts(params=2 * channels * layer.affine, buffers=2 * channels)
@@ -105,16 +106,18 @@ def after(layer: Layer, name: str, state: State) -> State:
                 misfit(
                     name, f"channels in and out ({layer.channels}) must be multiples of groups={layer.groups}", shape
                 )
-            return _windowed(name, layer.channels, state, layer.kernel, layer.stride, layer.padding, layer.dilation)
+            kernel, padding = both(layer.kernel), both(layer.padding)
+            return _windowed(name, layer.channels, state, kernel, layer.stride, padding, layer.dilation)
         case DepthwiseConv():
             _needs_image(name, shape)
             channels = shape[0] * layer.multiplier
-            return _windowed(name, channels, state, layer.kernel, layer.stride, layer.padding, layer.dilation)
+            kernel, padding = both(layer.kernel), both(layer.padding)
+            return _windowed(name, channels, state, kernel, layer.stride, padding, layer.dilation)
         case Pool():
             _needs_image(name, shape)
             if 2 * layer.padding > layer.kernel:
                 misfit(name, f"padding must be at most half the window of {layer.kernel}", shape)
-            return _windowed(name, shape[0], state, layer.kernel, layer.step, layer.padding, 1)
+            return _windowed(name, shape[0], state, both(layer.kernel), layer.step, both(layer.padding), 1)
         case GlobalPool():
             _needs_image(name, shape)
             return State((shape[0], 1, 1), whole(field))
@@ -137,14 +140,25 @@ def after(layer: Layer, name: str, state: State) -> State:
             assert_never(layer)
 
 
-def _windowed(name: str, channels: int, state: State, kernel: int, stride: int, padding: int, dilation: int) -> State:
+def _windowed(
+    name: str,
+    channels: int,
+    state: State,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int],
+    dilation: int,
+) -> State:
     """A sliding window: the arithmetic of Dumoulin and Visin, arXiv 1603.07285."""
-    span = dilation * (kernel - 1) + 1
-    _, height, width = state.shape
-    if min(height, width) + 2 * padding < span:
-        misfit(name, f"its window spans {span} pixels with padding {padding}", state.shape)
-    out = tuple((side + 2 * padding - span) // stride + 1 for side in (height, width))
-    return State((channels, *out), slid(state.field, (span, span), (stride, stride), (out[0], out[1])))
+    spans = (dilation * (kernel[0] - 1) + 1, dilation * (kernel[1] - 1) + 1)
+    sides = (state.shape[1], state.shape[2])
+    for side, span, pad in zip(sides, spans, padding, strict=True):
+        if side + 2 * pad < span:
+            misfit(name, f"its window spans {span} pixels with padding {pad}", state.shape)
+    height, width = (
+        (side + 2 * pad - span) // stride + 1 for side, span, pad in zip(sides, spans, padding, strict=True)
+    )
+    return State((channels, height, width), slid(state.field, spans, (stride, stride), (height, width)))
 
 
 def slid(

@@ -30,6 +30,7 @@ from flyweight.model.spec import (
     Net,
     Node,
     Pool,
+    both,
     format_node,
 )
 from flyweight.model.tree import Path, has_bias, rewritten, siblings, unrolled, with_width, without_bias
@@ -244,7 +245,7 @@ def _separable_convolution(task: _Task) -> Iterator[Proposal]:
     """Depthwise, then 1x1, for the heaviest convolution where that can be; no bias between the two."""
     for one in task.most_expensive(Conv):
         conv = one.layer
-        if isinstance(conv, Conv) and conv.kernel > 1 and conv.groups == 1 and one.rows[0].in_shape[0] > 1:
+        if isinstance(conv, Conv) and max(both(conv.kernel)) > 1 and conv.groups == 1 and one.rows[0].in_shape[0] > 1:
             spatial = DepthwiseConv(1, conv.kernel, conv.stride, conv.padding, conv.dilation, bias=False)
             pair = (spatial, Conv(conv.channels, kernel=1, bias=conv.bias))
             yield f"{one.name} depthwise-separable", _replaced(task.net, one.path, pair)

@@ -37,6 +37,8 @@ from flyweight.model.spec import (
     LogSoftmax,
     Net,
     Pool,
+    Sides,
+    both,
 )
 
 Map: TypeAlias = tuple[int, int, int]
@@ -390,9 +392,9 @@ def _operation(step: _Step, inputs: tuple[int, ...]) -> Operation:
         case Conv(_, kernel, stride, padding, dilation, groups, bias):
             return replace(
                 same,
-                kernel=(kernel, kernel),
+                kernel=both(kernel),
                 stride=(stride, stride),
-                padding=padding,
+                padding=_equal(step.name, padding),
                 dilation=dilation,
                 groups=groups,
                 has_bias=bias,
@@ -400,9 +402,9 @@ def _operation(step: _Step, inputs: tuple[int, ...]) -> Operation:
         case DepthwiseConv(_, kernel, stride, padding, dilation, bias):
             return replace(
                 same,
-                kernel=(kernel, kernel),
+                kernel=both(kernel),
                 stride=(stride, stride),
-                padding=padding,
+                padding=_equal(step.name, padding),
                 dilation=dilation,
                 groups=channels,
                 has_bias=bias,
@@ -422,6 +424,15 @@ def _operation(step: _Step, inputs: tuple[int, ...]) -> Operation:
             raise AssertionError("they compute nothing here")
         case _:
             assert_never(layer)
+
+
+def _equal(name: str, padding: Sides) -> int:
+    if not isinstance(padding, int):
+        raise UsageError(
+            f"{name}: the exports pad all four sides alike, found padding {padding[0]}x{padding[1]}; train it without "
+            "padding, or with one number."
+        )
+    return padding
 
 
 def _scaled(name: str, layers: tuple[str, ...], value: int, shape: Map, *, in_place: bool) -> Operation:

@@ -16,6 +16,7 @@ from flyweight.model.spec import (
     FORMS,
     FRACTION,
     MODIFIERS,
+    PAIRS,
     WORDS,
     Layer,
     Net,
@@ -23,11 +24,13 @@ from flyweight.model.spec import (
     Repeat,
     Residual,
     Shared,
+    Sides,
     TokenForm,
     Unused,
+    as_sides,
 )
 
-_MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)|(?P<bare>nb)")
+_MODIFIER = re.compile(r"(?P<letter>[/spdg])(?P<value>\d+)(?:x(?P<width>\d+))?|(?P<bare>nb)")
 _LEXEME = re.compile(r"\d+@?\(|\+\(|unused\(|\(|\)|\||[^\s()|]+")
 MAX_SHOWN: Final = 200  # characters of a long net around a fault
 MAX_DEPTH: Final = 50
@@ -37,7 +40,8 @@ LIST: Final = "`flyweight show --layers` lists the layers."
 OWN: Final = "Your own nn.Module, as FILE.py:CLASS, can have any layer."
 # What others have and the notation has not, by what people type for it.
 ABSENT: Final = {
-    r"(c|dw|m|a)\d*/?\d+x\d+.*": "kernels are square, as in c8/5",
+    r"(c|dw)\d*x\d+.*": "a kernel is written after a slash, as in c8/1x7",
+    r"(m|a)\d*/?\d+x\d+.*": "the windows of pools are square, as in m2",
     r"(soft_?max|sm)\d*": "the loss applies the softmax, and ls is log-softmax",
     r"(se|squeeze|cbam|attn|mha)\w*\d*": "there is no squeeze-and-excitation and no attention",
     r"(ct|tc|deconv|convt|up)\w*\d*.*": "there is no transposed convolution and no upsampling",
@@ -47,7 +51,8 @@ ABSENT: Final = {
 }
 # Each layer and block with its meaning, in the order in which people meet them.
 MEANINGS: Final = {
-    "c16": "convolution, 16 channels, 3x3; c8/5s2p1nb: 5x5, stride 2, padding 1, no bias; d2: dilation; g4: groups",
+    "c16": "convolution, 16 channels, 3x3; c8/5s2p1nb: 5x5, stride 2, padding 1, no bias; c8/1x7p0x3: 1 high, 7 wide, "
+    "padded left and right; d2: dilation; g4: groups",
     "dw": "depthwise convolution; dw2: two channels for each",
     "fc10": "linear, 10 outputs; fc10nb: no bias",
     "bn": "batch norm; bn0: without trained values",
@@ -183,7 +188,7 @@ class _Parser:
         if token.text in WORDS:
             return WORDS[token.text]
         for form in FORMS:
-            match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+|nb)*)", token.text)
+            match = re.fullmatch(rf"{form.head}({form.number})((?:[/spdg]\d+(?:x\d+)?|nb)*)", token.text)
             if match and not (form.number == FRACTION and match[2]):
                 return self.filled(token, form, match[1], match[2])
         for pattern, what in ABSENT.items():
@@ -195,7 +200,7 @@ class _Parser:
         self.fail(token, f"{token.text!r} is not a layer.{_nearest(token.text)} {LIST}")
 
     def filled(self, token: _Token, form: TokenForm, number: str, modifiers: str) -> Layer:
-        values: dict[str, int | bool] = {}
+        values: dict[str, Sides | bool] = {}
         for part in _MODIFIER.finditer(modifiers):
             letter = "n" if part["bare"] else part["letter"]
             field, minimum = ("bias", 0) if letter == "n" else MODIFIERS[letter]
@@ -203,12 +208,24 @@ class _Parser:
                 self.fail(token, f"{part.group()!r} does not apply to '{form.head}' layers")
             if field in values:
                 self.fail(token, f"{field} is given twice")
-            values[field] = False if letter == "n" else self.bounded(token, field, _integer(part["value"]), minimum)
+            values[field] = False if letter == "n" else self.sides(token, form, part, field, minimum)
         if form.number == FRACTION:
             return form.make(self.fraction(token, float(number)))
         if number == "":
             return form.make(**values)
         return form.make(self.bounded(token, "the number after " + repr(form.head), _integer(number), 1), **values)
+
+    def sides(self, token: _Token, form: TokenForm, part: re.Match[str], field: str, minimum: int) -> Sides:
+        """The number of a modifier, or two as HxW."""
+        height = self.bounded(token, field, _integer(part["value"]), minimum)
+        if part["width"] is None:
+            return height
+        if part["letter"] not in PAIRS or PAIRS[0] not in form.modifiers:
+            which = "kernel and padding of convolutions"
+            self.fail(
+                token, f"{field} is one number, found {part.group()!r}; only {which} may be HxW, as in c8/1x7p0x3"
+            )
+        return as_sides(height, self.bounded(token, field, _integer(part["width"]), minimum))
 
     def bounded(self, token: _Token, what: str, value: int, minimum: int) -> int:
         # A typo must not need terabytes.

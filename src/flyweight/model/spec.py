@@ -37,17 +37,34 @@ WEIGHTS: Final[tuple[RowKind, ...]] = (*CONVOLUTIONS, "linear")
 NORMS: Final[tuple[RowKind, ...]] = ("batch_norm", "other_norm")
 
 
+Sides: TypeAlias = int | tuple[int, int]
+"""One number for height and width, or two that differ."""
+
+
+def both(sides: Sides) -> tuple[int, int]:
+    """For the height and for the width."""
+    return (sides, sides) if isinstance(sides, int) else sides
+
+
+def as_sides(height: int, width: int) -> Sides:
+    """The one way to write it: a pair only where the two differ."""
+    return height if height == width else (height, width)
+
+
 @dataclass(frozen=True)
 class Conv:
-    """2-d convolution with a square kernel; zero padding on all four sides."""
+    """2-d convolution. kernel and padding may differ between height and width; opposite sides are padded alike."""
 
     channels: int
-    kernel: int = 3
+    kernel: Sides = 3
     stride: int = 1
-    padding: int = 0
+    padding: Sides = 0
     dilation: int = 1
     groups: int = 1
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        _one_way(self)
 
 
 @dataclass(frozen=True)
@@ -55,11 +72,20 @@ class DepthwiseConv:
     """One filter per input channel (times `multiplier`): groups equal the input channels."""
 
     multiplier: int = 1
-    kernel: int = 3
+    kernel: Sides = 3
     stride: int = 1
-    padding: int = 0
+    padding: Sides = 0
     dilation: int = 1
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        _one_way(self)
+
+
+def _one_way(conv: Conv | DepthwiseConv) -> None:
+    # Equal nets must be equal values, whoever makes them.
+    for name in ("kernel", "padding"):
+        object.__setattr__(conv, name, as_sides(*both(getattr(conv, name))))
 
 
 @dataclass(frozen=True)
@@ -277,7 +303,8 @@ WORDS: Final[dict[str, Layer]] = {
     "ls": LogSoftmax(),
 }
 
-# Modifiers by letter: the field that they set, and its minimum.
+# Modifiers by letter: the field that they set, and its minimum. Those of PAIRS may be HxW, but not of pools.
+PAIRS: Final = "/p"
 MODIFIERS: Final[dict[str, tuple[str, int]]] = {
     "/": ("kernel", 1),
     "s": ("stride", 1),
@@ -356,11 +383,15 @@ def format_node(node: Node) -> str:
 
 def _convolution(conv: Conv | DepthwiseConv) -> str:
     return (
-        _if(conv.kernel != 3, f"/{conv.kernel}")
+        _if(conv.kernel != 3, f"/{_sides(conv.kernel)}")
         + _if(conv.stride != 1, f"s{conv.stride}")
-        + _if(conv.padding != 0, f"p{conv.padding}")
+        + _if(conv.padding != 0, f"p{_sides(conv.padding)}")
         + _if(conv.dilation != 1, f"d{conv.dilation}")
     )
+
+
+def _sides(sides: Sides) -> str:
+    return str(sides) if isinstance(sides, int) else f"{sides[0]}x{sides[1]}"
 
 
 def _bias(bias: bool) -> str:

@@ -25,6 +25,7 @@ from flyweight.model.spec import (
     Net,
     Node,
     Pool,
+    both,
 )
 from flyweight.model.tree import rewritten
 
@@ -247,7 +248,8 @@ def _wider_views(net: Written) -> Iterator[Net]:
             yield rewritten(net.net, changes | {(last.last,): (nodes[last.last], Pool("max"), *copied)})
     for step in net.steps:
         if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel in (3, 5):
-            wider = replace(step.layer, kernel=step.layer.kernel + 2, padding=step.layer.padding + 1)
+            (side, _), (top, left) = both(step.layer.kernel), both(step.layer.padding)
+            wider = replace(step.layer, kernel=side + 2, padding=(top + 1, left + 1))
             yield rewritten(net.net, {step.path: (wider,)})
 
 
@@ -286,7 +288,9 @@ def receptive_field_large_early(subject: Subject) -> Judgement | None:
 
 def _spatial(net: Written) -> list[Step]:
     """Convolutions with a window of more than one pixel."""
-    return [step for step in net.steps if isinstance(step.layer, Conv | DepthwiseConv) and step.layer.kernel > 1]
+    return [
+        step for step in net.steps if isinstance(step.layer, Conv | DepthwiseConv) and max(both(step.layer.kernel)) > 1
+    ]
 
 
 def _small_too_early(net: Written) -> list[Step]:
