@@ -23,6 +23,7 @@ NETS = [
     "c8 r bn m2 c8 bn leaky.1 c8 bn0 m2 flat fc10 bn",
     "c8p1 bn r +(c8p1 bn r c8p1 bn) r m2 sdo.2 c8 bn gelu m3 flat fc10",
     "c6 bn m2s1 c6 bn r a2 flat fc10",
+    "c8/1x5p0x2 bn r c8/5x1 bn r m2 c8/3x1p1 bn r flat fc10",
 ]
 
 

@@ -304,6 +304,7 @@ def test_kernels_are_refused_where_they_cannot_run(monkeypatch):
     assert stacked.can_convolve(x, weight, members=2, padding=1)
     assert stacked.can_normalise(x)
     assert not stacked.can_convolve(x, weight, members=2, padding=3)
+    assert not stacked.can_convolve(x, weight[:, :, :1], members=2, padding=0)
     assert not stacked.can_convolve(x, weight, members=4, padding=1)
     assert not stacked.can_convolve(x[:, :, :2], weight, members=2, padding=0)
     assert not stacked.can_convolve(x[:, :, :3], weight, members=2, padding=0, pools=True)
