@@ -89,6 +89,28 @@ def test_train_reports_predicts_and_lists(flyweight, recipe, tmp_path):
     assert "seven.png: " in out
 
 
+def test_a_folder_of_pictures_is_a_line_for_each(flyweight, recipe):
+    """A bad picture is named and does not end the others; in the end the code is that of bad files. CSV has all."""
+    flyweight("train", recipe)
+    Path("scans").mkdir()
+    with np.load("digits.npz") as digits:
+        for number in (1, 2, 10):
+            Image.fromarray(digits["x_test"][number]).save(f"scans/{number}.png")
+    Path("scans/3.png").write_text("no picture")
+
+    code, out, err = flyweight("predict", "@latest", "scans")
+    table_code, table, _ = flyweight("predict", "@latest", "scans", "--csv")
+
+    assert (code, table_code) == (6, 6)
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["scans/1.png", "scans/2.png", "scans/10.png"]
+    assert "scans/3.png: must be a picture" in err
+    assert "1 of 4 pictures could not be read" in err
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["path"] for row in rows] == [f"scans/{number}.png" for number in (1, 2, 3, 10)]
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert all(0 < float(row["probability"]) <= 1 for row in rows if not row["error"])
+
+
 def test_several_seeds_are_one_result(flyweight, recipe):
     """--seeds trains a group and prints mean and spread; --json gives every run."""
     code, out, _ = flyweight("train", recipe, "--seeds", "2")
@@ -386,7 +408,8 @@ def stage(tmp_path_factory, made_once) -> Path:
     folder = tmp_path_factory.mktemp("stage")
     made_once(set_stage, folder)
     with np.load(folder / "digits.npz") as digits:
-        for name in ("scan.jpg", "photo.png"):
+        (folder / "scans").mkdir(exist_ok=True)
+        for name in ("scans/scan.jpg", "photo.png"):
             Image.fromarray(digits["x_test"][0]).resize((140, 140)).save(folder / name)
         for number, (image, label) in enumerate(zip(digits["x_train"], digits["y_train"], strict=True)):
             photos = folder / "photos" / f"digit {label}"

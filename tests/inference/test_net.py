@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ import flyweight
 from flyweight.errors import DataError, FlyweightError, UsageError
 from flyweight.experiment.run import run
 from flyweight.inference.net import TrainedNet, from_run_folder, load
-from flyweight.inference.pictures import pictures
+from flyweight.inference.pictures import picture_files, pictures
+from flyweight.inference.predict import Unread
 from flyweight.records.record import RunRecord
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
@@ -425,8 +427,8 @@ def test_a_picture_far_from_the_training_images_is_noted() -> None:
     (far,) = a_net(mean=0.13 / 255, std=0.34 / 255).predict(picture)
     (near,) = a_net(mean=0.5, std=0.25).predict(picture)
 
-    assert any("far from the training images" in note for note in far.notes)
-    assert not any("far from" in note for note in near.notes)
+    assert any("unlike the training images" in warning for warning in far.warnings)
+    assert near.warnings == ()
 
 
 def test_pictures_are_laid_and_fitted_as_those_of_the_training_were() -> None:
@@ -446,4 +448,45 @@ def test_a_picture_that_shows_nothing_is_noted() -> None:
 
     (found,) = a_net(mean=0.1, std=0.25, ground=0).predict(drawn)
 
-    assert "nothing in it: all values are equal" in found.notes
+    assert "nothing in it: all values are equal" in found.warnings
+
+
+def test_a_picture_is_called_unsure_where_nearly_all_validation_images_were_read_with_more_certainty() -> None:
+    """The bound is that of the run; without one nobody knows what is unsure for this net."""
+    picture = np.random.default_rng(0).integers(0, 256, (6, 6)).astype(np.uint8)
+    sure = a_net(mean=0.5, std=0.25)
+    (found,) = sure.predict(picture)
+
+    (above,) = replace(sure, unsure_below=found.probability - 0.01).predict(picture)
+    (below,) = replace(sure, unsure_below=found.probability + 0.01).predict(picture)
+
+    assert found.warnings == above.warnings == ()
+    assert [warning[:7] for warning in below.warnings] == ["unsure:"]
+
+
+def test_a_bad_file_does_not_end_the_others(tmp_path: Path) -> None:
+    """Each file has a prediction or a fault, in order."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6)).astype(np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    paths = [tmp_path / name for name in ("bad.png", "good.png", "gone.png", "good.png")]
+
+    found = list(a_net(mean=0.5, std=0.25).predict_files(paths))
+
+    assert [isinstance(one, Unread) for one in found] == [True, False, True, False]
+    assert [one.path for one in found] == paths
+    assert len({tuple(one.as_row()) for one in found}) == 1
+
+
+def test_a_folder_stands_for_the_pictures_in_it(tmp_path: Path) -> None:
+    """Those of sub-folders too, 2 before 10; hidden and other files are counted, not read."""
+    (tmp_path / "sub").mkdir()
+    for name in ("10.png", "2.PNG", "sub/3.jpg", ".4.png", "notes.txt"):
+        (tmp_path / name).touch()
+
+    found, left_out = picture_files([tmp_path, Path("given.anything")])
+
+    assert [path.name for path in found] == ["2.PNG", "10.png", "3.jpg", "given.anything"]
+    assert left_out == 2
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty must have pictures \(.bmp, "):
+        picture_files([tmp_path / "empty"])

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.pictures import MAX_PIXELS
 from flyweight.errors import DataError
 from flyweight.inference.pictures import pictures
 from flyweight.inference.prepare import Prepared, as_mnist, prepare
+from flyweight.inference.sheet import sheet_of
 
 PHOTOS = 60
 
@@ -183,3 +184,116 @@ def test_pictures_for_sets_of_handwriting_are_made_like_them():
 
     assert inverted == set(CATALOGUE) - {"fashion-mnist"}
     assert len(inverted) == 5
+
+
+def nearest_digit(found: np.ndarray, digits: np.ndarray) -> int:
+    """Position of the digit that differs least from a prepared image, (1, 28, 28)."""
+    return int(np.abs(digits.astype(float) - found[0]).mean(axis=(1, 2)).argmin())
+
+
+def enlarged(digit: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(255 - digit).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("board", [False, True])
+def test_a_sheet_on_a_table_is_found(digits, board):
+    """Paper on a dark table, turned and off-centre, and a dark board on a light wall give the digit and no warning."""
+    rng, n_sheets, n_recognised = np.random.default_rng(3), 0, 0
+    for number, digit in enumerate(digits[:30]):
+        sheet = Image.new("L", (300, 260), 230)
+        sheet.paste(enlarged(digit, 180).point(lambda value: value * 230 // 255), (60, 40))
+        angle = float(rng.uniform(-12, 12))
+        turned, form = sheet.rotate(angle, expand=True), Image.new("L", sheet.size, 255).rotate(angle, expand=True)
+        photo = Image.new("L", (640, 480), 45)
+        photo.paste(turned, (int(rng.integers(0, 250)), int(rng.integers(0, 110))), form)
+        pixels = np.asarray(photo) + rng.normal(0, 3, (480, 640))
+        pixels = np.clip(255 - pixels if board else pixels, 0, 255).astype(np.uint8)
+
+        (picture,) = pictures(pixels, (1, 28, 28))
+        found = as_mnist(picture)
+
+        n_sheets += "found a sheet in it" in found.notes
+        straight = np.asarray(Image.fromarray(found.image[0]).rotate(-angle))[None]
+        n_recognised += nearest_digit(straight, digits) == number
+        assert found.warnings == ()
+
+    assert n_sheets == 30
+    assert n_recognised >= 27
+
+
+def test_a_thick_digit_is_no_sheet(digits):
+    """Light digits on black and their negatives: a ring, a bar and an 8 have straight or sharp borders too."""
+    n_sheets = 0
+    for digit in digits:
+        light = np.pad(np.asarray(enlarged(digit, 140), dtype=float), 20, constant_values=255)
+        n_sheets += (sheet_of(light) is not None) + (sheet_of(255 - light) is not None)
+
+    assert len(digits) == 200
+    assert n_sheets <= 2
+
+
+def test_a_small_digit_is_cut_out_of_the_picture_itself(digits):
+    """40 pixels of a page of 2,000 x 2,800 give the same image as the same pixels alone."""
+    rng, n_recognised = np.random.default_rng(4), 0
+    for number, digit in enumerate(digits[:20]):
+        page = Image.new("L", (2000, 2800), 255)
+        page.paste(enlarged(digit, 56), (int(rng.integers(100, 1800)), int(rng.integers(100, 2600))))
+        (picture,) = pictures(np.asarray(page), (1, 28, 28))
+        n_recognised += nearest_digit(as_mnist(picture).image, digits) == number
+
+    assert n_recognised >= 19
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_two_thin_strokes_on_a_large_page_are_found(noise):
+    """A 7 of two strokes, 2 pixels wide and 50 high, becomes as bright as the digits of MNIST."""
+    page = Image.new("L", (2000, 2800), 240)
+    ImageDraw.Draw(page).line([(600, 900), (640, 900), (615, 950)], fill=40, width=2)
+    pixels = np.clip(np.asarray(page) + np.random.default_rng(5).normal(0, noise, (2800, 2000)), 0, 255)
+
+    (picture,) = pictures(pixels.astype(np.uint8), (1, 28, 28))
+    found = as_mnist(picture)
+
+    assert found.warnings == ()
+    assert 15 < found.image[0].mean() < 42  # MNIST's sevens: 19 to 42, nine of ten
+    assert (found.image > 200).sum() > 25
+    assert found.image.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("places", "n_things"), [([(40, 60)], 1), ([(40, 60), (240, 70)], 2), ([(30, 20), (230, 20), (130, 200)], 3)]
+)
+def test_things_that_are_apart_are_counted(digits, places, n_things):
+    """A picture of several digits has a warning with their number; the strokes of one digit are one thing."""
+    sheet = Image.new("L", (440, 400), 255)
+    for number, place in enumerate(places):
+        sheet.paste(enlarged(digits[number], 160), place)
+    (picture,) = pictures(np.asarray(sheet), (1, 28, 28))
+
+    found = as_mnist(picture)
+
+    assert found.warnings == (() if n_things == 1 else (f"{n_things} things drawn",))
+
+
+def test_digits_of_one_writer_are_one_thing(digits):
+    """Of 100 digits of MNIST, some with gaps in their strokes, at most one is taken for two."""
+    n_warned = 0
+    for digit in digits[:100]:
+        sheet = Image.new("L", (200, 200), 255)
+        sheet.paste(enlarged(digit, 140), (30, 30))
+        (picture,) = pictures(np.asarray(sheet), (1, 28, 28))
+        n_warned += bool(as_mnist(picture).warnings)
+
+    assert n_warned <= 1
+
+
+def test_a_digit_that_is_cut_off_has_a_warning(digits):
+    """At the edge of the picture, and at the edge of its sheet."""
+    sheet = Image.new("L", (200, 200), 255)
+    sheet.paste(enlarged(digits[0], 160), (100, 20))
+    table = Image.new("L", (400, 400), 30)
+    table.paste(sheet, (100, 100))
+    for photo in (sheet, table):
+        (picture,) = pictures(np.asarray(photo), (1, 28, 28))
+
+        assert "touches the edge" in as_mnist(picture).warnings

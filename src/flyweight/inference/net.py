@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from os import PathLike, sep
@@ -21,7 +21,7 @@ from flyweight import files
 from flyweight.data.batches import normalise
 from flyweight.errors import DataError, NotationError, UsageError, in_one_line
 from flyweight.inference.pictures import Given, pictures
-from flyweight.inference.predict import Prediction, prediction
+from flyweight.inference.predict import Prediction, Unread, prediction
 from flyweight.inference.prepare import Prepared, prepare
 from flyweight.model.build import build
 from flyweight.model.count import count
@@ -38,6 +38,7 @@ BATCH_SIZE: Final = 1000  # as in the evaluation of a run
 # The root mean square of a training image is about 1, of an inverted one of MNIST 2.7, and of an ordinary picture some
 # hundreds for a net that was trained on values 0 and 1.
 FAR_DEVIATIONS: Final = 4.0
+UNSURE_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class TrainedNet:
     """module: in evaluation mode, from (N, *input_shape) float32 to (N, classes) logits.
 
     mean, std: per channel, for pixel values 0 to 1. data: name of the image set that it was trained on. ground, fit:
-    how its pictures were read, as of `Weights`.
+    how its pictures were read, as of `Weights`. unsure_below: a probability that the predictions for nearly all of the
+    run's validation images exceed; 0 if it is unknown.
     """
 
     module: nn.Module
@@ -56,6 +58,7 @@ class TrainedNet:
     data: str
     ground: int = 0
     fit: str = "stretch"
+    unsure_below: float = 0.0
 
     def predict(self, given: Given | Sequence[Given]) -> tuple[Prediction, ...]:
         """Classify one or many pictures: paths, bytes of files, uint8 arrays or PIL images.
@@ -70,16 +73,38 @@ class TrainedNet:
         reading: dict[str, Any] = {"data": self.data, "ground": self.ground, "fit": self.fit}
         prepared = [prepare(one, self.input_shape, **reading) for one in found]
         images = np.stack([one.image for one in prepared])
-        prepared = [_noted(one, far) for one, far in zip(prepared, self._deviations(images), strict=True)]
         rows = self.probabilities(images)
+        prepared = [
+            self._doubted(one, far, float(row.max()))
+            for one, far, row in zip(prepared, self._deviations(images), rows, strict=True)
+        ]
         return tuple(
             prediction(picture, one, row, self.class_names)
             for picture, one, row in zip(found, prepared, rows, strict=True)
         )
 
+    def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Unread]:
+        """Classify picture files in order, one at a time; a file that cannot be read does not end it."""
+        for path in paths:
+            try:
+                yield from self.predict(path)
+            except DataError as error:
+                yield Unread(path=path, fault=str(error))
+
     def _deviations(self, images: NDArray[np.uint8]) -> list[float]:
         """How far each image (N, C, H, W) is from the mean of the training images, in their standard deviations."""
         return self.normalised(torch.from_numpy(images)).square().mean((1, 2, 3)).sqrt().tolist()
+
+    def _doubted(self, prepared: Prepared, deviations: float, probability: float) -> Prepared:
+        """With warnings if the image shows nothing, is far from all that the net was trained on, or is hard to read."""
+        warnings = list(prepared.warnings)
+        if prepared.image.min() == prepared.image.max():
+            warnings.append("nothing in it: all values are equal")
+        elif deviations >= FAR_DEVIATIONS:
+            warnings.append(f"unlike the training images: {deviations:.0f} standard deviations from their mean")
+        elif probability < self.unsure_below:
+            warnings.append(f"unsure: {1 - UNSURE_SHARE:.0%} of the validation images were read with more certainty")
+        return replace(prepared, warnings=tuple(warnings))
 
     @torch.inference_mode()
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -93,16 +118,6 @@ class TrainedNet:
     def normalised(self, images: Tensor) -> Tensor:
         """From (N, C, H, W) uint8 to the float32 input of the module."""
         return normalise(images, mean=self.mean, std=self.std)
-
-
-def _noted(prepared: Prepared, deviations: float) -> Prepared:
-    """With a note if the image is far from all that the net was trained on, or shows nothing."""
-    if prepared.image.min() == prepared.image.max():
-        return replace(prepared, notes=(*prepared.notes, "nothing in it: all values are equal"))
-    if deviations < FAR_DEVIATIONS:
-        return prepared
-    note = f"far from the training images: {deviations:.0f} standard deviations from their mean"
-    return replace(prepared, notes=(*prepared.notes, note))
 
 
 @in_one_line
@@ -138,7 +153,15 @@ def from_run_folder(folder: RunFolder, *, own_code: str | None = None, trust_cod
     folder.verify()
     weights = folder.weights()
     require_same(weights.net, own_code)
-    return _trained(weights, folder.path, trust_code=trust_code)
+    return replace(_trained(weights, folder.path, trust_code=trust_code), unsure_below=_unsure_below(folder))
+
+
+def _unsure_below(folder: RunFolder) -> float:
+    """The probability that all but UNSURE_SHARE of the predictions for the validation images exceed."""
+    if not folder.has("predictions"):
+        return 0.0
+    best = folder.predictions("validation").probabilities.max(axis=1, initial=0)
+    return float(np.quantile(best, UNSURE_SHARE)) if len(best) else 0.0
 
 
 def _from_file(path: Path) -> TrainedNet:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flyweight.data.pictures import opened
-from flyweight.errors import UsageError
+from flyweight.data.folders import natural
+from flyweight.data.pictures import SUFFIXES, opened
+from flyweight.errors import DataError, UsageError
 
 Given: TypeAlias = str | PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
 
@@ -45,6 +46,27 @@ def pictures(given: Given | Sequence[Given], shape: tuple[int, int, int]) -> tup
     if not found:
         raise UsageError("no pictures given, expected at least one.")
     return found
+
+
+def picture_files(given: Iterable[Path]) -> tuple[tuple[Path, ...], int]:
+    """The files that are given and those in folders that are given, in order, and how many others were left out there.
+
+    Raises:
+        DataError: a folder without pictures.
+    """
+    found: list[Path] = []
+    left_out = 0
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        files = [one for one in sorted(path.rglob("*"), key=lambda one: natural(str(one))) if one.is_file()]
+        pictures_in = [one for one in files if one.suffix.lower() in SUFFIXES and not one.name.startswith(".")]
+        if not pictures_in:
+            raise DataError(f"{path} must have pictures ({', '.join(sorted(SUFFIXES))}), found none.")
+        found += pictures_in
+        left_out += len(files) - len(pictures_in)
+    return tuple(found), left_out
 
 
 def _flat(given: Iterable[Given], shape: tuple[int, int, int]) -> Iterator[Given]:

@@ -24,7 +24,8 @@ SHADES: Final = " .:-=+*#%@"
 class Prediction:
     """predicted: name of the most probable class. others: the next two. seen: the input of the net, (C, H, W) uint8.
 
-    path: of the picture; None if it was not given as a file.
+    path: of the picture; None if it was not given as a file. notes: what was done to it. warnings: why the prediction
+    may be wrong.
     """
 
     path: Path | None
@@ -33,6 +34,7 @@ class Prediction:
     others: tuple[tuple[str, float], ...]
     seen: NDArray[np.uint8]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -41,15 +43,46 @@ class Prediction:
             "probability": self.probability,
             "others": dict(self.others),
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
         }
 
-    def as_text(self) -> str:
-        """The predicted class, the next two, and the input of the net as ASCII art."""
+    def as_row(self) -> dict[str, Any]:
+        """The columns of a table of predictions."""
+        nearest = dict(enumerate(self.others, start=2))
+        row = {"path": str(self.path or ""), "predicted": self.predicted, "probability": round(self.probability, 4)}
+        for rank in (2, 3):
+            name, probability = nearest.get(rank, ("", 0.0))
+            row |= {f"predicted_{rank}": name, f"probability_{rank}": round(probability, 4)}
+        return row | {"warnings": ", ".join(self.warnings), "error": ""}
+
+    def as_line(self) -> str:
+        """The predicted class, the next two, and the warnings."""
         others = ", ".join(f"{name} {probability:.1%}" for name, probability in self.others)
-        lines = [f"{self.path or 'picture'}: {self.predicted} ({self.probability:.1%}; then {others})"]
+        line = f"{self.path or 'picture'}: {self.predicted} ({self.probability:.1%}; then {others})"
+        return f"{line}; warning: {', '.join(self.warnings)}" if self.warnings else line
+
+    def as_text(self) -> str:
+        """The line, what was done to the picture, and the input of the net as ASCII art."""
+        lines = [self.as_line()]
         if self.notes:
             lines += textwrap.wrap(", ".join(self.notes), 78, initial_indent="  ", subsequent_indent="  ")
         return "\n".join([*lines, *_ascii_art(self.seen)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A picture file that has no prediction, and why."""
+
+    path: Path
+    fault: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"path": str(self.path), "error": self.fault}
+
+    def as_row(self) -> dict[str, Any]:
+        """The columns of `Prediction.as_row`."""
+        names = ("predicted", "probability", "predicted_2", "probability_2", "predicted_3", "probability_3", "warnings")
+        return {"path": str(self.path), **dict.fromkeys(names), "error": self.fault}
 
 
 def prediction(
@@ -64,6 +97,7 @@ def prediction(
         others=tuple((class_names[other], float(row[other])) for other in others),
         seen=prepared.image,
         notes=prepared.notes,
+        warnings=prepared.warnings,
     )
 
 

@@ -17,27 +17,23 @@ from PIL import Image
 from flyweight.data.catalogue import CATALOGUE
 from flyweight.data.pictures import BLACK, Fit, drawn, fitted, plain_picture
 from flyweight.errors import DataError
+from flyweight.inference.drawing import Grey, drawing_on, resized
 from flyweight.inference.pictures import Picture
 
-Grey = NDArray[np.float64]  # (H, W), 0 black to 255 white
-Mask = NDArray[np.bool_]
-
-WORKING_SIDE: Final = 480  # a larger picture is shrunk to this before the search for ink
 BOX_FRACTION: Final = 20 / 28
-
-# Minimum contrast between ink and paper, in grey levels (of 255) and in standard deviations of the noise of the paper.
-MIN_CONTRAST: Final = 24.0
-MIN_CONTRAST_SIGMAS: Final = 5.0
-# A part belongs to the digit if it has at least this share of the ink of the largest part (as the bar of a 5).
-MIN_PART: Final = 0.08
+MIN_STROKE: Final = 2.0  # width of a stroke in the box, in pixels; the median of MNIST is 2.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The input of the net, `image` (C, H, W) uint8, and notes on what was done to the picture."""
+    """The input of the net, `image` (C, H, W) uint8.
+
+    notes: what was done to the picture. warnings: why the prediction may be wrong.
+    """
 
     image: NDArray[np.uint8]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -83,18 +79,19 @@ def as_mnist(picture: Picture, shape: tuple[int, int, int] = (1, 28, 28)) -> Pre
     ready = _already_prepared(image, shape)
     if ready is not None:
         return ready
-    grey = _shrink(_grey(image))
-    ink, was_inverted = _ink(grey)
-    digit = _digit(ink, picture.name)
-    top, bottom, left, right = _bounds(digit > 0)
-    framed = _framed(digit[top:bottom, left:right], shape[1], shape[2])
+    drawing = drawing_on(_grey(image), picture.name)
+    framed = _framed(_thickened(drawing.ink, _box_side(shape[1], shape[2])), shape[1], shape[2])
+    where = " of the sheet" if drawing.is_on_sheet else ""
     notes = (
         f"read {image.width} x {image.height} pixels",
-        "dark ink on light paper: inverted" if was_inverted else "light ink on a dark background",
-        _size_note(top, bottom, left, right, grey.shape),
+        *(("found a sheet in it",) if drawing.is_on_sheet else ()),
+        "dark ink on light paper: inverted" if drawing.was_inverted else "light ink on a dark background",
+        f"found the digit on {drawing.width:.0%} of the width and {drawing.height:.0%} of the height{where}".replace(
+            "%", " %"
+        ),
         f"scaled into a box of {_box_side(shape[1], shape[2])} pixels and centred by mass",
     )
-    return Prepared(image=_channels(framed, shape[0]), notes=notes)
+    return Prepared(image=_channels(framed, shape[0]), notes=notes, warnings=drawing.warnings)
 
 
 def _already_prepared(picture: Image.Image, shape: tuple[int, int, int]) -> Prepared | None:
@@ -137,150 +134,20 @@ def _stretched(values: Grey) -> Grey:
     return np.asarray((values - low) * (255 / (high - low)) if high > low else np.zeros_like(values))
 
 
-def _shrink(grey: Grey) -> Grey:
-    side = max(grey.shape)
-    if side <= WORKING_SIDE:
-        return grey
-    size = (max(1, round(grey.shape[1] * WORKING_SIDE / side)), max(1, round(grey.shape[0] * WORKING_SIDE / side)))
-    return _resized(grey, size)
-
-
-def _resized(grey: Grey, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.BOX) -> Grey:
-    """Resize to `size` (width, height); the default averages the pixels when shrinking."""
-    return np.asarray(Image.fromarray(grey.astype(np.float32)).resize(size, resampling), dtype=np.float64)
-
-
-def _ink(grey: Grey) -> tuple[Grey, bool]:
-    """The contrast of each pixel with the paper (0 for paper), and whether the ink is darker than the paper.
-
-    Few pixels are ink, so the sign of the third moment around the paper tells whether ink is lighter or darker.
-    """
-    paper = _paper(grey)
-    rest = grey - paper
-    if float((rest**3).sum()) >= 0:
-        return rest, False
-    # Ink and paper get the same light, so a shadow cancels in their ratio, but not in their difference.
-    return np.asarray(-rest * (255 / np.maximum(paper, 32.0))), True
-
-
-def _paper(grey: Grey) -> Grey:
-    """Brightness of the paper at each pixel: a cubic surface, fitted repeatedly until ink has no influence.
-
-    The first fit uses the border, which rarely has ink; then each pixel is weighted by its distance to the surface
-    (Tukey's biweight), so ink is ignored and uneven light is included.
-    """
-    small = _resized(grey, (min(64, grey.shape[1]), min(64, grey.shape[0])))
-    terms = _surface_terms(*small.shape)
-    values = small.ravel()
-    rim = np.ones(small.shape)
-    rim[small.shape[0] // 8 : -(small.shape[0] // 8) or None, small.shape[1] // 8 : -(small.shape[1] // 8) or None] = 0
-    weights = rim.ravel()
-    surface = np.full(values.shape, np.median(values[weights > 0]))
-    weights = _closeness(values - surface, weights > 0) * weights
-    for round_number in range(12):
-        # A plane first: a cubic surface fitted only to the border oscillates in the middle.
-        used = terms[:, : 3 if round_number < 2 else 6 if round_number < 6 else 10]
-        surface = used @ _least_squares(used, values, weights)
-        weights = _closeness(values - surface, weights > 0 if round_number < 1 else np.ones(values.shape, dtype=bool))
-    fit = _surface_terms(*grey.shape) @ _least_squares(terms, values, weights)
-    return np.asarray(np.clip(fit.reshape(grey.shape), 0, 255))
-
-
-def _closeness(residuals: Grey, among: Mask) -> Grey:
-    """Tukey's biweight: 1 on the surface, 0 beyond about five robust standard deviations."""
-    reach = 4.7 * max(_deviation(residuals[among]), 1.0)
-    return np.asarray(np.clip(1 - (residuals / reach) ** 2, 0, None) ** 2)
-
-
-def _deviation(values: Grey) -> float:
-    """A robust standard deviation: the scaled median absolute deviation."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
-
-
-def _surface_terms(height: int, width: int) -> Grey:
-    """The ten monomials up to degree 3 at each pixel's centre, coordinates -1..1: (height * width, 10)."""
-    y, x = np.meshgrid(_coordinates(height), _coordinates(width), indexing="ij")
-    terms = [np.ones_like(x), x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3]
-    return np.stack([term.ravel() for term in terms], axis=1)
-
-
-def _coordinates(n: int) -> Grey:
-    return np.asarray((np.arange(n) + 0.5) * (2 / n) - 1)
-
-
-def _least_squares(terms: Grey, values: Grey, weights: Grey) -> Grey:
-    weighted = terms * weights[:, None]
-    # A trace of ridge: weights may leave fewer pixels than terms.
-    normal = weighted.T @ terms + 1e-6 * np.eye(terms.shape[1])
-    return np.asarray(np.linalg.solve(normal, weighted.T @ values))
-
-
-def _digit(ink: Grey, name: str) -> Grey:
-    """The ink of the digit, 0 to 255, and 0 everywhere else.
-
-    Raises:
-        DataError: nothing stands out from the background.
-    """
-    smooth = _smoothed(ink)
-    noise = _deviation(smooth)
-    strong = smooth > _otsu(smooth)
-    level = float(np.percentile(smooth[strong], 85)) if strong.any() else 0.0
-    if level < max(MIN_CONTRAST, MIN_CONTRAST_SIGMAS * noise):
-        raise DataError(
-            f"{name}: no digit found, since nothing stands out from the background. Give a darker or closer picture."
-        )
-    faintest = max(3.5 * noise, 0.06 * level)
-    kept = _main_parts(smooth > min(faintest, 0.5 * level), smooth, level)
-    # Ink is saturated in MNIST: strokes become 255, their soft edges are scaled in proportion.
-    full = float(np.percentile(smooth[kept & strong], 75))
-    return np.asarray(np.clip(np.where(kept, smooth, 0) * (255 / full), 0, 255))
-
-
-def _smoothed(ink: Grey) -> Grey:
-    """Smooth the noise of paper and sensor; small pictures stay unchanged."""
-    radius = min(ink.shape) / 250
-    if radius < 0.4:
-        return ink
+def _thickened(digit: Grey, box_side: int) -> Grey:
+    """The ink with strokes of at least MIN_STROKE once it is scaled into the box; thin strokes would become faint."""
     from scipy import ndimage  # type: ignore[import-untyped]
 
-    shifted = np.clip(ink + 128, 0, 510).astype(np.float32).astype(np.float64)
-    return np.asarray(ndimage.gaussian_filter(shifted, radius, mode="nearest", truncate=3.0) - 128)
-
-
-def _otsu(values: Grey) -> float:
-    """The threshold between two groups of values with the largest variance between the groups (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=256)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
-    sums = np.cumsum(counts * middles)
-    mean_below = sums[:-1] / np.maximum(below, 1)
-    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    return float(edges[1 + np.argmax(below * above * (mean_below - mean_above) ** 2)])
-
-
-def _main_parts(mask: Mask, ink: Grey, level: float) -> Mask:
-    """The connected parts of `mask` that belong to the digit: with a strong stroke, and not too small."""
-    from scipy import ndimage
-
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))  # corners touch too
-    mass = np.bincount(labels[mask], weights=ink[mask], minlength=n + 1)
-    has_stroke = np.zeros(n + 1, dtype=bool)
-    has_stroke[labels[mask & (ink > 0.5 * level)]] = True
-    is_kept = has_stroke & (mass >= MIN_PART * np.where(has_stroke, mass, 0).max())
-    return np.asarray(is_kept[labels])
-
-
-def _bounds(mask: Mask) -> tuple[int, int, int, int]:
-    """The bounding box: top, bottom, left, right; bottom and right are exclusive."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _size_note(top: int, bottom: int, left: int, right: int, size: tuple[int, ...]) -> str:
-    height, width = size
-    across, down = 100 * (right - left) / width, 100 * (bottom - top) / height
-    return f"found the digit on {across:.0f} % of the width and {down:.0f} % of the height"
+    padded = np.pad(digit, 1)
+    # In a stroke the distance to its edge is a quarter of its width on average; the pixel itself counts as a half.
+    inside = ndimage.distance_transform_edt(padded > 127)
+    width = 4 * float(inside[inside > 0].mean() - 0.5) if inside.any() else 0.0
+    missing = MIN_STROKE * max(digit.shape) / box_side - width
+    if missing < 0.5:
+        return digit
+    reach = int(np.ceil(missing / 2))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(ndimage.grey_dilation(np.pad(digit, reach), footprint=y * y + x * x <= (missing / 2 + 0.25) ** 2))
 
 
 def _framed(digit: Grey, height: int, width: int) -> NDArray[np.uint8]:
@@ -288,7 +155,7 @@ def _framed(digit: Grey, height: int, width: int) -> NDArray[np.uint8]:
     side = _box_side(height, width)
     scale = side / max(digit.shape)
     size = (max(1, round(digit.shape[1] * scale)), max(1, round(digit.shape[0] * scale)))
-    small = _resized(digit, size, Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC)
+    small = resized(digit, size, Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC)
     frame = np.zeros((height, width))
     top, left = (
         # MNIST rounds to whole pixels around index side / 2; an asymmetric digit stays inside the frame.
