@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types wheel bench fault-bench journeys clean
+.PHONY: help train test lint types wheel page bench fault-bench journeys clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -21,6 +21,10 @@ lint: $(VENV)/.developed  ## check style and format
 
 types: $(VENV)/.developed  ## check types
 	$(BIN)/mypy
+
+page: $(VENV)/.developed  ## test the web page with types, format and accessibility; needs npm and chromium
+	npm install --no-save --no-audit --no-fund typescript@5 prettier@3 axe-core@4
+	$(BIN)/python -m pytest tests/page $(ARGS)
 
 wheel: $(VENV)/.developed  ## build a wheel into dist/
 	$(BIN)/python -m build --wheel

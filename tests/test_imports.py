@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "experiment": {"files", "errors", "model", "recipe", "data", "records", "train"},
     "execute": {"errors", "model", "recipe", "data", "records", "train", "experiment"},
     "export": {"tables", "files", "errors", "model", "recipe", "data", "records", "evidence", "experiment"},
+    "page": {"files", "errors", "model", "recipe", "data", "records", "evidence", "experiment", "export"},
     "studies": {"tables", "errors", "recipe", "data", "records", "train", "evidence", "experiment", "execute"},
     "reproductions": {
         "tables",
@@ -109,6 +110,7 @@ ROOMS: dict[str, set[str]] = {
         "inference",
         "kernels",
         "model",
+        "page",
         "recipe",
         "data",
         "records",

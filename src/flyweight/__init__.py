@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from flyweight.model.cost import Cost as Cost
     from flyweight.model.count import count as count
     from flyweight.model.edits import edits as edits
+    from flyweight.page.write import write_page as write_page
     from flyweight.recipe import Recipe as Recipe
     from flyweight.recipe import load as _load_recipe
     from flyweight.records.record import RunRecord as RunRecord
@@ -109,6 +110,7 @@ _HOMES = {
     "until_sure": "flyweight.studies.until_sure",
     "write_comparison": "flyweight.report.comparison.page",
     "write_journal": "flyweight.report.journal.page",
+    "write_page": "flyweight.page.write",
     "write_report": "flyweight.report.run.page",
     "write_table": "flyweight.trackers",
 }

@@ -25,6 +25,7 @@ from flyweight.cli.doctor.command import doctor
 from flyweight.cli.journal import journal
 from flyweight.cli.journey import journey
 from flyweight.cli.output import talk
+from flyweight.cli.page import page
 from flyweight.cli.predict import predict
 from flyweight.cli.recipes import copy, recipes
 from flyweight.cli.runs import report, rm, runs
@@ -51,6 +52,7 @@ VERBS: Final[dict[str, Any]] = {
     "journal": journal,
     "journey": journey,
     "predict": predict,
+    "page": page,
     "sync": sync,
     "bench": bench,
 }

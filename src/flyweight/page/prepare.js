@@ -1,0 +1,595 @@
+// A picture made ready for the net, as flyweight.inference.prepare does it: same pixels in, same 28 x 28 out.
+// Every step has the name that it has there. Numbers are float64, as in numpy; PIL keeps float32 between its passes.
+"use strict";
+
+/** @typedef {{width: number, height: number, values: Float64Array}} Grey 0 black to 255 white, row by row */
+/** @typedef {{width: number, height: number, data: ArrayLike<number>}} Rgba four bytes a pixel, as a canvas gives it */
+/**
+ * @typedef {object} Prepared
+ * @property {Uint8Array | null} image height x width values; null where nothing was found
+ * @property {{top: number, left: number, width: number, height: number} | null} box of the digit, in working pixels
+ * @property {number} parts how many separate things of similar size were found
+ * @property {string[]} notes
+ */
+
+const WORKING_SIDE = 480;
+const MIN_CONTRAST = 24;
+const MIN_CONTRAST_SIGMAS = 5;
+const MIN_PART = 0.08;
+// Two things: each has at least this share of the ink of the largest, and none is above or below the other.
+const SECOND_THING = 0.35;
+
+/** Round half to even, as Python and numpy do. @param {number} value */
+function roundEven(value) {
+  const low = Math.floor(value);
+  const rest = value - low;
+  return rest < 0.5 || (rest === 0.5 && low % 2 === 0) ? low : low + 1;
+}
+
+/** @param {number} width @param {number} height @returns {Grey} */
+function emptyGrey(width, height) {
+  return { width, height, values: new Float64Array(width * height) };
+}
+
+/**
+ * The digit on a picture as light on dark, in its box, with its centre of mass in the middle.
+ * @param {Rgba} picture
+ * @param {number} height of the net's input
+ * @param {number} width of the net's input
+ * @returns {Prepared}
+ */
+function prepareDigit(picture, height, width) {
+  if (Math.min(picture.width, picture.height) < 5) return nothingFound();
+  const ready = alreadyPrepared(picture, height, width);
+  if (ready) return { image: ready, box: null, parts: 1, notes: ["unchanged: already like MNIST"] };
+  const grey = shrink(greyOf(picture));
+  const { ink, wasInverted } = inkOf(grey);
+  const found = digitOf(ink);
+  if (!found) return nothingFound();
+  const [top, bottom, left, right] = boundsOf(found.digit);
+  const image = framed(cropped(found.digit, top, bottom, left, right), height, width);
+  const notes = [wasInverted ? "dark ink on light paper: inverted" : "light ink on a dark background"];
+  return { image, box: { top, left, width: right - left, height: bottom - top }, parts: found.things, notes };
+}
+
+/** @returns {Prepared} */
+function nothingFound() {
+  return { image: null, box: null, parts: 0, notes: ["nothing stands out from the background"] };
+}
+
+/**
+ * A picture resized to the input of a net that is not of handwriting, by averaging; channels last.
+ * @param {Rgba} picture @param {number} height @param {number} width @param {number} channels
+ */
+function resizeOnly(picture, height, width, channels) {
+  const planes = channels === 1 ? [greyOf(picture)] : [0, 1, 2].map((plane) => planeOf(picture, plane));
+  const image = new Uint8Array(height * width * channels);
+  planes.forEach((plane, channel) => {
+    const small = resized(plane, width, height, bicubicFilter);
+    small.values.forEach((value, at) => {
+      image[at * channels + channel] = Math.min(255, Math.max(0, roundEven(value)));
+    });
+  });
+  return image;
+}
+
+/** One colour of a picture on black. @param {Rgba} picture @param {number} plane @returns {Grey} */
+function planeOf(picture, plane) {
+  const found = emptyGrey(picture.width, picture.height);
+  for (let at = 0; at < found.values.length; at++)
+    found.values[at] = (picture.data[4 * at + plane] * picture.data[4 * at + 3]) / 255;
+  return found;
+}
+
+/** @param {Rgba} picture @param {number} height @param {number} width @returns {Uint8Array | null} */
+function alreadyPrepared(picture, height, width) {
+  if (picture.width !== width || picture.height !== height) return null;
+  const grey = Uint8Array.from(luminance(picture));
+  for (let at = 0; at < grey.length; at++) if (picture.data[4 * at + 3] !== 255) return null;
+  const border = [];
+  for (let x = 0; x < width; x++) border.push(grey[x], grey[(height - 1) * width + x]);
+  for (let y = 0; y < height; y++) border.push(grey[y * width], grey[y * width + width - 1]);
+  const ground = median(Float64Array.from(border));
+  if (ground > 4 && ground < 251) return null;
+  if (ground >= 251) grey.forEach((value, at) => (grey[at] = 255 - value));
+  const [row, column] = centreOf({ width, height, values: Float64Array.from(grey) });
+  const isCentred = Math.abs(row - height / 2) < 0.75 && Math.abs(column - width / 2) < 0.75;
+  return isCentred && Math.max(...grey) >= 128 ? grey : null;
+}
+
+/** Luminance of each pixel in whole numbers, as PIL weighs the colours. @param {Rgba} picture */
+function luminance({ width, height, data }) {
+  const values = new Float64Array(width * height);
+  for (let at = 0; at < values.length; at++)
+    values[at] = (data[4 * at] * 19595 + data[4 * at + 1] * 38470 + data[4 * at + 2] * 7471 + 0x8000) >> 16;
+  return values;
+}
+
+/** Luminance; transparent pixels become a background with contrast to the drawn ones. @param {Rgba} picture @returns {Grey} */
+function greyOf(picture) {
+  const { width, height, data } = picture;
+  const values = luminance(picture);
+  let drawn = 0;
+  let alphas = 0;
+  for (let at = 0; at < values.length; at++) {
+    const alpha = data[4 * at + 3] / 255;
+    drawn += values[at] * alpha;
+    alphas += alpha;
+  }
+  if (alphas === values.length) return { width, height, values };
+  const ground = alphas === 0 || drawn < 128 * alphas ? 255 : 0;
+  for (let at = 0; at < values.length; at++) {
+    const alpha = data[4 * at + 3] / 255;
+    values[at] = values[at] * alpha + ground * (1 - alpha);
+  }
+  return { width, height, values };
+}
+
+/** @param {Grey} grey @returns {Grey} */
+function shrink(grey) {
+  const side = Math.max(grey.width, grey.height);
+  if (side <= WORKING_SIDE) return grey;
+  const width = Math.max(1, roundEven((grey.width * WORKING_SIDE) / side));
+  return resized(grey, width, Math.max(1, roundEven((grey.height * WORKING_SIDE) / side)), boxFilter);
+}
+
+/** @typedef {{support: number, weight: (x: number) => number}} Filter */
+
+/** @type {Filter} */
+const boxFilter = { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
+/** @type {Filter} */
+const bicubicFilter = {
+  support: 2,
+  weight: (x) => {
+    const far = Math.abs(x);
+    if (far < 1) return (1.5 * far - 2.5) * far * far + 1;
+    return far < 2 ? (((far - 5) * far + 8) * far - 4) * -0.5 : 0;
+  },
+};
+
+/** @param {Grey} grey @param {number} width @param {number} height @param {Filter} filter @returns {Grey} */
+function resized(grey, width, height, filter) {
+  const values = new Float64Array(new Float32Array(grey.values));
+  const wide =
+    width === grey.width ? values : resizedAlong(values, grey.height, grey.width, grey.width, 1, width, width, filter);
+  if (height === grey.height) return { width, height, values: wide };
+  return { width, height, values: resizedAlong(wide, width, 1, grey.height, width, height, 1, filter) };
+}
+
+/**
+ * One pass: `lines` lines of `side` values become lines of `newSide` values.
+ * @param {Float64Array} values
+ * @param {number} lines
+ * @param {number} lineStep from a line to the next
+ * @param {number} side
+ * @param {number} step from a value of a line to the next
+ * @param {number} newSide
+ * @param {number} newLineStep
+ * @param {Filter} filter
+ */
+function resizedAlong(values, lines, lineStep, side, step, newSide, newLineStep, filter) {
+  const found = new Float64Array(lines * newSide);
+  const newStep = newLineStep === 1 ? lines : 1;
+  const scale = side / newSide;
+  const widened = Math.max(scale, 1);
+  for (let at = 0; at < newSide; at++) {
+    const centre = (at + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(centre - filter.support * widened + 0.5));
+    const last = Math.min(side, Math.trunc(centre + filter.support * widened + 0.5));
+    const weights = [];
+    let sum = 0;
+    for (let from = first; from < last; from++) {
+      const weight = filter.weight((from - centre + 0.5) * (1 / widened));
+      weights.push(weight);
+      sum += weight;
+    }
+    for (let k = 0; k < weights.length; k++) weights[k] /= sum;
+    for (let line = 0; line < lines; line++) {
+      let total = 0;
+      for (let k = 0, from = line * lineStep + first * step; k < weights.length; k++, from += step)
+        total += values[from] * weights[k];
+      found[line * newLineStep + at * newStep] = Math.fround(total);
+    }
+  }
+  return found;
+}
+
+/** Contrast with the paper, and whether the ink is darker than the paper. @param {Grey} grey */
+function inkOf(grey) {
+  const paper = paperOf(grey);
+  const { width, height } = grey;
+  const ink = emptyGrey(width, height);
+  let third = 0;
+  for (let at = 0; at < paper.length; at++) {
+    const rest = grey.values[at] - paper[at];
+    ink.values[at] = rest;
+    third += rest * rest * rest;
+  }
+  if (third >= 0) return { ink, wasInverted: false };
+  for (let at = 0; at < paper.length; at++) ink.values[at] *= -255 / Math.max(paper[at], 32);
+  return { ink, wasInverted: true };
+}
+
+/** Brightness of the paper at each pixel: a cubic surface, fitted until ink has no influence. @param {Grey} grey */
+function paperOf(grey) {
+  const small = resized(grey, Math.min(64, grey.width), Math.min(64, grey.height), boxFilter);
+  const values = small.values;
+  const terms = surfaceTerms(small.width, small.height);
+  const isRim = rimOf(small.width, small.height);
+  const onRim = values.filter((_, at) => isRim[at]);
+  /** @type {Float64Array} */
+  let surface = new Float64Array(values.length).fill(median(onRim));
+  let weights = closeness(values, surface, isRim);
+  weights.forEach((weight, at) => (weights[at] = weight * isRim[at]));
+  for (let round = 0; round < 12; round++) {
+    const used = round < 2 ? 3 : round < 6 ? 6 : 10;
+    surface = surfaceOf(terms, leastSquares(terms, used, values, weights));
+    const among = round < 1 ? weights.map((weight) => (weight > 0 ? 1 : 0)) : null;
+    weights = closeness(values, surface, among);
+  }
+  const solution = leastSquares(terms, 10, values, weights);
+  const sameSize = small.width === grey.width && small.height === grey.height;
+  const fit = surfaceOf(sameSize ? terms : surfaceTerms(grey.width, grey.height), solution);
+  for (let at = 0; at < fit.length; at++) fit[at] = Math.min(255, Math.max(0, fit[at]));
+  return fit;
+}
+
+/** 1 on an outer eighth of the picture. @param {number} width @param {number} height */
+function rimOf(width, height) {
+  const found = new Float64Array(width * height).fill(1);
+  const down = Math.floor(height / 8);
+  const across = Math.floor(width / 8);
+  for (let y = down; y < height - down; y++) for (let x = across; x < width - across; x++) found[y * width + x] = 0;
+  return found;
+}
+
+/**
+ * Tukey's biweight: 1 on the surface, 0 beyond about five robust deviations.
+ * @param {Float64Array} values @param {Float64Array} surface @param {Float64Array | null} among
+ */
+function closeness(values, surface, among) {
+  const residuals = new Float64Array(values.length);
+  for (let at = 0; at < values.length; at++) residuals[at] = values[at] - surface[at];
+  const reach = 4.7 * Math.max(deviation(among ? residuals.filter((_, at) => among[at] > 0) : residuals), 1);
+  for (let at = 0; at < values.length; at++) {
+    const near = Math.max(0, 1 - (residuals[at] / reach) * (residuals[at] / reach));
+    residuals[at] = near * near;
+  }
+  return residuals;
+}
+
+/** The scaled median absolute deviation. @param {Float64Array} values */
+function deviation(values) {
+  const middle = median(values);
+  const far = new Float64Array(values.length);
+  for (let at = 0; at < values.length; at++) far[at] = Math.abs(values[at] - middle);
+  return 1.4826 * median(far);
+}
+
+/** @type {Map<string, Float64Array[]>} */
+const surfaces = new Map();
+
+/** The ten monomials up to degree 3 at each pixel's centre. @param {number} width @param {number} height */
+function surfaceTerms(width, height) {
+  const key = `${width} ${height}`;
+  const known = surfaces.get(key);
+  if (known) return known;
+  const terms = Array.from({ length: 10 }, () => new Float64Array(width * height));
+  for (let row = 0, at = 0; row < height; row++)
+    for (let column = 0; column < width; column++, at++) {
+      const y = (row + 0.5) * (2 / height) - 1;
+      const x = (column + 0.5) * (2 / width) - 1;
+      const monomials = [1, x, y, x * x, x * y, y * y, x ** 3, x * x * y, x * y * y, y ** 3];
+      for (let term = 0; term < 10; term++) terms[term][at] = monomials[term];
+    }
+  if (surfaces.size > 8) surfaces.clear();
+  surfaces.set(key, terms);
+  return terms;
+}
+
+/** @param {Float64Array[]} terms @param {number[]} solution */
+function surfaceOf(terms, solution) {
+  const found = new Float64Array(terms[0].length);
+  solution.forEach((factor, term) => {
+    const values = terms[term];
+    for (let at = 0; at < found.length; at++) found[at] += values[at] * factor;
+  });
+  return found;
+}
+
+/** @param {Float64Array[]} terms @param {number} used @param {Float64Array} values @param {Float64Array} weights */
+function leastSquares(terms, used, values, weights) {
+  const rows = Array.from({ length: used }, () => new Float64Array(used + 1));
+  const weighted = new Float64Array(values.length);
+  const n = values.length;
+  for (let i = 0; i < used; i++) {
+    const term = terms[i];
+    for (let at = 0; at < n; at++) weighted[at] = term[at] * weights[at];
+    for (let j = i; j <= used; j++) {
+      const other = j === used ? values : terms[j];
+      let sum = 0;
+      for (let at = 0; at < n; at++) sum += weighted[at] * other[at];
+      rows[i][j] = sum;
+      if (j < used) rows[j][i] = sum;
+    }
+  }
+  for (let i = 0; i < used; i++) rows[i][i] += 1e-6;
+  return solved(rows);
+}
+
+/** Gaussian elimination; each row ends with its right side. @param {Float64Array[]} rows */
+function solved(rows) {
+  const n = rows.length;
+  for (let i = 0; i < n; i++) {
+    let best = i;
+    for (let k = i + 1; k < n; k++) if (Math.abs(rows[k][i]) > Math.abs(rows[best][i])) best = k;
+    [rows[i], rows[best]] = [rows[best], rows[i]];
+    for (let k = i + 1; k < n; k++) {
+      const factor = rows[k][i] / rows[i][i];
+      for (let j = i; j <= n; j++) rows[k][j] -= factor * rows[i][j];
+    }
+  }
+  const found = new Array(n).fill(0);
+  for (let i = n - 1; i >= 0; i--) {
+    let rest = rows[i][n];
+    for (let j = i + 1; j < n; j++) rest -= rows[i][j] * found[j];
+    found[i] = rest / rows[i][i];
+  }
+  return found;
+}
+
+/** The ink of the digit, 0 to 255, and 0 elsewhere; null where nothing stands out. @param {Grey} ink */
+function digitOf(ink) {
+  const smooth = smoothed(ink);
+  const values = smooth.values;
+  const noise = deviation(values);
+  const threshold = otsu(values);
+  const strong = above(values, threshold, null);
+  const level = strong.length ? percentile(strong, 85) : 0;
+  if (level < Math.max(MIN_CONTRAST, MIN_CONTRAST_SIGMAS * noise)) return null;
+  const faintest = Math.min(Math.max(3.5 * noise, 0.06 * level), 0.5 * level);
+  const { kept, things } = mainParts(smooth, faintest, level);
+  const full = percentile(above(values, threshold, kept), 75);
+  const digit = emptyGrey(ink.width, ink.height);
+  for (let at = 0; at < values.length; at++)
+    if (kept[at]) digit.values[at] = Math.min(255, Math.max(0, values[at] * (255 / full)));
+  return { digit, things };
+}
+
+/** The values above a threshold. @param {Float64Array} values @param {number} threshold @param {Uint8Array | null} among */
+function above(values, threshold, among) {
+  const found = new Float64Array(values.length);
+  let n = 0;
+  for (let at = 0; at < values.length; at++)
+    if (values[at] > threshold && (!among || among[at])) found[n++] = values[at];
+  return found.subarray(0, n);
+}
+
+/** Smooth the noise of paper and sensor; small pictures stay as they are. @param {Grey} ink @returns {Grey} */
+function smoothed(ink) {
+  const { width, height } = ink;
+  const sigma = Math.min(width, height) / 250;
+  if (sigma < 0.4) return ink;
+  const reach = Math.trunc(3 * sigma + 0.5);
+  const kernel = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp((-0.5 * (i - reach) ** 2) / sigma ** 2));
+  const sum = kernel.reduce((a, b) => a + b, 0);
+  const shifted = new Float64Array(ink.values.length);
+  for (let at = 0; at < shifted.length; at++)
+    shifted[at] = Math.fround(Math.min(510, Math.max(0, ink.values[at] + 128)));
+  const down = blurredAlong(shifted, kernel, sum, width, 1, height, width);
+  const both = blurredAlong(down, kernel, sum, height, width, width, 1);
+  for (let at = 0; at < both.length; at++) both[at] -= 128;
+  return { width, height, values: both };
+}
+
+/**
+ * @param {Float64Array} values @param {number[]} kernel @param {number} sum
+ * @param {number} lines @param {number} lineStep @param {number} side @param {number} step
+ */
+function blurredAlong(values, kernel, sum, lines, lineStep, side, step) {
+  const found = new Float64Array(values.length);
+  const reach = (kernel.length - 1) / 2;
+  const weights = kernel.map((weight) => weight / sum);
+  const padded = new Float64Array(side + 2 * reach);
+  for (let line = 0; line < lines; line++) {
+    const start = line * lineStep;
+    for (let at = 0; at < padded.length; at++)
+      padded[at] = values[start + Math.min(side - 1, Math.max(0, at - reach)) * step];
+    for (let at = 0; at < side; at++) {
+      let total = padded[at + reach] * weights[reach];
+      for (let k = 0; k < reach; k++) total += (padded[at + k] + padded[at + 2 * reach - k]) * weights[k];
+      found[start + at * step] = total;
+    }
+  }
+  return found;
+}
+
+/** The threshold between two groups of values with the largest variance between them. @param {Float64Array} values */
+function otsu(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] < low) low = values[at];
+    if (values[at] > high) high = values[at];
+  }
+  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  const bins = 256;
+  const edges = Array.from({ length: bins + 1 }, (_, i) => (i === bins ? high : low + i * ((high - low) / bins)));
+  const counts = new Float64Array(bins);
+  for (let at = 0; at < values.length; at++) {
+    const value = values[at];
+    let bin = Math.min(bins - 1, Math.trunc(((value - low) / (high - low)) * bins));
+    if (value < edges[bin]) bin--;
+    else if (bin < bins - 1 && value >= edges[bin + 1]) bin++;
+    counts[bin]++;
+  }
+  const middles = counts.map((_, i) => (edges[i] + edges[i + 1]) / 2);
+  let total = 0;
+  for (let i = 0; i < bins; i++) total += counts[i] * middles[i];
+  let below = 0;
+  let sum = 0;
+  let best = -1;
+  let found = 0;
+  for (let i = 0; i < bins - 1; i++) {
+    below += counts[i];
+    sum += counts[i] * middles[i];
+    const above = values.length - below;
+    const apart = sum / Math.max(below, 1) - (total - sum) / Math.max(above, 1);
+    const between = below * above * apart * apart;
+    if (between > best) [best, found] = [between, edges[1 + i]];
+  }
+  return found;
+}
+
+/**
+ * The connected parts that belong to the digit: with a strong stroke, and not too small; corners touch too.
+ * @param {Grey} ink @param {number} faintest @param {number} level
+ */
+function mainParts(ink, faintest, level) {
+  const { width, height, values } = ink;
+  const labels = new Int32Array(values.length);
+  /** @type {{mass: number, isStrong: boolean, left: number, right: number}[]} */
+  const parts = [{ mass: 0, isStrong: false, left: 0, right: 0 }];
+  const waiting = [];
+  for (let start = 0; start < values.length; start++) {
+    if (labels[start] || values[start] <= faintest) continue;
+    const part = { mass: 0, isStrong: false, left: width, right: -1 };
+    labels[start] = parts.length;
+    waiting.push(start);
+    while (waiting.length) {
+      const at = /** @type {number} */ (waiting.pop());
+      const y = Math.floor(at / width);
+      const x = at - y * width;
+      part.mass += values[at];
+      part.isStrong ||= values[at] > 0.5 * level;
+      part.left = Math.min(part.left, x);
+      part.right = Math.max(part.right, x);
+      for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++)
+        for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
+          const other = row * width + column;
+          if (labels[other] || values[other] <= faintest) continue;
+          labels[other] = parts.length;
+          waiting.push(other);
+        }
+    }
+    parts.push(part);
+  }
+  const most = Math.max(...parts.map((part) => (part.isStrong ? part.mass : 0)));
+  const isKept = parts.map((part) => part.isStrong && part.mass >= MIN_PART * most);
+  const large = parts.filter((part, i) => isKept[i] && part.mass >= SECOND_THING * most);
+  large.sort((one, other) => one.left - other.left);
+  let things = 0;
+  let reach = -1;
+  for (const part of large) {
+    if (part.left > reach) things++;
+    reach = Math.max(reach, part.right);
+  }
+  const kept = new Uint8Array(labels.length);
+  for (let at = 0; at < labels.length; at++) if (isKept[labels[at]]) kept[at] = 1;
+  return { kept, things };
+}
+
+/** Top, bottom, left, right of what is not 0; bottom and right are exclusive. @param {Grey} grey */
+function boundsOf({ width, height, values }) {
+  let [top, bottom, left, right] = [height, 0, width, 0];
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++, at++)
+      if (values[at] > 0) {
+        top = Math.min(top, y);
+        bottom = Math.max(bottom, y + 1);
+        left = Math.min(left, x);
+        right = Math.max(right, x + 1);
+      }
+  return [top, bottom, left, right];
+}
+
+/** @param {Grey} grey @param {number} top @param {number} bottom @param {number} left @param {number} right @returns {Grey} */
+function cropped(grey, top, bottom, left, right) {
+  const found = emptyGrey(right - left, bottom - top);
+  for (let y = top; y < bottom; y++)
+    found.values.set(grey.values.subarray(y * grey.width + left, y * grey.width + right), (y - top) * found.width);
+  return found;
+}
+
+/** The digit scaled into its box, in a black frame with its centre of mass in the middle. @param {Grey} digit @param {number} height @param {number} width */
+function framed(digit, height, width) {
+  const side = Math.max(1, roundEven((20 / 28) * Math.min(height, width)));
+  const scale = side / Math.max(digit.width, digit.height);
+  const small = resized(
+    digit,
+    Math.max(1, roundEven(digit.width * scale)),
+    Math.max(1, roundEven(digit.height * scale)),
+    scale <= 1 ? boxFilter : bicubicFilter,
+  );
+  const [row, column] = centreOf(small);
+  const place = (/** @type {number} */ at, /** @type {number} */ full, /** @type {number} */ part) =>
+    Math.min(full - part, Math.max(0, Math.floor(full / 2 + 0.5 - at)));
+  const top = place(row, height, small.height);
+  const left = place(column, width, small.width);
+  const image = new Uint8Array(height * width);
+  for (let y = 0; y < small.height; y++)
+    for (let x = 0; x < small.width; x++)
+      image[(top + y) * width + left + x] = Math.min(255, Math.max(0, roundEven(small.values[y * small.width + x])));
+  return image;
+}
+
+/** Row and column of the centre of mass; the middle of an image without mass. @param {Grey} grey */
+function centreOf({ width, height, values }) {
+  let [mass, rows, columns] = [0, 0, 0];
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++, at++) {
+      const value = Math.max(0, values[at]);
+      mass += value;
+      rows += value * y;
+      columns += value * x;
+    }
+  return mass ? [rows / mass, columns / mass] : [height / 2, width / 2];
+}
+
+/** @param {Float64Array} values */
+function median(values) {
+  const copy = Float64Array.from(values);
+  const half = copy.length >> 1;
+  const upper = nthSmallest(copy, half);
+  if (copy.length % 2) return upper;
+  let lower = -Infinity; // after the selection, all before it are no larger
+  for (let at = 0; at < half; at++) if (copy[at] > lower) lower = copy[at];
+  return (lower + upper) / 2;
+}
+
+/** Between the two nearest values, as numpy does by default. @param {Float64Array} values @param {number} percent */
+function percentile(values, percent) {
+  const place = (values.length - 1) * (percent / 100);
+  const first = Math.floor(place);
+  const copy = Float64Array.from(values);
+  const low = nthSmallest(copy, first);
+  if (first + 1 >= copy.length) return low;
+  let high = Infinity;
+  for (let at = first + 1; at < copy.length; at++) if (copy[at] < high) high = copy[at];
+  const share = place - first;
+  return share < 0.5 ? low + (high - low) * share : high - (high - low) * (1 - share);
+}
+
+/** Hoare's selection; the array is reordered around the result. @param {Float64Array} values @param {number} n */
+function nthSmallest(values, n) {
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const pivot = values[(low + high) >> 1];
+    let i = low;
+    let j = high;
+    while (i <= j) {
+      while (values[i] < pivot) i++;
+      while (values[j] > pivot) j--;
+      if (i <= j) {
+        const swapped = values[i];
+        values[i++] = values[j];
+        values[j--] = swapped;
+      }
+    }
+    if (n <= j) high = j;
+    else if (n >= i) low = i;
+    else break;
+  }
+  return values[n];
+}

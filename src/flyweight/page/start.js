@@ -1,0 +1,4 @@
+// The last script of the page: everything is defined and every element is there.
+"use strict";
+
+start();
