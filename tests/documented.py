@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import uuid
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import pytest
 from PIL import Image
 
 from flyweight.cli.app import run
+from flyweight.execute.process_executor import Processes
+from flyweight.model.budget import Budget
 from flyweight.records.store import Store
 from flyweight.reproductions import replay as journeys
+from flyweight.search.searching import SearchRequest, search
 from forked import ForkedCommand
 from tiny import write_recipe
 
@@ -52,6 +56,7 @@ def set_stage(folder: Path) -> None:
         assert run(["train", "own/20k-fast", *short]) == 0
         assert run(["copy", "own/20k-fast", "mine.toml"]) == 0
         ids = {record.name: record.id for record in Store.open().runs()}
+        stopped_search(folder / FEW)
     results = {"own/20k-fast": ids["own/20k-fast"], "own/8k": ids["eight"], "mine.toml": ids["mine"]}
     (folder / RESULTS).write_text(json.dumps(results))
     shutil.copytree(JOURNEYS, folder / "docs" / "journeys", dirs_exist_ok=True)
@@ -81,6 +86,25 @@ def interrupted(recipe: str) -> None:
     assert process.returncode == 143
 
 
+def stopped_search(images: Path) -> None:
+    """A search "search-1" that was stopped before its first trial, and would end after it."""
+    store = Store.open()
+    overrides = (f"data.name={images}", "data.validation=200")
+    request = SearchRequest(
+        budget=Budget(params=1_000),
+        minutes=60,
+        name="search-1",
+        overrides=overrides,
+        epochs=1,
+        n_seeds=1,
+        workers=1,
+        max_trials=1,
+    )
+    executor = Processes(device="cpu", at_once=1)
+    found = search(request, store=store, executor=executor, should_stop=lambda: bool(store.searches.names()))
+    assert found is None
+
+
 def made_short(arguments: list[str], folder: Path) -> list[str]:
     """The same command on the stage: few seeds of a few images, results named by the runs that stand for them."""
     verb = arguments[0]
@@ -99,6 +123,12 @@ def made_short(arguments: list[str], folder: Path) -> list[str]:
         runs = json.loads((folder / RESULTS).read_text())
         limit = [] if "--until-sure" not in arguments or "--max-seeds" in arguments else ["--max-seeds", "3"]
         return [*(runs.get(word, word) for word in with_value(arguments, "--max-seeds", "3")), *limit]
+    if verb == "search" and arguments[1].startswith("--"):
+        arguments = with_value(with_value(arguments, "--minutes", "60"), "--data", str(folder / FEW))
+        if "--resume" in arguments:
+            return arguments
+        short = ["--trials", "1", "--epochs", "1", "--seeds", "1", "--at-once", "1", "--name", f"n{uuid.uuid4().hex}"]
+        return [*arguments, *short, *on_few_images(folder)]
     return arguments
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # What these print depends on the machine, the hour, or how long they train.
-UNSTEADY = {"train", "report", "runs", "predict", "page", "compare", "journal", "journey"}
+UNSTEADY = {"train", "report", "runs", "predict", "page", "compare", "journal", "journey", "search"}
 
 
 @dataclass(frozen=True)

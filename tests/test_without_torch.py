@@ -71,6 +71,7 @@ WORK = (
     "doctor C",
     "doctor --code loop.py",
     "sync tensorboard",
+    "search show",
     "rm B --yes",
 )
 NEED_TORCH = (
@@ -84,6 +85,7 @@ NEED_TORCH = (
     "doctor own/8k --lr",
     "compare tiny.toml other.toml --until-sure",
     "journey run 003 17",
+    "search --budget 1k --minutes 1",
     "bench predict --quick",
 )
 READ = {

@@ -24,6 +24,7 @@ BELOW: Final[Mapping[str, tuple[str, ...]]] = {
     "journal": ("", "note"),
     "journey": ("", "show", "run", "verify", "report", "import"),
     "data": ("",),
+    "search": ("", "show", "rm"),
 }
 LEFT_OUT: Final = ("bench", "sync")
 

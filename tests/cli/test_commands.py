@@ -26,12 +26,16 @@ from flyweight.cli.journey import import_table, list_journeys, verify
 from flyweight.cli.journey import report as report_journeys
 from flyweight.cli.journey import run as run_journey
 from flyweight.cli.journey import show as show_journey
+from flyweight.cli.search import rm as remove_search
+from flyweight.cli.search import show as show_search
+from flyweight.cli.search import start as start_search
 from flyweight.errors import EXIT_CODES
 from flyweight.model.notation import EXAMPLES
 from flyweight.records.store import Store
 from forked import ForkedCommand
 from tiny import write_recipe
 
+SEARCH = (start_search, show_search, remove_search)
 JOURNEY = (list_journeys, show_journey, run_journey, verify, report_journeys, import_table)
 SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1"]
 
@@ -391,7 +395,7 @@ for command in {commands}:
 
 def examples() -> list[list[str]]:
     """The commands in the verbs' help, without their "$ flyweight"."""
-    documented = [*VERBS.values(), show_journal, note, *JOURNEY]
+    documented = [*VERBS.values(), show_journal, note, *JOURNEY, *SEARCH]
     lines = [line.strip() for verb in documented for line in (verb.__doc__ or "").splitlines()]
     return [split(line)[2:] for line in lines if line.startswith("$ flyweight")]
 
@@ -428,7 +432,12 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     if example[:2] == ["train", "--resume"]:
         stopped = Store.open().runs(status="interrupted")[0]
         example = [stopped.id if word == "@latest" else word for word in example]
-    elif example[0] in ("train", "compare", "journey"):
+    elif example[:2] == ["search", "rm"]:
+        store = Store.open()
+        example = [*example[:2], "removed"]
+        store.searches.start("removed", store.searches.get("search-1").plan)
+        store.searches.save("removed", "stopped", seconds=1.0)
+    elif example[0] in ("train", "compare", "journey", "search"):
         example = made_short(example, stage)
     elif example[:2] == ["data", "photos/"]:
         example = [*example, "--validation", "40"]
@@ -438,7 +447,7 @@ def test_every_example_of_the_help_runs(flyweight, stage, monkeypatch, example):
     code, out, err = flyweight(*example)
 
     assert code == (3 if example[0] == "check" and "8k" in example else 0), err
-    assert out or example[:2] == ["journal", "note"]
+    assert out or example[:2] in (["journal", "note"], ["search", "rm"])
 
 
 def test_every_verb_has_an_example():

@@ -275,7 +275,7 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_spent(
 
 
 def test_numbers_below_one_are_refused() -> None:
-    with pytest.raises(UsageError, match="--at-once must be above 0"):
+    with pytest.raises(UsageError, match="--at-once must be above 0 and at most 256"):
         SearchRequest(budget=Budget(params=1_000), minutes=1, workers=0)
 
 

@@ -135,7 +135,9 @@ def start(
         with stopping_on_signals(STOPPING) as stop, _watching() as watch:
             result = run_search(request, watch=watch, should_stop=stop, **options)
     if result is None:
-        talk("stopped; go on with: flyweight search --resume NAME (flyweight search show lists the names)")
+        named = resume or next((name for name in store.searches.names()[:1] if _is_ours(store, name)), None)
+        again = "nothing was tried yet" if named is None else f"go on with: flyweight search --resume {named}"
+        talk(f"stopped; {again}{'' if named is None else location.options()}")
         return stop.exit_code if stop() else 1
     return _report(result, store, out, location, as_json=json)
 
@@ -213,6 +215,14 @@ def rm(name: str, /, *, location: StoreLocation | None = None) -> None:
 
     n_runs = remove_search(name, store=(location or StoreLocation()).store())
     talk(f"removed the search {name} and {counted(n_runs, 'trial')}")
+
+
+def _is_ours(store: Store, name: str) -> bool:
+    """Whether this process wrote the search."""
+    from flyweight.records.process import this_process
+
+    record = store.searches.get(name)
+    return (record.pid, record.process_started) == (this_process().pid, this_process().started)
 
 
 def _row(store: Store, name: str) -> dict[str, Any]:

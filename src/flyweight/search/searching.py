@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from flyweight.data.facts import ImageSource
-from flyweight.errors import DataError, FlyweightError, MissingError, UsageError
+from flyweight.errors import DataError, FlyweightError, MissingError, UsageError, require_counts
 from flyweight.execute.automatic import AUTOMATIC
 from flyweight.execute.executor import Executor
 from flyweight.execute.request import TrainingJob, TrainingRequest
@@ -37,8 +37,11 @@ from flyweight.search.space import Space
 from flyweight.search.strategy import Strategy, StrategyName, hopeless
 
 OPTIONS: Final = {"n_seeds": "seeds", "workers": "at-once", "max_trials": "trials"}
+MAX_MINUTES: Final = 1_000_000
+MOST: Final = {"epochs": 10_000, "n_seeds": 1_000, "workers": 256}
 START: Final = "own/8k"
 CALIBRATION_IMAGES: Final = 2_000
+CALIBRATION_EPOCHS: Final = 3
 MAX_ATTEMPTS: Final = 3
 MAX_WEIGHTS: Final = 20
 SECONDS_BETWEEN_RENEWALS: Final = 20.0
@@ -71,8 +74,10 @@ class SearchRequest:
     def __post_init__(self) -> None:
         for name in ("minutes", "epochs", "n_seeds", "workers", "max_trials"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"--{OPTIONS.get(name, name)} must be above 0, found {value}.")
+            most = MOST.get(name, MAX_MINUTES)
+            if value is not None and not 0 < value <= most:
+                raise UsageError(f"--{OPTIONS.get(name, name)} must be above 0 and at most {most:,}, found {value}.")
+        require_counts(seed=self.seed)
 
 
 def search(
@@ -384,7 +389,7 @@ def _epoch_seconds(
     """Seconds of an epoch of the first design while all workers train; None if it was stopped. Its runs are removed."""
     facts = data_facts(recipe, source.sizes)
     n_images = min(CALIBRATION_IMAGES, facts.n_train)
-    short = override(recipe, ["train.epochs=1", f"data.train_limit={n_images}", "name=calibration"])
+    short = override(recipe, [f"train.epochs={CALIBRATION_EPOCHS}", f"data.train_limit={n_images}", "name=calibration"])
     request = TrainingRequest(
         recipe=make_plan(short, source).require(),
         seeds=tuple(range(workers)),
@@ -397,7 +402,9 @@ def _epoch_seconds(
     jobs = [TrainingJob(request=request, seed=seed, group_id=group) for seed in request.seeds]
     executor.train(jobs, store=store, watch=ignore, should_stop=should_stop)
     found = store.runs(group_id=group, purpose="search")
-    seconds = [run.train_seconds for run in found if run.status in ("finished", "diverged") and run.train_seconds]
+    # The first epoch of a process is slower: it asks the system for memory.
+    epochs = [[one.seconds for one in store.epochs(run.id) if one.seconds] for run in found]
+    seconds = [min(of_run) for of_run in epochs if of_run]
     for run in found:
         store.forget(run.id)
     return None if not seconds else max(seconds) * facts.n_train / n_images
