@@ -70,6 +70,7 @@ WORK = (
     "doctor A",
     "doctor C",
     "doctor --code loop.py",
+    "doctor --environment",
     "sync tensorboard",
     "search show",
     "rm B --yes",

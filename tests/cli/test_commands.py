@@ -238,7 +238,7 @@ USER_ERRORS = {
     "no pictures": (["predict", "@latest"], 2, "picture"),
     "budget": (["train", "own/20k-fast", "--budget", "19347"], 3, "19,347"),
     "epochs": (["train", "own/20k-best", "--budget", "epochs=5"], 3, "--set train.epochs=5"),
-    "argument": (["doctor"], 2, "SUBJECT is missing.\nUsage: flyweight doctor [OPTIONS] SUBJECT\n"),
+    "argument": (["doctor"], 2, "SUBJECT is missing: a recipe, a run, or with --code a notebook or script"),
     "second argument": (["copy", "own/8k"], 2, "FILE is missing.\nUsage: flyweight copy [OPTIONS] RECIPE FILE\n"),
     "required option": (["journey", "report"], 2, "--out is missing.\nUsage: flyweight journey report --out PATH "),
     "option without value": (["train", "--seeds"], 2, "--seeds needs a value."),

@@ -60,8 +60,9 @@ VERBS: Final[dict[str, Any]] = {
 OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000  # Python's default is 700
 
 OUR_FAULT: Final = (
-    "this is a fault of flyweight, not yours. Please report it as an issue of its repository, with the command and all "
-    f"lines above (flyweight {__version__}, Python {platform.python_version()}, {sys.platform})."
+    "this is a fault of flyweight, not yours. Please report it as an issue of its repository, with the command, all "
+    f"lines above (flyweight {__version__}, Python {platform.python_version()}, {sys.platform}) and the output of: "
+    "flyweight doctor --environment"
 )
 
 HELP: Final = "The best image classifier that fits a parameter budget, with evidence."

@@ -118,6 +118,12 @@ def describe(device: torch.device) -> dict[str, object]:
     }
 
 
+def available() -> tuple[str, ...]:
+    """What a training can run on here, the processor first; GPUs by their names."""
+    gpus = [f"cuda: {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
+    return ("cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else []))
+
+
 def kernels(device: torch.device) -> str:
     """Which kernels compute on a device, or why it is torch alone."""
     if device.type == "cpu":

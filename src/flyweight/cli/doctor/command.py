@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from flyweight.cli.doctor.code import check_code
+from flyweight.cli.doctor.environment import show_environment
 from flyweight.cli.doctor.fix import fix_to_file, require_free
 from flyweight.cli.doctor.lr import look_for_lr
 from flyweight.cli.doctor.named import NamedSubject
@@ -25,6 +26,7 @@ CODE: Final = (".py", ".ipynb")
 # Each task with the options that it accepts; the empty one is a plain diagnosis.
 TASKS: Final[Mapping[str, tuple[str, ...]]] = {
     "--code": ("--all", "--json"),
+    "--environment": ("--json",),
     "--lr": ("--set", "--seeds", "--json"),
     "--fix": ("--overwrite", "--set", "--seeds", "--full", "--teach", "--json"),
     "--trial": ("--set", "--seeds", "--full", "--no-probes", "--teach", "--all", "--json"),
@@ -33,7 +35,7 @@ TASKS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def doctor(
-    subject: str,
+    subject: str | None = None,
     /,
     *,
     lr: Annotated[bool, Flag] = False,
@@ -42,6 +44,7 @@ def doctor(
     fix: Path | None = None,
     overwrite: Annotated[bool, Flag] = False,
     teach: Annotated[bool, Flag] = False,
+    environment: Annotated[bool, Flag] = False,
     changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     seeds: int | None = None,
     full: Annotated[bool, Flag] = False,
@@ -59,6 +62,8 @@ def doctor(
 
     $ flyweight doctor own/8k --set train.lr=10 --json
 
+    $ flyweight doctor --environment
+
     Parameters
     ----------
     subject
@@ -75,6 +80,8 @@ def doctor(
         With --fix: replace an existing file.
     teach
         Quiz: show the numbers of each finding first, and let you guess what they mean.
+    environment
+        For a report of a fault: print versions, processor, kernels, devices and kind of database; nothing private.
     changes
         Change one key of the recipe, as in train.lr=0.05; may be repeated.
     seeds
@@ -93,6 +100,7 @@ def doctor(
     given = {
         "--lr": lr,
         "--code": code,
+        "--environment": environment,
         "--fix": fix is not None,
         "--trial": trial,
         "--overwrite": overwrite,
@@ -106,6 +114,14 @@ def doctor(
     }
     _require_together([name for name, is_given in given.items() if is_given], seeds)
     location = location or StoreLocation()
+    if environment:
+        if subject is not None:
+            raise UsageError(f"--environment describes this machine; leave out {subject!r}.")
+        return show_environment(location.database, as_json=json)
+    if subject is None:
+        raise UsageError(
+            "SUBJECT is missing: a recipe, a run, or with --code a notebook or script, as in: flyweight doctor @latest"
+        )
     if code:
         return check_code(Path(subject), is_all=everything, as_json=json)
     if subject.endswith(CODE):
