@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
@@ -18,7 +20,7 @@ from flyweight.train.epoch import plan_epoch
 from flyweight.train.evaluate import Evaluation
 from flyweight.train.loop import fit
 from flyweight.train.loss import CrossEntropy, Reduction, cross_entropy
-from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.optim import Optimizer, OptimizerSettings, optimizer_for
 from flyweight.train.settings import FitSettings
 from flyweight.train.step import averaged, backward, forward, update
 from flyweight.train.training import Training, start
@@ -39,7 +41,7 @@ def source(**settings: object) -> Batches:
     return Batches(images, labels, **chosen)  # type: ignore[arg-type]
 
 
-def ours(model: nn.Module, name: str) -> torch.optim.Optimizer:
+def ours(model: nn.Module, name: str) -> Optimizer:
     chosen = {"lr": 1.0, "momentum": MOMENTUM, "nesterov": True, "beta2": BETA2, "weight_decay": DECAY}
     return optimizer_for(model, OptimizerSettings(name=name, **chosen))  # type: ignore[arg-type]
 
@@ -49,6 +51,81 @@ TORCHS = {
     "adam": lambda p: torch.optim.Adam(p, lr=LR, betas=(MOMENTUM, BETA2), weight_decay=DECAY),
     "adamw": lambda p: torch.optim.AdamW(p, lr=LR, betas=(MOMENTUM, BETA2), weight_decay=DECAY),
 }
+
+
+FUSED = {
+    "sgd": lambda groups, m: torch.optim.SGD(groups, lr=LR, momentum=m, nesterov=m > 0, fused=True),
+    "adam": lambda groups, m: torch.optim.Adam(groups, lr=LR, betas=(m, BETA2), fused=True),
+    "adamw": lambda groups, m: torch.optim.AdamW(groups, lr=LR, betas=(m, BETA2), fused=True),
+}
+
+
+@pytest.mark.parametrize("momentum", [0.0, MOMENTUM])
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_the_classes_of_torch_give_the_same_bits(name, momentum):
+    """Weights and states of six steps, with groups of parameters and two dtypes."""
+    found: list[list[Tensor]] = []
+    for is_ours in (True, False):
+        generator = torch.Generator().manual_seed(5)
+        kinds = [((4, 3), torch.float32), ((5,), torch.float32), ((2, 2), torch.float64), ((3, 3), torch.float32)]
+        module = nn.Module()
+        for number, (shape, dtype) in enumerate(kinds):
+            module.register_parameter(f"p{number}", nn.Parameter(torch.randn(shape, generator=generator).to(dtype)))
+        parameters = list(module.parameters())
+        if is_ours:
+            chosen = {"nesterov": True, "momentum": momentum, "beta2": BETA2, "weight_decay": DECAY}
+            settings = OptimizerSettings(name=name, lr=LR, weight_decay_on="weights", **chosen)
+            optimizer = optimizer_for(module, settings)
+        else:
+            flat = [parameter for parameter in parameters if parameter.ndim <= 1]
+            deep = [parameter for parameter in parameters if parameter.ndim > 1]
+            groups = [{"params": deep, "weight_decay": DECAY}, {"params": flat, "weight_decay": 0.0}]
+            optimizer = FUSED[name](groups, momentum)
+        for step in range(6):
+            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+            update(optimizer, lr=LR / (1 + step))
+        state = [value for one in parameters for _, value in sorted(optimizer.state[one].items()) if value is not None]
+        found.append([parameter.detach().clone() for parameter in parameters] + state)
+
+    assert len(found[0]) == len(found[1]) == 4 + {"sgd": 4 * (momentum > 0), "adam": 12, "adamw": 12}[name]
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_a_parameter_may_get_its_first_gradient_later(name):
+    """torch.optim.SGD with fused=True ends in a TypeError then. Until then the parameter keeps its value."""
+    module = nn.ParameterList([nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))])
+    first, late = module
+    optimizer = ours(module, name)
+    for with_late in (False, True, True):
+        first.grad, late.grad = torch.ones(3), torch.ones(3) if with_late else None
+        update(optimizer, lr=LR)
+        assert torch.equal(late.detach(), torch.ones(3)) is not with_late
+    assert (first < late).all()
+
+
+def test_a_step_does_not_load_the_compiler_of_torch():
+    """It takes a second of each start, and no training needs it."""
+    script = """if True:
+        import sys, torch
+        from torch import nn
+        from flyweight.train.optim import OptimizerSettings, optimizer_for
+        from flyweight.train.step import averaged, backward, update
+        model = nn.Linear(3, 2)
+        for name in ("sgd", "adam", "adamw"):
+            optimizer = optimizer_for(model, OptimizerSettings(name=name, lr=0.1))
+            average = averaged(model, decay=0.9)
+            backward(model(torch.ones(1, 3)).sum(), optimizer)
+            update(optimizer, lr=0.1)
+            average.update_parameters(model)
+        print("torch._dynamo" in sys.modules)
+    """
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])

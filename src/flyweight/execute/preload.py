@@ -7,8 +7,6 @@ import gc
 
 gc.disable()  # saves a fifth of the import time: nothing imported here is ever freed
 
-import torch._dynamo  # noqa: E402, F401  # making an optimizer loads it: a second
-
 import flyweight.execute.process_executor  # noqa: E402
 import flyweight.experiment.run  # noqa: E402, F401
 

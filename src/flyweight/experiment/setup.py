@@ -35,7 +35,7 @@ from flyweight.train import device as devices
 from flyweight.train.device import DeviceName, Precision
 from flyweight.train.evaluate import Evaluation, evaluate
 from flyweight.train.loss import CrossEntropy
-from flyweight.train.optim import OptimizerSettings, optimizer_for
+from flyweight.train.optim import Optimizer, OptimizerSettings, optimizer_for
 from flyweight.train.training import Training, start
 
 
@@ -218,7 +218,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     net.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in found.tensors.items()}, strict=False)
 
 
-def optimizer_of(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(recipe: Recipe, model: nn.Module) -> Optimizer:
     """The optimizer of a recipe over the parameters of a net."""
     settings = recipe.train
     return optimizer_for(

@@ -20,6 +20,7 @@ from torch import Tensor
 from flyweight.errors import DataError
 from flyweight.model.tied import stored_once
 from flyweight.train.metrics import EpochMetrics
+from flyweight.train.optim import Optimizer
 from flyweight.train.training import Training
 
 COUNTERS: Final = ("epoch", "step", "best_epoch", "seconds", "epoch_seconds", "loss_sum", "correct", "count")
@@ -72,11 +73,11 @@ def _under(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
     """State tensors such as momentum, named "index of the parameter/name"; learning rates need no state."""
     return {
         f"{number}/{name}": value
@@ -86,7 +87,7 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """A state tensor gets the memory layout of its parameter, which the fused kernels rely on."""
     parameters = _parameters(optimizer)
     for key, value in tensors.items():

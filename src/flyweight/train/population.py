@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from flyweight.model.stacked import Stack, rows_of
 from flyweight.train.device import to_device
+from flyweight.train.optim import Optimizer
 from flyweight.train.training import Training
 
-MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+MakeOptimizer = Callable[[nn.Module], Optimizer]
 
 
 class Population:
@@ -143,7 +144,7 @@ def _separated(tensor: Tensor) -> Tensor:
     return view
 
 
-def _create_state(optimizer: torch.optim.Optimizer) -> None:
+def _create_state(optimizer: Optimizer) -> None:
     """Let the optimizer make its state tensors, all zero, in which the first step has the result of an empty state."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     before = [parameter.detach().clone() for parameter in parameters]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from flyweight.train.device import Precision
+from flyweight.train.optim import Optimizer
 
 
 def forward(model: nn.Module, images: Tensor, *, dropout_seed: int, precision: Precision) -> Tensor:
@@ -26,13 +27,13 @@ def forward(model: nn.Module, images: Tensor, *, dropout_seed: int, precision: P
     return logits.float()
 
 
-def backward(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def backward(loss: Tensor, optimizer: Optimizer) -> None:
     """Replace the gradients of the weights with those of this loss."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def update(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
+def update(optimizer: Optimizer, *, lr: float) -> None:
     """Take an optimizer step with this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = lr

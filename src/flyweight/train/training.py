@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from flyweight.train.metrics import EpochMetrics
+from flyweight.train.optim import Optimizer
 from flyweight.train.step import averaged
 
 
@@ -20,7 +20,7 @@ class Training:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     average: AveragedModel | None = None
     epoch: int = 1
     step: int = 0
@@ -44,6 +44,6 @@ class Training:
         return self.history[self.best_epoch - 1]
 
 
-def start(model: nn.Module, optimizer: torch.optim.Optimizer, *, ema: float) -> Training:
+def start(model: nn.Module, optimizer: Optimizer, *, ema: float) -> Training:
     """A training before its first step; `ema` is the decay per step of the averaged weights, 0 for none."""
     return Training(model=model, optimizer=optimizer, average=averaged(model, decay=ema) if ema > 0 else None)
