@@ -26,8 +26,8 @@ from flyweight.records.store import Store
 from flyweight.records.tables import test_openings as openings
 from flyweight.search.design import design_of
 from flyweight.search.events import PhaseBegan, SearchEvent, TrialEnded
-from flyweight.search.finals import SearchResult, result_of
 from flyweight.search.plan import plan_of
+from flyweight.search.result import SearchResult, result_of
 from flyweight.search.rung import forget_files
 from flyweight.search.searching import SearchRequest, remove_search, resume_search, search
 from tiny import same, weights, write_images

@@ -16,7 +16,7 @@ from flyweight.tables import counted
 if TYPE_CHECKING:
     from flyweight.records.store import Store
     from flyweight.search.events import SearchEvent
-    from flyweight.search.finals import SearchResult
+    from flyweight.search.result import SearchResult
 
 search = App(name="search", result_action="return_value")
 

@@ -22,6 +22,7 @@ from flyweight.model.spec import (
     Node,
     Pool,
     Residual,
+    both,
 )
 from flyweight.model.tree import Path, nodes_with_paths, rewritten, siblings, with_width
 
@@ -74,6 +75,11 @@ def depthwise_block(width: int, kernel: int, activation: Node, *, padding: int) 
 
 def _convolutions(net: Net) -> list[tuple[Path, Conv]]:
     return [(path, one) for path, one in nodes_with_paths(net.nodes) if isinstance(one, Conv)]
+
+
+def _is_wide(conv: Conv) -> bool:
+    """Whether it sees more than a pixel."""
+    return max(both(conv.kernel)) > 1
 
 
 def _activation(net: Net) -> Node:
@@ -202,7 +208,7 @@ def _separate(net: Net, choices: Choices, random: Random) -> Net | None:
     """A convolution as a filter for each channel and a 1x1 convolution."""
     if "depthwise" not in choices.blocks:
         return None
-    places = [(path, conv) for path, conv in _convolutions(net)[1:] if conv.kernel > 1 and conv.stride == 1]
+    places = [(path, conv) for path, conv in _convolutions(net)[1:] if _is_wide(conv) and conv.stride == 1]
     if not places:
         return None
     path, conv = random.choice(places)
@@ -214,11 +220,11 @@ def _separate(net: Net, choices: Choices, random: Random) -> Net | None:
 
 def _padding(net: Net, _choices: Choices, random: Random) -> Net | None:
     """Zero padding on or off for one top-level convolution."""
-    places = [(path, conv) for path, conv in _convolutions(net) if len(path) == 1 and conv.kernel > 1]
+    places = [(path, conv) for path, conv in _convolutions(net) if len(path) == 1 and _is_wide(conv)]
     if not places:
         return None
     path, conv = random.choice(places)
-    return rewritten(net, {path: (replace(conv, padding=0 if conv.padding else conv.kernel // 2),)})
+    return rewritten(net, {path: (replace(conv, padding=0 if conv.padding else max(both(conv.kernel)) // 2),)})
 
 
 EDITS: Final[tuple[Edit, ...]] = (

@@ -29,9 +29,10 @@ from flyweight.records.ids import new_run_id
 from flyweight.records.search_record import SearchRecord, TrialFigures, TrialRecord
 from flyweight.records.store import Store
 from flyweight.search.events import PhaseBegan, SearchEvent, TrialBegan, TrialEnded
-from flyweight.search.finals import SearchResult, run_finals
+from flyweight.search.finals import run_finals
 from flyweight.search.known import known_designs
 from flyweight.search.plan import SLOWEST, SearchPlan, base_recipe, bounded_by, epochs_for, plan_of
+from flyweight.search.result import SearchResult
 from flyweight.search.rung import RungResult, forget_files, require_runnable, train_rung
 from flyweight.search.space import Space
 from flyweight.search.strategy import Strategy, StrategyName, hopeless

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from random import Random
 from typing import Final, TypeAlias, assert_never
 
@@ -34,7 +35,9 @@ from flyweight.model.spec import (
     Repeat,
     Residual,
     Shared,
+    Sides,
     Unused,
+    both,
     kind_of,
 )
 from flyweight.model.tree import Nodes, Path, nodes_with_paths, rewritten, with_width, without_repeats
@@ -302,7 +305,7 @@ class _Reader:
                     raise UsageError(f"a convolution with groups={layer.groups} cannot be scaled; use dw instead.")
                 out = self.weights(path, state, layer.channels)
                 height, length = _window(state, layer.kernel, layer.stride, layer.padding, layer.dilation)
-                weights, pair = layer.kernel**2, (state.width, out)
+                weights, pair = prod(both(layer.kernel)), (state.width, out)
                 self.macs.products[pair] += weights * height * length
                 if counts_params:
                     self.params.products[pair] += weights
@@ -313,9 +316,10 @@ class _Reader:
                     raise UsageError("a depthwise convolution with a multiplier cannot be scaled; follow it by c.../1.")
                 self.again(path, state)
                 height, length = _window(state, layer.kernel, layer.stride, layer.padding, layer.dilation)
-                self.macs.linear[state.width] += layer.kernel**2 * height * length
+                weights = prod(both(layer.kernel))
+                self.macs.linear[state.width] += weights * height * length
                 if counts_params:
-                    self.params.linear[state.width] += layer.kernel**2 + layer.bias
+                    self.params.linear[state.width] += weights + layer.bias
                 return _State(state.width, height, length)
             case Linear():
                 if not state.is_flat:
@@ -368,12 +372,14 @@ class _Reader:
         self.inputs[path] = state.width
 
 
-def _window(state: _State, kernel: int, stride: int, padding: int, dilation: int) -> tuple[int, int]:
+def _window(state: _State, kernel: Sides, stride: int, padding: Sides, dilation: int) -> tuple[int, int]:
     _require_map(state)
-    span = dilation * (kernel - 1) + 1
-    if min(state.height, state.length) + 2 * padding < span:
-        raise NotationError(f"net: a window of {span} pixels does not fit {state.height}x{state.length}.")
-    return (state.height + 2 * padding - span) // stride + 1, (state.length + 2 * padding - span) // stride + 1
+    spans = [dilation * (side - 1) + 1 for side in both(kernel)]
+    sides = [side + 2 * pad for side, pad in zip((state.height, state.length), both(padding), strict=True)]
+    if any(side < span for side, span in zip(sides, spans, strict=True)):
+        raise NotationError(f"net: a window of {spans[0]}x{spans[1]} does not fit {state.height}x{state.length}.")
+    height, length = ((side - span) // stride + 1 for side, span in zip(sides, spans, strict=True))
+    return height, length
 
 
 def _require_map(state: _State) -> None:

@@ -16,8 +16,8 @@ from flyweight.records.search_record import SearchRecord, TrialFigures, TrialRec
 from flyweight.report.run.summary import spread
 from flyweight.report.wording import hanging
 from flyweight.search.design import design_of
-from flyweight.search.finals import Difference, SearchResult, result_of
 from flyweight.search.plan import SearchPlan, plan_of
+from flyweight.search.result import Difference, SearchResult, result_of
 
 MAX_ROWS: Final = 10
 BARS: Final = "▁▂▃▄▅▆▇█"
