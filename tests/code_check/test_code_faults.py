@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from code_kinds import WRONG
 from code_samples import CHANGES, HEALTHY, changed, marks
 from course_notebooks import DOCUMENTS, write_notebook
 from flyweight.code_check.reading import read_code
@@ -384,8 +385,8 @@ def test_every_fault_has_a_sample():
     """The samples above are of all the faults of the table, and the table has no code twice."""
     codes = [one.code for one in FAULTS]
 
-    assert len(FAULTS) == len(set(codes)) == 30
-    assert {code for code, _ in CHANGES} == set(codes)
+    assert len(FAULTS) == len(set(codes)) == 61
+    assert {code for code, _ in [*CHANGES, *WRONG]} == set(codes)
     assert codes == sorted(codes)
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 from flyweight.code_check.program import (
     MAX_DEPTH,
     Key,
+    Option,
     Program,
     Value,
     argument_line,
@@ -23,10 +24,13 @@ from flyweight.code_check.program import (
     last_name,
     only_value,
     option,
+    parameters,
     remembered,
     targets,
     values,
 )
+
+_TRANSFORM_NAMES: Final = ("transform", "transforms", "tfm", "tfms", "tf", "trf", "augment", "aug", "preprocess")
 
 UsedFor: TypeAlias = Literal["train", "validation", "test"]
 
@@ -111,19 +115,37 @@ def _data_set(program: Program, value: Value, steps: int) -> list[DataSet]:
             DataSet(call=one.call, split=call, item=value.item, key=key_of(whole))
             for one in data_sets(program, whole, _steps=steps + 1)
         ]
-    return [DataSet(call=call)] if value.item is None and is_data_set(call) else []
+    return [DataSet(call=call)] if value.item is None and is_data_set(program, call) else []
 
 
-def is_data_set(call: ast.Call) -> bool:
-    """Whether a call makes a data set: one of torchvision, or one with `train=` and `transform=`."""
-    if last_name(call.func) in _TORCHVISION:
+def is_data_set(program: Program, call: ast.Call) -> bool:
+    """Whether a call makes a data set: of torchvision, of a class for it, or with `train=` and `transform=`."""
+    if last_name(call.func) in _TORCHVISION or _own_class(program, call) is not None:
         return True
     given = {keyword.arg for keyword in call.keywords}
     return {"train", "transform"} <= given and last_name(call.func)[:1].isupper()
 
 
+def _own_class(program: Program, call: ast.Call) -> ast.ClassDef | None:
+    """The class of the program that a data set is of, by its base."""
+    made = program.classes.get(last_name(call.func), ()) if isinstance(call.func, ast.Name) else ()
+    bases = {"Dataset", "VisionDataset", *_TORCHVISION}
+    return next((one for one in made if any(last_name(base) in bases for base in one.bases)), None)
+
+
+def _transform_given(program: Program, call: ast.Call) -> Option:
+    """The argument that is the transform, by the name that an own class has for it."""
+    own = _own_class(program, call)
+    inits = [part for part in own.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"] if own else []
+    for init in inits:
+        for place, name in enumerate(parameters(init)[1:]):
+            if name in _TRANSFORM_NAMES:
+                return option(program, call, name, place)
+    return option(program, call, "transform", _TRANSFORM_PLACE.get(last_name(call.func)))
+
+
 def all_data_sets(program: Program) -> Iterator[ast.Call]:
-    return filter(is_data_set, program.every(ast.Call))
+    return (call for call in program.every(ast.Call) if is_data_set(program, call))
 
 
 def part_read(program: Program, call: ast.Call) -> UsedFor | None:
@@ -186,7 +208,7 @@ def has_sampler(program: Program, loader: ast.Call) -> bool:
 
 def transform_of(program: Program, call: ast.Call) -> ast.expr | None:
     """The transform that a data set is made with; None where it has none, or it is replaced or unknown."""
-    given = option(program, call, "transform", _TRANSFORM_PLACE.get(last_name(call.func)))
+    given = _transform_given(program, call)
     if not given.is_known or given.may_be_absent or len(given.exprs) != 1:
         return None
     name = name_given(program, call)

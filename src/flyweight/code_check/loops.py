@@ -18,6 +18,7 @@ from flyweight.code_check.program import (
     Value,
     called_names,
     calls_of,
+    calls_within,
     constant,
     functions_of,
     key_of,
@@ -45,7 +46,11 @@ OPTIMIZERS: Final = SCALE_FREE | {"SGD", "ASGD", "LBFGS", "SparseAdam"}
 _STORING: Final = {"append", "extend", "update"}
 _COMPARING: Final = {"argmax", "max", "topk", "eq"}
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
-_FUNCTIONAL_LOSSES: Final = {"cross_entropy": "CrossEntropyLoss", "nll_loss": "NLLLoss"}
+_FUNCTIONAL_LOSSES: Final = {
+    "cross_entropy": "CrossEntropyLoss",
+    "nll_loss": "NLLLoss",
+    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,15 @@ def _collects(program: Program, loop: ast.For) -> bool:
     calls, names = list(within(loop.body, ast.Call)), called_names(loop.body)
     stores = any(within(loop.body, ast.AugAssign)) or bool(names & _STORING)
     compares = bool(names & _COMPARING) or any(loss_of(program, call) for call in calls)
-    return stores and compares and any(is_net(program, call.func) for call in calls)
+    nets = [call for call in calls if is_net(program, call.func)]
+    return bool(nets) and ((stores and compares) or bool(outputs_kept(program, loop)))
+
+
+def outputs_kept(program: Program, loop: ast.For) -> list[ast.Call]:
+    """Where a loop appends what a net has computed, as it is."""
+    given = [(call, call.args[0]) for call in calls_within(loop, "append") if len(call.args) == 1]
+    made = [(call, only_value(program, one)) for call, one in given]
+    return [call for call, one in made if isinstance(one, ast.Call) and is_net(program, one.func)]
 
 
 def iterated(program: Program, expr: ast.expr, _steps: int = 0) -> ast.expr:

@@ -77,10 +77,13 @@ class Program:
     memory: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @cached_property
+    def functions_in_order(self) -> Sequence[Function]:
+        return (*self.every(ast.FunctionDef), *self.every(ast.AsyncFunctionDef))
+
+    @cached_property
     def functions(self) -> Mapping[str, Sequence[Function]]:
         """Functions and methods by name."""
-        functions: tuple[Function, ...] = (*self.every(ast.FunctionDef), *self.every(ast.AsyncFunctionDef))
-        return _by_name((made.name, made) for made in functions)
+        return _by_name((made.name, made) for made in self.functions_in_order)
 
     @cached_property
     def classes(self) -> Mapping[str, Sequence[ast.ClassDef]]:
@@ -334,13 +337,21 @@ def _bindings(program: Program) -> dict[tuple[ast.AST, Key], list[Binding]]:
     for named in program.every(ast.NamedExpr):
         bind(named.target, named.value, end(named))
     for loop in program.every(ast.For):
-        bind(loop.target, None, end(loop.iter))
+        # One of what is written out in the head; else unknown.
+        for turn in _turns(loop.iter):
+            bind(loop.target, turn, end(loop.iter))
     for entered in program.every(ast.withitem):
         if entered.optional_vars is not None:
             bind(entered.optional_vars, entered.context_expr, end(entered.optional_vars))
     for bound in found.values():
         bound.sort(key=lambda binding: binding.at)
     return found
+
+
+def _turns(listed: ast.expr) -> Sequence[ast.expr | None]:
+    is_written = isinstance(listed, (ast.Tuple, ast.List)) and 0 < len(listed.elts) <= MAX_VALUES
+    is_plain = is_written and not any(within(listed, ast.Starred))
+    return listed.elts if isinstance(listed, (ast.Tuple, ast.List)) and is_plain else [None]
 
 
 def _home(program: Program, node: ast.AST, key: Key) -> ast.AST:
@@ -375,17 +386,36 @@ def _resolved(program: Program, expr: ast.expr, steps: int) -> tuple[Value, ...]
         return _distinct([*values(program, expr.body, steps + 1), *values(program, expr.orelse, steps + 1)])
     if isinstance(expr, ast.Call):
         return _returned(program, Value(node=expr), steps)
+    if isinstance(expr, ast.Subscript) and (part := _entry(program, expr, steps)) is not None:
+        return values(program, part, steps + 1)
     known: list[Value] = []
     for binding in reaching(program, expr):
         if binding.value is None:
             known.append(Value(node=expr))
         elif binding.item is None:
             known += values(program, binding.value, steps + 1)
+        elif isinstance(binding.value, (ast.GeneratorExp, ast.ListComp)):
+            # a, b = (f(one) for one in parts)
+            known += values(program, binding.value.elt, steps + 1)
         else:
             known += _returned(program, Value(node=binding.value, item=binding.item), steps)
         if len(known) > MAX_VALUES:
             return (Value(node=expr),)
     return _distinct(known) or (Value(node=expr),)
+
+
+def _entry(program: Program, expr: ast.Subscript, steps: int) -> ast.expr | None:
+    """What `loaders["train"]` is, of a dictionary that is written out, or whose entries are all made in one way."""
+    name, key = expr.slice, key_of(expr.value)
+    if key is None or steps > MAX_STEPS or _is_changed(program, key):
+        return None
+    found = values(program, expr.value, steps + 1)
+    made = found[0].node if len(found) == 1 and found[0].item is None else None
+    if isinstance(made, ast.DictComp):
+        return made.value
+    is_named = isinstance(name, ast.Constant) and isinstance(name.value, str)
+    entries = _entries(made) if made is not None and is_named else None
+    return entries.get(str(name.value)) if entries and isinstance(name, ast.Constant) else None
 
 
 def _returned(program: Program, value: Value, steps: int) -> tuple[Value, ...]:
@@ -426,9 +456,22 @@ def reaching(program: Program, expr: ast.expr) -> list[Binding]:
         if known:
             return found or [known[0]]
         if isinstance(scope, ast.Module):
-            return []
+            return _attributes(program, expr)
         inner, scope = scope, _outer(program, scope)
         uses = _uses(program, inner, scope)
+
+
+def _attributes(program: Program, expr: ast.expr) -> list[Binding]:
+    """What the methods of a class give to an attribute, for `thing.x` of a thing that the class made."""
+    if not isinstance(expr, ast.Attribute) or not isinstance(expr.value, ast.Name):
+        return []
+    made = {
+        value.node.func.id
+        for value in values(program, expr.value)
+        if isinstance(value.node, ast.Call) and isinstance(value.node.func, ast.Name) and value.item is None
+    }
+    classes = [one for name in sorted(made) for one in program.classes.get(name, ())]
+    return [bound for one in classes[:1] for bound in program.bindings.get((one, f"self.{expr.attr}"), ())]
 
 
 def _before(

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyweight.code_check.faults import evaluating, images, losses, nets, training
+from flyweight.code_check.faults import evaluating, figures, images, losses, nets, schedules, splits, training, weights
 from flyweight.code_check.findings import Fault
 
 FAULTS: Final[tuple[Fault, ...]] = tuple(
     sorted(
-        (*evaluating.FAULTS, *images.FAULTS, *losses.FAULTS, *nets.FAULTS, *training.FAULTS), key=lambda one: one.code
+        (
+            *evaluating.FAULTS,
+            *figures.FAULTS,
+            *images.FAULTS,
+            *losses.FAULTS,
+            *nets.FAULTS,
+            *schedules.FAULTS,
+            *splits.FAULTS,
+            *training.FAULTS,
+            *weights.FAULTS,
+        ),
+        key=lambda one: one.code,
     )
 )

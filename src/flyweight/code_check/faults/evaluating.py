@@ -24,9 +24,12 @@ from flyweight.code_check.loops import (
     callers,
     evaluation_loops,
     is_net_class,
+    made_by,
     net_class,
     nets_called,
+    outputs_kept,
 )
+from flyweight.code_check.passes import origins
 from flyweight.code_check.program import (
     FUNCTIONS,
     MAX_DEPTH,
@@ -163,8 +166,16 @@ def _has_modes(program: Program, net: ast.expr) -> bool:
         # Nothing is known of this net: if the program has one class of nets, it is of that class.
         made += [one for one in program.every(ast.ClassDef) if is_net_class(program, one)]
         made = made if len(made) == 1 else []
-    made = made or [node for node in found if isinstance(node, ast.Call) and last_name(node.func) == "Sequential"]
-    return any(name.startswith(_MODE_LAYERS) for one in made for name in called_names(one))
+    calls = [call for node in found for call in [made_by(program, node)] if call is not None]
+    made = made or [call for call in calls if last_name(call.func) == "Sequential"]
+    made += [one for call in made for name in sorted(called_names(call)) for one in program.classes.get(name, ())]
+    is_known_net = bool(calls) and not made and all(_is_ready_made(call) for call in calls)
+    return is_known_net or any(name.startswith(_MODE_LAYERS) for one in made for name in called_names(one))
+
+
+def _is_ready_made(call: ast.Call) -> bool:
+    """Whether a call makes a net of torchvision, all of which have batch norm or dropout, or stochastic depth."""
+    return isinstance(call.func, ast.Attribute) and last_name(call.func.value) == "models"
 
 
 @fault("CD22", "the evaluation stores what gradients would need", severity="note")
@@ -175,14 +186,22 @@ def gradients_in_evaluation(program: Program) -> Iterator[Spot]:
     for loop in evaluation_loops(program):
         nodes = [loop.node, *(call for _, call in callers(program, loop.scope))]
         around = [outer for node in nodes for outer in (node, *program.ancestors(node))]
-        is_off = any(_is_without_gradients(node) for node in around) or _NO_GRAD & called_names(loop.node)
+        is_off = any(_is_without_gradients(program, node) for node in around) or _NO_GRAD & called_names(loop.node)
         if not is_off and "set_grad_enabled" not in program.calls:
-            yield Spot(line=loop.node.lineno, fix="with torch.no_grad(): around this loop")
+            kept = outputs_kept(program, loop.node)
+            yield Spot(
+                line=loop.node.lineno,
+                fix="with torch.no_grad(): around this loop",
+                detail=f"line {kept[0].lineno} keeps the outputs of all batches, with their graphs" if kept else "",
+                severity="warning" if kept else None,
+            )
 
 
-def _is_without_gradients(node: ast.AST) -> bool:
+def _is_without_gradients(program: Program, node: ast.AST) -> bool:
     if isinstance(node, (ast.With, ast.AsyncWith)):
-        return any(_NO_GRAD & called_names(item.context_expr) for item in node.items)
+        # The name of what switches them off may stand for it: ctx = no_grad if ... else nullcontext.
+        found = [origin for item in node.items for origin in origins(program, item.context_expr)]
+        return any(last_name(name) in _NO_GRAD for one in found for name in ast.walk(one))
     if isinstance(node, FUNCTIONS):
         names = {last_name(inner) for one in node.decorator_list for inner in ast.walk(one)}
         return bool(_NO_GRAD & names)

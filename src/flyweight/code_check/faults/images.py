@@ -294,9 +294,13 @@ def not_shuffled(program: Program) -> Iterator[Spot]:
     shuffle=True for the training loader; it costs nothing."""
     # The loader of a training loop that gives the images in the order of the file.
     for loop in training_loops(program):
-        for loader in loader_calls(program, loop.over):
+        found = loader_calls(program, loop.over)
+        for loader in found:
             given = option(program, loader, "shuffle", 2)
             is_ordered = given.is_known and all(is_true(program, expr) is False for expr in given.exprs)
+            # A function for training and evaluation is called with the loaders of both.
+            if len(found) > 1 and part_of_name(name_given(program, loader)) != "train":
+                continue
             if is_ordered and not has_sampler(program, loader) and _has_order(program, loader):
                 yield Spot(line=loader.lineno, fix="write shuffle=True into the DataLoader of the training images")
 

@@ -41,7 +41,16 @@ from flyweight.code_check.program import (
 
 # No net of the documents has trained with a larger learning rate of SGD per image.
 MAX_LR = 0.5
-_SOFTMAXES = {"softmax": "softmax", "log_softmax": "log_softmax", "Softmax": "softmax", "LogSoftmax": "log_softmax"}
+_SOFTMAXES = {
+    "softmax": "softmax",
+    "Softmax": "softmax",
+    "sigmoid": "sigmoid",
+    "Sigmoid": "sigmoid",
+    "log_softmax": "log_softmax",
+    "LogSoftmax": "log_softmax",
+}
+# What gives an output another form and leaves its numbers.
+_FORMS = ("squeeze", "unsqueeze", "view", "reshape", "flatten", "float", "contiguous", "to", "cpu", "cuda", "ravel")
 
 
 @fault("CD10", "the loss is summed over the batch")
@@ -99,16 +108,17 @@ def _optimizer(program: Program, loop: Loop) -> ast.Call | None:
     return made if isinstance(made, ast.Call) else None
 
 
-@fault("CD11", "softmax before the loss")
+@fault("CD11", "a softmax or a sigmoid before the loss")
 def softmax_before_loss(program: Program) -> Iterator[Spot]:
-    """The net ends in a softmax, and the loss needs another input. Cross entropy applies a softmax of its own, which
-    makes gradients small, and the negative log-likelihood needs logarithms. Return the logits from the net and leave
-    the rest to cross entropy."""
+    """The net ends in a softmax or a sigmoid, and the loss needs another input. Cross entropy applies one of its own,
+    which makes gradients small, and the negative log-likelihood needs logarithms. Return the logits from the net and
+    leave the rest to the loss."""
     # Probabilities where cross entropy, or the negative log-likelihood, wants something else.
     for call, loss, last in _loss_inputs(program):
-        if last == "softmax":
-            wanted = "logits" if loss.kind == "CrossEntropyLoss" else "logarithms of probabilities"
-            new = "leave the softmax out" if loss.kind == "CrossEntropyLoss" else "log_softmax(..., dim=1)"
+        if last in ("softmax", "sigmoid"):
+            takes_logits = loss.kind != "NLLLoss"
+            wanted = "logits" if takes_logits else "logarithms of probabilities"
+            new = f"leave the {last} out" if takes_logits else "log_softmax(..., dim=1)"
             yield Spot(line=call.lineno, fix=new, detail=f"the loss wants {wanted}")
 
 
@@ -135,26 +145,32 @@ def logits_to_likelihood(program: Program) -> Iterator[Spot]:
 
 
 def _loss_inputs(program: Program) -> Iterator[tuple[ast.Call, Loss, str]]:
-    """Each loss of a loop with the operation that computes its input, and what that is (see `_last_operation`)."""
+    """Each loss with the operation that computes its input, and what that is (see `_last_operation`)."""
     seen = set()
-    for loop in batch_loops(program):
-        for call in within(loop.node, ast.Call):
-            loss = loss_of(program, call)
-            inputs = option(program, call, "input", 0).exprs if loss is not None else ()
-            if loss is None or not inputs:
-                continue
-            last = _last_operation(program, inputs[0])
-            if last is not None and (last[0], loss.kind) not in seen:
-                seen.add((last[0], loss.kind))
-                yield last[0], loss, last[1]
+    for call in program.every(ast.Call):
+        loss = loss_of(program, call)
+        inputs = option(program, call, "input", 0).exprs if loss is not None else ()
+        if loss is None or not inputs:
+            continue
+        last = _last_operation(program, inputs[0])
+        if last is not None and (last[0], loss.kind) not in seen:
+            seen.add((last[0], loss.kind))
+            yield last[0], loss, last[1]
 
 
 def _last_operation(program: Program, expr: ast.expr, _steps: int = 0) -> tuple[ast.Call, str] | None:
     """The call that ends a net and what it is: softmax, log_softmax, linear; None for all else."""
     call = only_value(program, expr)
+    if isinstance(call, ast.Subscript) and _steps <= MAX_DEPTH and not isinstance(call.slice, ast.Constant):
+        return _last_operation(program, call.value, _steps + 1)
     if not isinstance(call, ast.Call) or _steps > MAX_DEPTH:
         return None
     name = last_name(call.func)
+    if name in _FORMS and isinstance(call.func, ast.Attribute) and last_name(call.func.value) != "torch":
+        return _last_operation(program, call.func.value, _steps + 1)
+    if isinstance(call.func, ast.Name) and name == "self":
+        around = next((outer for outer in program.ancestors(call) if isinstance(outer, ast.ClassDef)), None)
+        return _of_class(program, around, _steps) if around is not None else None
     if name in _SOFTMAXES:
         return call, _SOFTMAXES[name]
     if name == "Linear":
@@ -181,6 +197,10 @@ def _of_net(program: Program, net: ast.expr, steps: int) -> tuple[ast.Call, str]
     made = net_class(program, net)
     if made is None:
         return _last_operation(program, net, steps + 1) if reaching(program, net) else None
+    return _of_class(program, made, steps)
+
+
+def _of_class(program: Program, made: ast.ClassDef, steps: int) -> tuple[ast.Call, str] | None:
     forward = [part for part in made.body if isinstance(part, ast.FunctionDef) and part.name == "forward"]
     results = [given.value for part in forward for given in within(part, ast.Return) if given.value is not None]
     return _last_operation(program, results[0], steps + 1) if len(results) == 1 else None

@@ -123,7 +123,7 @@ def _by_base(program: Program) -> dict[str, list[ast.ClassDef]]:
 
 def _unused(program: Program, assign: ast.Assign, name: str) -> Iterator[Spot]:
     call = assign.value
-    if not isinstance(call, ast.Call) or not _is_layer(program, call):
+    if not isinstance(call, ast.Call) or not is_layer(program, call):
         return
     kind = last_name(call.func)
     is_free = kind.startswith(_FREE) or (
@@ -137,7 +137,7 @@ def _unused(program: Program, assign: ast.Assign, name: str) -> Iterator[Spot]:
     )
 
 
-def _is_layer(program: Program, call: ast.Call) -> bool:
+def is_layer(program: Program, call: ast.Call) -> bool:
     known = program.classes.get(last_name(call.func), ())
     return last_name(call.func).startswith(_LAYERS) or any(is_net_class(program, one) for one in known)
 

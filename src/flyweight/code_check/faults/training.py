@@ -19,6 +19,7 @@ from flyweight.code_check.loops import (
     steps_taken,
     training_loops,
 )
+from flyweight.code_check.passes import passes_of
 from flyweight.code_check.program import (
     Program,
     all_arguments,
@@ -50,9 +51,26 @@ def gradients_not_cleared(program: Program) -> Iterator[Spot]:
         # A loop over something else than a loader may clear the gradients elsewhere in its function.
         if not steps or _clears(program, loop.scope if isinstance(loop.over, ast.Call) else loop.node):
             continue
+        # dist_autograd.backward(context, losses) has gradients of its own for each context.
+        if any(len(call.args) > 1 for call in calls_within(loop.node, "backward")):
+            continue
         optimizer = ast.unparse(steps[0].func).removesuffix(".step")
         first = next(call for call in calls_within(loop.node, "backward"))
         yield Spot(line=first.lineno, fix=f"write {optimizer}.zero_grad() above this line")
+    yield from _never_cleared(program)
+
+
+def _never_cleared(program: Program) -> Iterator[Spot]:
+    """A step in a function of its own, in a program that clears no gradients anywhere."""
+    names = {node.attr for node in program.every(ast.Attribute)}
+    if names & {"zero_grad", "grad"} or "grad" in program.calls or passes_of(program).calls_unknown(program.tree):
+        return
+    for function in program.functions_in_order:
+        steps = steps_taken(program, function)
+        backward = [call for call in calls_within(function, "backward") if len(call.args) < 2]
+        if steps and backward and passes_of(program).level(backward[0]) and not any(within(function, ast.For)):
+            optimizer = ast.unparse(steps[0].func).removesuffix(".step")
+            yield Spot(line=backward[0].lineno, fix=f"write {optimizer}.zero_grad() above this line")
 
 
 def _clears(program: Program, node: ast.AST) -> bool:
