@@ -9,7 +9,7 @@
  * @property {Net} net
  * @property {Set<string>} off channels that are switched off
  */
-/** @typedef {{image: Uint8Array, parts: number, notes: string[]}} Input */
+/** @typedef {{image: Uint8Array, parts: number, touchesEdge: boolean, notes: string[]}} Input */
 /** @typedef {{input: Input, maps: Values[], scores: number[], probabilities: number[], order: number[]}} Reading */
 
 const MAX_BARS = 10;
@@ -28,13 +28,13 @@ function readInput(subject, input) {
 function doubtOf(subject, reading) {
   const { about, net } = subject;
   if (about.is_handwriting && reading.input.parts > 1)
-    return `I see ${reading.input.parts} separate things side by side. The net can read only one at a time.`;
+    return `I see ${reading.input.parts} separate things. The net can read only one at a time.`;
   const unlike = /** @type {Unlike | null} */ (about.unlike);
   if (unlike && energyOf(net, reading.scores) < unlike.threshold)
     return `This looks unlike the images that the net was trained on. (The same is said of ${percent(
       unlike.alarms / unlike.count,
     )} of ordinary images: ${unlike.alarms} of ${unlike.count} that were held out.)`;
-  return "";
+  return reading.input.touchesEdge ? "It touches the edge, so a part of it may be missing." : "";
 }
 
 /** How often answers that were this sure were right. @param {Subject} subject @param {number} probability */

@@ -358,12 +358,17 @@ function explained(net, maps, place, number) {
   if (one.kind === "conv") {
     const found = arithmeticOf(one, inputs[0], place.row, place.column, place.channel);
     const pooled = found.tried > 1 ? ` (the largest of ${found.tried}: that is the max pool)` : "";
-    const looked = one.table ? ", looked up in the table of the activation" : one.scores ? "" : ", cut to 0 to 255";
-    const shown = one.scores || !one.zero ? "" : ` plus ${one.zero}, which stands for zero,`;
+    const looked = one.table
+      ? ", then looked up in the table of the activation"
+      : one.scores
+        ? ""
+        : ", cut to 0 to 255";
+    const zeroed = one.scores || !one.zero ? "" : `, plus ${one.zero}, which stands for zero`;
+    const n = grouped(found.weights.length);
     return (
-      `${grouped(found.weights.length)} weights times ${grouped(found.weights.length)} values make ${grouped(found.products)}; ` +
-      `with ${grouped(found.bias)} added, ${grouped(found.sum)}${pooled}. ` +
-      `Times ${found.multiplier} / 2^${found.shift}, rounded,${shown}${looked} gives ${number}.${meaning}`
+      `${n} weights times ${n} values make ${grouped(found.products)}; with ${grouped(found.bias)} added, ` +
+      `${grouped(found.sum)}${pooled}. Times ${found.multiplier} / 2^${found.shift}, rounded${zeroed}${looked}: ` +
+      `${number}.${meaning}`
     );
   }
   if (one.kind === "add")

@@ -58,14 +58,15 @@ function start() {
     const { height, width, channels } = subject.net.input;
     if (source.kind === "image") {
       const { height: h, width: w, channels: c } = source.of.input;
-      if (h === height && w === width && c === channels) return { image: source.image, parts: 1, notes: [] };
+      if (h === height && w === width && c === channels)
+        return { image: source.image, parts: 1, touchesEdge: false, notes: [] };
     }
     if (source.kind === "drawing" && pad.isEmpty()) return null;
     const pixels = source.kind === "picture" ? source.pixels : source.kind === "image" ? asRgba(source) : pad.pixels();
     if (!subject.about.is_handwriting)
-      return { image: resizeOnly(pixels, height, width, channels), parts: 1, notes: [] };
+      return { image: resizeOnly(pixels, height, width, channels), parts: 1, touchesEdge: false, notes: [] };
     const found = prepareDigit(pixels, height, width);
-    return found.image && { image: repeated(found.image, channels), parts: found.parts, notes: found.notes };
+    return found.image && { ...found, image: repeated(found.image, channels) };
   }
 
   function update() {

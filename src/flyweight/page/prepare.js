@@ -7,17 +7,26 @@
 /**
  * @typedef {object} Prepared
  * @property {Uint8Array | null} image height x width values; null where nothing was found
- * @property {{top: number, left: number, width: number, height: number} | null} box of the digit, in working pixels
- * @property {number} parts how many separate things of similar size were found
+ * @property {number} parts how many separate things were found
+ * @property {boolean} touchesEdge
  * @property {string[]} notes
+ */
+/**
+ * @typedef {object} Found the ink of a digit in a view that was shrunk by `scale`
+ * @property {Grey} ink @property {Area} box @property {boolean} wasInverted @property {boolean} touchesEdge
+ * @property {number} things @property {number} scale
  */
 
 const WORKING_SIDE = 480;
+const FINE_SIDE = 1600;
+const SMALL_DIGIT = 160;
+const MARGIN = 0.6;
 const MIN_CONTRAST = 24;
 const MIN_CONTRAST_SIGMAS = 5;
 const MIN_PART = 0.08;
-// Two things: each has at least this share of the ink of the largest, and none is above or below the other.
-const SECOND_THING = 0.35;
+const MIN_THING = 0.5;
+const MIN_GAP = 0.12;
+const MIN_STROKE = 2;
 
 /** Round half to even, as Python and numpy do. @param {number} value */
 function roundEven(value) {
@@ -41,20 +50,127 @@ function emptyGrey(width, height) {
 function prepareDigit(picture, height, width) {
   if (Math.min(picture.width, picture.height) < 5) return nothingFound();
   const ready = alreadyPrepared(picture, height, width);
-  if (ready) return { image: ready, box: null, parts: 1, notes: ["unchanged: already like MNIST"] };
-  const grey = shrink(greyOf(picture));
-  const { ink, wasInverted } = inkOf(grey);
-  const found = digitOf(ink);
-  if (!found) return nothingFound();
-  const [top, bottom, left, right] = boundsOf(found.digit);
-  const image = framed(cropped(found.digit, top, bottom, left, right), height, width);
+  if (ready) return { image: ready, parts: 1, touchesEdge: false, notes: ["unchanged: already like MNIST"] };
+  const drawing = drawingOn(greyOf(picture));
+  if (!drawing) return nothingFound();
+  const { ink, box, wasInverted } = drawing;
+  const side = boxSide(height, width);
+  const digit = thickened(cropped(ink, box.top, box.bottom, box.left, box.right), side);
+  const image = framed(digit, height, width);
   const notes = [wasInverted ? "dark ink on light paper: inverted" : "light ink on a dark background"];
-  return { image, box: { top, left, width: right - left, height: bottom - top }, parts: found.things, notes };
+  return { image, parts: drawing.things, touchesEdge: drawing.touchesEdge, notes };
 }
 
 /** @returns {Prepared} */
 function nothingFound() {
-  return { image: null, box: null, parts: 0, notes: ["nothing stands out from the background"] };
+  return { image: null, parts: 0, touchesEdge: false, notes: ["nothing stands out from the background"] };
+}
+
+/** @param {number} height @param {number} width of the net's input */
+function boxSide(height, width) {
+  return Math.max(1, roundEven((20 / 28) * Math.min(height, width)));
+}
+
+/** What is drawn on a picture; a small digit is found again in the picture itself. @param {Grey} grey @returns {Found | null} */
+function drawingOn(grey) {
+  const found = foundOn(grey, WORKING_SIDE) || (isLarge(grey) ? foundOn(grey, FINE_SIDE) : null);
+  if (!found || found.scale === 1) return found;
+  const { top, bottom, left, right } = found.box;
+  if (Math.max(bottom - top, right - left) >= SMALL_DIGIT) return found;
+  const [y, x] = [Math.trunc(top * found.scale), Math.trunc(left * found.scale)];
+  const [last, to] = [Math.ceil(bottom * found.scale), Math.ceil(right * found.scale)];
+  const margin = roundEven(MARGIN * Math.max(last - y, to - x)) + 8;
+  const around = cropped(
+    grey,
+    Math.max(0, y - margin),
+    Math.min(grey.height, last + margin),
+    Math.max(0, x - margin),
+    Math.min(grey.width, to + margin),
+  );
+  const closer = foundOn(around, WORKING_SIDE);
+  return closer ? { ...closer, touchesEdge: found.touchesEdge, things: Math.max(found.things, closer.things) } : found;
+}
+
+/** @param {Grey} grey */
+function isLarge(grey) {
+  return Math.max(grey.width, grey.height) > WORKING_SIDE;
+}
+
+/** @param {Grey} view @param {number} side @returns {Found | null} */
+function foundOn(view, side) {
+  const grey = shrink(view, side);
+  const { ink, wasInverted } = inkOf(grey);
+  const found = digitOf(ink, side === WORKING_SIDE ? Infinity : 0.8);
+  if (!found) return null;
+  const [top, bottom, left, right] = boundsOf(found.digit);
+  const scale = Math.max(view.width, view.height) / Math.max(grey.width, grey.height);
+  const touchesEdge = top === 0 || left === 0 || bottom === grey.height || right === grey.width;
+  return { ink: found.digit, box: { top, bottom, left, right }, wasInverted, touchesEdge, things: found.things, scale };
+}
+
+/** Strokes of at least MIN_STROKE once the ink is scaled into its box; thin ones would become faint. @param {Grey} digit @param {number} side @returns {Grey} */
+function thickened(digit, side) {
+  const padded = padding(digit, 1);
+  const distances = squaredDistances(padded.width, padded.height, (at) => padded.values[at] > 127);
+  let sum = 0;
+  let n = 0;
+  for (let at = 0; at < distances.length; at++)
+    if (distances[at] > 0) {
+      sum += Math.sqrt(distances[at]);
+      n++;
+    }
+  const width = n ? 4 * (sum / n - 0.5) : 0;
+  const missing = (MIN_STROKE * Math.max(digit.width, digit.height)) / side - width;
+  if (missing < 0.5) return digit;
+  const reach = Math.ceil(missing / 2);
+  const radius = (missing / 2 + 0.25) ** 2;
+  const wide = padding(digit, reach);
+  const found = emptyGrey(wide.width, wide.height);
+  for (let dy = -reach; dy <= reach; dy++)
+    for (let dx = -reach; dx <= reach; dx++) {
+      if (dy * dy + dx * dx > radius) continue;
+      for (let y = Math.max(0, -dy); y < Math.min(wide.height, wide.height - dy); y++)
+        for (let x = Math.max(0, -dx); x < Math.min(wide.width, wide.width - dx); x++) {
+          const value = wide.values[(y + dy) * wide.width + x + dx];
+          if (value > found.values[y * wide.width + x]) found.values[y * wide.width + x] = value;
+        }
+    }
+  return found;
+}
+
+/** @param {Grey} grey @param {number} border @returns {Grey} */
+function padding(grey, border) {
+  const found = emptyGrey(grey.width + 2 * border, grey.height + 2 * border);
+  for (let y = 0; y < grey.height; y++)
+    found.values.set(grey.values.subarray(y * grey.width, (y + 1) * grey.width), (y + border) * found.width + border);
+  return found;
+}
+
+/**
+ * The squared distance of each pixel for which `isFar` holds to the nearest other; exact (Meijster et al. 2000).
+ * @param {number} width @param {number} height @param {(at: number) => boolean} isFar
+ */
+function squaredDistances(width, height, isFar) {
+  const none = width + height;
+  const down = new Int32Array(width * height);
+  for (let x = 0; x < width; x++) {
+    for (let y = 0, d = none; y < height; y++) down[y * width + x] = d = isFar(y * width + x) ? d + 1 : 0;
+    for (let y = height - 1, d = none; y >= 0; y--) {
+      d = down[y * width + x] === 0 ? 0 : d + 1;
+      if (d < down[y * width + x]) down[y * width + x] = d;
+    }
+  }
+  const found = new Float64Array(width * height);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      let best = down[y * width + x] ** 2;
+      for (let step = 1; step * step < best; step++) {
+        if (x >= step) best = Math.min(best, step * step + down[y * width + x - step] ** 2);
+        if (x + step < width) best = Math.min(best, step * step + down[y * width + x + step] ** 2);
+      }
+      found[y * width + x] = best;
+    }
+  return found;
 }
 
 /**
@@ -125,12 +241,12 @@ function greyOf(picture) {
   return { width, height, values };
 }
 
-/** @param {Grey} grey @returns {Grey} */
-function shrink(grey) {
+/** @param {Grey} grey @param {number} longest @returns {Grey} */
+function shrink(grey, longest) {
   const side = Math.max(grey.width, grey.height);
-  if (side <= WORKING_SIDE) return grey;
-  const width = Math.max(1, roundEven((grey.width * WORKING_SIDE) / side));
-  return resized(grey, width, Math.max(1, roundEven((grey.height * WORKING_SIDE) / side)), boxFilter);
+  if (side <= longest) return grey;
+  const width = Math.max(1, roundEven((grey.width * longest) / side));
+  return resized(grey, width, Math.max(1, roundEven((grey.height * longest) / side)), boxFilter);
 }
 
 /** @typedef {{support: number, weight: (x: number) => number}} Filter */
@@ -214,7 +330,6 @@ function inkOf(grey) {
 function paperOf(grey) {
   const small = resized(grey, Math.min(64, grey.width), Math.min(64, grey.height), boxFilter);
   const values = small.values;
-  const terms = surfaceTerms(small.width, small.height);
   const isRim = rimOf(small.width, small.height);
   const onRim = values.filter((_, at) => isRim[at]);
   /** @type {Float64Array} */
@@ -223,13 +338,11 @@ function paperOf(grey) {
   weights.forEach((weight, at) => (weights[at] = weight * isRim[at]));
   for (let round = 0; round < 12; round++) {
     const used = round < 2 ? 3 : round < 6 ? 6 : 10;
-    surface = surfaceOf(terms, leastSquares(terms, used, values, weights));
+    surface = surfaceOf(leastSquares(small, used, weights), small.width, small.height);
     const among = round < 1 ? weights.map((weight) => (weight > 0 ? 1 : 0)) : null;
     weights = closeness(values, surface, among);
   }
-  const solution = leastSquares(terms, 10, values, weights);
-  const sameSize = small.width === grey.width && small.height === grey.height;
-  const fit = surfaceOf(sameSize ? terms : surfaceTerms(grey.width, grey.height), solution);
+  const fit = surfaceOf(leastSquares(small, 10, weights), grey.width, grey.height);
   for (let at = 0; at < fit.length; at++) fit[at] = Math.min(255, Math.max(0, fit[at]));
   return fit;
 }
@@ -266,55 +379,84 @@ function deviation(values) {
   return 1.4826 * median(far);
 }
 
-/** @type {Map<string, Float64Array[]>} */
-const surfaces = new Map();
+/** The powers of x and y of the ten monomials up to degree 3, in the order in which they are fitted. */
+const POWERS = [
+  [0, 0],
+  [1, 0],
+  [0, 1],
+  [2, 0],
+  [1, 1],
+  [0, 2],
+  [3, 0],
+  [2, 1],
+  [1, 2],
+  [0, 3],
+];
+const HIGHEST = 6; // power in a product of two of them
 
-/** The ten monomials up to degree 3 at each pixel's centre. @param {number} width @param {number} height */
-function surfaceTerms(width, height) {
-  const key = `${width} ${height}`;
-  const known = surfaces.get(key);
-  if (known) return known;
-  const terms = Array.from({ length: 10 }, () => new Float64Array(width * height));
-  for (let row = 0, at = 0; row < height; row++)
-    for (let column = 0; column < width; column++, at++) {
-      const y = (row + 0.5) * (2 / height) - 1;
-      const x = (column + 0.5) * (2 / width) - 1;
-      const monomials = [1, x, y, x * x, x * y, y * y, x ** 3, x * x * y, x * y * y, y ** 3];
-      for (let term = 0; term < 10; term++) terms[term][at] = monomials[term];
-    }
-  if (surfaces.size > 8) surfaces.clear();
-  surfaces.set(key, terms);
-  return terms;
+/** The centres of n pixels from -1 to 1. @param {number} n */
+function coordinates(n) {
+  return Float64Array.from({ length: n }, (_, i) => (i + 0.5) * (2 / n) - 1);
 }
 
-/** @param {Float64Array[]} terms @param {number[]} solution */
-function surfaceOf(terms, solution) {
-  const found = new Float64Array(terms[0].length);
-  solution.forEach((factor, term) => {
-    const values = terms[term];
-    for (let at = 0; at < found.length; at++) found[at] += values[at] * factor;
-  });
+/** The surface at each pixel's centre: in a row it is a cubic of x. @param {number[]} solution @param {number} width @param {number} height */
+function surfaceOf(solution, width, height) {
+  const xs = coordinates(width);
+  const ys = coordinates(height);
+  const found = new Float64Array(width * height);
+  for (let row = 0, at = 0; row < height; row++) {
+    const cubic = [0, 0, 0, 0];
+    solution.forEach((factor, term) => (cubic[POWERS[term][0]] += factor * ys[row] ** POWERS[term][1]));
+    const [a, b, c, d] = cubic;
+    for (let column = 0; column < width; column++, at++) {
+      const x = xs[column];
+      found[at] = a + x * (b + x * (c + x * d));
+    }
+  }
   return found;
 }
 
-/** @param {Float64Array[]} terms @param {number} used @param {Float64Array} values @param {Float64Array} weights */
-function leastSquares(terms, used, values, weights) {
-  const rows = Array.from({ length: used }, () => new Float64Array(used + 1));
-  const weighted = new Float64Array(values.length);
-  const n = values.length;
-  for (let i = 0; i < used; i++) {
-    const term = terms[i];
-    for (let at = 0; at < n; at++) weighted[at] = term[at] * weights[at];
-    for (let j = i; j <= used; j++) {
-      const other = j === used ? values : terms[j];
-      let sum = 0;
-      for (let at = 0; at < n; at++) sum += weighted[at] * other[at];
-      rows[i][j] = sum;
-      if (j < used) rows[j][i] = sum;
-    }
-  }
-  for (let i = 0; i < used; i++) rows[i][i] += 1e-6;
+/**
+ * The factors of the first monomials that fit the values best. A sum over the pixels of x^i y^j is a sum over rows of
+ * sums of x^i, so each row is read once.
+ * @param {Grey} grey @param {number} used @param {Float64Array} weights
+ */
+function leastSquares(grey, used, weights) {
+  const moments = momentsOf(grey, weights, null);
+  const right = momentsOf(grey, weights, grey.values);
+  const rows = Array.from({ length: used }, (_, i) => {
+    const row = new Float64Array(used + 1);
+    for (let j = 0; j < used; j++) row[j] = moments[POWERS[i][0] + POWERS[j][0]][POWERS[i][1] + POWERS[j][1]];
+    row[i] += 1e-6;
+    row[used] = right[POWERS[i][0]][POWERS[i][1]];
+    return row;
+  });
   return solved(rows);
+}
+
+/** Sums of weight x^i y^j, or of weight value x^i y^j. @param {Grey} grey @param {Float64Array} weights @param {Float64Array | null} values */
+function momentsOf({ width, height }, weights, values) {
+  const xs = coordinates(width);
+  const ys = coordinates(height);
+  const found = Array.from({ length: HIGHEST + 1 }, () => new Float64Array(HIGHEST + 1));
+  for (let row = 0, at = 0; row < height; row++) {
+    let [s0, s1, s2, s3, s4, s5, s6] = [0, 0, 0, 0, 0, 0, 0];
+    for (let column = 0; column < width; column++, at++) {
+      const x = xs[column];
+      let term = values ? weights[at] * values[at] : weights[at];
+      s0 += term;
+      s1 += term *= x;
+      s2 += term *= x;
+      s3 += term *= x;
+      s4 += term *= x;
+      s5 += term *= x;
+      s6 += term *= x;
+    }
+    [s0, s1, s2, s3, s4, s5, s6].forEach((sum, i) => {
+      for (let j = 0, power = 1; j <= HIGHEST; j++, power *= ys[row]) found[i][j] += sum * power;
+    });
+  }
+  return found;
 }
 
 /** Gaussian elimination; each row ends with its right side. @param {Float64Array[]} rows */
@@ -338,12 +480,12 @@ function solved(rows) {
   return found;
 }
 
-/** The ink of the digit, 0 to 255, and 0 elsewhere; null where nothing stands out. @param {Grey} ink */
-function digitOf(ink) {
-  const smooth = smoothed(ink);
+/** The ink of the digit, 0 to 255, and 0 elsewhere; null where nothing stands out. @param {Grey} ink @param {number} maxBlur */
+function digitOf(ink, maxBlur) {
+  const smooth = smoothed(ink, maxBlur);
   const values = smooth.values;
   const noise = deviation(values);
-  const threshold = otsu(values);
+  const threshold = Math.max(otsu(values), MIN_CONTRAST_SIGMAS * noise);
   const strong = above(values, threshold, null);
   const level = strong.length ? percentile(strong, 85) : 0;
   if (level < Math.max(MIN_CONTRAST, MIN_CONTRAST_SIGMAS * noise)) return null;
@@ -365,11 +507,12 @@ function above(values, threshold, among) {
   return found.subarray(0, n);
 }
 
-/** Smooth the noise of paper and sensor; small pictures stay as they are. @param {Grey} ink @returns {Grey} */
-function smoothed(ink) {
+/** Smooth the noise of paper and sensor; small pictures stay as they are. @param {Grey} ink @param {number} maxBlur @returns {Grey} */
+function smoothed(ink, maxBlur) {
   const { width, height } = ink;
-  const sigma = Math.min(width, height) / 250;
-  if (sigma < 0.4) return ink;
+  const radius = Math.min(width, height) / 250;
+  if (radius < 0.4) return ink;
+  const sigma = Math.min(radius, maxBlur);
   const reach = Math.trunc(3 * sigma + 0.5);
   const kernel = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp((-0.5 * (i - reach) ** 2) / sigma ** 2));
   const sum = kernel.reduce((a, b) => a + b, 0);
@@ -448,12 +591,12 @@ function otsu(values) {
 function mainParts(ink, faintest, level) {
   const { width, height, values } = ink;
   const labels = new Int32Array(values.length);
-  /** @type {{mass: number, isStrong: boolean, left: number, right: number}[]} */
-  const parts = [{ mass: 0, isStrong: false, left: 0, right: 0 }];
+  /** @type {Part[]} */
+  const parts = [{ mass: 0, isStrong: false, left: 0, right: 0, top: 0, bottom: 0 }];
   const waiting = [];
   for (let start = 0; start < values.length; start++) {
     if (labels[start] || values[start] <= faintest) continue;
-    const part = { mass: 0, isStrong: false, left: width, right: -1 };
+    const part = { mass: 0, isStrong: false, left: width, right: -1, top: height, bottom: -1 };
     labels[start] = parts.length;
     waiting.push(start);
     while (waiting.length) {
@@ -464,6 +607,8 @@ function mainParts(ink, faintest, level) {
       part.isStrong ||= values[at] > 0.5 * level;
       part.left = Math.min(part.left, x);
       part.right = Math.max(part.right, x);
+      part.top = Math.min(part.top, y);
+      part.bottom = Math.max(part.bottom, y);
       for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++)
         for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
           const other = row * width + column;
@@ -476,17 +621,31 @@ function mainParts(ink, faintest, level) {
   }
   const most = Math.max(...parts.map((part) => (part.isStrong ? part.mass : 0)));
   const isKept = parts.map((part) => part.isStrong && part.mass >= MIN_PART * most);
-  const large = parts.filter((part, i) => isKept[i] && part.mass >= SECOND_THING * most);
-  large.sort((one, other) => one.left - other.left);
-  let things = 0;
-  let reach = -1;
-  for (const part of large) {
-    if (part.left > reach) things++;
-    reach = Math.max(reach, part.right);
-  }
   const kept = new Uint8Array(labels.length);
   for (let at = 0; at < labels.length; at++) if (isKept[labels[at]]) kept[at] = 1;
-  return { kept, things };
+  return { kept, things: thingsOf(parts, isKept, labels, width, height) };
+}
+
+/** @typedef {{mass: number, isStrong: boolean, left: number, right: number, top: number, bottom: number}} Part inclusive */
+
+/**
+ * How many things the parts make: large ones that are apart from each other.
+ * @param {Part[]} parts @param {boolean[]} isKept @param {Int32Array} labels @param {number} width @param {number} height
+ */
+function thingsOf(parts, isKept, labels, width, height) {
+  const sides = parts.map((part, i) => (isKept[i] ? 1 + Math.max(part.right - part.left, part.bottom - part.top) : 0));
+  const large = Math.max(...sides);
+  const seeds = parts.map((_, i) => i).filter((i) => isKept[i] && sides[i] >= MIN_THING * large);
+  if (seeds.length < 2) return seeds.length;
+  let things = seeds.map((seed) => [seed]);
+  for (const seed of seeds) {
+    const distances = squaredDistances(width, height, (at) => labels[at] !== seed);
+    const isNear = new Set();
+    for (let at = 0; at < labels.length; at++) if (Math.sqrt(distances[at]) <= MIN_GAP * large) isNear.add(labels[at]);
+    const near = things.filter((thing) => thing.some((one) => isNear.has(one)));
+    things = [...things.filter((thing) => !near.includes(thing)), near.flat()];
+  }
+  return things.length;
 }
 
 /** Top, bottom, left, right of what is not 0; bottom and right are exclusive. @param {Grey} grey */
@@ -513,7 +672,7 @@ function cropped(grey, top, bottom, left, right) {
 
 /** The digit scaled into its box, in a black frame with its centre of mass in the middle. @param {Grey} digit @param {number} height @param {number} width */
 function framed(digit, height, width) {
-  const side = Math.max(1, roundEven((20 / 28) * Math.min(height, width)));
+  const side = boxSide(height, width);
   const scale = side / Math.max(digit.width, digit.height);
   const small = resized(
     digit,
