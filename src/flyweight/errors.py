@@ -25,6 +25,7 @@ EXIT_CODES = {
     5: "diverged",
     6: "bad data or file",
     7: "environment: something needed is missing on this machine",
+    8: "export differs from its net",
     129: "the terminal was closed (SIGHUP), resumable",
     130: "interrupted (Ctrl-C), resumable",
     143: "terminated (SIGTERM), resumable",
@@ -156,6 +157,12 @@ def in_one_line(function: Callable[Given, Found]) -> Callable[Given, Found]:
 def _short(text: str) -> str:
     text = " ".join(text.split()).rstrip(".")
     return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}..."
+
+
+class GateError(FlyweightError):
+    """An export that does not compute what its net computes; nothing was written."""
+
+    exit_code = 8
 
 
 @contextmanager

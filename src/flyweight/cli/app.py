@@ -22,6 +22,7 @@ from flyweight.cli.check import check
 from flyweight.cli.compare import compare
 from flyweight.cli.data import data
 from flyweight.cli.doctor.command import doctor
+from flyweight.cli.export import export
 from flyweight.cli.journal import journal
 from flyweight.cli.journey import journey
 from flyweight.cli.output import talk
@@ -53,6 +54,7 @@ VERBS: Final[dict[str, Any]] = {
     "journey": journey,
     "predict": predict,
     "page": page,
+    "export": export,
     "sync": sync,
     "bench": bench,
 }

@@ -62,3 +62,44 @@ def paired(
     test = t_test(effect, math.sqrt(variance / n), n - 1, confidence=confidence) if variance else (None, None, None)
     low, high, p = test
     return Paired(effect=effect, low=low, high=high, p=p, n=n, sd=None if variance is None else math.sqrt(variance))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """How much the share of right answers changes on the same images, with its interval.
+
+    gained, lost: images that only the second, or only the first, gets right.
+    """
+
+    difference: float
+    low: float
+    high: float
+    gained: int
+    lost: int
+    count: int
+
+
+def paired_difference(gained: int, lost: int, count: int) -> PairedDifference:
+    """The change and its 95 % interval by the adjusted Wald method of Agresti and Min (2005), which adds half an image
+    to each cell of the table and so keeps a width where no image differs.
+
+    >>> found = paired_difference(1, 3, 10_000)
+    >>> f"{found.difference:.4%} [{found.low:.3%}, {found.high:.3%}]"
+    '-0.0200% [-0.064%, 0.024%]'
+
+    Raises:
+        ValueError: counts that no comparison can give.
+    """
+    if count < 1 or min(gained, lost) < 0 or gained + lost > count:
+        raise ValueError(f"paired_difference needs gained + lost <= count, found {gained}, {lost} and {count}.")
+    up, down, n = gained + 0.5, lost + 0.5, count + 2
+    middle = (up - down) / n
+    margin = 1.959964 * math.sqrt(up + down - (up - down) ** 2 / n) / n
+    return PairedDifference(
+        difference=(gained - lost) / count,
+        low=middle - margin,
+        high=middle + margin,
+        gained=gained,
+        lost=lost,
+        count=count,
+    )

@@ -46,25 +46,32 @@ const FLYWEIGHT = {
   conv(one, [input]) {
     const output = flyweightOutput(one), [height, width, inputs] = one.in_shape, [rows, columns, outputs] = one.out_shape;
     const [kh, kw] = one.kernel, [sh, sw] = one.stride, [ph, pw] = one.pool, [psh, psw] = one.pool_stride;
-    const few = inputs / one.groups, perGroup = outputs / one.groups;
+    const { weights, bias, multipliers, pads, padding, dilation, groups } = one, last = one.pool_last;
+    const few = inputs / groups, perGroup = outputs / groups;
+    // Where nothing leaves the map, a row of the window is one stretch of memory.
+    const isRow = groups === 1 && dilation === 1 && padding === 0;
+    const taps = isRow ? 1 : kw, run = isRow ? kw * inputs : few, size = kh * kw * few;
     let at = 0;
     for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++)
       for (let out = 0; out < outputs; out++) {
         const first = Math.floor(out / perGroup) * few;
         let best = -Infinity;
         for (let py = 0; py < ph; py++) for (let px = 0; px < pw; px++) {
-          const top = (row * psh + py) * sh - one.padding, left = (column * psw + px) * sw - one.padding;
-          let sum = one.bias[out], weight = out * kh * kw * few;
-          for (let ky = 0; ky < kh; ky++) for (let kx = 0; kx < kw; kx++) {
-            const y = top + ky * one.dilation, x = left + kx * one.dilation;
-            const inside = y >= 0 && y < height && x >= 0 && x < width, from = (y * width + x) * inputs + first;
-            for (let c = 0; c < few; c++)
-              sum += one.weights[weight++] * (inside ? input[from + c] : one.pads[first + c]);
+          const top = (row * psh + py) * sh - padding, left = (column * psw + px) * sw - padding;
+          let sum = bias[out], weight = out * size;
+          for (let ky = 0; ky < kh; ky++) for (let kx = 0; kx < taps; kx++) {
+            const y = top + ky * dilation, x = left + kx * dilation;
+            if (padding && (y < 0 || y >= height || x < 0 || x >= width)) {
+              for (let c = 0; c < run; c++) sum += weights[weight++] * pads[first + c];
+            } else {
+              let from = (y * width + x) * inputs + first;
+              for (const end = weight + run; weight < end; weight++, from++) sum = (sum + weights[weight] * input[from]) | 0;
+            }
           }
-          if (one.pool_last) sum = flyweightFinished(one, sum, one.multipliers[out], out);
+          if (last) sum = flyweightFinished(one, sum, multipliers[out], out);
           if (sum > best) best = sum;
         }
-        output[at++] = one.pool_last ? best : flyweightFinished(one, best, one.multipliers[out], out);
+        output[at++] = last ? best : flyweightFinished(one, best, multipliers[out], out);
       }
     return output;
   },
