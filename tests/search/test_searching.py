@@ -183,7 +183,12 @@ def test_show_lists_a_search(searched: Any, capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert result.best.net.split()[0] in text
     assert "0 twice" in text
-    assert max(map(len, text.splitlines())) <= 80
+    lines = [line for line in text.splitlines() if not line.startswith("page ")]
+    assert max(map(len, lines)) <= 80
+    page = Path(text.splitlines()[-1].removeprefix("page  "))
+    assert page.read_text().count("<svg") == 4
+    assert f"trial {result.winner}" in page.read_text()
+    assert len((page.parent / "trials.csv").read_text().splitlines()) == 7
     assert command(["search", "show", "s", "--csv", "--home", home]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 7
     assert command(["search", "show", "s", "--json", "--home", home]) == 0

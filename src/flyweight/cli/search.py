@@ -163,7 +163,9 @@ def _report(result: SearchResult, store: Store, out: Path | None, location: Stor
 def show(
     name: str | None = None, /, *, output: OutputFormat | None = None, location: StoreLocation | None = None
 ) -> None:
-    """Show a search with its best trials; --csv prints every trial. Without a name: list the searches.
+    """Show a search with its best trials and write its page; without a name, list the searches.
+
+    --csv prints every trial.
 
     $ flyweight search show search-1
 
@@ -172,6 +174,7 @@ def show(
     name
         Name of the search.
     """
+    from flyweight.report.search.page import write_search_page
     from flyweight.report.search.text import best_rows, search_text, trial_rows
 
     output, store = output or OutputFormat(), (location or StoreLocation()).store()
@@ -198,6 +201,7 @@ def show(
         say(search_text(record, trials))
         say("")
         print_rows(best_rows(trials), output, wraps=True)
+        say(f"page  {write_search_page(record, trials, store=store)}")
 
 
 @search.command

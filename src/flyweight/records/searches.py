@@ -155,15 +155,15 @@ class Searches:
         with writing(self._engine) as connection:
             return connection.execute(update(trials).where(*_is_owner(name, trial)).values(values)).rowcount == 1
 
-    def halve(self, name: str, numbers: Sequence[int]) -> tuple[str, ...]:
-        """Give up paused trials for good; returns the groups of the runs of those that were paused."""
+    def halve(self, name: str, numbers: Sequence[int], *, of: Sequence[TrialStatus] = ("paused",)) -> tuple[str, ...]:
+        """Give up trials for good that have a status of `of`; returns the groups of the runs of those that had."""
         with writing(self._engine) as connection:
             found = []
             for number in numbers:
-                is_paused = (trials.c.search == name, trials.c.number == number, trials.c.status == "paused")
-                group = connection.scalar(select(trials.c.group_id).where(*is_paused))
+                given_up = (trials.c.search == name, trials.c.number == number, trials.c.status.in_(of))
+                group = connection.scalar(select(trials.c.group_id).where(*given_up))
                 if group is not None:
-                    connection.execute(update(trials).where(*is_paused).values(status="halved"))
+                    connection.execute(update(trials).where(*given_up).values(status="halved"))
                     found.append(group)
             return tuple(found)
 

@@ -234,7 +234,7 @@ class _Search:
             if result is None:
                 return None
             searches.save(name, "finished", seconds=self.seconds, result=result.as_dict())
-            self._tidy(all_paused=True)
+            self._tidy(is_over=True)
             self._watch(PhaseBegan(phase="done", plan=self.plan))
             return result
         finally:
@@ -258,7 +258,7 @@ class _Search:
 
     def _trials(self) -> None:
         self._slowest_epoch = self.plan.epoch_seconds
-        self._tidy(all_paused=False)
+        self._tidy(is_over=False)
         with ThreadPoolExecutor(self.plan.workers, thread_name_prefix="trial") as pool:
             threads = [pool.submit(self._work) for _ in range(self.plan.workers)]
             # The main thread waits in short steps, so that it sees signals.
@@ -312,7 +312,7 @@ class _Search:
         )
         if not is_stored:  # another process has taken it up since
             return
-        self._tidy(all_paused=False)
+        self._tidy(is_over=False)
         figures = searches.figures(name)
         now = next(one for one in figures if one.number == trial.number)
         best = max(figures, key=lambda one: one.rank)
@@ -347,16 +347,14 @@ class _Search:
                 name, trial, "failed", accuracies=trial.accuracies, seconds=trial.seconds, message=str(error)
             )
 
-    def _tidy(self, *, all_paused: bool) -> None:
+    def _tidy(self, *, is_over: bool) -> None:
         """Files live while a trial can be promoted; the weights of the best stay."""
         searches, name = self.store.searches, self.plan.name
         figures = searches.figures(name)
-        numbers = (
-            [one.number for one in figures if one.status == "paused"]
-            if all_paused
-            else hopeless(figures, len(self.plan.rungs))
-        )
-        groups = searches.halve(name, numbers)
+        if is_over:  # those under way were given back when the time of the trials was over
+            groups = searches.halve(name, [one.number for one in figures], of=("paused", "running"))
+        else:
+            groups = searches.halve(name, hopeless(figures, len(self.plan.rungs)))
         finished = sorted((one for one in figures if one.status == "finished"), key=lambda one: one.rank)
         groups += tuple(one.group_id for one in finished[:-MAX_WEIGHTS])
         for group in groups:
