@@ -20,6 +20,7 @@ from flyweight.experiment.events import EpochDone, Event, Started
 from flyweight.experiment.run import resume, run
 from flyweight.records.run_folder import RunFolder
 from flyweight.records.store import Store
+from flyweight.report.run.page import write_report
 from tiny import same, tiny_recipe, weights
 
 
@@ -224,3 +225,20 @@ def test_leftovers_of_stopped_writers_go_with_the_checkpoint(tmp_path, store):
     resume(stopped.id, store=store)
 
     assert not [name for name in os.listdir(store.folder(stopped.id).path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("missing", [("environment",), ("recipe", "environment")])
+def test_a_run_that_was_killed_while_its_first_files_were_written_is_resumed(tmp_path, store, missing):
+    """Between the recipe and the environment, or before both: the folder is whole in the end."""
+    recipe = tiny_recipe(tmp_path)
+    stopped = run(recipe, seed=0, store=store, threads=1, should_stop=lambda: True)
+    folder = store.folder(stopped.id)
+    for which in missing:
+        folder.file(which).unlink()
+
+    record = resume(stopped.id, store=store)
+
+    assert record.status == "finished"
+    assert folder.environment()["threads"] == 1
+    folder.verify()
+    write_report(folder)

@@ -187,7 +187,11 @@ def test_files_that_cannot_be_read_are_one_line_of_error(write, tmp_path: Path) 
     (tmp_path / "bytes.toml").write_bytes(b"name = '\xff\xfe'")
     null = write("null.toml", 'extends = "a\\u0000.toml"\n')
 
-    for name, words in (("gone", "there is no file"), ("folder", "cannot read"), ("bytes", "must be text in UTF-8")):
+    for name, words in (
+        ("gone", "there is no file"),
+        ("folder", "must be a file, found a folder"),
+        ("bytes", "must be text in UTF-8"),
+    ):
         with pytest.raises(DataError, match=words) as caught:
             load(tmp_path / f"{name}.toml")
         assert str(tmp_path / f"{name}.toml") in str(caught.value)

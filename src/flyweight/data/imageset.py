@@ -11,17 +11,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flyweight.errors import DataError
+from flyweight.errors import DataError, MissingError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 # A device or a resized set holds all images as uint8; a larger set is a mistake or an attack (a decompression bomb).
+MEMORY: Final = Path("/proc/meminfo")
 MAX_BYTES: Final = 2 * 2**30
 
 # Images of more bytes than this are mapped where their file lets them: half a gigabyte leaves room for torch and a net
@@ -133,6 +135,22 @@ def check_size(what: str, n_bytes: int) -> None:
         raise DataError(
             f"{what}: must unpack to at most {MAX_BYTES:,} bytes, found {n_bytes:,}; use smaller or fewer images."
         )
+    free = free_bytes()
+    if free is not None and n_bytes > free:
+        raise MissingError(
+            f"{what}: needs {n_bytes:,} bytes of memory, {free:,} are free; use smaller or fewer images, or end other "
+            "programs."
+        )
+
+
+def free_bytes() -> int | None:
+    """The memory that new programs can use, as Linux estimates it; None elsewhere."""
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = next((line.split() for line in lines if line.startswith("MemAvailable:")), None)
+    return int(found[1]) * 1024 if found else None
 
 
 def is_large(n_bytes: int) -> bool:

@@ -332,6 +332,7 @@ class OpenRun:
         self.reported = ReportedMetricsWriter(recipe, record, self.bench, self.store)
         if not self.folder.has("recipe"):
             self.folder.write_recipe(dumps(recipe))
+        if not self.folder.has("environment"):  # a run can be killed between the two
             self.folder.write_environment(self.bench.environment)
         for metrics in training.history:  # of a resumed run; the last one may be in its files only
             self.store.log_epoch(record.id, *self.epoch_values(metrics))

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,6 +20,7 @@ from flyweight.recipe.keys import accepts, bound, fields_of, section_of
 from flyweight.recipe.toml import format_value
 
 Location = tuple[str, ...]
+MAX_FAULTS: Final = 100  # of a recipe in one error
 _MAX_LENGTH = 60
 # Names that other tools use and whose spelling does not resemble ours.
 _FOREIGN_NAMES = {
@@ -50,28 +51,35 @@ class Origins:
 
     def place(self, location: Location) -> str:
         """The place of a key, else of the table around it, else of a key under it, else of the recipe."""
-        around = [location[:length] for length in range(len(location), 0, -1)]
-        under = [known for known in self.places if known[: len(location)] == location]
-        return next((self.places[known] for known in (*around, *under, ()) if known in self.places), "")
+        for length in range(len(location), 0, -1):
+            if location[:length] in self.places:
+                return self.places[location[:length]]
+        under = (known for known in self.places if known[: len(location)] == location)
+        return self.places.get(next(under, ()), "")
 
 
 def error_for(faults: Iterable[Fault], origins: Origins) -> RecipeError:
-    """All faults in one error, one line each."""
+    """All faults in one error, one line each; of very many, the first."""
+    found = list(faults)
     lines = [
-        f"{place}: {fault.message}" if (place := origins.place(fault.location)) else fault.message for fault in faults
+        f"{place}: {fault.message}" if (place := origins.place(fault.location)) else fault.message
+        for fault in found[:MAX_FAULTS]
     ]
-    if len(lines) == 1:
+    if len(found) == 1:
         return RecipeError(lines[0])
-    return RecipeError("\n".join([f"the recipe has {len(lines)} faults:", *(f"  {line}" for line in lines)]))
+    more = [f"  and {len(found) - MAX_FAULTS:,} more."] if len(found) > MAX_FAULTS else []
+    return RecipeError("\n".join([f"the recipe has {len(found):,} faults:", *(f"  {line}" for line in lines), *more]))
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """The faults that pydantic found in values for `model`."""
-    return [
+    """The faults that pydantic found in values for `model`; those that are not shown have no message."""
+    details = error.errors(include_url=False)
+    shown = [
         Fault(location=location, message=message)
-        for detail in error.errors(include_url=False)
+        for detail in details[:MAX_FAULTS]
         for location, message in _messages(detail, model)
     ]
+    return [*shown, *(Fault(location=tuple(map(str, one["loc"])), message="") for one in details[MAX_FAULTS:])]
 
 
 def _messages(detail: ErrorDetails, model: type[BaseModel]) -> list[tuple[Location, str]]:

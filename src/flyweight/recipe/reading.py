@@ -21,6 +21,7 @@ from flyweight.recipe.recipe import Recipe
 from flyweight.recipe.toml import format_toml, key_lines, parse_toml
 
 MAX_BYTES: Final = 10_000_000
+MAX_PARTS: Final = 10  # of a key; recipes have keys of two
 MAX_EXTENDS: Final = 50
 # Keys that only name a recipe: never inherited, hashed or compared.
 IDENTITY = ("name", "description")
@@ -209,7 +210,7 @@ def _override_layer(text: str) -> _Layer:
     key, equals, value = text.partition("=")
     location = tuple(part.strip() for part in key.split("."))
     place = {location: f"--set {brief(text)}"}
-    if not equals or not all(location):
+    if not equals or not all(location) or len(location) > MAX_PARTS:
         fault = Fault(location=location, message="must be KEY=VALUE, such as train.lr=0.02.")
         return _Layer(values={}, places=place, faults=(fault,))
     values: Any = _word(value.strip())

@@ -116,7 +116,7 @@ class AugmentSection(_Value):
         0.0, ge=0, description="Elastic distortion: root mean square of the displacement, in pixels."
     )
     elastic_smoothness: Number = Field(
-        4.0, gt=0, description="Standard deviation, in pixels, of the Gaussian that smooths the distortion."
+        4.0, gt=0, le=64, description="Standard deviation, in pixels, of the Gaussian that smooths the distortion."
     )
     flip_probability: Share = Field(0.0, description="Share of the images that are mirrored left to right.")
     brightness: PartialShare = Field(

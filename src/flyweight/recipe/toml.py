@@ -14,6 +14,7 @@ from flyweight.errors import RecipeError
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]")
 _ASSIGNMENT = re.compile(r"\s*([\w\-.\"' ]+?)\s*=")
 _TRIPLE_QUOTES = re.compile(r'"""|' + "'''")
+_QUOTED = re.compile(r"""\"[^"]*\"|'[^']*'""")
 MAX_DOTS: Final = 1_000
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
@@ -25,7 +26,7 @@ def parse_toml(text: str, label: str) -> dict[str, Any]:
         RecipeError: text that is not TOML, with line and column.
     """
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.count(".") > MAX_DOTS and line.partition("=")[0].count(".") > MAX_DOTS:  # tomllib would take hours
+        if line.count(".") > MAX_DOTS and _QUOTED.sub("", line).count(".") > MAX_DOTS:  # tomllib would take hours
             raise RecipeError(f"{label}, line {number}: a key must have at most {MAX_DOTS} parts.")
     try:
         return tomllib.loads(text)

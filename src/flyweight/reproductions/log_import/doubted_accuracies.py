@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 from flyweight.reproductions.document import Claim
@@ -11,6 +12,7 @@ from flyweight.tables import counted
 
 # 9,949 of 10,000 is printed as 0.9948999881744385 by programs that divide in float32.
 _FLOAT32_ERROR: Final = Fraction(1, 2**24)
+SHARES_KEPT: Final = 100_000
 _HUNDREDTH: Final = Fraction(1, 10_000)  # of a percent: the second decimal
 
 
@@ -59,15 +61,23 @@ def constant(claim: Claim, known: Sequence[tuple[str, tuple[int, ...]]]) -> str 
     share, unit = exact(claim)
     if unit > _HUNDREDTH:
         return None
-    found = [
-        f"always {label} is right for {count:,} of {images.format(sum(counts))}"
-        for images, counts in known
-        for label, count in enumerate(counts)
-        if claim.images in (None, sum(counts)) and _is_same_to_two_decimals(share, Fraction(count, sum(counts)))
-    ]
+    found = _classes_with(share, claim.images, tuple(known))
     if not found:
         return None
     return f"{claim.reported} is what a net gets that predicts one class for every image: {', '.join(found)}"
+
+
+@lru_cache(maxsize=SHARES_KEPT)
+def _classes_with(
+    share: Fraction, n_images: int | None, known: tuple[tuple[str, tuple[int, ...]], ...]
+) -> tuple[str, ...]:
+    """The classes whose share is that, in words."""
+    return tuple(
+        f"always {label} is right for {count:,} of {images.format(sum(counts))}"
+        for images, counts in known
+        for label, count in enumerate(counts)
+        if n_images in (None, sum(counts)) and _is_same_to_two_decimals(share, Fraction(count, sum(counts)))
+    )
 
 
 def _is_same_to_two_decimals(share: Fraction, other: Fraction) -> bool:

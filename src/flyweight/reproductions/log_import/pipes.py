@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _REST: Final = (
     (re.compile(r"\[([^\[\]]*)\]\[[^\]]*\]"), r"\1"),
     (re.compile(r"\$(?=\S)([^$]+)\$"), r"\1"),
 )
+_NO_MARKUP: Final = re.compile(r" *[A-Za-z0-9.,%]+(?: +[A-Za-z0-9.,%]+)* *")  # no bullet, no mark of Markdown
+CELLS_KEPT: Final = 100_000
 _BULLET: Final = re.compile(r"^[-*•] +(?=[^\W\d])")
 
 
@@ -75,17 +77,20 @@ def pipe_tables(text: str) -> tuple[Grid, ...]:
     lines = text.split("\n")
     return tuple(
         _grid(lines, *token.map)
-        for token in _markdown().parse(text)
+        for token in _blocks().parse(text)
         if token.type == "table_open" and token.level == 0 and token.map
     )
 
 
+@lru_cache(maxsize=CELLS_KEPT)
 def plain(markup: str) -> str:
     """What a reader sees of a cell, as text: without marks, pictures, notes and emoji; <br> ends a line.
 
     >>> plain("**99.4** %&nbsp;✅<br>[log](https://example.org) c8 +(c8 \\\\| c8/1)")
     '99.4 %\\nlog c8 +(c8 | c8/1)'
     """
+    if _NO_MARKUP.fullmatch(markup):
+        return " ".join(markup.split())
     [inline] = _markdown().parseInline(markup.replace("\n", " "))
     text = _text(inline.children or ())
     for pattern, kept in _REST:
@@ -101,6 +106,14 @@ def _markdown() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable(["blockquote", "list"])
+
+
+@cache
+def _blocks() -> MarkdownIt:
+    """To find tables only: what is in their cells is not read."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable(["table"]).disable(["blockquote", "list", "inline"])
 
 
 def _grid(lines: Sequence[str], start: int, end: int) -> Grid:

@@ -6,9 +6,11 @@ For figures alone. Which images each run got right is not known here; where it i
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final
 
+DIFFERENCES_KEPT: Final = 100_000
 _HALVINGS: Final = 60  # of an interval of at most 1: beyond the precision of a float
 
 
@@ -49,6 +51,7 @@ def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
+@lru_cache(maxsize=DIFFERENCES_KEPT)
 def shown_difference(
     share: float, n_a: int, n_b: int, *, is_rise: bool, alpha: float = 0.05, power: float = 0.8
 ) -> float | None:
