@@ -63,7 +63,7 @@ def test_an_option_trains_as_the_key_does(flyweight):
         (("c8 m1x2 r gap flat fc10",), 2, "pools are square"),
         (("c8 r a2p1x0 gap flat fc10",), 2, "only kernel and padding of convolutions may be HxW"),
         (("c8s1x2 r gap flat fc10",), 2, "stride is one number, found 's1x2'"),
-        (("c8 se4 gap flat fc10",), 2, "no squeeze-and-excitation"),
+        (("c8 attn4 gap flat fc10",), 2, "no attention but squeeze-and-excitation, se4"),
         (("c8 r gap flat fc10 softmax",), 2, "the loss applies the softmax"),
     ],
 )

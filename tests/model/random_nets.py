@@ -25,6 +25,7 @@ from flyweight.model.spec import (
     Repeat,
     Residual,
     Shared,
+    SqueezeExcite,
     Unused,
 )
 
@@ -57,6 +58,7 @@ SPATIAL = (
     | ACTIVATIONS
     | st.builds(Dropout, FRACTIONS, st.booleans())
     | st.builds(AdaptivePool, KINDS, st.integers(1, 4))
+    | st.builds(SqueezeExcite, st.integers(1, 6))
 )
 FLAT = (
     st.builds(Linear, st.integers(1, 12), st.booleans())

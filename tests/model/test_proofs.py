@@ -30,6 +30,7 @@ from flyweight.model.spec import (
     Repeat,
     Residual,
     Shared,
+    SqueezeExcite,
     Unused,
 )
 
@@ -269,6 +270,37 @@ def fits(net: Net, image: tuple[int, ...]) -> bool:
     except NotationError:
         return False
     return True
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 99))
+def test_squeeze_and_excitation_is_that_of_its_paper(channels: int, reduction: int, seed: int) -> None:
+    """Composed of torch's own layers, with 1x1 convolutions for its two linear layers, and the same counts."""
+    net, image = Net((SqueezeExcite(reduction),)), (channels, 5, 4)
+    own = build(net, image).double()
+    hidden = max(1, channels // reduction)
+    theirs = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1), nn.Sigmoid()
+    ).double()
+    for mine, other in zip(own.parameters(), theirs.parameters(), strict=True):
+        other.data.copy_(mine.data.view_as(other))
+    x = torch.randn((3, *image), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    assert torch.allclose(own(x), x * theirs(x), atol=1e-12)
+    assert count(net, image).params == sum(one.numel() for one in theirs.parameters())
+
+
+def test_a_gate_sees_the_whole_image() -> None:
+    """And so does every unit after it; the stride stays that of the map."""
+    net, image = parse_net("c4/3 r se2 c2/3"), (1, 12, 13)
+    module = build(net, image, generator=torch.Generator().manual_seed(0)).double()
+    pixels = torch.rand((1, *image), generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    (gradient,) = torch.autograd.grad(module(pixels)[0, :, 0, 0].sum(), pixels)
+    gate, last = count(net, image).rows[2:]
+
+    assert (gradient != 0).all()
+    assert gate.receptive_field == image[1:]
+    assert last.receptive_field == (image[1] + 2, image[2] + 2)
+    assert gate.effective_stride == last.effective_stride == (1, 1)
 
 
 @given(ANY_NET)

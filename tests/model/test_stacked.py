@@ -24,7 +24,7 @@ Drawn = tuple[Net, tuple[int, ...]]
 # With each kind of layer and block: what random nets rarely have together.
 RICH = (
     "c6p1 bn leaky.1 do.2 +(c6p1 bn prelu) +(dw/3p1 elu | c6/1) 2(c6p1nb bn0 hswish r) 2@(c6p1 do.1 tanh) "
-    "unused(c3 bn) c6g2 r6 sdo.3 c8g2nb gelu dw2/3d2p2 silu m2s1p1 a2 aap3 amp2 sigmoid gmp gap flat fc9 bn r "
+    "unused(c3 bn) c6g2 r6 se2 sdo.3 c8g2nb gelu dw2/3d2p2 silu m2s1p1 a2 aap3 amp2 sigmoid gmp gap flat fc9 bn r "
     "fc7nb bn0 do.5 fc5 ls"
 )
 IMAGE = (2, 14, 14)
@@ -138,7 +138,7 @@ def test_every_kind_of_layer_computes_what_it_computes_alone(training):
     found = compared(RICH, IMAGE, torch.float64, training=training)
 
     assert kinds == EVERY_KIND
-    assert len(kinds) == 19 + 4
+    assert len(kinds) == 20 + 4
     assert len(found) == MEMBERS
     assert all(value <= 1e-10 for member in found for value in member.values()), found
 

@@ -26,6 +26,7 @@ from flyweight.model.spec import (
     LogSoftmax,
     Pool,
     RowKind,
+    SqueezeExcite,
     both,
 )
 
@@ -77,6 +78,9 @@ def counts(layer: Layer, in_shape: Shape, out_shape: Shape) -> Counts:
             return Counts(params=layer.features * (channels + layer.bias), macs=channels * layer.features)
         case Activation():
             return Counts(params=channels if layer.kind == "prelu" else 0)
+        case SqueezeExcite():
+            weights = 2 * channels * layer.hidden(channels)
+            return Counts(params=weights + layer.hidden(channels) + channels, macs=weights)
         case Pool() | GlobalPool() | AdaptivePool() | Dropout() | Flatten() | LogSoftmax():
             return Counts()
         case _:
@@ -86,7 +90,7 @@ def counts(layer: Layer, in_shape: Shape, out_shape: Shape) -> Counts:
 def is_in_place(kind: RowKind) -> bool:
     """Whether a layer overwrites its input, so that it needs no memory of its own."""
     match kind:
-        case "batch_norm" | "dropout" | "flatten" | "log_softmax":
+        case "batch_norm" | "dropout" | "squeeze_excite" | "flatten" | "log_softmax":
             return True
         case "relu" | "relu6" | "leaky_relu" | "prelu" | "elu" | "gelu" | "silu" | "hardswish" | "tanh" | "sigmoid":
             return True
@@ -124,6 +128,9 @@ def after(layer: Layer, name: str, state: State) -> State:
         case AdaptivePool():
             _needs_image(name, shape)
             return State((shape[0], layer.size, layer.size), adapted(field, (layer.size, layer.size)))
+        case SqueezeExcite():
+            _needs_image(name, shape)
+            return State(shape, replace(field, size=whole(field).size))
         case Flatten():
             return State((prod(shape),), field)
         case Linear():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from flyweight.errors import in_one_line
 from flyweight.kernels import chain
 from flyweight.kernels.dropout import SeededDropout, SeededDropout2d
+from flyweight.model import spec
 from flyweight.model.arithmetic import Shape
 from flyweight.model.layout import ShapedLayer, ShapedNode, ShapedResidual, ShapedShared, ShapedUnused, infer_shapes
 from flyweight.model.notation import parse_net
@@ -112,6 +113,37 @@ class GlobalMax(nn.Module):
         return x.amax((2, 3), keepdim=True)
 
 
+class SqueezeExcite(nn.Module):
+    """Each channel times a gate from the means of all channels, for nets side by side (`members`; 1 is a single net).
+
+    The weights of member s are rows of the stacked ones. They begin as those of nn.Linear.
+    """
+
+    def __init__(self, channels: int, hidden: int, *, members: int = 1) -> None:
+        super().__init__()
+        self.members = members
+        self.reduce_weight, self.reduce_bias = _linear_weights(channels, hidden, members)
+        self.expand_weight, self.expand_bias = _linear_weights(hidden, channels, members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self._linear(x.mean((2, 3)), self.reduce_weight, self.reduce_bias).relu()
+        gate = self._linear(hidden, self.expand_weight, self.expand_bias).sigmoid()
+        return x * gate[:, :, None, None]
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """x: (N, members * features)."""
+        if self.members == 1:
+            return nn.functional.linear(x, weight, bias)
+        rows = x.view(len(x), self.members, -1).transpose(0, 1)
+        matrices = weight.view(self.members, -1, weight.shape[1]).transpose(1, 2)
+        return torch.baddbmm(bias.view(self.members, 1, -1), rows, matrices).transpose(0, 1).flatten(1)
+
+
+def _linear_weights(features: int, out_features: int, members: int) -> tuple[nn.Parameter, nn.Parameter]:
+    linear = nn.Linear(features, members * out_features)
+    return linear.weight, linear.bias  # type: ignore[return-value]
+
+
 def _named(node: ShapedNode, prefix: str, make: MakeModule) -> tuple[str, nn.Module]:
     match node:
         case ShapedLayer():
@@ -153,6 +185,8 @@ def module_of(layer: Layer, in_shape: Shape) -> nn.Module:
             return nn.AdaptiveAvgPool2d(size)
         case Dropout(p, spatial):
             return SeededDropout2d(p) if spatial else SeededDropout(p)
+        case spec.SqueezeExcite():
+            return SqueezeExcite(channels, layer.hidden(channels))
         case Flatten():
             return nn.Flatten()
         case Linear(features, bias):

@@ -61,6 +61,7 @@ _NAMES: Final[dict[LayerKind, str]] = {
     "batch_norm": "bn",
     "max_pool": "maxpool",
     "average_pool": "avgpool",
+    "squeeze_excite": "se",
 }
 
 

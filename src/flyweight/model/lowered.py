@@ -38,6 +38,7 @@ from flyweight.model.spec import (
     Net,
     Pool,
     Sides,
+    SqueezeExcite,
     both,
 )
 
@@ -239,6 +240,8 @@ class _Reading:
                 height, width, channels = state.shape
                 order = state.order if state.is_flat else (channels, height, width)
                 return replace(state, shape=(1, 1, prod(state.shape)), is_flat=True, order=order)
+            case SqueezeExcite():
+                raise UsageError(f"{node.name}: the exports have no squeeze-and-excitation; train a net without 'se'.")
             case LogSoftmax():
                 raise UsageError(f"{node.name}: the exports have log-softmax only at the end of a net; remove it.")
             case _:
@@ -420,8 +423,8 @@ def _operation(step: _Step, inputs: tuple[int, ...]) -> Operation:
             return replace(same, kind="table", activation=layer, in_place=True)
         case Pool() | GlobalPool() | AdaptivePool():
             return replace(_pool(step), inputs=inputs)
-        case Dropout() | Flatten() | LogSoftmax():
-            raise AssertionError("they compute nothing here")
+        case Dropout() | Flatten() | LogSoftmax() | SqueezeExcite():
+            raise AssertionError("they compute nothing here, or were refused")
         case _:
             assert_never(layer)
 

@@ -23,6 +23,7 @@ LayerKind: TypeAlias = (
         "max_pool",
         "average_pool",
         "dropout",
+        "squeeze_excite",
         "flatten",
         "linear",
         "log_softmax",
@@ -141,6 +142,18 @@ class Dropout:
 
 
 @dataclass(frozen=True)
+class SqueezeExcite:
+    """Each channel times a number from 0 to 1 that depends on the means of all channels (Hu et al. 2018, arXiv
+    1709.01507): mean, linear to channels / `reduction`, ReLU, linear back, sigmoid."""
+
+    reduction: int = 4
+
+    def hidden(self, channels: int) -> int:
+        """Units between the two linear layers, rounded down, at least one."""
+        return max(1, channels // self.reduction)
+
+
+@dataclass(frozen=True)
 class Flatten:
     """(C, H, W) to (C * H * W,)."""
 
@@ -165,6 +178,7 @@ Layer: TypeAlias = (
     | GlobalPool
     | AdaptivePool
     | Dropout
+    | SqueezeExcite
     | Flatten
     | Linear
     | LogSoftmax
@@ -230,6 +244,8 @@ def kind_of(layer: Layer) -> LayerKind:
             return "max_pool" if layer.kind == "max" else "average_pool"
         case Dropout():
             return "dropout"
+        case SqueezeExcite():
+            return "squeeze_excite"
         case Flatten():
             return "flatten"
         case Linear():
@@ -265,6 +281,7 @@ MODULE_KINDS: Final[dict[str, RowKind]] = {
     "GlobalAverage": "average_pool",
     "Dropout": "dropout",
     "Dropout2d": "dropout",
+    "SqueezeExcite": "squeeze_excite",
     "Flatten": "flatten",
     "Linear": "linear",
     "LogSoftmax": "log_softmax",
@@ -337,6 +354,7 @@ FORMS: Final = (
     TokenForm("amp", lambda size: AdaptivePool("max", size), INTEGER, "", "amp4"),
     TokenForm("do", lambda p: Dropout(p), FRACTION, "", "do.1"),
     TokenForm("sdo", lambda p: Dropout(p, spatial=True), FRACTION, "", "sdo.1"),
+    TokenForm("se", SqueezeExcite, INTEGER, "", "se4"),
     TokenForm("leaky", lambda slope: Activation("leaky_relu", slope), FRACTION, "", "leaky.1"),
 )
 
@@ -373,6 +391,8 @@ def format_node(node: Node) -> str:
             return f"{'amp' if node.kind == 'max' else 'aap'}{node.size}"
         case Dropout():
             return f"{'sdo' if node.spatial else 'do'}{_fraction(node.p)}"
+        case SqueezeExcite():
+            return f"se{node.reduction}"
         case Activation(kind="leaky_relu") if node.slope != Activation("leaky_relu").slope:
             return f"leaky{_fraction(node.slope)}"
         case Activation() | BatchNorm() | GlobalPool() | Flatten() | LogSoftmax():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flyweight.kernels.dropout import drop_stacked
+from flyweight.model import build
 from flyweight.model.arithmetic import Shape
 from flyweight.model.build import Chain, module_of
 from flyweight.model.layout import ShapedNode, infer_shapes, leaves
@@ -32,6 +33,7 @@ from flyweight.model.spec import (
     LogSoftmax,
     Net,
     Pool,
+    SqueezeExcite,
 )
 
 
@@ -154,6 +156,8 @@ def _stacked(layer: Layer, in_shape: Shape, *, members: int, seeds: _Seeds) -> n
             return norm
         case Dropout():
             return _Dropout(layer, seeds)
+        case SqueezeExcite():
+            return build.SqueezeExcite(channels, layer.hidden(channels), members=members)
         case Linear(features, bias):
             return _Linear(channels, features, members=members, bias=bias)
         case LogSoftmax():

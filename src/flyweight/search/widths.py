@@ -36,6 +36,7 @@ from flyweight.model.spec import (
     Residual,
     Shared,
     Sides,
+    SqueezeExcite,
     Unused,
     both,
     kind_of,
@@ -353,6 +354,8 @@ class _Reader:
                 return _State(state.width, layer.size, layer.size)
             case Flatten():
                 return _State(state.width, per_channel, 1, is_flat=True)
+            case SqueezeExcite():
+                raise UsageError("squeeze-and-excitation cannot be scaled; search without it and add it afterwards.")
             case Dropout() | LogSoftmax():
                 return state
             case _:
