@@ -208,3 +208,48 @@ def test_what_may_never_end_is_refused(tmp_path, kind):
 
     with pytest.raises(DataError, match=f"must be a file, found a {kind}"):
         read_code(path)
+
+
+UNDERSTOOD = {
+    "import torch\nfrom torch import nn\nnet = nn.Sequential(nn.Linear(4, 2))\nopt = torch.optim.SGD(net.parameters())\n"
+    "def learn(x, y):\n    opt.zero_grad()\n    nn.functional.cross_entropy(net(x), y).backward()\n    opt.step()\n"
+    "for epoch in range(3):\n    for x, y in loader:\n        learn(x, y)\n"
+    "right = 0\nfor x, y in test_loader:\n    right += (net(x).argmax(1) == y).sum()\n": (
+        {
+            "libraries": ("PyTorch",),
+            "nets": 1,
+            "losses": 1,
+            "optimizers": 1,
+            "training_loops": 1,
+            "evaluation_loops": 1,
+        },
+        "",
+    ),
+    "from tensorflow import keras\nmodel = keras.Sequential()\nmodel.fit(x, y)\n": (
+        {"libraries": ("TensorFlow",), "training_loops": 0},
+        "TensorFlow may train in calls of its own",
+    ),
+    "from lightning import pytorch as pl\nimport torch.nn as nn\nclass N(pl.LightningModule):\n    pass\n": (
+        {"libraries": ("Lightning", "PyTorch"), "nets": 1, "training_loops": 0},
+        "Lightning may train in calls of its own",
+    ),
+    "import torch\nfor x, y in loader:\n    loss(net(x), y).backward()\n    opt.step()\n": (
+        {"libraries": ("PyTorch",), "training_loops": 1, "evaluation_loops": 0},
+        "the evaluation",
+    ),
+    "print(1)\n": ({"libraries": (), "nets": 0, "training_loops": 0}, "training and its figures"),
+}
+
+
+@pytest.mark.parametrize("text", UNDERSTOOD)
+def test_what_was_understood_is_said_and_what_was_not_judged(tmp_path, text):
+    """Libraries and parts of a training are counted; without a loop that trains, nothing is said to be in order."""
+    expected, not_judged = UNDERSTOOD[text]
+    path = tmp_path / "some.py"
+    path.write_text(text, encoding="utf-8")
+
+    seen = read_code(path).recognised
+
+    assert {name: getattr(seen, name) for name in expected} == expected
+    assert not_judged in seen.not_judged
+    assert bool(seen.not_judged) == bool(not_judged)

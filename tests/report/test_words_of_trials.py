@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from flyweight.code_check.findings import CodeFinding, CodeReading
+from flyweight.code_check.findings import CodeFinding, CodeReading, Recognised
 from flyweight.diagnose.fix import FixOutcome, FixStep
 from flyweight.diagnose.lr_range import LrRange, SeedRange
 from flyweight.diagnose.trial import Expense, Trial
@@ -269,3 +269,20 @@ def test_code_without_faults_is_reported_as_such():
     text = code_text(CodeReading(path="theirs.py", findings=(), n_cells=0, n_lines=1))
 
     assert text.splitlines() == ["theirs.py: 1 line; read as text, nothing was run", "", "nothing found"]
+
+
+def test_code_that_was_not_understood_is_not_called_faultless():
+    """Nothing found is said only of what was understood; the rest is named."""
+    nothing = code_text(CodeReading(path="a.py", findings=(), n_cells=0, n_lines=1, recognised=Recognised()))
+    some = Recognised(libraries=("Lightning", "PyTorch"), nets=1, losses=2)
+    part = code_text(CodeReading(path="a.py", findings=(), n_cells=0, n_lines=1, recognised=some))
+    whole = Recognised(libraries=("PyTorch",), nets=1, training_loops=1, evaluation_loops=1)
+    found = code_text(CodeReading(path="a.py", findings=(), n_cells=0, n_lines=1, recognised=whole))
+
+    assert "nothing was judged" in nothing
+    assert "nothing found in what was understood" in part
+    assert "Lightning, PyTorch: 1 net, 2 loss functions" in part
+    assert "not judged" in part
+    assert "nothing found\n" in found
+    assert "not judged" not in found
+    assert max(map(cell_len, part.splitlines())) <= 80

@@ -75,14 +75,42 @@ class CodeFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What of a program was understood: libraries by name, and how many of each part a training has."""
+
+    libraries: tuple[str, ...] = ()
+    nets: int = 0
+    data_sets: int = 0
+    losses: int = 0
+    optimizers: int = 0
+    training_loops: int = 0
+    evaluation_loops: int = 0
+
+    @property
+    def not_judged(self) -> str:
+        """What no rule could look at, and why; empty where a loop that trains and one that evaluates were seen."""
+        others = [name for name in self.libraries if name not in ("PyTorch", "scikit-learn")]
+        if not self.training_loops:
+            instead = f"; {' and '.join(others)} may train in calls of its own" if others else ""
+            return f"training and its figures, since no loop with PyTorch's backward() was seen{instead}"
+        if not self.evaluation_loops:
+            return "the evaluation, since no loop that calls the net and counts its answers was seen"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CodeReading:
-    """All findings of a file, the worst first. n_cells: 0 in a script; skipped: cells that are not Python."""
+    """All findings of a file, the worst first. n_cells: 0 in a script; skipped: cells that are not Python.
+
+    recognised: what the findings, or their absence, are about; None where it was not asked.
+    """
 
     path: str
     findings: tuple[CodeFinding, ...]
     n_cells: int
     n_lines: int
     skipped: tuple[str, ...] = ()
+    recognised: Recognised | None = None
 
     @property
     def alarms(self) -> tuple[CodeFinding, ...]:

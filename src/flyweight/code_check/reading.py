@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flyweight.code_check.findings import CodeFinding, CodeReading, Fault, Spot
-from flyweight.code_check.program import program_of
+from flyweight.code_check.program import Program, program_of
+from flyweight.code_check.recognised import recognised
 from flyweight.code_check.source import Source, read_source, too_deep
 from flyweight.code_check.table import FAULTS
 from flyweight.doctor.finding import SEVERITIES
@@ -24,7 +25,9 @@ def read_code(path: str | os.PathLike[str]) -> CodeReading:
     """
     source = read_source(Path(path))
     try:
-        findings = tuple(sorted(_found(source, FAULTS), key=_order))
+        program = program_of(source.tree)
+        findings = tuple(sorted(_found(source, program, FAULTS), key=_order))
+        seen = recognised(program)
     except RecursionError:
         raise too_deep(Path(path)) from None
     return CodeReading(
@@ -33,11 +36,11 @@ def read_code(path: str | os.PathLike[str]) -> CodeReading:
         n_cells=len(source.starts),
         n_lines=source.n_lines,
         skipped=source.skipped,
+        recognised=seen,
     )
 
 
-def _found(source: Source, faults: Iterable[Fault]) -> Iterator[CodeFinding]:
-    program = program_of(source.tree)
+def _found(source: Source, program: Program, faults: Iterable[Fault]) -> Iterator[CodeFinding]:
     for fault in faults:
         # A line that is found in two ways is one finding.
         spots = {spot.line: spot for spot in reversed(list(fault.find(program)))}
