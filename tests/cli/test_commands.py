@@ -93,6 +93,13 @@ def test_train_reports_predicts_and_lists(flyweight, recipe, tmp_path):
     assert "seven.png: " in out
 
 
+def test_help_and_version_answer_to_the_words_of_others(flyweight):
+    """`help VERB` as in git, and -v and -V."""
+    assert flyweight("help", "train")[:2] == flyweight("train", "--help")[:2]
+    assert flyweight("help")[:2] == flyweight("--help")[:2]
+    assert flyweight("-v")[:2] == flyweight("-V")[:2] == flyweight("--version")[:2]
+
+
 def test_a_folder_of_pictures_is_a_line_for_each(flyweight, recipe):
     """A bad picture is named and does not end the others; in the end the code is that of bad files. CSV has all."""
     flyweight("train", recipe)
@@ -236,6 +243,8 @@ USER_ERRORS = {
     "extra words": (["show", "c8 r", "--budget", "10k", "macs=1M"], 2, "macs=1M"),
     "held out": (["check", "own/8k", "--set", "data.validation=60000"], 2, "data.validation"),
     "no pictures": (["predict", "@latest"], 2, "picture"),
+    "net without quotes": (["show", "c8", "r", "m2", "flat", "fc10"], 2, "A net is one argument, in quotes."),
+    "option in --set": (["check", "own/8k", "--set", "train.device=cuda"], 2, "flyweight train --device."),
     "budget": (["train", "own/20k-fast", "--budget", "19347"], 3, "19,347"),
     "epochs": (["train", "own/20k-best", "--budget", "epochs=5"], 3, "--set train.epochs=5"),
     "argument": (["doctor"], 2, "SUBJECT is missing: a recipe, a run, or with --code a notebook or script"),

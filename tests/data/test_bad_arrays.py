@@ -186,6 +186,29 @@ def test_arrays_that_do_not_fit_are_refused_with_what_was_found(tmp_path, change
     assert expected in refused(write_npz(tmp_path / "bad.npz", **changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"y_train": np.eye(3)[labels(12)]}, "labels.argmax(axis=1)"),
+        ({"y_train": labels(12).astype(float)}, "save labels.astype('int64')"),
+        ({"y_train": labels(12).astype(str)}, "save labels.astype('int64')"),
+        ({"y_train": np.array(["cat", "dog"])[labels(12) % 2]}, "numpy.unique(labels, return_inverse=True)"),
+        ({"y_train": labels(12) + 2, "y_test": labels(6) + 2}, "subtract 2 from all of them"),
+        ({"x_train": np.zeros((12, 36), np.uint8)}, "save x.reshape(-1, 6, 6)"),
+    ],
+)
+def test_arrays_in_a_common_shape_are_refused_with_the_line_that_mends_them(tmp_path, changes, advice):
+    assert advice in refused(write_npz(tmp_path / "a.npz", **changes))
+
+
+def test_a_csv_file_with_its_labels_last_is_refused_with_what_to_do(tmp_path):
+    """Without names in the first line the first column is the labels; there it is a pixel that is always 0."""
+    rows = [[0, *range(1, 16), label] for label in labels(30)]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+
+    assert "labels must be in the first column, found only '0'" in refused(tmp_path / "a.csv")
+
+
 def test_missing_arrays_are_named(tmp_path):
     """The error of an .npz of another layout has the needed and the found keys."""
     np.savez(tmp_path / "other.npz", images=pictures(3), labels=labels(3))

@@ -16,7 +16,7 @@ def said(images: np.ndarray, classes: np.ndarray | None = None) -> str:
         name="mine",
         parts={
             "train": (images, labels(len(images)) if classes is None else classes),
-            "test": (images[:30], labels(30)),
+            "test": (images[:30, :, ::-1], labels(30)),
         },
     )
     return " ".join(notes(found, split(found, seed=0)))
@@ -57,6 +57,18 @@ def test_classes_with_few_images_are_named_by_part():
 
 
 def test_what_was_left_out_comes_first():
-    found = image_set(name="mine", parts={"train": (HEALTHY, labels(90)), "test": (HEALTHY[:30], labels(30))})
+    found = image_set(name="mine", parts={"train": (HEALTHY, labels(90)), "test": (HEALTHY[:30, :, ::-1], labels(30))})
 
     assert notes(replace(found, notes=("left out: 1 .heic",)), split(found, seed=0)) == ("left out: 1 .heic",)
+
+
+def test_images_that_are_in_two_parts_are_counted():
+    """Test images that were trained on flatter the net, and so do validation images."""
+    parts = {"train": HEALTHY, "validation": HEALTHY[:20, :, ::-1], "test": HEALTHY[:30]}
+    found = image_set(name="mine", parts={part: (images, labels(len(images))) for part, images in parts.items()})
+    twice = np.concatenate([HEALTHY, HEALTHY])
+
+    (of_test,) = notes(found, split(found, seed=0))
+
+    assert of_test.startswith("30 of 30 test images are training images too")
+    assert "validation images are training images too" in said(twice)

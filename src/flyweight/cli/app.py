@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code, one of `flyweight.errors.EXIT_CODES`."""
     app = application()
+    if arguments and arguments[0] == "help":  # as git and others have it
+        arguments = [*arguments[1:], "--help"]
     try:
         with needs_torch("this command"):
             code = app(list(arguments), exit_on_error=False, print_error=False)
@@ -119,6 +121,7 @@ def application() -> App:
         help=HELP,
         help_epilogue=f"Exit codes: {exit_codes}.",
         version=__version__,
+        version_flags=("--version", "-V", "-v"),
         result_action="return_value",
     )
     for name, verb in VERBS.items():

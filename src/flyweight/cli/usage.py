@@ -23,6 +23,7 @@ from flyweight.errors import MAX_LINE, nearest
 
 MAX_WORD: Final = 80
 MAX_WORDS: Final = 5
+TAKES_NET: Final = frozenset(("show", "check", "train"))
 KINDS: Final[dict[Any, str]] = {int: "a whole number", float: "a number"}
 
 
@@ -64,6 +65,8 @@ def message_of(error: CycloptsError, app: App) -> str:
             return f"unknown command {word!r}.{nearest(word, known)} Commands: {', '.join(known)}."
         case UnusedCliTokensError():
             words = " ".join(map(_short, found[:MAX_WORDS]))
+            if chain and chain[-1] in TAKES_NET and not any("=" in word for word in found):
+                return f"unexpected argument{'s' if len(found) > 1 else ''}: {words}. A net is one argument, in quotes."
             return (
                 f"unexpected argument{'s' if len(found) > 1 else ''}: {words}. Repeat the name of an option before "
                 "each of its values, as in --set train.lr=0.1 --set train.epochs=5."

@@ -77,6 +77,11 @@ def _read(path: Path, resize: int | None, fit: Fit) -> ImageSet:
             tables["test"] = test
     labels = {part: table.column(table.label) for part, table in tables.items() if table.label is not None}
     names = sorted(set(labels["train"]), key=natural)
+    if len(names) == 1 and not tables["train"].has_header:
+        raise DataError(
+            f"{path}: without a first line of names the labels must be in the first column, found only {names[0]!r} "
+            "there; move the column of labels to the front, or name it in a first line."
+        )
     unknown = sorted(set().union(*labels.values()) - set(names), key=natural)
     if unknown:
         raise DataError(

@@ -180,7 +180,8 @@ def _check_pair(name: str, key: str, images: Images, labels: NDArray[Any]) -> No
         )
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DataError(
-            f"{name}: {key} labels must be integers of shape (N,), found {labels.dtype} of shape {labels.shape}."
+            f"{name}: {key} labels must be integers of shape (N,), found {labels.dtype} of shape {labels.shape}"
+            f"{_label_advice(labels)}."
         )
     if len(images) != len(labels):
         raise DataError(
@@ -188,6 +189,20 @@ def _check_pair(name: str, key: str, images: Images, labels: NDArray[Any]) -> No
         )
     if len(images) == 0 or 0 in images.shape:
         raise DataError(f"{name}: at least 1 {key} image with pixels is needed, found images of shape {images.shape}.")
+
+
+def _label_advice(labels: NDArray[Any]) -> str:
+    """What to do with labels of another kind, by their values."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return "; a column for each class becomes numbers with labels.argmax(axis=1)"
+    if labels.dtype.kind == "f" and labels.ndim == 1 and np.array_equal(labels, np.trunc(labels)):
+        return "; save labels.astype('int64')"
+    if labels.dtype.kind in "US" and labels.ndim == 1:
+        is_number = all(str(one).strip().isdecimal() for one in np.unique(labels))
+        numbers = "labels.astype('int64')"
+        names = "class_names, labels = numpy.unique(labels, return_inverse=True), and class_names with them"
+        return f"; save {numbers if is_number else names}"
+    return ""
 
 
 def _check_one_shape(name: str, images: dict[str, Images]) -> None:
@@ -230,8 +245,14 @@ def _check_classes(name: str, labels: NDArray[Any], names: tuple[str, ...]) -> N
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise DataError(
             f"{name}: each of the {len(names)} classes needs a training image, found none of "
-            f"{', '.join(map(repr, missing[:3]))}{more}. Labels count from 0 without gaps."
+            f"{', '.join(map(repr, missing[:3]))}{more}. Labels count from 0 without gaps{_shifted(present)}."
         )
+
+
+def _shifted(present: NDArray[Any]) -> str:
+    low = int(present[0])
+    has_no_gap = int(present[-1]) - low + 1 == len(present)
+    return f": subtract {low} from all of them" if low > 0 and has_no_gap else ""
 
 
 def _check_content(name: str, images: Images, labels: NDArray[Any]) -> None:

@@ -55,8 +55,11 @@ def channels_first(images: NDArray[Any], what: str) -> Images:
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     if images.ndim == 4 and images.shape[1] in (1, 3):
         return images
+    side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
+    advice = f": save x.reshape(-1, {side}, {side})" if side > 1 and side * side == images.shape[1] else ""
     raise DataError(
-        f"{what}: images must have the shape (N, H, W) or (N, H, W, C) with 1 or 3 channels, found {images.shape}."
+        f"{what}: images must have the shape (N, H, W) or (N, H, W, C) with 1 or 3 channels, found "
+        f"{images.shape}{advice}."
     )
 
 

@@ -87,7 +87,11 @@ def data_notes(recipe: Recipe, source: ImageSource) -> tuple[str, ...]:
     if source.is_named:
         return ()
     try:
-        return notes(source.images, split_of(recipe, source.images, seed=0))
+        split = split_of(recipe, source.images, seed=0)
+        n_train = min(len(split.train), recipe.data.train_limit or len(split.train))
+        size = recipe.train.batch_size
+        large = f"a batch of {size:,} has all {n_train:,} training images: an epoch is one step"
+        return (*notes(source.images, split), *((large,) if size >= n_train else ()))
     except UsageError:  # the split is impossible: an error of the run
         return ()
 

@@ -27,7 +27,6 @@ _FOREIGN_NAMES = {
     "learning_rate": "train.lr",
     "beta1": "train.momentum",
     "beta_1": "train.momentum",
-    "seed": "data.split_seed",
 }
 
 
@@ -108,9 +107,15 @@ def _unknown(key: str, found: Any, model: type[BaseModel]) -> str:
     return f"{brief(key)} is not a key of a recipe.{_nearest_key(key, known)}"
 
 
+# What belongs to one training and its machine.
+_OPTIONS = frozenset(("device", "seed", "seeds", "threads", "home", "study"))
+
+
 def _nearest_key(key: str, known: list[str]) -> str:
     """A similar key of the same section, else the same word in another section, else any similar key."""
     section, _, word = key.rpartition(".")
+    if word in _OPTIONS:
+        return f" It is no part of a recipe but an option: flyweight train --{word}."
     siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
     elsewhere = {one.rpartition(".")[2]: one for one in reversed(known)}
     close = difflib.get_close_matches(word, siblings, n=1)

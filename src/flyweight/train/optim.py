@@ -119,7 +119,8 @@ class _Adam(_Fused):
         (adam if self.settings.name == "adam" else adamw)(
             parameters,
             gradients,
-            *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq")),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
             fused=True,
