@@ -14,6 +14,7 @@ from flyweight.experiment.events import (
     Ended,
     EpochDone,
     Event,
+    Measuring,
     StackEpochDone,
     StackStepped,
     Started,
@@ -147,3 +148,18 @@ def test_seeds_of_a_stack_share_one_bar(said):
 
     assert seen == {0, 1}
     assert "64 seeds  epoch 1/3" in screen.getvalue()
+
+
+def test_the_bar_says_what_happens_after_the_last_epoch():
+    """The kept net is measured on three parts, which takes seconds."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    progress = Progress(TextColumn("{task.description} {task.fields[epoch]} {task.fields[figures]}"), console=console)
+    bars = watch._Bars(progress, watch.Lines())
+    seen = []
+
+    bars(started(0, 1))
+    for part in ("training", "validation", "test"):
+        bars(Measuring(run_id="run0", seed=0, epochs=3, part=part))
+        seen += [(task.completed, task.fields["figures"]) for task in progress.tasks]
+
+    assert seen == [(3, f"measuring the kept net on the {part} images") for part in ("training", "validation", "test")]

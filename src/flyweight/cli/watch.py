@@ -15,6 +15,7 @@ from flyweight.experiment.events import (
     EpochDone,
     Event,
     Found,
+    Measuring,
     Reused,
     StackEpochDone,
     StackStepped,
@@ -196,6 +197,12 @@ class _Bars:
             case EpochDone():
                 self.progress.print(self.lines.epoch_line(event, label), highlight=False)
                 self.progress.update(self.bars[event.run_id], completed=event.metrics.epoch)
+            case Measuring() if event.run_id in self.bars:
+                self.progress.update(
+                    self.bars[event.run_id],
+                    completed=event.epochs,
+                    figures=f"measuring the kept net on the {event.part} images",
+                )
             case Found():
                 self.progress.print(found_line(event, label), highlight=False)
             case Reused():

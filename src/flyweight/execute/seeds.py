@@ -11,6 +11,7 @@ from flyweight.execute.executor import Executor
 from flyweight.execute.request import TrainingJob, TrainingRequest
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.notebook import shown_in_notebook
 from flyweight.experiment.plan import resolve
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.resolved import ResolvedRecipe
@@ -53,7 +54,9 @@ def run_seeds(
         parent_hash=parent_hash,
         monitor=monitor,
     )
-    (found,) = execute([request], store=store, executor=executor, watch=watch, should_stop=should_stop)
+    (found,) = execute(
+        [request], store=store, executor=executor, watch=shown_in_notebook(watch), should_stop=should_stop
+    )
     return _by_seed(found.records)
 
 
@@ -95,7 +98,7 @@ def resume_seeds(
         )
     resumed = {seed: by_seed[seed].id for seed in stopped}
     jobs = [TrainingJob(request=request, seed=seed, group_id=group_id, resumed=resumed.get(seed)) for seed in remaining]
-    executor.train(jobs, store=store, watch=watch, should_stop=should_stop)
+    executor.train(jobs, store=store, watch=shown_in_notebook(watch), should_stop=should_stop)
     return _by_seed(store.group(group_id))
 
 

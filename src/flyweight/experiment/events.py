@@ -79,6 +79,16 @@ class StackEpochDone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """The training is over; its kept net is evaluated on the images of a part: "training", "validation" or "test"."""
+
+    run_id: str
+    seed: int
+    epochs: int
+    part: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """A run has ended or was stopped; its folder is complete."""
 
@@ -117,7 +127,7 @@ class Reused:
     fingerprint: Mapping[str, object]
 
 
-Event = Started | Stepped | EpochDone | StackStepped | StackEpochDone | Ended | Found | Reused
+Event = Started | Stepped | EpochDone | StackStepped | StackEpochDone | Measuring | Ended | Found | Reused
 
 
 def ignore(_event: object) -> None:

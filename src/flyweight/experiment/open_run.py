@@ -16,7 +16,16 @@ from typing import Any, Final, Self
 from torch import nn
 
 from flyweight.errors import DataError, MissingError, UsageError
-from flyweight.experiment.events import Ended, EpochDone, Event, StackEpochDone, StackStepped, Started, Stepped
+from flyweight.experiment.events import (
+    Ended,
+    EpochDone,
+    Event,
+    Measuring,
+    StackEpochDone,
+    StackStepped,
+    Started,
+    Stepped,
+)
 from flyweight.experiment.monitor import MakeMonitor
 from flyweight.experiment.recorded import recipe_of
 from flyweight.experiment.reported import ReportedMetricsWriter
@@ -243,13 +252,20 @@ class OpenRun:
         if net is None:
             return {}
         images = bench.image_set
+        self._announce_measuring("training")
         evaluated: dict[Split, Evaluation] = {"train": bench.evaluate(net, *bench.trained_on)}
         if bench.has_validation:
+            self._announce_measuring("validation")
             evaluated["validation"] = bench.evaluate(net, *bench.validation)
         if not self.record.opens_test:
             return evaluated
         self.open_test()
+        self._announce_measuring("test")
         return {**evaluated, "test": bench.evaluate(net, images.test_images, images.test_labels)}
+
+    def _announce_measuring(self, part: str) -> None:
+        epochs = self.resolved.recipe.train.epochs
+        self.watch(Measuring(run_id=self.record.id, seed=self.record.seed, epochs=epochs, part=part))
 
     def kept_net(self) -> nn.Module | None:
         """The net of the best epoch (by validation, or as the protocol has it) or of the last one, by the recipe."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from flyweight.errors import in_one_line, require_counts
 from flyweight.experiment.events import Event, ignore, never
 from flyweight.experiment.monitor import MakeMonitor
+from flyweight.experiment.notebook import shown_in_notebook
 from flyweight.experiment.open_run import OpenRun, fit_settings, restore, start_run
 from flyweight.experiment.plan import resolve
 from flyweight.experiment.population import captured_alone, train_together
@@ -52,7 +53,7 @@ def run(
     purpose "run". `monitor` checks the run while it trains: `watch` gets its findings, and it may end the run; the
     doctor's monitor is `flyweight.monitor()`. `opens_test`: without it, the run has no test figure until `open_test`
     opens the test images for it. `trust_code`: run the file of an own module, and remember its hash; else
-    only a file that is trusted already is run.
+    only a file that is trusted already is run. In a notebook, the default of `watch` shows a bar.
 
     Raises:
         RecipeError, OverBudgetError: before anything is spent.
@@ -74,6 +75,7 @@ def run(
         purpose=purpose,
         opens_test=opens_test,
     )
+    watch = shown_in_notebook(watch)
     run = OpenRun(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
     return _train(run, steps)
 
@@ -107,6 +109,7 @@ def resume(
     restore(record, bench, store)
     steps, bench = captured_alone(resolved, bench)
     record = store.resume(record.id, environment=bench.environment)
+    watch = shown_in_notebook(watch)
     run = OpenRun(resolved, record, bench, store=store, monitor=monitor, watch=watch, should_stop=should_stop)
     return _train(run, steps)
 

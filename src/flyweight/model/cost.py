@@ -10,6 +10,7 @@ Conventions (docs/counting.md):
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 from flyweight.model.arithmetic import Shape
@@ -86,6 +87,31 @@ class Cost:
     def activation_bytes(self) -> int:
         """Peak activation memory for one image in float32."""
         return self.activations * FLOAT32_BYTES
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each layer, and the totals."""
+        heads = "".join(f"<th>{name}</th>" for name in ("name", "layer", "in", "out", "parameters", "MACs"))
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td>{html.escape(str(cell))}</td>"
+                for cell in (
+                    row.name,
+                    row.layer,
+                    "x".join(map(str, row.in_shape)),
+                    "x".join(map(str, row.out_shape)),
+                    f"{row.params:,}",
+                    f"{row.macs:,}",
+                )
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        totals = f"{self.params:,} parameters, {self.macs:,} MACs, {self.activation_bytes:,} bytes of activations"
+        return (
+            f"<p><code>{html.escape(self.net)}</code></p><table><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{rows}</tbody></table><p>{totals}</p>"
+        )
 
     @property
     def flash_bytes(self) -> int:

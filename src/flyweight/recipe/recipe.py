@@ -5,6 +5,7 @@ It imports no torch. Whether its net can be built and fits its budget is the que
 
 from __future__ import annotations
 
+import html
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -248,6 +249,13 @@ class Recipe(_Value):
     budget: BudgetSection = BudgetSection()
     target: TargetSection = TargetSection()
     protocol: ProtocolSection = ProtocolSection()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: its name, and each key that is not at its default."""
+        sections = self.model_dump(exclude_defaults=True, exclude={"name", "description"})
+        lines = [f"{section}.{key} = {value!r}" for section, keys in sections.items() for key, value in keys.items()]
+        described = f"<p>{html.escape(self.description)}</p>" if self.description else ""
+        return f"<p><b>{html.escape(self.name)}</b></p>{described}<pre>{html.escape(chr(10).join(lines))}</pre>"
 
     @model_validator(mode="wrap")
     @classmethod
