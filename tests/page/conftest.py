@@ -69,7 +69,8 @@ class Opened:
 
     def said(self) -> str:
         """What a screen reader was told, once drawing has stopped."""
-        self.page.wait_for_timeout(300)
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.wait_for_selector("#result[aria-busy=false]", state="attached")
         return str(self.page.locator("#spoken").inner_text())
 
 

@@ -53,9 +53,13 @@ def rgba(grey):
 
 
 def compare(folder, pictures):
-    """Compares the page with Python; returns the warnings."""
-    found, warnings = prepared_by_the_page(folder, pictures)
+    """Compares the page with Python; returns the warnings. The page looks for no sheet of paper, which Python does."""
     expected = [prepared_by_python(one[:, :, :3]) for one in pictures]
+    on_sheet = ["found a sheet in it" in one.notes for one in expected]
+    assert sum(on_sheet) <= 0.002 * len(pictures)
+    pictures = [one for one, is_on_sheet in zip(pictures, on_sheet, strict=True) if not is_on_sheet]
+    expected = [one for one, is_on_sheet in zip(expected, on_sheet, strict=True) if not is_on_sheet]
+    found, warnings = prepared_by_the_page(folder, pictures)
 
     difference = np.abs(found.astype(int) - np.stack([one.image[0] for one in expected]))
     assert difference.max() <= 1

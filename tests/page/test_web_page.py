@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import os
+import re
 import socket
 from importlib.resources import files
 from pathlib import Path
@@ -139,10 +140,9 @@ def test_a_picture_that_is_dropped_is_read(trained, opened, tmp_path):
     found = opened(trained.path)
 
     found.page.locator("#picture").set_input_files(tmp_path / "broken.png")
-    found.page.wait_for_timeout(200)
-    assert "no picture" in found.page.locator("#how").inner_text()
+    found.page.get_by_text("This file is no picture").first.wait_for()
     found.page.locator("#picture").set_input_files(tmp_path / "seven.png")
-    found.page.wait_for_timeout(200)
+    found.page.get_by_text("Second choice").wait_for()
     assert "sure" in found.said()
     assert found.errors == []
 
@@ -282,6 +282,29 @@ def test_a_recipe_means_its_best_run_and_one_without_says_how_to_train(trained):
         find_run("own/8k", trained.store)
     with pytest.raises(UsageError):
         write_page(["nosuchrun"], trained.store)
+
+
+def test_lessons_say_what_is_on_record(trained, opened, capsys):
+    """Every figure of an answer stands in its source, or in what its command prints; a guess opens the answer."""
+    page = opened(trained.path).page
+    lessons = page.evaluate("LESSONS")
+    root = Path(__file__).parents[2]
+
+    for lesson in lessons:
+        source = (root / lesson["source"]).read_text(encoding="utf-8")
+        if lesson["source"] == "docs/counting.md":
+            assert run_command(lesson["command"].replace('"', "").split(" ", 2)[1:]) == 0
+            source = capsys.readouterr().out
+        figures = re.findall(
+            r"[0-9]{2}\.[0-9]{2} %|[0-9]{2}\.[0-9]{2} ±|\([^()]*n=[0-9]+\)|[0-9]{2,3},[0-9]{3}", lesson["answer"]
+        )
+        assert [figure for figure in figures if figure not in source] == []
+        assert 0 <= lesson["right"] < len(lesson["choices"])
+    page.locator("#lessons summary").first.click()
+    page.get_by_role("button", name="It broke").click()
+
+    assert "Yes. " in page.locator("#lessons").inner_text()
+    assert len(lessons) == 12
 
 
 def test_packed_images_come_back(trained, opened):

@@ -75,6 +75,7 @@ function start() {
       return input && readInput(subject, input);
     });
     const said = answers.map((answer, i) => answer.show(readings[i]));
+    byId("result").setAttribute("aria-busy", "true");
     clearTimeout(later);
     later = setTimeout(() => {
       byId("spoken").textContent = said.join(" ");
@@ -83,6 +84,7 @@ function start() {
         if (reading) answer.fillIn(reading);
       });
       inside.show(readings);
+      byId("result").setAttribute("aria-busy", "false");
     }, 120);
   }
 }
