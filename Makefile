@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types wheel release page bench fault-bench journeys clean
+.PHONY: help train test lint types docs wheel release page bench fault-bench journeys clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -28,6 +28,9 @@ page: $(VENV)/.developed  ## test the web page with types, format and accessibil
 
 wheel: $(VENV)/.developed  ## build a wheel into dist/
 	$(BIN)/python -m build --wheel
+
+docs: $(VENV)/.developed  ## build the site into build/site, without a network
+	$(BIN)/python -m website
 
 release: $(VENV)/.developed  ## build sdist and wheel of the last commit, check them, try them in every Python at hand
 	$(BIN)/python -m release $(ARGS)

@@ -89,6 +89,8 @@ def start(
         Go on with this search, which was stopped or killed.
     out
         Write the winner's recipe to this file too.
+    device
+        Device to train on; auto takes a GPU if there is one.
     json
         Print the result as JSON.
     """
