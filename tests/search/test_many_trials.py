@@ -30,7 +30,7 @@ def test_twenty_thousand_trials(tmp_path: Path) -> None:
         budget=Budget(params=600),
         minutes=60,
         name="s",
-        epochs=1,
+        epochs=20,
         overrides=(f"data.name={images}", "data.validation=40"),
     )
     assert search(asked, store=store, executor=Here(), should_stop=lambda: bool(store.searches.names())) is None

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from flyweight.errors import UsageError
 from flyweight.model.budget import Budget
 from flyweight.records.search_record import NewTrial, TrialFigures
 from flyweight.search.design import Design, design_of
+from flyweight.search.front import parse_aims
 from flyweight.search.space import Bounded, Space
 from flyweight.search.strategy import FIRST_RANDOM, STRATEGIES, Strategy, hopeless, promotable, rungs_of
 
@@ -51,6 +53,41 @@ def test_the_first_trial_goes_on_whatever_it_reaches() -> None:
     assert promotable([trial(1, 0.1), trial(2, 0.9)], 3) == 1
     assert promotable([trial(1, 0.1, 0.2)], 3) == 1
     assert promotable([trial(1, 0.1, 0.2, 0.3, status="finished")], 3) is None
+
+
+def test_with_two_aims_the_front_is_promoted() -> None:
+    """A small net that no other beats in both goes on, though larger ones are more accurate."""
+    sizes = {2: (100, 0.7), 3: (900, 0.9), 4: (950, 0.85), 5: (980, 0.8), 6: (990, 0.75), 7: (999, 0.72)}
+    trials = [trial(number, accuracy, params=params) for number, (params, accuracy) in sizes.items()]
+
+    assert promotable(trials, 3) == promotable(trials, 3, "params") == 3
+    after = [trial(3, 0.9, 0.95, params=900) if one.number == 3 else one for one in trials]
+    assert promotable(after, 3) == 4
+    assert promotable(after, 3, "params") == 2
+
+
+def test_two_aims_make_nets_of_all_sizes() -> None:
+    strategy = Strategy(name="random", bounded=BOUNDED, known=(KNOWN,), rungs=(1,), pareto="params")
+    params, trials = list[int](), list[TrialFigures]()
+    for number in range(1, 40):
+        chosen = strategy.choose(trials, {}.__getitem__)
+        assert isinstance(chosen, NewTrial)
+        params.append(chosen.params)
+        trials.append(trial(number, 0.5, status="finished", design_hash=chosen.design_hash))
+
+    assert max(params) <= 1_000
+    assert min(params) < 300
+    assert len({size // 100 for size in params}) >= 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("accuracy", "must be accuracy and one of"), ("macs,accuracy", "needs a limit on macs"), ("a,b", "must be")],
+)
+def test_other_aims_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_aims(text, Budget(params=1_000))
+    assert parse_aims("accuracy, params", Budget(params=1_000)) == "params"
 
 
 def test_what_others_train_or_have_given_up_is_not_promoted() -> None:

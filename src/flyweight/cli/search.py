@@ -35,6 +35,7 @@ def start(
     seeds: int | None = None,
     at_once: int | None = None,
     trials: int | None = None,
+    pareto: str | None = None,
     seed: int = 0,
     name: str | None = None,
     resume: str | None = None,
@@ -81,6 +82,8 @@ def start(
         How many trials train at the same time. Default: one per core.
     trials
         Maximum number of trials. Default: what the time allows.
+    pareto
+        Two aims, as params,accuracy (or macs, activation, flash): nets of all sizes, and the front on fresh seeds.
     seed
         Seed of every trial and of the choice of designs.
     name
@@ -114,7 +117,8 @@ def start(
             "--set": changes,
             "--space": space,
         }
-        given |= {"--strategy": strategy, "--epochs": epochs, "--seeds": seeds, "--trials": trials, "--name": name}
+        given |= {"--strategy": strategy, "--epochs": epochs, "--seeds": seeds, "--trials": trials}
+        given |= {"--pareto": pareto, "--name": name}
         if wrong := [option for option, value in given.items() if value]:
             raise UsageError(f"--resume goes on with the plan of the search; leave out {', '.join(wrong)}.")
         with stopping_on_signals(STOPPING) as stop, _watching() as watch:
@@ -132,6 +136,7 @@ def start(
             n_seeds=seeds,
             workers=at_once,
             max_trials=trials,
+            pareto=pareto,
             seed=seed,
         )
         with stopping_on_signals(STOPPING) as stop, _watching() as watch:

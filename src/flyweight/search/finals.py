@@ -25,7 +25,8 @@ from flyweight.records.search_record import TrialRecord
 from flyweight.records.store import Store
 from flyweight.search.design import design_of
 from flyweight.search.events import PhaseBegan, SearchEvent
-from flyweight.search.plan import FINALISTS, SearchPlan
+from flyweight.search.front import cost_of, layers, spread_out
+from flyweight.search.plan import SearchPlan
 from flyweight.search.result import Difference, Finalist, SearchResult
 
 
@@ -47,7 +48,7 @@ def run_finals(
     measured = [trial for trial in trials if trial.rung and trial.status in ("finished", "paused", "halved")]
     if not measured:
         raise FlyweightError(f"search {plan.name!r}: no trial has ended its first rung; give it more --minutes.")
-    best = sorted(measured, key=lambda trial: (trial.rung, trial.accuracy or 0.0, -trial.number))[::-1][:FINALISTS]
+    best = _finalists(plan, measured)
     first = trials[0]
     sides = list(dict.fromkeys([trial.number for trial in (*best, first)]))
     recipes = {number: final_recipe(plan, trials[number - 1]) for number in sides}
@@ -82,8 +83,20 @@ def run_finals(
         recipe=dumps(recipes[winner.trial], only_changes=True),
         test=tuple(run.test_accuracy for run in records[winner.trial] if run.test_accuracy is not None),
         n_trials=len(trials),
+        is_front=plan.pareto is not None,
         seconds=sum(trial.seconds for trial in trials),
     )
+
+
+def _finalists(plan: SearchPlan, measured: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The best trials, or those on the front of cost and accuracy that have come furthest."""
+    if plan.pareto is not None:
+        kind, furthest = plan.pareto, max(trial.rung for trial in measured)
+        far = [trial for trial in measured if trial.rung == furthest]
+        front = layers(far, lambda trial: cost_of(trial, kind), lambda trial: trial.accuracy or 0.0)[0]
+        return spread_out(front[::-1], plan.n_finalists)
+    ordered = sorted(measured, key=lambda trial: (trial.rung, trial.accuracy or 0.0, -trial.number))
+    return ordered[::-1][: plan.n_finalists]
 
 
 def final_recipe(plan: SearchPlan, trial: TrialRecord) -> Recipe:

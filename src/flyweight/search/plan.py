@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from flyweight.data.facts import ImageSource
 from flyweight.errors import UsageError
-from flyweight.model.budget import Budget
+from flyweight.model.budget import Budget, Kind
 from flyweight.recipe import Recipe, override
+from flyweight.search.front import MAX_FRONT
 from flyweight.search.known import known_designs
 from flyweight.search.space import Bounded, Space, space_of
 from flyweight.search.strategy import Strategy, StrategyName, rungs_of
@@ -27,7 +28,7 @@ class SearchPlan:
     """recipe: what every trial has but its design. epochs: the full length. epoch_seconds: of the first design.
 
     n_seeds: fresh seeds of each finalist. train_seed: the seed of every trial. code: the version that began it.
-    max_epoch_seconds: a trial whose epochs take longer is stopped.
+    pareto: a cost that is an aim beside accuracy. max_epoch_seconds: a trial whose epochs take longer is stopped.
     """
 
     name: str
@@ -45,11 +46,17 @@ class SearchPlan:
     code: str
     data_hash: str
     max_trials: int | None = None
+    pareto: Kind | None = None
 
     @property
     def rungs(self) -> tuple[int, ...]:
         """The epochs after which trials are compared."""
         return rungs_of(self.epochs)
+
+    @property
+    def n_finalists(self) -> int:
+        """How many designs are trained on fresh seeds, without the first one."""
+        return FINALISTS if self.pareto is None else MAX_FRONT
 
     @property
     def fresh_seeds(self) -> tuple[int, ...]:
@@ -67,6 +74,7 @@ class SearchPlan:
             rungs=self.rungs,
             seed=self.train_seed,
             max_trials=self.max_trials,
+            pareto=self.pareto,
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The end of a search. winner: its trial. first: the recipe that the user began with, scaled to the budget.
+    """The end of a search. winner: its trial. is_front: whether the finalists are the front of two aims.
+
+    first: the recipe that the user began with, scaled to the budget.
 
     differences: empty if the winner is the first design. recipe: the winner's, as TOML. n_seconds: of all trainings.
     """
@@ -60,6 +62,7 @@ class SearchResult:
     test: tuple[float, ...]
     n_trials: int
     seconds: float
+    is_front: bool = False
 
     @property
     def best(self) -> Finalist:

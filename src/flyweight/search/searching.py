@@ -30,6 +30,7 @@ from flyweight.records.search_record import SearchRecord, TrialFigures, TrialRec
 from flyweight.records.store import Store
 from flyweight.search.events import PhaseBegan, SearchEvent, TrialBegan, TrialEnded
 from flyweight.search.finals import run_finals
+from flyweight.search.front import parse_aims
 from flyweight.search.known import known_designs
 from flyweight.search.plan import SLOWEST, SearchPlan, base_recipe, bounded_by, epochs_for, plan_of
 from flyweight.search.result import SearchResult
@@ -56,7 +57,7 @@ class SearchRequest:
     """What a person asks for. recipe: where it begins; its net is scaled to the budget. minutes: of the whole search.
 
     epochs, n_seeds, workers: by default from the time, the speed and the cores of this machine. max_trials: the finals
-    begin after so many, if there is time left.
+    begin after so many, if there is time left. pareto: two aims, as "params,accuracy"; the front is then in the finals.
     """
 
     budget: Budget
@@ -70,6 +71,7 @@ class SearchRequest:
     n_seeds: int | None = None
     workers: int | None = None
     max_trials: int | None = None
+    pareto: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,6 +107,7 @@ def search(
     recipe = canonical(recipe, source)
     bounded = bounded_by(source, request.space, request.budget)
     bounded.require_feasible()
+    pareto = None if request.pareto is None else parse_aims(request.pareto, request.budget)
     name = request.name or _new_name(store)
     store.searches_folder(name)  # a name that is none is an error of its own
     executor.make_ready()
@@ -138,6 +141,7 @@ def search(
         code=_code(),
         data_hash=source.images.fingerprint,
         max_trials=request.max_trials,
+        pareto=pareto,
     )
     store.searches.start(name, plan.as_dict())
     return _Search(plan, source, store, executor, watch, should_stop, spent=time.monotonic() - began).run()
@@ -250,7 +254,7 @@ class _Search:
         return self.plan.minutes * 60 - self.seconds - self._seconds_of_finals()
 
     def _seconds_of_finals(self) -> float:
-        n_trainings = 4 * self.plan.n_seeds
+        n_trainings = (self.plan.n_finalists + 1) * self.plan.n_seeds
         one = self._slowest_epoch * self.plan.epochs + SECONDS_OF_A_START
         return MARGIN_OF_FINALS * n_trainings * one / self.plan.workers
 
@@ -354,7 +358,7 @@ class _Search:
         if is_over:  # those under way were given back when the time of the trials was over
             groups = searches.halve(name, [one.number for one in figures], of=("paused", "running"))
         else:
-            groups = searches.halve(name, hopeless(figures, len(self.plan.rungs)))
+            groups = searches.halve(name, hopeless(figures, len(self.plan.rungs), self.plan.pareto))
         finished = sorted((one for one in figures if one.status == "finished"), key=lambda one: one.rank)
         groups += tuple(one.group_id for one in finished[:-MAX_WEIGHTS])
         for group in groups:

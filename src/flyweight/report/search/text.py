@@ -17,7 +17,7 @@ from flyweight.report.run.summary import spread
 from flyweight.report.wording import hanging
 from flyweight.search.design import design_of
 from flyweight.search.plan import SearchPlan, plan_of
-from flyweight.search.result import Difference, SearchResult, result_of
+from flyweight.search.result import Difference, Finalist, SearchResult, result_of
 
 MAX_ROWS: Final = 10
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -65,6 +65,8 @@ def result_lines(result: SearchResult) -> list[str]:
         hanging("test", spread(result.test) if result.test else "no seed finished"),
     ]
     lines += [hanging("against", _difference(one)) for one in result.differences]
+    if result.is_front:
+        lines += [hanging("front", _on_front(one)) for one in sorted(result.finalists, key=lambda one: one.params)]
     if not result.differences:
         lines.append(hanging("against", "nothing: no design was better than the recipe that the search began with"))
     lines += [hanging("shrinkage", text) for one in result.finalists if (text := _shrinkage(one.trial, one))]
@@ -174,12 +176,17 @@ def _difference(found: Difference) -> str:
     )
 
 
+def _on_front(finalist: Finalist) -> str:
+    fresh = f"{spread(finalist.accuracies)} (validation)" if finalist.accuracies else "no seed finished"
+    return f"trial {finalist.trial}, {finalist.params:,} parameters: {fresh}; {finalist.net}"
+
+
 def _points(fraction: float) -> str:
     return f"{100 * fraction:+.2f}"
 
 
-def _shrinkage(number: int, finalist: Any) -> str:
-    if finalist.shrinkage is None:
+def _shrinkage(number: int, finalist: Finalist) -> str:
+    if finalist.shrinkage is None or finalist.in_search is None:
         return ""
     fresh = mean_interval(finalist.accuracies)
     return (
