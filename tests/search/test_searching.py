@@ -284,6 +284,18 @@ def test_numbers_below_one_are_refused() -> None:
         SearchRequest(budget=Budget(params=1_000), minutes=1, workers=0)
 
 
+def test_a_trial_whose_process_is_killed_every_time_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    store = Store.open(home=tmp_path / "home")
+    killed = [FlyweightError("its process was killed") for _ in range(6)]
+
+    result = search(request(tmp_path, n_seeds=1, max_trials=3, epochs=1), store=store, executor=Here(fails=killed))
+
+    assert result is not None
+    trials = store.searches.trials("s")
+    assert [one.status for one in trials] == ["failed", "finished", "finished"]
+    assert (trials[0].attempt, trials[0].message) == (6, "its process was killed")
+
+
 @pytest.mark.slow
 def test_killed_workers_lose_no_trial_and_count_none_twice(tmp_path: Path) -> None:
     """Processes of trainings are killed while they train; every trial has one run and one result."""

@@ -277,7 +277,9 @@ def event_line(event: SearchEvent) -> str | None:
                 f"{', '.join(map(str, plan.rungs))}"
             )
         case PhaseBegan(phase="finals", plan=plan) if plan is not None:
-            return f"finals: the best three and the first design on {plan.n_seeds} fresh seeds, test images closed"
+            return (
+                f"finals: the best {plan.n_finalists} and the first on {plan.n_seeds} fresh seeds, test images closed"
+            )
         case PhaseBegan(phase="test"):
             return "test: the winner and the first design open the test images, once a seed"
         case TrialEnded(trial=trial):

@@ -44,7 +44,7 @@ MOST: Final = {"epochs": 10_000, "n_seeds": 1_000, "workers": 256}
 START: Final = "own/8k"
 CALIBRATION_IMAGES: Final = 2_000
 CALIBRATION_EPOCHS: Final = 3
-MAX_ATTEMPTS: Final = 3
+MAX_ATTEMPTS: Final = 6  # each promotion is one more
 MAX_WEIGHTS: Final = 20
 SECONDS_BETWEEN_RENEWALS: Final = 20.0
 SECONDS_BETWEEN_SAVES: Final = 5.0
@@ -344,7 +344,7 @@ class _Search:
             except MissingError:  # the database is away; the trial will be found to be abandoned
                 return
             return
-        if trial.attempt < MAX_ATTEMPTS:
+        if trial.attempt - trial.rung < MAX_ATTEMPTS:
             self.store.searches.release(name, trial)
         else:
             self.store.searches.finish(
