@@ -29,7 +29,7 @@ class Screen:
 
     def __init__(self, console: Console | None = None) -> None:
         self._live = Live(console=console or Console(stderr=True), transient=True, refresh_per_second=2)
-        self._live.get_renderable = self._page  # type: ignore[method-assign]
+        self._live.get_renderable = self.page  # type: ignore[method-assign]
         self._heading, self._phase = "", PHASES["calibration"]
         self._trials: dict[int, TrialFigures] = {}
         self._running: dict[int, TrialRecord] = {}
@@ -63,7 +63,8 @@ class Screen:
                 if event.is_best:
                     self._best = event
 
-    def _page(self) -> Group:
+    def page(self) -> Group:
+        """The lines of now."""
         lines = [Text(self._heading, style="bold"), Text(self._phase + self._time())]
         if self._trials:
             ended = sorted(self._trials.values(), key=lambda one: one.number)
@@ -80,7 +81,7 @@ class Screen:
         return Group(*lines)
 
     def _time(self) -> str:
-        if self._left is None:
+        if self._left is None or self._phase != PHASES["trials"]:
             return ""
         since, left = self._left
         return f", {time_left(max(0.0, left - (time.monotonic() - since)))} left before the finals"
