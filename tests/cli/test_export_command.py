@@ -78,6 +78,21 @@ def test_a_card_and_weights_need_no_comparison(home, capsys) -> None:
     assert record.test_openings == 1
 
 
+def test_onnx_is_compared_in_onnxruntime(home, capsys) -> None:
+    """Both files have the card as metadata, and the paths of this machine in nothing."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+
+    assert export("@latest", "--to", "onnx", "--out", "net", "--json") == 0
+
+    card = json.loads(capsys.readouterr().out)["card"]
+    for name in ("tiny.onnx", "tiny_int8.onnx"):
+        found = {one.key: one.value for one in onnx.load(home / "net" / name).metadata_props}
+        assert {"name", "opset", "parameters", "run", "data", "classes", "test, float32"} <= set(found)
+        assert str(home).encode() not in (home / "net" / name).read_bytes()
+    assert [one["images"] for one in card["compared"]] == [40, 240, 240]
+
+
 @pytest.mark.parametrize("changed", ["tiny.c", "weights"])
 @needs_compiler
 def test_nothing_is_written_if_the_net_is_not_the_same(home, capsys, monkeypatch, changed) -> None:
@@ -114,7 +129,7 @@ def test_nothing_is_written_if_the_net_is_not_the_same(home, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["@latest", "--to", "tflite"], 2, "unknown target 'tflite'; known: c, int8"),
+        (["@latest", "--to", "tflite"], 2, "unknown target 'tflite'; known: onnx, int8, c"),
         (["@latest", "--to", "c", "--gate-images", "20"], 2, "--gate-images must be at least 500, found 20"),
         (
             ["own/8k", "--to", "c"],

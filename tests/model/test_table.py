@@ -74,6 +74,7 @@ def test_text_of_a_whole_net() -> None:
         "columns     share of the budget; field: receptive field, pixels; memory: float32",
         "registered  1,718 parameters, 1,426 executed, 292 unused: conv3",
         "weights     5,768 bytes as float32, 1,442 as int8 (with 16 buffers)",
+        "int8 in C   3,010 bytes of flash, 12,544 of RAM on a Cortex-M4 (computed)",
         "budget      1,426 of 2,000 parameters, under by 574",
         "budget      1,085,136 of 1,000,000 MACs, over by 85,136",
         "budget      50,176 of 60,000 bytes of activation memory, under by 9,824",

@@ -22,7 +22,7 @@ def export(
     json: Annotated[bool, Flag] = False,
     location: StoreLocation | None = None,
 ) -> None:
-    """Write a trained net as files for other places: C, a file of integers, weights, a model card.
+    """Write a trained net as files for other places: ONNX, C, a file of integers, weights, a model card.
 
     Before anything is written, the result is compared with the net that it came from, on validation and training
     images. If they differ, nothing is written and the exit code is 8. The test set is opened once, for the accuracy of
@@ -37,8 +37,9 @@ def export(
     run
         Id of a run or the start of it, @latest, @best, or a recipe: its best finished run.
     to
-        c: C99 for any processor, integers only. int8: the same integers as JSON, and JavaScript that runs them.
-        safetensors: the weights. card: README.md with accuracy, data and weaknesses.
+        onnx: float32 and int8, which onnxruntime and others read. c: C99 for any processor, integers only. int8: the
+        same integers as JSON, and JavaScript that runs them. safetensors: the weights. card: README.md with accuracy,
+        data and weaknesses.
     out
         Folder of the files. Default: a new one named after the net.
     gate_images

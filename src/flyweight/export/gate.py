@@ -23,7 +23,7 @@ from flyweight.errors import GateError, MissingError
 from flyweight.export.c import harness
 from flyweight.export.format import IntegerFile, as_values
 from flyweight.export.subject import GateImages, Subject
-from flyweight.model.fold import run
+from flyweight.model.fold import BATCH, run
 
 DEFAULT_IMAGES: Final = 10_000
 LEAST_IMAGES: Final = 500
@@ -31,6 +31,8 @@ MAX_NAMED: Final = 5
 MAX_PROBABILITY_GAP: Final = 1e-3  # what a run recorded was computed in float32, maybe on another machine
 STRICT: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SECONDS: Final = 600
+MAX_LOGIT_GAP: Final = 1e-4  # of the largest logit, where that is above 1: float32 has 24 bits
+LEAST_QDQ: Final = 0.998
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +46,24 @@ class Comparison:
         return f"{self.what} on {self.n_images:,} images"
 
 
-def compare_folded(subject: Subject, images: GateImages) -> Comparison:
-    """The folded net against the probabilities that the run recorded for its validation images.
+def compare_folded(subject: Subject, images: GateImages) -> tuple[Comparison, ...]:
+    """The folded net against the probabilities that the run recorded for its validation images, if it has any.
 
     Raises:
         GateError: other probabilities.
     """
     recorded = subject.folder.predictions("validation")
     n = min(len(recorded.labels), len(images.pixels), LEAST_IMAGES)
+    if not n:  # a final net, trained on all images
+        return ()
     logits = run(subject.folded, images.pixels[:n])
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     gaps = np.abs(exponents / exponents.sum(1, keepdims=True) - recorded.probabilities[:n]).max(1)
     require_none(
         gaps > MAX_PROBABILITY_GAP, images.names, "the folded net has other probabilities than the run recorded"
     )
-    return Comparison(what=f"folded net against the run, probabilities within {MAX_PROBABILITY_GAP:g}", n_images=n)
+    what = f"folded net against the run, probabilities within {MAX_PROBABILITY_GAP:g}"
+    return (Comparison(what=what, n_images=n),)
 
 
 def require_none(differs: NDArray[np.bool_], names: Sequence[str], what: str) -> None:
@@ -143,6 +148,51 @@ def compare_javascript(file: IntegerFile, images: GateImages, wanted: NDArray[np
         found = np.frombuffer((folder / "scores").read_bytes(), np.int32).reshape(wanted.shape)
     require_none((found != wanted).any(1), images.names, "JavaScript has other scores than numpy")
     return Comparison(what="JavaScript (node) against numpy, all scores equal", n_images=len(wanted))
+
+
+def compare_onnx(content: bytes, subject: Subject, images: GateImages) -> Comparison:
+    """The float32 file in onnxruntime against the folded net: logits within 1e-4, and the same answers.
+
+    Raises:
+        GateError: other logits.
+    """
+    found, wanted = onnx_logits(content, images), run(subject.folded, images.pixels)
+    best = np.sort(wanted, axis=1)[:, -2:]
+    is_clear = best[:, -1] - best[:, 0] > 2 * MAX_LOGIT_GAP
+    differs = np.abs(found - wanted).max(1) > MAX_LOGIT_GAP * np.maximum(1.0, np.abs(wanted).max(1))
+    differs |= is_clear & (found.argmax(1) != wanted.argmax(1))
+    require_none(differs, images.names, "the ONNX file has other logits than the net in onnxruntime")
+    return Comparison(
+        what=f"float32 ONNX (onnxruntime) against the net, logits within {MAX_LOGIT_GAP:g}", n_images=len(found)
+    )
+
+
+def compare_qdq(content: bytes, images: GateImages, wanted: NDArray[np.int32]) -> Comparison:
+    """The int8 file in onnxruntime against our integers: nearly always the same answers.
+
+    Raises:
+        GateError: too few.
+    """
+    differs = onnx_logits(content, images).argmax(1) != wanted.argmax(1)
+    if differs.mean() > 1 - LEAST_QDQ:
+        require_none(differs, images.names, "the int8 ONNX file has other answers than the integer net")
+    return Comparison(
+        what=f"int8 ONNX (onnxruntime) against numpy, {1 - differs.mean():.2%} the same answers", n_images=len(wanted)
+    )
+
+
+def onnx_logits(content: bytes, images: GateImages) -> NDArray[np.float32]:
+    """The logits of a file in onnxruntime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    parts = [
+        session.run(["logits"], {"pixels": images.pixels[start : start + BATCH]})[0]
+        for start in range(0, len(images.pixels), BATCH)
+    ]
+    return np.concatenate(parts)
 
 
 def _done(command: Sequence[str], folder: Path, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -69,6 +69,7 @@ def quantise(lowered: Lowered, folded: Sequence[Folded], pixels: NDArray[np.uint
         scales=tuple(scale.step for scale in scales),
         score_scale=last.step,
         last_zero=last.zero,
+        zeros=tuple(scale.zero for scale in scales),
     )
 
 
@@ -137,6 +138,7 @@ class _Integers:
             rows=operation.windows(0) if is_pool else (),
             columns=operation.windows(1) if is_pool else (),
             which=np.zeros((0, 0), np.int64) if which is None else which,
+            inner_step=self.inner.step,
         )
 
     def convolution(self) -> tuple[IntegerOperation, Scale]:

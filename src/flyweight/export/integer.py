@@ -29,7 +29,8 @@ class IntegerOperation:
     shifts: of a convolution per output; of an average per size of a window; of an addition per input, with one shift;
     of slopes for positive values and then for negative ones of each channel, with one shift. pads: (inputs,) uint8,
     beyond the edge. zeros: of the inputs, zero: of the output, the integer that stands for 0. table: (256,) uint8, or
-    empty. rows, columns: the windows of a pool. which: (H, W) of an average, the multiplier of each window.
+    empty. rows, columns: the windows of a pool. which: (H, W) of an average, the multiplier of each window. inner_step:
+    what one step of the result before the table stands for, where it is known.
     """
 
     operation: Operation
@@ -44,6 +45,7 @@ class IntegerOperation:
     rows: Windows = ()
     columns: Windows = ()
     which: NDArray[np.int64]
+    inner_step: float = 0.0
 
     @property
     def worst_sum(self) -> int:
@@ -58,13 +60,17 @@ class IntegerOperation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IntegerNet:
-    """score_scale: logits are scores times this. last_zero: subtracted from the last map, if that is not scores yet."""
+    """scales, zeros: of each value; those of a net from a file are not complete.
+
+    score_scale: logits are scores times this. last_zero: subtracted from the last map, if that is not scores yet.
+    """
 
     lowered: Lowered
     operations: tuple[IntegerOperation, ...]
     scales: tuple[float, ...]
     score_scale: float
     last_zero: int
+    zeros: tuple[int, ...] = ()
 
 
 def scores(net: IntegerNet, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -25,7 +25,7 @@ from flyweight.export.integer import IntegerNet, scores
 from flyweight.export.subject import GateImages, Subject, subject
 from flyweight.records.store import Store
 
-Target: TypeAlias = Literal["c", "int8", "safetensors", "card"]
+Target: TypeAlias = Literal["onnx", "int8", "c", "safetensors", "card"]
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 PURPOSE: Final = "export"
 MAX_FALL_POINTS: Final = 0.05
@@ -62,8 +62,9 @@ def export(
 ) -> Exported:
     """Write the net of a run, or of the best finished run of a recipe, for another place.
 
-    to: "c" (C99 sources), "int8" (the integer net as JSON, and its JavaScript), "safetensors", "card". out: a folder,
-    by default one of the name of the net. unchecked: hand out also what cannot be compared on this machine.
+    to: "onnx" (float32 and int8), "c" (C99 sources), "int8" (the integer net as JSON, and its JavaScript),
+    "safetensors", "card". out: a folder, by default one of the name of the net. unchecked: hand out also what cannot be
+    compared on this machine.
 
     Raises:
         UsageError: an unknown target or run, a layer that cannot be exported, files that are there already.
@@ -105,6 +106,8 @@ class _Making:
         match target:
             case "c":
                 return (f"{name}.h", f"{name}.c", "main.c", "Makefile")
+            case "onnx":
+                return (f"{name}.onnx", f"{name}_int8.onnx")
             case "int8":
                 return (f"{name}.json", "int8.js")
             case "safetensors":
@@ -120,6 +123,8 @@ class _Making:
             if target == "safetensors":
                 return {f"{name}.safetensors": self.subject.weights.as_bytes()}, card
             return {"README.md": _bytes(cards.as_readme(card)), f"{name}.card.json": _json(card)}, card
+        if target == "onnx":
+            return self._onnx(name)
         comparisons = self._compared(target)
         card = self._card(comparisons, self._int8_figures())
         file = self._file(card)
@@ -128,6 +133,33 @@ class _Making:
             return {f"{name}.json": _bytes(as_json(file)), "int8.js": script}, card
         sources = c_files(file, card=cards.as_text(card), images=self._images.pixels)
         return {path: text.encode("ascii") for path, text in sources.items()}, card
+
+    def _onnx(self, name: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """Both files. They are compared without the metadata, which has the result."""
+        from flyweight.export import onnx_file
+
+        onnx_file.require_onnx()
+        net, folded, lowered = self._net, self.subject.folded, self.subject.lowered
+
+        def made(facts: dict[str, str]) -> dict[str, bytes]:
+            settings: dict[str, Any] = {"name": self.subject.name, "facts": facts, "batch": None}
+            return {
+                f"{name}.onnx": onnx_file.float_model(lowered, folded, **settings),
+                f"{name}_int8.onnx": onnx_file.int8_model(net, folded, **settings),
+            }
+
+        comparisons: tuple[Comparison, ...] | None = None
+        if self.is_checked:
+            images = self._images
+            self.say(f"comparing on {len(images.pixels):,} validation and training images ...")
+            first, second = made({}).values()
+            comparisons = (
+                *gate.compare_folded(self.subject, images),
+                gate.compare_onnx(first, self.subject, images),
+                gate.compare_qdq(second, images, scores(net, images.pixels)),
+            )
+        card = self._card(comparisons, self._int8_figures())
+        return made(dict(cards.lines(card))), card
 
     @cached_property
     def _images(self) -> GateImages:
@@ -152,7 +184,7 @@ class _Making:
             gate.c_compiler()  # before the long part
         images = self._images
         self.say(f"comparing on {len(images.pixels):,} validation and training images ...")
-        found = [gate.compare_folded(self.subject, images)]
+        found = [*gate.compare_folded(self.subject, images)]
         wanted = scores(net, images.pixels)
         self._warn_of_fall(images, wanted)
         file = self._file({})
@@ -167,6 +199,8 @@ class _Making:
         """Say where int8 costs accuracy on validation images."""
         recorded = self.subject.folder.predictions("validation")
         n = min(len(recorded.labels), len(images.labels))
+        if not n:
+            return
         labels = images.labels[:n]
         before, after = recorded.predicted[:n] == labels, wanted[:n].argmax(1) == labels
         fall = 100 * (before.mean() - after.mean())

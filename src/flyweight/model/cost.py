@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from functools import cached_property
 
+from flyweight.errors import UsageError
 from flyweight.model.arithmetic import Shape
+from flyweight.model.int8_cost import Int8Cost, int8_cost
+from flyweight.model.lowered import lower
 from flyweight.model.spec import RowKind
 
 FLOAT32_BYTES, INT8_BYTES = 4, 1
@@ -122,6 +126,17 @@ class Cost:
     def int8_bytes(self) -> int:
         """Storage with one byte per value."""
         return (self.params + self.buffers) * INT8_BYTES
+
+    @cached_property
+    def int8_export(self) -> Int8Cost | None:
+        """What the C export needs on a microcontroller; None for a net that the exports cannot do."""
+        if len(self.input_shape) != 3:
+            return None
+        channels, height, width = self.input_shape
+        try:
+            return int8_cost(lower(self.net, (channels, height, width)))
+        except UsageError:
+            return None
 
     @property
     def out_shape(self) -> Shape:

@@ -19,6 +19,7 @@ from flyweight.model.spec import Activation
 
 Array = NDArray[np.float64]
 EPSILON: Final = 1e-5  # of torch's batch norm
+BATCH: Final = 250  # images at a time: the maps of more do not fit the cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,6 +143,11 @@ def _of_groups(values: Array, operation: Operation) -> Array:
 
 def run(folded: Sequence[Folded], pixels: NDArray[np.uint8]) -> Array:
     """From raw images (N, C, H, W) uint8 to logits (N, classes) float64."""
+    parts = [_logits(folded, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    return np.concatenate(parts)
+
+
+def _logits(folded: Sequence[Folded], pixels: NDArray[np.uint8]) -> Array:
     *_, last = values(folded, pixels)
     return last[-1].reshape(len(pixels), -1)
 

@@ -16,6 +16,7 @@ from flyweight.model.arithmetic import shape_text
 from flyweight.model.budget import KINDS, Budget, limit_checks, needs
 from flyweight.model.cost import FLOAT32_BYTES, Cost, Row
 from flyweight.model.edits import Edit
+from flyweight.model.int8_cost import Int8Cost
 from flyweight.tables import WIDTH, Column, Markdown, Table, as_csv, as_markdown, as_text, in_markdown, table_of
 
 NO_BUDGET: Final = Budget()
@@ -51,6 +52,8 @@ def cost_values(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = 
         "activation_bytes": cost.activation_bytes,
         "flash_bytes": cost.flash_bytes,
         "int8_bytes": cost.int8_bytes,
+        "int8_flash": None if cost.int8_export is None else cost.int8_export.flash,
+        "int8_ram": None if cost.int8_export is None else cost.int8_export.ram,
         "budget": budget.limits(),
         "fits": all(one.fits for one in limit_checks(budget, cost)),
         "verdicts": [
@@ -135,6 +138,7 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     columns     share of the budget; field: receptive field, pixels; memory: float32
     registered  13,610 parameters, all executed
     weights     54,440 bytes as float32, 13,610 as int8
+    int8 in C   14,434 bytes of flash, 1,352 of RAM on a Cortex-M4 (computed)
     budget      13,610 of 10,000 parameters, over by 3,610
     """
     header, *body, total = as_text(_table(cost, budget), width=WIDTH, ellipsis="..").splitlines()
@@ -218,6 +222,7 @@ def _totals(cost: Cost, budget: Budget) -> list[str]:
         ("registered", f"{cost.registered_params:,} parameters, {executed}"),
         ("weights", f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8"),
         *_notes(cost),
+        *([("int8 in C", _export_text(cost.int8_export))] if cost.int8_export else []),
         *(("budget", str(one)) for one in limit_checks(budget, cost)),
     ]
     if cost.buffers:
@@ -232,6 +237,10 @@ def _notes(cost: Cost) -> list[tuple[str, str]]:
     if cost.uncounted:
         notes.append(("MACs", f"those of {', '.join(cost.uncounted)} are not counted"))
     return notes
+
+
+def _export_text(export: Int8Cost) -> str:
+    return f"{export.flash:,} bytes of flash, {export.ram:,} of RAM on a Cortex-M4 (computed)"
 
 
 def _unused_names(cost: Cost) -> str:
@@ -278,6 +287,7 @@ def _markdown_totals(cost: Cost, budget: Budget) -> list[str]:
         + (f" ({unused:,} unused: {_unused_names(cost)})" if unused else "")
         + (f", {cost.frozen_params:,} frozen" if cost.frozen_params else ""),
         f"{cost.flash_bytes:,} bytes as float32, {cost.int8_bytes:,} as int8",
+        *([f"int8 in C: {_export_text(cost.int8_export)}"] if cost.int8_export else []),
         *(f"{subject}: {note}" for subject, note in _notes(cost)),
         *(str(one) for one in limit_checks(budget, cost)),
     ]
