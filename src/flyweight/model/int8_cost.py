@@ -34,7 +34,7 @@ def int8_cost(lowered: Lowered) -> Int8Cost:
 
     >>> from flyweight.model.lowered import lower
     >>> int8_cost(lower("c8 bn r m2 flat fc10", (1, 28, 28)))
-    Int8Cost(flash=14434, ram=1352)
+    Int8Cost(flash=14388, ram=1352)
     """
     operations = lowered.operations
     convs = [one for one in operations if one.kind == "conv"]

@@ -138,7 +138,7 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     columns     share of the budget; field: receptive field, pixels; memory: float32
     registered  13,610 parameters, all executed
     weights     54,440 bytes as float32, 13,610 as int8
-    int8 in C   14,434 bytes of flash, 1,352 of RAM on a Cortex-M4 (computed)
+    int8 in C   14,388 bytes of flash, 1,352 of RAM on a Cortex-M4 (computed)
     budget      13,610 of 10,000 parameters, over by 3,610
     """
     header, *body, total = as_text(_table(cost, budget), width=WIDTH, ellipsis="..").splitlines()
