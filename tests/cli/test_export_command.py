@@ -63,6 +63,19 @@ def test_int8_is_a_net_that_can_be_read_again(home, capsys) -> None:
     assert (home / "net" / "int8.js").exists()
 
 
+@needs_compiler
+@pytest.mark.parametrize(("target", "file"), [("arduino", "src/tiny.c"), ("micropython", "tiny.py")])
+def test_targets_of_small_boards_have_the_card(home, capsys, target, file) -> None:
+    """In a comment, with what was compared; the paths of this machine are in nothing."""
+    assert export("@latest", "--to", target, "--out", "net", "--json") == 0
+
+    card = json.loads(capsys.readouterr().out)["card"]
+    written = [path for path in (home / "net").rglob("*") if path.is_file()]
+    assert "test, int8" in (home / "net" / file).read_text()
+    assert [one["images"] for one in card["compared"]] == [40, {"arduino": 240, "micropython": 20}[target]]
+    assert not [path for path in written if str(home).encode() in path.read_bytes()]
+
+
 def test_a_card_and_weights_need_no_comparison(home, capsys) -> None:
     """README.md has the recipe and the licence of the data; the weights are those of the run."""
     assert export("@latest", "--to", "card", "--out", "net") == 0
@@ -129,7 +142,7 @@ def test_nothing_is_written_if_the_net_is_not_the_same(home, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["@latest", "--to", "tflite"], 2, "unknown target 'tflite'; known: onnx, int8, c"),
+        (["@latest", "--to", "tflite"], 2, "unknown target 'tflite'; known: onnx, int8, c, arduino"),
         (["@latest", "--to", "c", "--gate-images", "20"], 2, "--gate-images must be at least 500, found 20"),
         (
             ["own/8k", "--to", "c"],

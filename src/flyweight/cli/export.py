@@ -38,8 +38,8 @@ def export(
         Id of a run or the start of it, @latest, @best, or a recipe: its best finished run.
     to
         onnx: float32 and int8, which onnxruntime and others read. c: C99 for any processor, integers only. int8: the
-        same integers as JSON, and JavaScript that runs them. safetensors: the weights. card: README.md with accuracy,
-        data and weaknesses.
+        same integers as JSON, and JavaScript that runs them. arduino: a library. micropython: one Python
+        file. safetensors: the weights. card: README.md with accuracy, data and weaknesses.
     out
         Folder of the files. Default: a new one named after the net.
     gate_images

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -691,6 +691,11 @@ def _rows(rows: Sequence[str]) -> str:
     )
 
 
+def rows_of_numbers(values: Sequence[int]) -> str:
+    """Numbers between commas in lines."""
+    return textwrap.fill(", ".join(map(str, values)), WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
 def makefile(name: str) -> str:
     return f"""CFLAGS = -std=c99 -O2 -Wall -Wextra -Werror -pedantic
 
@@ -704,8 +709,3 @@ test: main
 clean:
 \trm -f main
 """
-
-
-def facts(values: Mapping[str, Any]) -> str:
-    """Facts as lines of a comment."""
-    return "\n".join(f"{key}: {value}" for key, value in values.items())

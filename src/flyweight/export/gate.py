@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ MAX_PROBABILITY_GAP: Final = 1e-3  # what a run recorded was computed in float32
 STRICT: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SECONDS: Final = 600
 MAX_LOGIT_GAP: Final = 1e-4  # of the largest logit, where that is above 1: float32 has 24 bits
+MICROPYTHON_IMAGES: Final = 20  # about a second for each in Python
 LEAST_QDQ: Final = 0.998
 
 
@@ -148,6 +150,35 @@ def compare_javascript(file: IntegerFile, images: GateImages, wanted: NDArray[np
         found = np.frombuffer((folder / "scores").read_bytes(), np.int32).reshape(wanted.shape)
     require_none((found != wanted).any(1), images.names, "JavaScript has other scores than numpy")
     return Comparison(what="JavaScript (node) against numpy, all scores equal", n_images=len(wanted))
+
+
+def compare_micropython(text: str, images: GateImages, wanted: NDArray[np.int32]) -> Comparison:
+    """The Python file, run by micropython or else by this Python, against numpy on the first images.
+
+    Raises:
+        GateError: other scores.
+    """
+    found = shutil.which("micropython") or sys.executable
+    n = min(MICROPYTHON_IMAGES, len(wanted))
+    size = images.pixels[0].size
+    program = (
+        "import net\n"
+        "with open('pixels', 'rb') as file:\n"
+        f"    for _ in range({n}):\n"
+        f"        print(*net.scores(file.read({size})))\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "net.py").write_text(text, encoding="ascii")
+        (folder / "gate.py").write_text(program, encoding="ascii")
+        (folder / "pixels").write_bytes(np.ascontiguousarray(images.pixels[:n].transpose(0, 2, 3, 1)).tobytes())
+        ran = _done([found, "gate.py"], folder)
+    if ran.returncode:
+        raise GateError(f"the Python file stopped with code {ran.returncode}: {_first_line(ran.stderr)}")
+    answers = np.array([line.split() for line in ran.stdout.decode().splitlines()], np.int64)
+    require_none((answers != wanted[:n]).any(1), images.names, "the Python file has other scores than numpy")
+    where = "MicroPython" if shutil.which("micropython") else "the Python file in CPython"
+    return Comparison(what=f"{where} against numpy, all scores equal", n_images=n)
 
 
 def compare_onnx(content: bytes, subject: Subject, images: GateImages) -> Comparison:

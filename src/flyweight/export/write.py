@@ -16,16 +16,18 @@ from flyweight.errors import UsageError, nearest
 from flyweight.evidence.paired import paired_difference
 from flyweight.export import card as cards
 from flyweight.export import gate
+from flyweight.export.arduino import arduino_files, arduino_paths
 from flyweight.export.c import c_files, identifier
 from flyweight.export.card import Int8Figures
 from flyweight.export.format import IntegerFile, as_json
 from flyweight.export.gate import Comparison
 from flyweight.export.int8 import N_CALIBRATION, quantise
 from flyweight.export.integer import IntegerNet, scores
+from flyweight.export.micropython import micropython_file
 from flyweight.export.subject import GateImages, Subject, subject
 from flyweight.records.store import Store
 
-Target: TypeAlias = Literal["onnx", "int8", "c", "safetensors", "card"]
+Target: TypeAlias = Literal["onnx", "int8", "c", "arduino", "micropython", "safetensors", "card"]
 TARGETS: Final[tuple[Target, ...]] = get_args(Target)
 PURPOSE: Final = "export"
 MAX_FALL_POINTS: Final = 0.05
@@ -63,8 +65,8 @@ def export(
     """Write the net of a run, or of the best finished run of a recipe, for another place.
 
     to: "onnx" (float32 and int8), "c" (C99 sources), "int8" (the integer net as JSON, and its JavaScript),
-    "safetensors", "card". out: a folder, by default one of the name of the net. unchecked: hand out also what cannot be
-    compared on this machine.
+    "arduino" (a library), "micropython" (one Python file), "safetensors", "card". out: a folder, by default one of the
+    name of the net. unchecked: hand out also what cannot be compared on this machine.
 
     Raises:
         UsageError: an unknown target or run, a layer that cannot be exported, files that are there already.
@@ -108,6 +110,10 @@ class _Making:
                 return (f"{name}.h", f"{name}.c", "main.c", "Makefile")
             case "onnx":
                 return (f"{name}.onnx", f"{name}_int8.onnx")
+            case "arduino":
+                return arduino_paths(name)
+            case "micropython":
+                return (f"{name}.py",)
             case "int8":
                 return (f"{name}.json", "int8.js")
             case "safetensors":
@@ -131,6 +137,17 @@ class _Making:
         if target == "int8":
             script = packaged("flyweight.export").joinpath("int8.js").read_bytes()
             return {f"{name}.json": _bytes(as_json(file)), "int8.js": script}, card
+        if target == "micropython":
+            return {f"{name}.py": _bytes(micropython_file(file, card=cards.as_text(card)))}, card
+        if target == "arduino":
+            texts = arduino_files(
+                file,
+                card=cards.as_text(card),
+                readme=cards.as_readme(card),
+                images=self._images.pixels,
+                parameters=card["parameters"],
+            )
+            return {path: _bytes(text) for path, text in texts.items()}, card
         sources = c_files(file, card=cards.as_text(card), images=self._images.pixels)
         return {path: text.encode("ascii") for path, text in sources.items()}, card
 
@@ -180,7 +197,7 @@ class _Making:
         net = self._net
         if not self.is_checked:
             return None
-        if target == "c":
+        if target in ("c", "arduino"):
             gate.c_compiler()  # before the long part
         images = self._images
         self.say(f"comparing on {len(images.pixels):,} validation and training images ...")
@@ -188,7 +205,9 @@ class _Making:
         wanted = scores(net, images.pixels)
         self._warn_of_fall(images, wanted)
         file = self._file({})
-        if target == "c":
+        if target == "micropython":
+            found.append(gate.compare_micropython(micropython_file(file, card=""), images, wanted))
+        elif target in ("c", "arduino"):
             sources = c_files(file, card="", images=images.pixels)
             found.append(gate.compare_c(file, sources, images, wanted))
         elif (javascript := gate.compare_javascript(file, images, wanted)) is not None:
