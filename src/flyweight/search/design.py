@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from flyweight.model.arithmetic import Shape
-from flyweight.model.count import count
 from flyweight.model.notation import parse_net
 from flyweight.model.spec import AdaptivePool, Dropout, GlobalPool, Net, Node, Pool, Residual
 from flyweight.model.tree import Nodes, branches, with_branches, without_repeats
@@ -56,12 +54,6 @@ def design_of(values: Mapping[str, Any]) -> Design:
 def canonical_net(net: Net) -> Net:
     """A net without what changes nothing: repeats are written out, default strides left out, dropout of 0 removed."""
     return Net(_canonical(without_repeats(net.nodes)))
-
-
-def has_flat_map(net: Net, shape: Shape) -> bool:
-    """Whether the classifier reads a map of more than one value per channel."""
-    rows = [row for row in count(net, shape).rows if row.kind == "flatten"]
-    return bool(rows) and any(side > 1 for side in rows[-1].in_shape[1:])
 
 
 def _canonical(nodes: Nodes) -> Nodes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from flyweight.data.facts import ImageSource
@@ -67,7 +67,6 @@ class RungResult:
     accuracies: tuple[float, ...] = ()
     seconds: float = 0.0
     message: str = ""
-    run_id: str | None = field(default=None)
 
 
 def train_rung(
@@ -134,14 +133,14 @@ def _result(plan: SearchPlan, run: RunRecord | None, rung: int, store: Store) ->
     accuracies = tuple(found for rung_end in plan.rungs[: rung + 1] if (found := epochs.get(rung_end)) is not None)
     seconds = run.train_seconds or 0.0
     if run.status == "diverged":
-        return RungResult(status="diverged", accuracies=accuracies, seconds=seconds, message=run.message, run_id=run.id)
+        return RungResult(status="diverged", accuracies=accuracies, seconds=seconds, message=run.message)
     if run.status == "finished":
-        return RungResult(status="finished", accuracies=accuracies, seconds=seconds, run_id=run.id)
+        return RungResult(status="finished", accuracies=accuracies, seconds=seconds)
     if SLOW in run.message:
-        return RungResult(status="slow", accuracies=accuracies, seconds=seconds, message=run.message, run_id=run.id)
+        return RungResult(status="slow", accuracies=accuracies, seconds=seconds, message=run.message)
     if run.epochs_done >= plan.rungs[rung]:
-        return RungResult(status="paused", accuracies=accuracies, seconds=seconds, run_id=run.id)
-    return RungResult(status=None, seconds=seconds, run_id=run.id)
+        return RungResult(status="paused", accuracies=accuracies, seconds=seconds)
+    return RungResult(status=None, seconds=seconds)
 
 
 def forget_files(group_id: str, store: Store) -> None:
