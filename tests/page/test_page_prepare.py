@@ -11,7 +11,7 @@ from javascript import needs_node, run_script
 from PIL import Image
 
 from flyweight.inference.pictures import Picture
-from flyweight.inference.prepare import as_mnist
+from flyweight.inference.prepare import as_mnist, resize_only
 
 EACH = """
 const out = [];
@@ -26,11 +26,16 @@ process.stdout.write(Buffer.concat(out));
 """
 
 
+def as_given(pictures):
+    """Arrays (H, W, 4) uint8 as bytes, after their sizes."""
+    sizes = json.dumps([(one.shape[1], one.shape[0]) for one in pictures]).encode()
+    return len(sizes).to_bytes(4, "little") + sizes + b"".join(one.tobytes() for one in pictures)
+
+
 def prepared_by_the_page(folder, pictures):
     """(N, 28, 28) images, and the warnings of each; of pictures (H, W, 4) uint8."""
-    sizes = json.dumps([(one.shape[1], one.shape[0]) for one in pictures]).encode()
-    given = len(sizes).to_bytes(4, "little") + sizes + b"".join(one.tobytes() for one in pictures)
-    found = np.frombuffer(run_script(folder, ("prepare.js",), EACH, given), np.uint8).reshape(len(pictures), 786)
+    found = np.frombuffer(run_script(folder, ("prepare.js",), EACH, as_given(pictures)), np.uint8)
+    found = found.reshape(len(pictures), 786)
     warnings = [
         (*(("touches the edge",) if edge else ()), *((f"{things} things drawn",) if things > 1 else ()))
         for things, edge in found[:, :2]
@@ -104,3 +109,25 @@ def test_an_empty_picture_has_nothing_on_it(tmp_path):
 
     assert not found.any()
     assert warnings == [()] * 3
+
+
+@needs_node
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_that_is_only_resized_is_that_of_python(tmp_path, channels, fit):
+    """For a net that is not of handwriting: larger, smaller and of another shape; no value is off by more than 1."""
+    rng = np.random.default_rng(0)
+    sizes = [(37, 61), (90, 41), (9, 7), (12, 12)]
+    pictures = [np.dstack([rng.integers(0, 256, (*size, 3)), np.full(size, 255)]).astype(np.uint8) for size in sizes]
+    script = EACH.replace("prepareDigit({ width, height, data }, 28, 28)", "null").replace(
+        "out.push(Buffer.from([found.parts, Number(found.touchesEdge)]), "
+        "Buffer.from(found.image || new Uint8Array(784)));",
+        f"out.push(resizeOnly({{ width, height, data }}, 12, 10, {channels}, {{ ground: 0, fit: '{fit}' }}));",
+    )
+
+    found = np.frombuffer(run_script(tmp_path, ("prepare.js",), script, as_given(pictures)), np.uint8)
+
+    for picture, one in zip(pictures, found.reshape(len(pictures), 12, 10, channels), strict=True):
+        given = Picture(name="picture", path=None, image=Image.fromarray(picture[:, :, :3]))
+        expected = resize_only(given, (channels, 12, 10), fit=fit).image
+        assert np.abs(one.transpose(2, 0, 1).astype(int) - expected).max() <= 1

@@ -262,8 +262,8 @@ def test_two_nets_read_the_same_drawing(trained, opened, tmp_path, capsys):
     assert str(path) in capsys.readouterr().out
 
 
-def test_images_of_ones_own_are_left_out_unless_asked_for(trained):
-    """A set that is not of the catalogue is named as one of your own and has no image in the file."""
+def test_images_of_ones_own_are_left_out_unless_asked_for(trained, opened, tmp_path):
+    """A set that is not of the catalogue is named as one of your own and has no image in the file; the page reads."""
     own = dataclasses.replace(trained.record, data_name="/home/someone/secret.npz")
 
     left_out = content_of(own, trained.store).values
@@ -273,6 +273,13 @@ def test_images_of_ones_own_are_left_out_unless_asked_for(trained):
     assert "secret" not in json.dumps(left_out)
     assert len(embedded["samples"]) == 20
     assert len(embedded["misread"]) > 0
+    path = tmp_path / "own.html"
+    path.write_text(page_html([PageContent(title="own", values=left_out)]), encoding="utf-8")
+    found = opened(path)
+    found.stroke(*SEVEN)
+    assert "sure. Second" in found.said()
+    assert not found.page.locator("#tries").is_visible()
+    assert found.errors == []
 
 
 def test_a_recipe_means_its_best_run_and_one_without_says_how_to_train(trained):

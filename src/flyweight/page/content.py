@@ -103,6 +103,7 @@ def content_of(record: RunRecord, store: Store, *, with_images: bool = False) ->
         "data": record.data_name if named is not None else "images of your own",
         "licence": named.licence if named is not None else "",
         "is_handwriting": bool(named and named.is_handwriting),
+        "reading": {"ground": weights.ground, "fit": weights.fit},
         "layers": [_layer(row) for row in result.layers],
         "story": _story(result, record, store),
         "history": [

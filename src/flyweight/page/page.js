@@ -64,7 +64,12 @@ function start() {
     if (source.kind === "drawing" && pad.isEmpty()) return null;
     const pixels = source.kind === "picture" ? source.pixels : source.kind === "image" ? asRgba(source) : pad.pixels();
     if (!subject.about.is_handwriting)
-      return { image: resizeOnly(pixels, height, width, channels), parts: 1, touchesEdge: false, notes: [] };
+      return {
+        image: resizeOnly(pixels, height, width, channels, subject.about.reading),
+        parts: 1,
+        touchesEdge: false,
+        notes: [],
+      };
     const found = prepareDigit(pixels, height, width);
     return found.image && { ...found, image: repeated(found.image, channels) };
   }

@@ -173,27 +173,85 @@ function squaredDistances(width, height, isFar) {
   return found;
 }
 
+/** @typedef {{ground: number, fit: "stretch" | "pad" | "crop"}} SetReading how the pictures of an image set were read */
+
 /**
- * A picture resized to the input of a net that is not of handwriting, by averaging; channels last.
- * @param {Rgba} picture @param {number} height @param {number} width @param {number} channels
+ * A picture resized to the input of a net that is not of handwriting, bilinear, as data/pictures.py does; channels last.
+ * @param {Rgba} picture @param {number} height @param {number} width @param {number} channels @param {SetReading} reading
  */
-function resizeOnly(picture, height, width, channels) {
-  const planes = channels === 1 ? [greyOf(picture)] : [0, 1, 2].map((plane) => planeOf(picture, plane));
+function resizeOnly(picture, height, width, channels, { ground, fit }) {
+  const opaque = onGround(picture, ground);
+  const planes = channels === 1 ? [luminance(opaque)] : [0, 1, 2].map((c) => opaque.data.filter((_, i) => i % 4 === c));
   const image = new Uint8Array(height * width * channels);
   planes.forEach((plane, channel) => {
-    const small = resized(plane, width, height, bicubicFilter);
-    small.values.forEach((value, at) => {
-      image[at * channels + channel] = Math.min(255, Math.max(0, roundEven(value)));
-    });
+    const small = fitted(Uint8Array.from(plane), picture.width, picture.height, width, height, fit);
+    small.forEach((value, at) => (image[at * channels + channel] = value));
   });
   return image;
 }
 
-/** One colour of a picture on black. @param {Rgba} picture @param {number} plane @returns {Grey} */
-function planeOf(picture, plane) {
-  const found = emptyGrey(picture.width, picture.height);
-  for (let at = 0; at < found.values.length; at++)
-    found.values[at] = (picture.data[4 * at + plane] * picture.data[4 * at + 3]) / 255;
+/** Transparent pixels are laid on the ground. @param {Rgba} picture @param {number} ground */
+function onGround({ width, height, data }, ground) {
+  const found = new Uint8Array(4 * width * height).fill(255);
+  for (let at = 0; at < width * height; at++)
+    for (let c = 0; c < 3; c++) {
+      const alpha = data[4 * at + 3] / 255;
+      found[4 * at + c] = Math.round(data[4 * at + c] * alpha + ground * (1 - alpha));
+    }
+  return { width, height, data: found };
+}
+
+/**
+ * A plane squeezed, with bars, or cut to the size.
+ * @param {Uint8Array} plane @param {number} fromWidth @param {number} fromHeight
+ * @param {number} width @param {number} height @param {SetReading["fit"]} fit
+ */
+function fitted(plane, fromWidth, fromHeight, width, height, fit) {
+  if (fit === "crop") {
+    const scale = Math.min(fromWidth / width, fromHeight / height);
+    const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+    const [left, top] = [Math.floor((fromWidth - w) / 2), Math.floor((fromHeight - h) / 2)];
+    const cut = new Uint8Array(w * h);
+    for (let y = 0; y < h; y++)
+      cut.set(plane.subarray((top + y) * fromWidth + left, (top + y) * fromWidth + left + w), y * w);
+    return bilinear(cut, w, h, width, height);
+  }
+  if (fit === "stretch") return bilinear(plane, fromWidth, fromHeight, width, height);
+  const scale = Math.min(width / fromWidth, height / fromHeight);
+  const [w, h] = [Math.max(1, roundEven(fromWidth * scale)), Math.max(1, roundEven(fromHeight * scale))];
+  const small = bilinear(plane, fromWidth, fromHeight, w, h);
+  const border = [];
+  for (let x = 0; x < fromWidth; x++) border.push(plane[x], plane[(fromHeight - 1) * fromWidth + x]);
+  for (let y = 0; y < fromHeight; y++) border.push(plane[y * fromWidth], plane[(y + 1) * fromWidth - 1]);
+  const found = new Uint8Array(width * height).fill(median(Float64Array.from(border)));
+  const [top, left] = [roundEven((height - h) / 2), roundEven((width - w) / 2)];
+  for (let y = 0; y < h; y++) found.set(small.subarray(y * w, (y + 1) * w), (top + y) * width + left);
+  return found;
+}
+
+const FIXED = 2 ** 22; // PIL resizes bytes with weights of 22 bits
+
+/** @param {Uint8Array} plane @param {number} fromWidth @param {number} fromHeight @param {number} width @param {number} height */
+function bilinear(plane, fromWidth, fromHeight, width, height) {
+  const wide = width === fromWidth ? plane : bytesAlong(plane, fromHeight, fromWidth, fromWidth, 1, width, width, 1);
+  return height === fromHeight ? wide : bytesAlong(wide, width, 1, fromHeight, width, height, 1, width);
+}
+
+/**
+ * @param {Uint8Array} values @param {number} lines @param {number} lineStep @param {number} side @param {number} step
+ * @param {number} newSide @param {number} newLineStep @param {number} newStep
+ */
+function bytesAlong(values, lines, lineStep, side, step, newSide, newLineStep, newStep) {
+  const found = new Uint8Array(lines * newSide);
+  for (let at = 0; at < newSide; at++) {
+    const { first, weights } = weightsAt(at, side, newSide, bilinearFilter);
+    const fixed = weights.map((weight) => Math.trunc(weight * FIXED + (weight < 0 ? -0.5 : 0.5)));
+    for (let line = 0; line < lines; line++) {
+      let total = FIXED / 2;
+      for (let k = 0; k < fixed.length; k++) total += values[line * lineStep + (first + k) * step] * fixed[k];
+      found[line * newLineStep + at * newStep] = Math.min(255, Math.max(0, Math.floor(total / FIXED)));
+    }
+  }
   return found;
 }
 
@@ -254,6 +312,8 @@ function shrink(grey, longest) {
 /** @type {Filter} */
 const boxFilter = { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
 /** @type {Filter} */
+const bilinearFilter = { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) };
+/** @type {Filter} */
 const bicubicFilter = {
   support: 2,
   weight: (x) => {
@@ -286,20 +346,8 @@ function resized(grey, width, height, filter) {
 function resizedAlong(values, lines, lineStep, side, step, newSide, newLineStep, filter) {
   const found = new Float64Array(lines * newSide);
   const newStep = newLineStep === 1 ? lines : 1;
-  const scale = side / newSide;
-  const widened = Math.max(scale, 1);
   for (let at = 0; at < newSide; at++) {
-    const centre = (at + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - filter.support * widened + 0.5));
-    const last = Math.min(side, Math.trunc(centre + filter.support * widened + 0.5));
-    const weights = [];
-    let sum = 0;
-    for (let from = first; from < last; from++) {
-      const weight = filter.weight((from - centre + 0.5) * (1 / widened));
-      weights.push(weight);
-      sum += weight;
-    }
-    for (let k = 0; k < weights.length; k++) weights[k] /= sum;
+    const { first, weights } = weightsAt(at, side, newSide, filter);
     for (let line = 0; line < lines; line++) {
       let total = 0;
       for (let k = 0, from = line * lineStep + first * step; k < weights.length; k++, from += step)
@@ -308,6 +356,23 @@ function resizedAlong(values, lines, lineStep, side, step, newSide, newLineStep,
     }
   }
   return found;
+}
+
+/** Which values make a new one, and with which weights. @param {number} at @param {number} side @param {number} newSide @param {Filter} filter */
+function weightsAt(at, side, newSide, filter) {
+  const scale = side / newSide;
+  const widened = Math.max(scale, 1);
+  const centre = (at + 0.5) * scale;
+  const first = Math.max(0, Math.trunc(centre - filter.support * widened + 0.5));
+  const last = Math.min(side, Math.trunc(centre + filter.support * widened + 0.5));
+  const weights = [];
+  let sum = 0;
+  for (let from = first; from < last; from++) {
+    const weight = filter.weight((from - centre + 0.5) * (1 / widened));
+    weights.push(weight);
+    sum += weight;
+  }
+  return { first, weights: weights.map((weight) => weight / sum) };
 }
 
 /** Contrast with the paper, and whether the ink is darker than the paper. @param {Grey} grey */
