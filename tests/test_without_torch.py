@@ -73,6 +73,8 @@ WORK = (
     "doctor --environment",
     "sync tensorboard",
     "search show",
+    "page A --out page.html",
+    "export A --to int8 --out exported --unchecked",
     "rm B --yes",
 )
 NEED_TORCH = (
