@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types docs wheel release page bench fault-bench journeys clean
+.PHONY: help train test lint types docs wheel release page bench fault-bench chaos journeys clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -41,6 +41,9 @@ bench: $(VENV)/.installed  ## short speed benchmark; compare ratios with benchma
 
 fault-bench: $(VENV)/.installed  ## plant faults in healthy recipes, count how many the doctor finds; takes about an hour
 	$(BIN)/python -m benchmarks.fault_bench --out benchmarks/fault_bench/records.json $(ARGS)
+
+chaos: $(VENV)/.installed  ## kill trainings, fill disks, flip bits, give hostile files; an hour, a minute with ARGS=--small
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 journeys: $(VENV)/.installed  ## make docs/journeys again, from its own records and the runs on record
 	$(BIN)/flyweight journey report --out docs/journeys $(ARGS)

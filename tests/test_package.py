@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import flyweight
-from flyweight.errors import FlyweightError, MissingError
+from flyweight.errors import MissingError
 
 ROOT = Path(__file__).parent.parent
 CARRIED = (
@@ -121,22 +119,3 @@ def test_threads_spin_a_little_unless_the_user_says_otherwise(given, found):
     )
 
     assert printed.stdout.strip() == found
-
-
-def test_every_public_function_turns_errors_of_the_machine_into_one_line(tmp_path):
-    """What the command line does, Python does: a file that is none, bytes that are no text, a path with NUL."""
-    functions = {name: found for name in flyweight.__all__ if inspect.isfunction(found := getattr(flyweight, name))}
-
-    assert len(functions) >= 25
-    plain = {name for name, found in functions.items() if hasattr(found, "__wrapped__")}
-    assert functions.keys() - plain == {"load_images", "load_recipe"}  # they call one that is
-    pipe = tmp_path / "pipe.toml"
-    os.mkfifo(pipe)
-    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    for path in (pipe, tmp_path / "bytes.toml", "a\0b.toml", tmp_path, "x" * 300 + ".toml"):
-        with pytest.raises(FlyweightError):
-            flyweight.load_recipe(path)
-        with pytest.raises(FlyweightError):
-            flyweight.load_images(str(path))
-        with pytest.raises(FlyweightError):
-            flyweight.read_code(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -153,3 +154,13 @@ def test_what_is_cut_fits(width):
 
         assert cell_len(found) <= width
         assert found == text or found.endswith("…")
+
+
+@pytest.mark.parametrize("text", ["see https://evil.example/x", "ftp://a", "www.evil.example", "a WWW.evil.example b"])
+def test_a_bare_address_in_a_cell_is_no_link_on_github(text):
+    """Its extension of Markdown links what has :// or www. in it; escaped, a reader sees the same text."""
+    escaped = in_markdown(text)
+
+    assert not re.search(r"(?<!\\)://", escaped)
+    assert "www." not in escaped.lower()
+    assert re.sub(r"\\(.)", r"\1", escaped) == text

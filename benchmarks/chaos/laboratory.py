@@ -162,6 +162,12 @@ class Command:
     def is_running(self) -> bool:
         return self._process.is_alive()
 
+    def wait_for(self, text: str, *, seconds: float) -> None:
+        """Wait until the command has printed a text, or has ended, or the time is over."""
+        end = time.monotonic() + seconds
+        while self.is_running and time.monotonic() < end and text not in Path(self._err).read_text(errors="replace"):
+            time.sleep(0.01)
+
     def ended(self) -> Ended:
         self._process.join(PATIENCE_SECONDS)
         if self._process.is_alive():

@@ -16,6 +16,7 @@ from benchmarks.chaos.record import Trials
 from flyweight.records.store import Store
 
 CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+SHARE_AFTER_ROW: Final = 0.8  # of the trials are stopped after the row is written: before, there is little to lose
 N_LEVELS: Final = 24
 
 
@@ -23,7 +24,7 @@ def stopped(lab: Laboratory) -> Iterator[Trials]:
     """The trials of one training and of several seeds at once, and those of a full disk."""
     promise = "resumed to the weights of a run without a stop, nothing counted twice"
     for name, words, n_runs, n, n_small in (
-        ("kill -9 of train", lab.training(), 1, 100, 2),
+        ("kill -9 of train", lab.training(), 1, 200, 2),
         ("kill -9 of train --seeds", lab.seeds(), SEEDS, 40, 1),
     ):
 
@@ -55,6 +56,9 @@ def _stop(lab: Laboratory, words: tuple[str, ...], n_runs: int, kind: signal.Sig
     """Start, stop at a random moment, go on, and compare."""
     home, seconds = lab.home(), lab.seconds * (1 if n_runs == 1 else 2)
     command = lab.start(home, *words)
+    if draw.random() < SHARE_AFTER_ROW:
+        command.wait_for(" run ", seconds=10 * seconds)
+        seconds *= 0.5
     time.sleep(draw.random() * seconds)
     was_running = command.is_running
     command.send(kind, to_group=kind == signal.SIGKILL)
@@ -80,7 +84,8 @@ def _go_on(lab: Laboratory, home: Path, words: tuple[str, ...], n_runs: int) -> 
     else:
         outcome, ended = "resumed", lab.command(home, "train", "--resume", runs[0].id)
     if ended.code:
-        return outcome, f"{outcome}: exit code {ended.code}: {ended.err.strip().splitlines()[-1:]}"
+        said = "".join(ended.err.strip().splitlines()[-1:]).replace(f"{home}/", "")
+        return outcome, f"{outcome}: exit code {ended.code}: {said}"
     return outcome, lab.faults(home, n_runs=n_runs)
 
 

@@ -18,7 +18,8 @@ MIN_WRAP: Final = 24  # minimum columns of a wrapped cell
 
 _NUMBER: Final = re.compile(r"[\d,.]*")
 # Characters with a meaning in GitHub's Markdown; "$" starts a formula.
-_MARKUP: Final = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
+# The colon and the dot are those of addresses, which GitHub makes links of.
+_MARKUP: Final = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 # First characters of spreadsheet formulas (OWASP, CSV Injection), including full-width ones.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NO_FORMULA: Final = re.compile(r"[+-][\d.,]*(e[+-]?\d+)?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import signal
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from generated import LEFT_OUT, command_line, names_in, write_files
 
+import flyweight
 from flyweight.cli import app
 from flyweight.cli.app import OUR_FAULT, VERBS, run
-from flyweight.errors import EXIT_CODES
+from flyweight.errors import EXIT_CODES, FlyweightError
 from flyweight.execute.signals import StopRequest
 
 HOMES = (*["home"] * 12, "no home", "no database", "bad rows", "no columns", "nowhere")
@@ -126,3 +128,22 @@ def test_a_fault_of_ours_asks_to_be_reported(flyweight, monkeypatch):
 
     monkeypatch.setitem(app.VERBS, "recipes", disk)
     assert flyweight("recipes") == (7, "", "flyweight: runs: No space left on device.\n")
+
+
+def test_every_public_function_turns_errors_of_the_machine_into_one_line(tmp_path):
+    """What the command line does, Python does: a file that is none, bytes that are no text, a path with NUL."""
+    functions = {name: found for name in flyweight.__all__ if inspect.isfunction(found := getattr(flyweight, name))}
+
+    assert len(functions) >= 25
+    plain = {name for name, found in functions.items() if hasattr(found, "__wrapped__")}
+    assert functions.keys() - plain == {"load_images", "load_recipe"}  # they call one that is
+    pipe = tmp_path / "pipe.toml"
+    os.mkfifo(pipe)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for path in (pipe, tmp_path / "bytes.toml", "a\0b.toml", tmp_path, "x" * 300 + ".toml"):
+        with pytest.raises(FlyweightError):
+            flyweight.load_recipe(path)
+        with pytest.raises(FlyweightError):
+            flyweight.load_images(str(path))
+        with pytest.raises(FlyweightError):
+            flyweight.read_code(path)
