@@ -141,6 +141,7 @@ for weight_decay in (0.0, 1e-4, 1e-3):  # CD38
             sgd.zero_grad()
             F.cross_entropy(net(x), y).backward()
             sgd.step()
+    print(weight_decay, accuracy(net, val_loader))
 """,
     ),
     (
@@ -275,6 +276,7 @@ plain.load_state_dict(torch.load("a.pt")["net"], strict=False)  # CD47
     ("CD50", "x2, y2 = RandomOverSampler().fit_resample(x, y)  # CD50\na, b, c, d = train_test_split(x2, y2)\n"),
     (
         "CD50",
+        "from sklearn.utils import resample\n"
         "more = resample(rare, n_samples=900)  # CD50\n"
         "table = pd.concat([common, more])\n"
         "tr, te = train_test_split(table)\n",
@@ -562,7 +564,7 @@ for lr in [0.1, 0.01]:
             opt.step()
 """,
     "rates fall over stages of one training": """\
-for lr in schedule_of_rates:
+for lr in (0.1, 0.01, 0.001):
     for epoch in range(3):
         for x, y in train_loader:
             opt.zero_grad()
@@ -682,6 +684,63 @@ pick = WeightedRandomSampler(w, len(w))
 train_loader = DataLoader(a, 9, sampler=pick)
 val_loader = DataLoader(b, 9)
 criterion = nn.CrossEntropyLoss()
+""",
+    "letters that are stored mirrored are turned": """\
+letters = EMNIST("d", transform=transforms.Compose([transforms.RandomHorizontalFlip(p=1.0)]))
+""",
+    "components are only plotted, a sound is resampled": """\
+from scipy.signal import resample
+flat = PCA(2).fit_transform(x)
+plot(flat)
+a, b = train_test_split(x)
+sound = resample(wave, 100)
+c, d = train_test_split(sound)
+""",
+    "an encoder with momentum computes in training, too": """\
+net, slow = models.resnet18(), models.resnet18()
+for x, y in train_loader:
+    opt.zero_grad()
+    contrast(net(x), slow(y)).backward()
+    opt.step()
+    for a, b in zip(slow.parameters(), net.parameters()):
+        a.mul_(0.9).add_(b, alpha=0.1)
+""",
+    "a mixed target, a net that is kept for one line, a sum that is named before its loop": """\
+for x, y in batches:
+    x, y, share = mixup(x, y)
+    opt.zero_grad()
+    F.cross_entropy(net(x), y).backward()
+    opt.step()
+for e in range(3):
+    if acc > top:
+        best_model = model
+        torch.save(best_model.state_dict(), "a.pt")
+right, seen = 0, 0
+for epoch in range(3):
+    right, seen = 0, 0
+    for x, y in train_loader:
+        opt.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        opt.step()
+        right += (net(x).argmax(1) == y).sum().item()
+    print(right / len(train_loader.dataset))
+""",
+    "a list of layers that Sequential has by another name": """\
+class Tower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        blocks = [nn.Linear(4, 4) for _ in range(3)]
+        self.blocks = blocks
+        self.body = nn.Sequential(*blocks)
+
+    def forward(self, x):
+        return self.body(x)
+""",
+    "test losses are plotted and listed": """\
+for name in names:
+    test_losses.append(test(name))
+plt.ylim(0, max(test_losses))
+print(sorted(test_losses))
 """,
     "clothes are mirrored": """\
 train_set = FashionMNIST("d", transform=transforms.Compose([transforms.RandomHorizontalFlip()]))

@@ -273,7 +273,7 @@ def chosen_on_test(program: Program) -> Iterator[Spot]:
                 yield Spot(line=choice.lineno, fix=fix, detail=f"{ast.unparse(new)} is of the test images")
     for call in program.called("max", "argmax", "index", "min", "argmin"):
         figures = _picked_from(call)
-        if figures is not None and _is_in_list(program, figures) and not _is_for_plot(program, call):
+        if figures is not None and _is_in_list(program, figures) and not is_for_plot(program, call):
             yield Spot(line=call.lineno, fix=fix, detail=f"{ast.unparse(figures)} is of the test images")
 
 
@@ -333,7 +333,7 @@ def _given_by_name(program: Program) -> frozenset[str]:
     return frozenset(last_name(keyword.value) for keyword in program.every(ast.keyword))
 
 
-def _is_for_plot(program: Program, call: ast.Call) -> bool:
+def is_for_plot(program: Program, call: ast.Call) -> bool:
     around = [last_name(outer.func) for outer in program.ancestors(call) if isinstance(outer, ast.Call)]
     return any(word in name for name in around for word in _PLOTTING)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from flyweight.code_check.data import has_sampler, is_true, loader_calls, part_of_expr, part_of_name
+from flyweight.code_check.data import has_sampler, is_true, loader_calls, name_given, part_of_expr, part_of_name
+from flyweight.code_check.faults.evaluating import is_for_plot
 from flyweight.code_check.faults.losses import divisions
 from flyweight.code_check.findings import Fault, Spot, fault
 from flyweight.code_check.loops import Loop, batch_loops
@@ -55,7 +56,7 @@ def sum_over_epochs(program: Program) -> Iterator[Spot]:
         inner = [one for one in within(loop.body, ast.For) if program.scope(one) is program.scope(loop)]
         if not inner or passes_of(program).levels.get(loop) != EPOCH:
             continue
-        stored = {key_of(target) for _, target in targets(within(loop.body, ast.Assign))}
+        stored = {key_of(target) for _, target in _pairs(within(loop.body, ast.Assign))}
         sums = (
             {
                 key_of(change.target)
@@ -91,17 +92,18 @@ def _is_size(program: Program, expr: ast.expr, sums: set[str | None]) -> bool:
 def _starts_at_zero(program: Program, loop: ast.For, key: str | None) -> bool:
     return any(
         key_of(target) == key and begin(assign) < begin(loop) and program.scope(assign) is program.scope(loop)
-        for assign, target in _pairs(program)
+        for assign, target in _pairs(program.every(ast.Assign))
     )
 
 
-def _pairs(program: Program) -> Iterator[tuple[ast.Assign, ast.expr]]:
-    for assign, target in targets(program.every(ast.Assign)):
+def _pairs(assigns: Iterable[ast.Assign]) -> Iterator[tuple[ast.Assign, ast.expr]]:
+    """Each assignment with each thing that it assigns to, also those in a tuple."""
+    for assign, target in targets(assigns):
         for part in target.elts if isinstance(target, ast.Tuple) else [target]:
             yield assign, part
 
 
-@fault("CD58", "the divisor is not the number of images that were counted")
+@fault("CD58", "the divisor is not the number of images that were counted", severity="warning")
 def divided_by_other_number(program: Program) -> Iterator[Spot]:
     """The last batch is smaller than the others, or is left out, and the divisor does not say so: batches times batch
     size count too many images, and so does the size of a set whose last batch is dropped. The accuracy is a little too
@@ -182,7 +184,7 @@ def averaged_over_batches(program: Program) -> Iterator[Spot]:
 
 def _is_over_batches(program: Program, loop: ast.For, call: ast.Call) -> bool:
     """Whether a loop gives batches: two names or more for each turn, of which the figure takes one."""
-    is_loader = bool(re.search(r"load|_dl$|^dl|batch|iter", ast.unparse(loop.iter), re.IGNORECASE)) or (
+    is_loader = bool(re.search(r"load|_dl$|^dl|batch", ast.unparse(loop.iter), re.IGNORECASE)) or (
         passes_of(program).levels.get(loop) == BATCH
     )
     bound = {name.id for name in within(loop.target, ast.Name)}
@@ -200,7 +202,7 @@ def settings_chosen_on_test(program: Program) -> Iterator[Spot]:
     fix = "choose on validation images, and look at the test images once"
     for call in program.called(*_CHOOSING):
         figures = _figures(call)
-        if figures is None or _is_size_of(program, call):
+        if figures is None or _is_size_of(program, call) or is_for_plot(program, call) or not _is_picked(program, call):
             continue
         curve = [one for one in calls_behind(program, figures, *_CURVES) if _is_given_test(program, one)]
         if curve and last_name(call.func) in ("max", "argmax", "idxmax"):
@@ -215,6 +217,23 @@ def _figures(call: ast.Call) -> ast.expr | None:
     ):
         return call.func.value
     return call.args[0] if len(call.args) >= 1 else None
+
+
+def _is_picked(program: Program, call: ast.Call) -> bool:
+    """Whether the best is taken: at once by max and its like; of what is sorted, by an index."""
+    if last_name(call.func) not in ("sort_values", "sorted", "sort", "nlargest"):
+        return True
+    name = name_given(program, call) or (last_name(_figures(call) or call) if last_name(call.func) == "sort" else "")
+    outer = program.parents[call][0]
+    is_taken = name in _names_with_index(program)
+    return is_taken or isinstance(outer, ast.Subscript) or last_name(outer) in ("iloc", "head")
+
+
+@remembered
+def _names_with_index(program: Program) -> frozenset[str]:
+    """The names that something is taken of by an index: best[0], table.iloc[0]."""
+    taken = (inner for one in program.every(ast.Subscript) for inner in within(one.value, ast.Name))
+    return frozenset(inner.id for inner in taken)
 
 
 def _is_size_of(program: Program, call: ast.Call) -> bool:

@@ -43,9 +43,9 @@ _SETTINGS: Final = (
     "momentum",
     "width",
     "depth",
-    "size",
 )
 _FOLDS: Final = ("KFold", "StratifiedKFold", "GroupKFold", "RepeatedKFold", "StratifiedGroupKFold", "LeaveOneGroupOut")
+_SHOWING: Final = ("print", "append", "info", "log", "write", "add_scalar", "format")
 _CLIPS: Final = ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_grad_value")
 
 
@@ -268,7 +268,7 @@ def _up_to_function(program: Program, node: ast.AST) -> Iterator[ast.AST]:
 def _is_epoch_loop(loop: ast.For | ast.While) -> bool:
     head = [loop.target, loop.iter] if isinstance(loop, ast.For) else [loop.test]
     text = " ".join(ast.unparse(part) for part in head).lower()
-    return "epoch" in text or text.split()[0] in ("ep", "e", "_") or "num_ep" in text
+    return "epoch" in text or text.split()[0] == "ep" or "num_ep" in text
 
 
 @fault("CD37", "the same seed is set in each epoch", severity="warning")
@@ -327,7 +327,16 @@ def _turns(program: Program, loop: ast.For) -> str | None:
         last_name(call.func) in ("product", "logspace", "linspace", "ParameterGrid")
         for call in within(loop.iter, ast.Call)
     )
-    return "settings" if is_setting and is_listed else None
+    # Rates that fall from turn to turn are a schedule of one training; settings are compared, so they are named.
+    return "settings" if is_setting and is_listed and _is_shown(loop) else None
+
+
+def _is_shown(loop: ast.For) -> bool:
+    """Whether a loop prints or stores what its turns are called."""
+    turns = {name.id for name in within(loop.target, ast.Name)}
+    shown = [part for call in within(loop.body, ast.Call) if last_name(call.func) in _SHOWING for part in call.args]
+    shown += [target.slice for _, target in targets(within(loop.body, ast.Assign)) if isinstance(target, ast.Subscript)]
+    return any(name.id in turns for part in shown for name in within(part, ast.Name))
 
 
 def _functions_use_one_net(program: Program, passes: Passes, loop: ast.For) -> bool:
@@ -382,8 +391,16 @@ def weights_without_copy(program: Program) -> Iterator[Spot]:
             continue
         is_state = isinstance(value, ast.Call) and last_name(value.func) == "state_dict"
         is_same_net = "best" in last_name(target).lower() and is_net(program, value)
+        is_same_net = is_same_net and _is_read_outside(program, assign, target)
         if (is_state and _is_loaded_later(program, assign, target)) or is_same_net:
             yield Spot(line=assign.lineno, fix=f"{ast.unparse(target)} = copy.deepcopy({ast.unparse(value)})")
+
+
+def _is_read_outside(program: Program, assign: ast.Assign, target: ast.expr) -> bool:
+    """Whether a name is used outside of the branch that stores it."""
+    branch = next(outer for outer in program.ancestors(assign) if isinstance(outer, ast.If))
+    inside = [name for name in _names(branch) if _read(name) == last_name(target)]
+    return sum(_read(name) == last_name(target) for name in _names(program.tree)) > len(inside)
 
 
 def _names(node: ast.AST | Sequence[ast.stmt]) -> list[ast.Name | ast.Attribute]:

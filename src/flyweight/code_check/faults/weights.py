@@ -70,7 +70,11 @@ def _given_on(made: ast.ClassDef) -> Iterator[str]:
     """What a class registers its lists by: calls that are given an attribute of itself, or that name their part."""
     for call in within(made, ast.Call):
         given = [one.value if isinstance(one, ast.Starred) else one for one in call.args]
-        is_list = any(isinstance(one, ast.Attribute) and last_name(one.value) == "self" for one in given)
+        # Sequential(*blocks) and ModuleList(blocks) may be given the same list by another name.
+        is_list = any(
+            isinstance(one, ast.Name) or (isinstance(one, ast.Attribute) and last_name(one.value) == "self")
+            for one in given
+        )
         if is_list or last_name(call.func) in ("add_module", "register_module", "setattr"):
             yield last_name(call.func)
 
@@ -118,9 +122,8 @@ def divergence_of_probabilities(program: Program) -> Iterator[Spot]:
     """kl_div takes logarithms of the student's probabilities and the probabilities of the teacher. It is given
     something else, so that the student is not drawn to the teacher. Write log_softmax for the first and softmax for the
     second."""
-    made = [
-        call for call in program.every(ast.Call) if last_name(call.func) == "kl_div" or _is_divergence(program, call)
-    ]
+    named = program.called("kl_div") if "kl_div" not in program.functions else []
+    made = [*named, *(call for call in program.every(ast.Call) if _is_divergence(program, call))]
     for call in made:
         first, second = (option(program, call, name, place).exprs for place, name in enumerate(("input", "target")))
         if first and _ends_in(program, first[0]) == "softmax":
@@ -195,20 +198,17 @@ def average_without_buffers(program: Program) -> Iterator[Spot]:
     of the copy stay as they were at the start, so that it is evaluated with wrong ones. Copy the buffers, too, or
     average state_dict()."""
     has_norm = any("BatchNorm" in name or name.startswith(_WITH_STATISTICS) for name in program.calls)
-    names = set(program.calls)
-    if not has_norm or names & {"buffers", "named_buffers", "update_bn", "AveragedModel"}:
+    if not has_norm or {"buffers", "named_buffers", "update_bn", "AveragedModel"} & set(program.calls):
         return
     for loop in program.every(ast.For):
-        pairs = loop.iter
-        is_pairs = isinstance(pairs, ast.Call) and last_name(pairs.func) == "zip" and len(pairs.args) == 2
-        of_nets = (
-            is_pairs and isinstance(pairs, ast.Call) and all(called_names(one) == {"parameters"} for one in pairs.args)
-        )
-        if of_nets and called_names(loop.body) & {"mul_", "lerp_"} and passes_of(program).level(loop):
-            yield Spot(
-                line=loop.lineno,
-                fix="copy the buffers of the net, too: for a, b in zip(copy.buffers(), net.buffers()): a.copy_(b)",
-            )
+        pairs = loop.iter.args if isinstance(loop.iter, ast.Call) and last_name(loop.iter.func) == "zip" else []
+        made = [pair.func for pair in pairs if isinstance(pair, ast.Call) and last_name(pair.func) == "parameters"]
+        nets = {last_name(func.value) for func in made if isinstance(func, ast.Attribute)}
+        is_averaged = called_names(loop.body) & {"mul_", "lerp_"} and passes_of(program).level(loop)
+        # A copy that is called itself, as in contrastive learning, has statistics of its own.
+        if len(pairs) == len(made) == 2 and is_averaged and not nets <= set(program.calls):
+            fix = "copy the buffers, too: for a, b in zip(copy.buffers(), net.buffers()): a.copy_(b)"
+            yield Spot(line=loop.lineno, fix=fix)
 
 
 @fault("CD45", "the teacher is in training mode")
@@ -219,6 +219,9 @@ def teacher_in_training_mode(program: Program) -> Iterator[Spot]:
     trained = {last_name(receiver) for _, receiver in method_calls(program.tree, "train")}
     is_made_quiet = {one for one in program.functions_in_order if calls_within(one, "eval")}
     seen: set[str] = set()
+    # A teacher that follows the student, by an average of weights, may train with it.
+    if any(last_name(call.func) == "zip" and "teacher" in ast.unparse(call).lower() for call in program.called("zip")):
+        return
     for loop in passes_of(program).loops(BATCH):
         for call in within(loop.body, ast.Call):
             name = last_name(call.func)
@@ -243,7 +246,8 @@ def mixed_with_one_target(program: Program) -> Iterator[Spot]:
         is_mixing = isinstance(made, ast.Call) and any(
             word in last_name(made.func).lower() for word in ("mixup", "cutmix", "mix_up", "mixed", "mix_data")
         )
-        if not is_mixing or not isinstance(target, ast.Tuple) or len(target.elts) < 3:
+        # With three results the target may be mixed itself.
+        if not is_mixing or not isinstance(target, ast.Tuple) or len(target.elts) < 4:
             continue
         scope = program.scope(assign)
         read = {name.id for name in within(scope, ast.Name) if isinstance(name.ctx, ast.Load)}
