@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -43,7 +44,7 @@ def show(
     layers
         List all layers of the notation instead.
     net
-        A net in notation, your own module as FILE:CLASS, the name of a recipe, or a recipe file.
+        A net in notation, your own module as FILE:CLASS, the name of a recipe, a recipe file, or an ONNX file.
     input
         Shape of the images, CHANNELSxHEIGHTxWIDTH. Default: that of the recipe's data, or else 1x28x28.
     changes
@@ -54,6 +55,7 @@ def show(
         Compare with a budget: 20k (parameters), or macs=, activation=, flash=, as in macs=1M; may be repeated.
     """
     from flyweight.experiment.resolved import source_of
+    from flyweight.export.foreign import count_onnx
     from flyweight.model import table
     from flyweight.model.budget import Budget, parse_budget
     from flyweight.model.count import count
@@ -71,7 +73,11 @@ def show(
         )
     trusted = trust_code or is_named(net, changes)
     resolved, differences, limits, shape = "", list[str](), parse_budget(budget), _shape(input)
-    if is_recipe(net):
+    is_onnx = net.endswith(".onnx")
+    if is_onnx:
+        if changes or shape is not None:
+            raise UsageError("--set and --input change a recipe or a net in notation; an ONNX file has its own shapes.")
+    elif is_recipe(net):
         recipe = load(net, overrides=changes)
         shape = shape or source_of(recipe).sizes.shape
         limits = Budget(**recipe.budget.model_dump()).with_limits(limits)
@@ -79,8 +85,8 @@ def show(
         differences = [f"  {sentence}" for sentence in protocol_words(recipe)]
     elif changes:
         raise UsageError(f"--set changes a recipe, and {net!r} is a net; change the text of the net instead.")
-    cost = count(net, shape or (1, 28, 28), trust_code=trusted)
-    helpful = () if is_own_module(net) else edits(net, cost.input_shape, limits)
+    cost = count_onnx(Path(net)) if is_onnx else count(net, shape or (1, 28, 28), trust_code=trusted)
+    helpful = () if is_onnx or is_own_module(net) else edits(net, cost.input_shape, limits)
     match (output or OutputFormat()).name:
         case "json":
             say_json(table.cost_values(cost, limits, helpful) | ({"recipe": resolved} if resolved else {}))
