@@ -76,7 +76,7 @@ function sentencesOf({ story, data, run, seed, licence, has_images: hasImages })
 
 /** @param {{epoch: number, train: number, validation: number}[]} history */
 function curves(history) {
-  const [width, height, left, bottom] = [560, 240, 56, 28];
+  const [width, height, left, bottom] = [380, 240, 56, 28];
   const errors = history.flatMap((one) => [1 - one.train, 1 - one.validation]).filter((one) => one > 0);
   const high = Math.log10(Math.max(...errors, 1e-4));
   const low = Math.log10(Math.min(...errors, 0.9));
