@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import uuid
@@ -26,6 +27,8 @@ SHORT = ["--set", "data.train_limit=300", "--set", "train.epochs=1", "--set", "b
 # A remedy is tried on a tiny net that has no fault but the one that is shown.
 TINY = ["--set", "model.net=m2 c6 bn r m2 flat fc10", "--set", "train.batch_size=2", "--set", "data.validation=200"]
 JOURNEYS = Path(__file__).parent.parent / "docs" / "journeys"
+PAGES = Path(__file__).parent.parent / "docs"
+LEAVES = "leaves.toml"
 RESULTS = "results.json"
 FEW = "few.npz"
 EXPERIMENTS = """
@@ -64,6 +67,20 @@ def set_stage(folder: Path) -> None:
     (folder / "theirs.py").write_text(THEIRS, encoding="utf-8")
     with np.load(str(files("flyweight.data") / "mnist.npz")) as mnist:
         Image.fromarray(mnist["x_test"][0]).resize((280, 280)).save(folder / "seven.png")
+    set_leaves(folder)
+
+
+def set_leaves(folder: Path) -> None:
+    """What docs/own-pictures.md has: pictures of two classes, of different sizes, and the recipe shown."""
+    generator = np.random.default_rng(0)
+    for kind, (name, low) in enumerate({"oak": 0, "maple": 100}.items()):
+        (folder / "leaves" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = generator.integers(low, low + 150, size=(40 + number, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "leaves" / name / f"{kind}{number:03}.png")
+    page = (PAGES / "own-pictures.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    (folder / LEAVES).write_text(recipe, encoding="utf-8")
 
 
 def write_few_images(path: Path) -> None:
@@ -108,6 +125,8 @@ def stopped_search(images: Path) -> None:
 def made_short(arguments: list[str], folder: Path) -> list[str]:
     """The same command on the stage: few seeds of a few images, results named by the runs that stand for them."""
     verb = arguments[0]
+    if verb == "train" and LEAVES in arguments:
+        return [*with_value(arguments, "--seeds", "2"), "--set", "train.epochs=1"]
     if verb == "train" and "--resume" not in arguments:
         arguments = with_value(arguments, "--seeds", "2")
         for option in ("--epochs", "--batch-size"):  # SHORT sets these keys
