@@ -82,7 +82,7 @@ def test_a_docstring_becomes_markdown():
     def f() -> None:
         """What it does.
 
-        low, high: the rates.
+        low, high: the rates. steps: how many.
 
         >>> 1 + 1
         2
@@ -94,7 +94,7 @@ def test_a_docstring_becomes_markdown():
     found = docstring(f)
 
     assert "```pycon\n>>> 1 + 1\n2\n```" in found
-    assert "- `low, high`: the rates." in found
+    assert "- `low, high`: the rates.\n- `steps`: how many." in found
     assert "**Raises**\n\nUsageError: never." in found
 
 

@@ -136,6 +136,7 @@ def docstring(found: Any) -> str:
     """A docstring as Markdown: examples and sections are set apart."""
     text = (inspect.getdoc(found) or "") + "\n"
     text = _DOCTEST.sub(lambda one: f"```pycon\n{one[0].rstrip()}\n```\n", text)
+    text = re.sub(r"(?<=\.) (?=[a-z][a-z0-9_]*: )", "\n", text)  # two arguments in one line
     text = _ARGUMENTS.sub(lambda one: f"- `{one[1]}`: ", text)
     text = _SECTION.sub(lambda one: f"**{one[1]}**\n\n{inspect.cleandoc(' ' * 4 + one[2].lstrip())}\n\n", text)
     return text.rstrip()
