@@ -164,3 +164,14 @@ def test_a_bare_address_in_a_cell_is_no_link_on_github(text):
     assert not re.search(r"(?<!\\)://", escaped)
     assert "www." not in escaped.lower()
     assert re.sub(r"\\(.)", r"\1", escaped) == text
+
+
+def test_a_wrapped_column_gives_way_in_a_narrow_terminal():
+    """As `flyweight runs` in 60 columns: fixed columns of 40, and words that are wrapped beside them."""
+    row = {"run": "1m8gk8778eww", "status": "interrupted", "val %": "99.41", "test %": "99.38"}
+    row |= {"recipe and images": "own/20k-fast + epochs 1, lr 100, mnist 2,000 images, in float32"}
+
+    text = as_text(table_of([row], gap=1, wraps=True), width=60)
+
+    assert max(map(len, text.splitlines())) <= 60
+    assert "float32" in text

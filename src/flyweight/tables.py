@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 WIDTH: Final = 80
-MIN_WRAP: Final = 24  # minimum columns of a wrapped cell
+MIN_WRAP: Final = 16  # minimum columns of a wrapped cell
+WANTED_WRAP: Final = 24  # and with less than this, optional columns are left out
 
 _NUMBER: Final = re.compile(r"[\d,.]*")
 # Characters with a meaning in GitHub's Markdown; "$" starts a formula.
@@ -235,7 +236,7 @@ def _chosen(columns: Sequence[Column], natural: Sequence[int], width: int | None
     if width is None:
         return list(range(len(columns)))
     min_widths = [
-        min(most, MIN_WRAP)
+        min(most, WANTED_WRAP)
         if column.wraps
         else most
         if column.min_width is None

@@ -39,6 +39,10 @@ def test_four_forms_say_the_same(drawn: tuple[Net, tuple[int, ...]]) -> None:
     assert text.isascii()
     assert max(len(line) for line in text.splitlines()) <= 80
     assert all(line == line.rstrip() for line in text.splitlines())
+    narrow = cost_text(cost, budget, found, width=60)
+    longest_word = max(map(len, cost.net.split()))
+    assert max(len(line) for line in narrow.splitlines()) <= max(60, 12 + longest_word)
+    assert all(f"{row.params:,}" in narrow for row in cost.rows if not row.is_shared)
     assert all(f"{row.params:,}" in text for row in cost.rows if not row.is_shared)
     cells = [line for line in markdown.splitlines() if line.startswith("|")][: len(cost.rows) + 3]
     assert {line.replace("\\|", "").count("|") for line in cells} == {10}

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flyweight.cli.output import Flag, OutputFormat, print_rows, say, say_json
+from flyweight.cli.output import Flag, OutputFormat, print_rows, say, say_json, terminal_width
 from flyweight.cli.settings import TrustCode, is_named
 from flyweight.errors import UsageError
 from flyweight.model.arithmetic import Shape
+from flyweight.tables import WIDTH
 
 
 def show(
@@ -95,7 +96,7 @@ def show(
         case "csv":
             say(table.cost_csv(cost, limits))
         case _:
-            say(table.cost_text(cost, limits, helpful))
+            say(table.cost_text(cost, limits, helpful, width=min(WIDTH, terminal_width())))
             if differences:
                 say("\n".join(["\ndifferences from clean evaluation:", *differences]))
             if resolved:

@@ -117,8 +117,8 @@ def _csv_cell(value: Any) -> Any:
             return value
 
 
-def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()) -> str:
-    """The table as ASCII text of at most 80 columns.
+def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = (), *, width: int = WIDTH) -> str:
+    """The table as ASCII text of at most `width` columns; what has no room is left out or cut.
 
     >>> from flyweight.model.count import count
     >>> print(cost_text(count("c8 r m2 flat fc10"), Budget(params=10_000)))
@@ -141,10 +141,10 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
     int8 in C   14,388 bytes of flash, 1,352 of RAM on a Cortex-M4 (computed)
     budget      13,610 of 10,000 parameters, over by 3,610
     """
-    header, *body, total = as_text(_table(cost, budget), width=WIDTH, ellipsis="..").splitlines()
+    header, *body, total = as_text(_table(cost, budget), width=width, ellipsis="..").splitlines()
     rule = "-" * max(map(len, (header, *body, total)))
     parts = [
-        *_wrap(cost.net),
+        *_wrap(cost.net, width=width),
         f"input {shape_text(cost.input_shape)}",
         "",
         header,
@@ -153,10 +153,10 @@ def cost_text(cost: Cost, budget: Budget = NO_BUDGET, edits: Sequence[Edit] = ()
         rule,
         total,
         "",
-        *_totals(cost, budget),
+        *_totals(cost, budget, width),
     ]
     if edits:
-        parts += ["", "changes that help, each alone:", *_edit_lines(edits)]
+        parts += ["", "changes that help, each alone:", *_edit_lines(edits, width)]
     return "\n".join(parts)
 
 
@@ -212,7 +212,7 @@ def _total_cells(cost: Cost, budget: Budget) -> tuple[str, ...]:
     )
 
 
-def _totals(cost: Cost, budget: Budget) -> list[str]:
+def _totals(cost: Cost, budget: Budget, width: int) -> list[str]:
     unused = cost.registered_params - cost.params
     executed = "all executed" if not unused else f"{cost.params:,} executed, {unused:,} unused: {_unused_names(cost)}"
     executed += f", {cost.frozen_params:,} frozen" if cost.frozen_params else ""
@@ -228,7 +228,7 @@ def _totals(cost: Cost, budget: Budget) -> list[str]:
     if cost.buffers:
         entries[2] = ("weights", f"{entries[2][1]} (with {cost.buffers:,} buffers)")
     entries += [("budget", f"{kind} {limit:,}") for kind, limit in budget.limits().items() if kind not in needs(cost)]
-    return [line for name, text in entries for line in _wrap(text, f"{name:12}", " " * 12)]
+    return [line for name, text in entries for line in _wrap(text, f"{name:12}", " " * 12, width=width)]
 
 
 def _notes(cost: Cost) -> list[tuple[str, str]]:
@@ -247,16 +247,16 @@ def _unused_names(cost: Cost) -> str:
     return ", ".join(row.name for row in cost.rows if not row.is_executed and row.params)
 
 
-def _edit_lines(edits: Sequence[Edit]) -> list[str]:
+def _edit_lines(edits: Sequence[Edit], width: int) -> list[str]:
     found: list[str] = []
     for edit in edits:
-        found += _wrap(f"{edit}, leaves {needs(edit.cost)[edit.kind]:,}", "  ", "    ")
-        found += _wrap(edit.net, "    ", "    ")
+        found += _wrap(f"{edit}, leaves {needs(edit.cost)[edit.kind]:,}", "  ", "    ", width=width)
+        found += _wrap(edit.net, "    ", "    ", width=width)
     return found
 
 
-def _wrap(text: str, first: str = "", later: str = "") -> list[str]:
-    wrapped = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+def _wrap(text: str, first: str = "", later: str = "", *, width: int) -> list[str]:
+    wrapped = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
     # textwrap leaves a trailing space before a word that is longer than a line.
     return [line.rstrip() for line in wrapped]
 
