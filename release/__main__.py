@@ -105,7 +105,7 @@ def release(scratch: Path, options: argparse.Namespace) -> None:
         smoke(python, wheel, scratch / f"python-{Path(python).name}", trains=not options.no_training)
         print(f"  installed and tried with {python_version(python)}{' (no training)' if options.no_training else ''}")
     for missing in sorted(set(PYTHONS) - {python_version(python)[:4] for python in pythons}):
-        print(f"  not tried: Python {missing} is not at hand")
+        print(f"  not tried: Python {missing}{'' if options.python else ', which is not at hand'}")
     options.out.mkdir(parents=True, exist_ok=True)
     for built in first:
         shutil.copy2(built.path, options.out / built.path.name)
