@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help train test lint types docs wheel release page bench fault-bench chaos journeys clean
+.PHONY: help train test soak lint types docs wheel release page bench fault-bench chaos journeys clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/'
@@ -14,6 +14,9 @@ train: $(VENV)/.installed  ## train the default recipe on the built-in data; ARG
 
 test: $(VENV)/.developed  ## run the tests; ARGS=--slow for the slow ones too
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+
+soak: $(VENV)/.developed  ## run the tests that take minutes each, at full size
+	$(BIN)/python -m pytest --slow --soak -m soak $(ARGS)
 
 lint: $(VENV)/.developed  ## check style and format
 	$(BIN)/ruff check

@@ -39,15 +39,17 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the slow tests too, as CI does")
+    parser.addoption("--soak", action="store_true", help="run those that take minutes each too, as `make soak` does")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked slow runs only when asked for."""
-    if config.getoption("--slow"):
-        return
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    """What is marked slow or soak runs only when asked for."""
+    for kind in ("slow", "soak"):
+        if config.getoption(f"--{kind}"):
+            continue
+        for item in items:
+            if item.get_closest_marker(kind):
+                item.add_marker(pytest.mark.skip(reason=f"{kind}: run with --{kind}"))
 
 
 @pytest.fixture(autouse=True)

@@ -105,7 +105,7 @@ def test_issue_templates_ask_for_the_environment():
     assert "flyweight doctor --environment" in fault.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @needs_git
 def test_a_release_is_built_checked_and_tried(tmp_path, capsys):
     """From the last commit, twice, equal to the byte; installed without the repository."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +19,6 @@ from flyweight.recipe.keys import keys_of
 from website.__main__ import main
 from website.reference import docstring, entries, reference_pages
 from website.stage import KINDS, ROOT, menu, stage
-
-MAX_SECONDS = 60
 
 
 class Page(HTMLParser):
@@ -124,9 +121,7 @@ def test_links_that_leave_the_site_are_plain_text(staged):
 def test_the_site_is_built_without_warnings_and_its_links_lead_somewhere(tmp_path):
     """Pages, anchors and pictures; nothing is loaded from a network, search included."""
     pytest.importorskip("furo")
-    begun = time.perf_counter()
     assert main(tmp_path) == 0
-    assert time.perf_counter() - begun < MAX_SECONDS
 
     pages = {path: Page(path) for path in tmp_path.rglob("*.html")}
     checked = 0

@@ -59,7 +59,7 @@ def test_a_stopped_command_goes_on_where_it_was(tmp_path):
     assert read(path) == (part,)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_small_form_holds(tmp_path):
     """A few trials of each kind, as processes, with signals and disks."""
     command = [sys.executable, "-m", "benchmarks.chaos", "--small", "--folder", tmp_path]

@@ -51,7 +51,11 @@ def require_plain(words: tuple[str, ...], code: int, err: str) -> None:
 
 @pytest.mark.parametrize(
     "count",
-    [pytest.param(120, id="few"), pytest.param(10_000, id="many", marks=pytest.mark.slow)],
+    [
+        pytest.param(120, id="few"),
+        pytest.param(600, id="more", marks=pytest.mark.slow),
+        pytest.param(10_000, id="many", marks=pytest.mark.soak),
+    ],
 )
 def test_generated_commands_end_with_a_documented_exit_code(count, here, capsys, monkeypatch):
     """One after another in one process, each with one of several homes, whole and damaged."""
@@ -89,11 +93,11 @@ class _Raising:
         raise error
 
 
-@pytest.mark.slow
-def test_generated_commands_as_processes(folder):
+@pytest.mark.parametrize("count", [pytest.param(20, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.soak)])
+def test_generated_commands_as_processes(folder, count):
     """As a shell calls them: with signals, streams and the exit of Python."""
     draw, names = random.Random(1), names_in(folder)
-    for _ in range(200):
+    for _ in range(count):
         words = command_line(draw, names)
         if any("\0" in word for word in words) or words[0] in ("train", "journey"):
             continue

@@ -82,7 +82,7 @@ int main(void)
 @pytest.mark.skipif(
     bool(TOOLS), reason=f"not installed: {', '.join(TOOLS)} (apt install gcc-arm-none-eabi qemu-system-arm)"
 )
-@pytest.mark.parametrize("n", [2, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [2, pytest.param(500, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("machine", "options"),
     [

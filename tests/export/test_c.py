@@ -36,7 +36,7 @@ def drawn_nets(n):
 
 @pytest.mark.parametrize(
     ("compiler", "n"),
-    [pytest.param(one, n, marks=[pytest.mark.slow] * (n > 10)) for one in COMPILERS for n in (8, 150)],
+    [pytest.param(one, n, marks=[pytest.mark.soak] * (n > 10)) for one in COMPILERS for n in (8, 150)],
 )
 def test_random_nets_give_the_same_scores(compiler, n, tmp_path) -> None:
     """To the bit, for nets of every kind of layer, real and extreme pixels; without a warning."""

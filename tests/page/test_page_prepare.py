@@ -75,7 +75,7 @@ def compare(folder, pictures):
 
 
 @needs_node
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.soak)])
 def test_a_drawing_becomes_the_same_input_as_in_python(tmp_path, count):
     """At least 99.9 % of the values are equal, and none is off by more than 1; white on black and black on white."""
     pictures = [rgba(255 - one if i % 3 == 0 else one) for i, one in enumerate(some_drawings(count))]

@@ -53,12 +53,7 @@ def test_draws_fit_come_once_and_fill_the_budget(budget: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_ten_thousand_draws_fit_come_once_and_fill_the_budget(budget: int) -> None:
-    began = time.process_time()
-    list(islice(bounded(Budget(params=budget)).draws(Random(1)), 10_000))
-    seconds = time.process_time() - began
-
     check_draws(budget, n=10_000)
-    assert seconds < 20, "10 s on an idle core of 2026"
 
 
 def check_draws(budget: int, *, n: int) -> None:
