@@ -32,7 +32,8 @@ def show(
     batch norm with and without trained values. m2, a2: max and average pool 2x2; gmp, gap: over the whole image; amp4,
     aap4: to 4x4. r (or relu), r6, leaky.1, prelu, elu, gelu, silu, hswish, tanh, sigmoid: activations. do.1,
     sdo.1: dropout of values and of channels. se4: squeeze-and-excitation. flat: flatten; ls: log-softmax. 2(...): a
-    block twice; 2@(...): twice with the same weights; +(...): residual, +(...|...) with a shortcut; unused(...): never called.
+    block twice; 2@(...): twice with the same weights; +(...): residual, +(...|...) with a shortcut; unused(...): never
+    called.
 
     $ flyweight show "c8nb bn r m2 c16nb bn r gap flat fc10" --budget 2k
 
