@@ -49,6 +49,7 @@ def test_c_is_written_compiled_and_compared(home, capsys) -> None:
     assert [one["images"] for one in card["compared"]] == [40, 240]
     assert card["int8"]["test"]["count"] == 60
     assert record.test_openings == 2
+    assert Store.open().folder(record.id).result().test_openings == 2
     assert str(home) not in "".join(path.read_text() for path in (home / "net").glob("*.[ch]"))
 
 

@@ -413,7 +413,11 @@ def test_a_photo_in_memory_is_turned_as_its_camera_says(store, record, images):
 
 
 def a_net(*, mean: float, std: float, **settings: object) -> TrainedNet:
+    """A net that reads nearly everything as "a"."""
     module = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).eval()
+    with torch.no_grad():
+        module[1].weight.mul_(0.1)
+        module[1].bias.copy_(torch.tensor([3.0, 0.0, 0.0]))
     names = ("a", "b", "c")
     shape = (1, 6, 6)
     given = {"module": module, "input_shape": shape, "class_names": names, "data": "mine", **settings}
@@ -462,6 +466,19 @@ def test_a_picture_is_called_unsure_where_nearly_all_validation_images_were_read
 
     assert found.warnings == above.warnings == ()
     assert [warning[:7] for warning in below.warnings] == ["unsure:"]
+
+
+def test_an_answer_that_is_less_likely_than_not_is_called_unsure() -> None:
+    """Whatever is known of the validation images."""
+    even = a_net(mean=0.5, std=0.25)
+    with torch.no_grad():
+        even.module[1].bias.zero_()
+        even.module[1].weight.mul_(0.01)
+
+    (found,) = even.predict(np.random.default_rng(0).integers(0, 256, (6, 6)).astype(np.uint8))
+
+    assert found.probability < 0.5
+    assert found.warnings == ("unsure: no class is more likely than all others together",)
 
 
 def test_a_bad_file_does_not_end_the_others(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files as packaged
 from pathlib import Path
@@ -228,10 +228,11 @@ class _Making:
 
     def _int8_figures(self) -> Int8Figures:
         """The integer net on the test images, which are opened for it and counted."""
-        self.store.open_test(self.subject.record.id, PURPOSE)
-        images = self.subject.images
+        folder, images = self.subject.folder, self.subject.images
+        openings = self.store.open_test(self.subject.record.id, PURPOSE)
+        folder.rewrite_result(replace(folder.result(), test_openings=openings))
         right = scores(self._net, images.test_images).argmax(1) == images.test_labels
-        recorded = self.subject.folder.predictions("test")
+        recorded = folder.predictions("test")
         was_right = recorded.predicted == recorded.labels
         change = paired_difference(int((right & ~was_right).sum()), int((was_right & ~right).sum()), len(right))
         return Int8Figures(correct=int(right.sum()), count=len(right), change=change)

@@ -39,6 +39,8 @@ BATCH_SIZE: Final = 1000  # as in the evaluation of a run
 # hundreds for a net that was trained on values 0 and 1.
 FAR_DEVIATIONS: Final = 4.0
 UNSURE_SHARE: Final = 0.02
+# Of fewer validation images, a share of 2 % says nothing.
+LEAST_TO_JUDGE: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,8 @@ class TrainedNet:
             warnings.append("nothing in it: all values are equal")
         elif deviations >= FAR_DEVIATIONS:
             warnings.append(f"unlike the training images: {deviations:.0f} standard deviations from their mean")
+        elif probability < 0.5:
+            warnings.append("unsure: no class is more likely than all others together")
         elif probability < self.unsure_below:
             warnings.append(f"unsure: {1 - UNSURE_SHARE:.0%} of the validation images were read with more certainty")
         return replace(prepared, warnings=tuple(warnings))
@@ -161,7 +165,7 @@ def _unsure_below(folder: RunFolder) -> float:
     if not folder.has("predictions"):
         return 0.0
     best = folder.predictions("validation").probabilities.max(axis=1, initial=0)
-    return float(np.quantile(best, UNSURE_SHARE)) if len(best) else 0.0
+    return float(np.quantile(best, UNSURE_SHARE)) if len(best) >= LEAST_TO_JUDGE else 0.0
 
 
 def _from_file(path: Path) -> TrainedNet:

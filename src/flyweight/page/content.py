@@ -25,10 +25,11 @@ from flyweight.experiment.splits import split_of
 from flyweight.export.format import IntegerFile, as_values
 from flyweight.export.int8 import N_CALIBRATION, quantise
 from flyweight.export.integer import IntegerNet, scores
+from flyweight.export.subject import subject
 from flyweight.model.fold import fold
 from flyweight.model.lowered import lower
 from flyweight.model.notation import is_own_module
-from flyweight.recipe import catalogue
+from flyweight.recipe import catalogue, is_recipe
 from flyweight.records.ids import SHORT_ID
 from flyweight.records.record import RunRecord
 from flyweight.records.results import Misread, Predictions, RunResult
@@ -61,6 +62,8 @@ def find_run(name: str, store: Store) -> RunRecord:
         return max(runs, key=lambda run: (run.validation_accuracy, run.id))
     if name in catalogue.names():
         raise UsageError(f"no finished run of {name!r} on record; train one: flyweight train {name}")
+    if is_recipe(name):
+        return subject(name, store).record
     record = store.get(name)
     if record.status != "finished":
         raise UsageError(

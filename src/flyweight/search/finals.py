@@ -47,7 +47,13 @@ def run_finals(
     """
     measured = [trial for trial in trials if trial.rung and trial.status in ("finished", "paused", "halved")]
     if not measured:
-        raise FlyweightError(f"search {plan.name!r}: no trial has ended its first rung; give it more --minutes.")
+        epochs = plan.rungs[0] + plan.epochs * (plan.n_finalists + 1) * plan.n_seeds / plan.workers
+        minutes = max(plan.minutes + 1, 2 * epochs * plan.epoch_seconds / 60)
+        raise FlyweightError(
+            f"search {plan.name!r}: no net was trained within {plan.minutes:g} minutes, since an epoch takes about "
+            f"{plan.epoch_seconds:.0f} s here; give it --minutes {minutes:.0f} or more, or fewer "
+            "images with --set data.train_limit=5000."
+        )
     best = _finalists(plan, measured)
     first = trials[0]
     sides = list(dict.fromkeys([trial.number for trial in (*best, first)]))
