@@ -123,6 +123,16 @@ def test_every_verdict_is_reported_in_80_columns(known, kind):
     assert all(" ".join(caveat.split()) in shown for caveat in comparison.caveats)
 
 
+@pytest.mark.parametrize("kind", CHANGES)
+def test_both_sides_fit_a_terminal_of_60_columns(known, kind, monkeypatch):
+    """The lines of names and figures are broken sooner; commands and paths are not."""
+    monkeypatch.setenv("COLUMNS", "60")
+
+    sides = comparison_text(known[kind][1]).split("  what ")[0]
+
+    assert max(map(len, sides.splitlines())) <= 60
+
+
 def test_figures_are_those_of_the_comparison(known):
     """The effect with interval and p, the images, and only the costs that differ, with unit and per cent."""
     text = " ".join(comparison_text(known["better"][1]).split())

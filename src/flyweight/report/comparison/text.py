@@ -17,8 +17,8 @@ from flyweight.evidence.verdict import interval, p_value, points
 from flyweight.recipe import in_words
 from flyweight.records.ids import SHORT_ID
 from flyweight.report.rendering import file_name
-from flyweight.report.wording import INDENT, hanging, in_points, margin
-from flyweight.tables import WIDTH, display_width, padded, plain
+from flyweight.report.wording import INDENT, hanging, in_points, margin, text_width
+from flyweight.tables import display_width, padded, plain
 
 FEWEST_SEEDS: Final = 3  # below, a recipe of the path shows no more than the comparison itself
 UNANSWERED: Final = ("one seed", "no evidence")
@@ -67,7 +67,7 @@ def _sides(comparison: Comparison) -> list[str]:
     figures[0] += f"  [{comparison.part}]"
     wide = max(map(display_width, names))
     labels = ("baseline", "changed")
-    if INDENT + wide + 2 + max(map(display_width, figures)) > WIDTH:
+    if INDENT + wide + 2 + max(map(display_width, figures)) > text_width():
         return [hanging(label, f"{name}: {figure}") for label, name, figure in zip(labels, names, figures, strict=True)]
     return [
         f"{margin(label)}{padded(name, wide)}  {figure}"
