@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -24,6 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     It keeps the suffix, by which some writers choose the format. A reader sees the old file or the new, never half.
     """
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{_UNFINISHED}{secrets.token_hex(4)}-{path.name}")
     try:

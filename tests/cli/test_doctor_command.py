@@ -339,7 +339,7 @@ def test_fixing_leads_from_a_broken_recipe_to_a_better_one(flyweight, recipe):
 @pytest.mark.slow
 def test_a_fix_that_is_stopped_says_how_it_continues(flyweight, recipe):
     """What was kept is in the file, and the command that is printed continues from there to the end."""
-    options = ["--set", "data.validation=80", "--fix", "fixed.toml", "--seeds", "3"]
+    options = ["--set", "data.validation=80", "--fix", "fixed.toml", "--seeds", "6"]
     command = [sys.executable, "-m", "flyweight", "doctor", recipe, *SLOW, *options]
     with subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
@@ -353,7 +353,7 @@ def test_a_fix_that_is_stopped_says_how_it_continues(flyweight, recipe):
 
     assert process.returncode == 130
     assert load("fixed.toml").train.lr > 1e-3
-    again = "flyweight doctor fixed.toml --fix fixed.toml --overwrite --seeds 3"
+    again = "flyweight doctor fixed.toml --fix fixed.toml --overwrite --seeds 6"
     assert f"  next       {again}" in out.splitlines()
 
     code, out, _ = flyweight(*again.split()[1:])

@@ -168,7 +168,7 @@ def test_someones_table_is_read_and_doubted(flyweight: Command, tmp_path: Path) 
         (["verify", "000", "x"], 2, "Steps are 000-1"),
         (["run", "000", "--seeds", "0"], 2, "--seeds must be 1 to 10,000, found 0"),
         (["import", "none.md"], 6, "cannot read none.md"),
-        (["import", "."], 6, "cannot read ."),
+        (["import", "."], 6, ". must be a file, found a folder"),
         (["report", "009", "--out", "pages"], 2, "Documents are"),
         (["verify", "000", "--records", "nowhere"], 6, "no 000.json in nowhere"),
         (["import", "ragged.md"], 6, "ragged.md"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,8 @@ def test_the_report_opens_in_the_browser(flyweight, monkeypatch, tmp_path):
     code, out, _ = flyweight("report", "@latest", "--open", "--json")
 
     assert code == 0
+    while not (opened.exists() and opened.stat().st_size):  # the browser is not waited for
+        time.sleep(0.05)
     assert opened.read_text().strip() == Path(json.loads(out)["report"]).as_uri()
 
 

@@ -102,9 +102,9 @@ def test_all_damaged_pictures_are_named_at_once_up_to_ten(tmp_path):
 
     message = refused(tmp_path)
 
-    assert message.startswith("12 of 22 pictures cannot be read: ")
-    assert all(f"/ant/{number}.png:" in message for number in range(10))
-    assert "/ant/10.png" not in message
+    assert message.startswith(f"{tmp_path}: 12 of 22 pictures cannot be read: ant/0.png: ")
+    assert all(f" ant/{number}.png:" in message for number in range(10))
+    assert "ant/10.png" not in message
     assert message.endswith("; and 2 more.")
 
 

@@ -172,5 +172,5 @@ def test_a_folder_in_place_of_a_file_is_reported(folder):
     for name, read in FILES.items():
         (folder / name).unlink()
         (folder / name).mkdir()
-        with pytest.raises(DataError, match="must hold"):
+        with pytest.raises(DataError, match="must be a file, found a folder"):
             read(folder)

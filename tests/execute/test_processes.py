@@ -195,7 +195,7 @@ def test_a_signal_to_the_whole_group_saves_every_job_quietly(tmp_path, script, n
     """Ctrl-C reaches every process, as `kill -- -GROUP` does; each job is saved, without an error message."""
     os.killpg(script.pid, number)
 
-    out, err = script.communicate(timeout=60)
+    out, err = script.communicate(timeout=150)
 
     assert out.endswith("done\n")
     assert err == ""

@@ -6,6 +6,7 @@ parts; without test/ a sixth of each class is held out as test images, the same 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -292,7 +293,7 @@ def read_pictures(paths: Sequence[Path], resize: int | None, *, fit: Fit, ground
         check_size(str(path.parent.parent), n_bytes)
         arrays.append(array)
     if faults:
-        raise DataError(_all_faults(faults, len(paths)))
+        raise DataError(_all_faults(faults, paths))
     is_colour = any(array.shape[2] == 3 for array in arrays)
     if is_colour:
         check_size(str(paths[0].parent.parent), len(arrays) * 3 * arrays[0].shape[0] * arrays[0].shape[1])
@@ -302,9 +303,11 @@ def read_pictures(paths: Sequence[Path], resize: int | None, *, fit: Fit, ground
     return images
 
 
-def _all_faults(faults: Sequence[str], n_pictures: int) -> str:
+def _all_faults(faults: Sequence[str], paths: Sequence[Path]) -> str:
+    """The faults in one line, whose paths begin with what is common to all pictures: that is said once."""
     if len(faults) == 1:
         return faults[0]
+    root = paths[0].parent.parent
     more = f"; and {len(faults) - _NAMED:,} more" if len(faults) > _NAMED else ""
-    named = "; ".join(fault.rstrip(".") for fault in faults[:_NAMED])
-    return f"{len(faults):,} of {n_pictures:,} pictures cannot be read: {named}{more}."
+    named = "; ".join(fault.removeprefix(f"{root}{os.sep}").rstrip(".") for fault in faults[:_NAMED])
+    return f"{root}: {len(faults):,} of {len(paths):,} pictures cannot be read: {named}{more}."

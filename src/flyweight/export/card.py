@@ -202,7 +202,7 @@ Classifying images like those that it was trained on, on small devices. It was n
 
 ## Make it again
 
-Seed {card["seed"]} of this recipe, as recipe.toml with `flyweight train recipe.toml --seed {card["seed"]}`:
+Seed {card["seed"]} of this recipe, saved as again.toml, with `flyweight train again.toml --seed {card["seed"]}`:
 
 ```toml
 {card["recipe"].strip()}

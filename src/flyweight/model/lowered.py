@@ -362,7 +362,7 @@ def _merged(state: _Fusing, step: _Step, inputs: tuple[int, ...]) -> int | None:
 
 def _before_pools(state: _Fusing, value: int, step: _Step) -> int | None:
     """The convolution that a batch norm can be folded into: linear averages without padding may be in between."""
-    if step.order is not None and not _is_plain(step.order):
+    if step.order is not None and step.order[1] * step.order[2] > 1:
         producer = state.producer(value)  # of the vector itself; a channel of the map before has many features
         is_own = producer is not None and producer.kind == "conv" and producer.flattened == step.order
         if not is_own:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight import files
+from flyweight.errors import in_one_line
 from flyweight.page.assemble import page_html
 from flyweight.page.content import content_of, find_run
 from flyweight.records.store import Store
@@ -19,6 +20,7 @@ class WrittenPage:
     n_bytes: int
 
 
+@in_one_line
 def write_page(
     names: Sequence[str], store: Store, *, out: Path | None = None, with_images: bool = False
 ) -> WrittenPage:

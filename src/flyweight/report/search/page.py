@@ -57,7 +57,7 @@ def write_search_page(record: SearchRecord, trials: Sequence[TrialRecord], *, st
         writer.writeheader()
         writer.writerows(rows)
     write_text(folder / "trials.csv", text.getvalue())
-    path = folder / "report.html"
+    path = folder / "search.html"
     write_text(path, search_page(record, trials))
     return path
 
